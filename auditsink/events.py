@@ -1,0 +1,127 @@
+"""An EventList as kube-apiserver posts it, cut into the bytes of its events. Pure: bytes in, bytes out.
+
+Nothing here turns an event into Python objects: what an apiserver wrote is what a destination gets. The content of
+an event is chosen by whoever calls the apiserver's API (a `patch` body travels raw in `requestObject`), so nothing
+inside an event may make its list be refused: that would let one caller erase the events of all the others.
+Three ways, each for what the one before cannot take:
+
+1. msgspec finds the items without looking into them (over 1 GB/s).
+2. `auditsink.scan` walks brackets and strings without recursion (nesting that exhausts msgspec, odd scalars).
+3. What even that cannot split is one event: the whole body, marked `Mark.UNSPLIT`.
+"""
+
+import base64
+from enum import IntFlag
+from typing import NamedTuple
+
+import msgspec
+
+from auditsink import scan
+
+API_VERSIONS = frozenset({"audit.k8s.io/v1", "audit.k8s.io/v1beta1"})
+EXPECTED = (
+    'expected a JSON object with "kind":"EventList" and "apiVersion":"audit.k8s.io/v1" '
+    "(what kube-apiserver posts to an audit webhook)"
+)
+
+
+class Mark(IntFlag):
+    """What is out of the ordinary with the events of one request. Stored in the record header."""
+
+    UNSPLIT = 1
+    """The body could not be split; it stands as one event."""
+    NOT_UTF8 = 2
+    """Some byte of the body is not UTF-8, so a destination that promises UTF-8 must look at each event."""
+
+
+class NotAnEventListError(ValueError):
+    """The body does not open as an EventList of a version we know. The message says what was expected."""
+
+
+class Split(NamedTuple):
+    """The events of one request, in order, each exactly the bytes that stood in `items`."""
+
+    events: list[bytes]
+    marks: Mark
+
+
+class _EventList(msgspec.Struct):
+    kind: str = ""
+    apiVersion: str = ""  # noqa: N815 - the field's name on the wire
+    items: list[msgspec.Raw] | None = None
+
+
+_decoder = msgspec.json.Decoder(_EventList)
+
+
+def split_fast(body: bytes) -> Split | None:
+    """Split what is well-formed; None sends the caller to `split_slow`, which may take a while.
+
+    Raises `NotAnEventListError` for well-formed JSON that is something else.
+    """
+    try:
+        parsed = _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    if parsed.kind != "EventList" or parsed.apiVersion not in API_VERSIONS:
+        raise NotAnEventListError(_not_a_list(parsed.kind, parsed.apiVersion))
+    # Copies, so that a kept event does not keep its whole request alive.
+    events = [bytes(item) for item in parsed.items or ()]
+    return Split(events, _encoding_mark(body))
+
+
+def split_slow(body: bytes) -> Split:
+    """Split by the scanner, or keep the body whole. Linear in the body's size; run it off the event loop.
+
+    Raises `NotAnEventListError` when the body does not even open as an EventList.
+    """
+    mark = _encoding_mark(body)
+    found = scan.event_list(body)
+    if found.kind != "EventList" or found.api_version not in API_VERSIONS:
+        raise NotAnEventListError(_not_a_list(found.kind, found.api_version))
+    if found.items is None:
+        return Split([body], mark | Mark.UNSPLIT)
+    return Split([body[start:stop] for start, stop in found.items], mark)
+
+
+def split(body: bytes) -> Split:
+    """Both ways in turn, for callers that are not in a hurry."""
+    return split_fast(body) or split_slow(body)
+
+
+def _not_a_list(kind: str, api_version: str) -> str:
+    if kind or api_version:
+        return f"{EXPECTED}, got kind {kind[:64]!r} and apiVersion {api_version[:64]!r}"
+    return EXPECTED
+
+
+def _encoding_mark(body: bytes) -> Mark:
+    # msgspec's Raw skips over strings without checking them, so the check is ours.
+    return Mark(0) if body.isascii() or is_utf8(body) else Mark.NOT_UTF8
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether the bytes are UTF-8 (RFC 3629)."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def one_line(event: bytes) -> bytes:
+    """The event without line breaks, for NDJSON. Between JSON tokens a space means the same; in a string they cannot be."""
+    if b"\n" in event or b"\r" in event:
+        return event.replace(b"\n", b" ").replace(b"\r", b" ")
+    return event
+
+
+def as_utf8(event: bytes) -> bytes:
+    """The event with U+FFFD for what is not UTF-8; unchanged when all of it is."""
+    return event if event.isascii() else event.decode(errors="replace").encode()
+
+
+def unsplit_document(body: bytes) -> bytes:
+    """A body that could not be split as a JSON object of one line: its raw bytes in base64, and why."""
+    head = b'{"auditsink.io/unsplit":"this request body opens as an EventList and cannot be split into events",'
+    return head + b'"base64":"' + base64.b64encode(body) + b'"}'

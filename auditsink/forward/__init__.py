@@ -1,0 +1,1 @@
+"""From the spool to the destinations: reader, batch, attempt, outcome; backoff; dead letters."""

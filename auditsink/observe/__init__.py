@@ -1,0 +1,1 @@
+"""Metrics, health, status and logs: what the sink says of itself."""

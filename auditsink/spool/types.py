@@ -1,0 +1,94 @@
+"""The values that pass between the spool and its two neighbours, `receive` and `forward`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from auditsink.events import Mark
+
+
+class Refusal(StrEnum):
+    """Why the spool did not take a batch. The values are the `reason` labels of `auditsink_rejected_requests_total`."""
+
+    FULL = "full"
+    """The ring's limit is reached and `when_full` is `reject`."""
+    UNAVAILABLE = "disk"
+    """The disk failed, and so did a fresh segment."""
+    STOPPING = "stopping"
+    """The sink is shutting down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The batch is as durable as `spool.durability` says."""
+
+    first_sequence: int
+    count: int
+    duplicate: bool = False
+    """The same bytes were accepted from this cluster within the last ten minutes; nothing was stored again."""
+
+
+Done = Callable[[Receipt | Refusal], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One accepted request, as a reader gets it: `events[i]` has the sequence `first_sequence + i`.
+
+    When a reader starts in the middle of a record, `events` begins there.
+    """
+
+    first_sequence: int
+    events: list[bytes]
+    received_ns: int
+    source: str
+    marks: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a reader found from `start` on: records in order, and `end`, the sequence after all that was looked at.
+
+    Where the sequences of the records leave a gap (dropped segments, damage), those events are gone for good: the
+    number missing is `end - start - sum(len(r.events))`.
+    """
+
+    start: int
+    end: int
+    records: list[Record]
+
+    @property
+    def missing(self) -> int:
+        """Events between `start` and `end` that no longer exist."""
+        return self.end - self.start - sum(len(record.events) for record in self.records)
+
+
+class Tally(NamedTuple):
+    """Events of one ring that one destination is done with, by how they ended."""
+
+    delivered: int = 0
+    filtered: int = 0
+    dead_lettered: int = 0
+    dropped: int = 0
+
+    @property
+    def total(self) -> int:
+        """Their sum: always the cursor's position minus its start."""
+        return sum(self)
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Field by field."""
+        return Tally(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The identity an auditor checks: accepted = delivered + filtered + dead_lettered + dropped + pending."""
+
+    accepted: int
+    delivered: int
+    filtered: int
+    dead_lettered: int
+    dropped: int
+    pending: int
