@@ -1,0 +1,63 @@
+"""The configuration file: YAML in, `config.Config` out, or all the mistakes in it, one line each.
+
+    bytes --document--> plain values --fields (+ environment, + rules)--> Config
+
+No message ever shows a value of the file: the key's path says where to look, and any value may be a secret that
+stands in the wrong place.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from auditsink.config import Admin, Config, FileConfig, Receive, Spool
+from auditsink.load import document, fields
+
+__all__ = ["ConfigError", "embedded_default", "load", "parse"]
+
+
+SHOWN = 50
+"""Mistakes told in one go; who has more has given the wrong file."""
+
+
+class ConfigError(Exception):
+    """The file cannot be used. `mistakes` has one line each, with the file's name; `str` joins them."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes[:SHOWN]
+        if len(mistakes) > SHOWN:
+            self.mistakes.append(f"and {len(mistakes) - SHOWN:,} more mistakes")
+        super().__init__("\n".join(self.mistakes))
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read the file. Raises ConfigError, for a file that cannot be read too."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(document.MAX_BYTES + 1)
+    except OSError as problem:
+        why = problem.strerror or "cannot be read"
+        raise ConfigError([f"{path}: {why}; check the path and its permissions"]) from None
+    return parse(data, str(path), environment)
+
+
+def parse(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration that the file's bytes describe. `name` is how messages call the file."""
+    try:
+        plain = document.parse(data)
+    except document.DocumentError as broken:
+        raise ConfigError([f"{name}:{mistake}" for mistake in broken.mistakes]) from None
+    config, mistakes = fields.read_config(plain, environment)
+    if config is None:
+        raise ConfigError([f"{name}: {mistake}" for mistake in mistakes])
+    return config
+
+
+def embedded_default() -> Config:
+    """What `serve` runs without a file: loopback only, everything below ./data."""
+    return Config(
+        receive=Receive(listen="127.0.0.1:9880"),
+        spool=Spool(path=Path("data/spool")),
+        destinations=[FileConfig(name="file", path=Path("data/audit.ndjson"))],
+        admin=Admin(listen="127.0.0.1:2020"),
+    )

@@ -1,0 +1,140 @@
+"""YAML to plain dicts, lists and scalars, strictly: no duplicate keys, no tags, no document that explodes.
+
+PyYAML's own pure parser, because its recursion is bounded by Python (the C one trusts the stack), with what the
+safe loader lets through closed here: the last of two equal keys wins there, and aliases of aliases grow without end.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 2**20
+"""A configuration of hundreds of destinations fits; PyYAML takes about 10 s for this much."""
+MAX_VALUES = 100_000
+"""Values after all aliases are written out: ten lines of aliases can stand for 10^9."""
+
+_STANDS_OUT = re.compile(r"'(?!<|\\.')[^']{2,}'")
+_HINTS = {
+    "undefined alias": "; a value that begins with * needs quotes",
+    "cannot start any token": "; indent with spaces, and quote a value that begins with % @ or a backtick",
+    "mapping values are not allowed": "; check the indentation, and quote a value that holds a colon and a space",
+    "expected <block end>": "; check the indentation of this line and the one before",
+    "could not find expected ':'": "; check the indentation and the colon of the line before",
+}
+
+
+class DocumentError(ValueError):
+    """The text is no usable YAML document. Each of `mistakes` begins with `line:column: `, or a space."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader without dates (a date is text) and without tags."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's way to configure a loader class
+        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call] # types-PyYAML leaves it out
+        if getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(
+                None, None, "tags are not supported here; quote a value that begins with !", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+def parse(data: bytes) -> object:
+    """The document's value; None for an empty one. Raises DocumentError."""
+    if len(data) > MAX_BYTES:
+        raise DocumentError([f" is larger than {MAX_BYTES // 2**20} MiB; this is no configuration file"])
+    try:
+        return _construct(_Loader(_decode(data)))
+    except yaml.MarkedYAMLError as problem:
+        raise DocumentError([_explain(problem)]) from None
+    except yaml.reader.ReaderError as problem:
+        raise DocumentError([f" character {problem.position + 1} is a control character; remove it"]) from None
+    except RecursionError:
+        raise DocumentError([" is nested too deeply; this is no configuration file"]) from None
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        column = problem.start - data.rfind(b"\n", 0, problem.start)
+        raise DocumentError([f"{line}:{column}: is not UTF-8; save the file as UTF-8"]) from None
+
+
+def _construct(loader: _Loader) -> object:
+    node = loader.get_single_node()
+    if node is None:
+        return None
+    _Survey().look_at(node)
+    try:
+        return loader.construct_document(node)
+    except ValueError:
+        # Python refuses to convert numbers of more than 4,300 digits.
+        raise DocumentError([" holds a number that is too long"]) from None
+
+
+def _explain(problem: yaml.MarkedYAMLError) -> str:
+    """PyYAML's problem in one line, without what it quotes from the file."""
+    text = str(problem.problem or problem.context or "is no YAML")
+    hint = next((hint for fragment, hint in _HINTS.items() if fragment in text), "")
+    return f"{_place(problem.problem_mark or problem.context_mark)}: {_STANDS_OUT.sub('...', text)}{hint}"
+
+
+def _place(mark: yaml.Mark | None) -> str:
+    return "1:1" if mark is None else f"{mark.line + 1}:{mark.column + 1}"
+
+
+class _Survey:
+    """Looks at the nodes before anything is built from them: sizes with aliases written out, and duplicate keys."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int] = {}
+        self._open: set[int] = set()
+        self._mistakes: list[str] = []
+
+    def look_at(self, root: yaml.Node) -> None:
+        """Raises DocumentError for what must not be built."""
+        if self._size(root) > MAX_VALUES:
+            self._mistakes.append(f" holds more than {MAX_VALUES:,} values once its aliases are written out")
+        if self._mistakes:
+            raise DocumentError(self._mistakes)
+
+    def _size(self, node: yaml.Node) -> int:
+        known = self._sizes.get(id(node))
+        if known is not None:
+            return known
+        if id(node) in self._open:
+            raise DocumentError([f"{_place(node.start_mark)}: this anchor contains itself"])
+        self._open.add(id(node))
+        size = 1 + sum(map(self._size, self._children(node)))
+        self._open.discard(id(node))
+        self._sizes[id(node)] = size
+        return size
+
+    def _children(self, node: yaml.Node) -> list[yaml.Node]:
+        if isinstance(node, yaml.MappingNode):
+            self._note_duplicates(node)
+            return [child for pair in node.value for child in pair]
+        return node.value if isinstance(node, yaml.SequenceNode) else []
+
+    def _note_duplicates(self, node: yaml.MappingNode) -> None:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._mistakes.append(f"{_place(key.start_mark)}: a key must be text")
+            elif key.value in seen:
+                place, first = _place(key.start_mark), seen[key.value]
+                self._mistakes.append(f"{place}: this key stands in line {first} already; keep one of the two")
+            else:
+                seen[key.value] = key.start_mark.line + 1

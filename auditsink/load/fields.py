@@ -1,0 +1,133 @@
+"""Plain values to the types of `auditsink.config`, going on after a mistake so that all are found in one run.
+
+msgspec's own conversion stops at the first mistake and quotes values, so this walks the same type information
+(`msgspec.inspect`) by itself. A section is handed to its rules as soon as its fields are sound.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import NODEFAULT
+from msgspec import inspect as types
+
+from auditsink.config import Config
+from auditsink.load import rules, scalars
+
+_ROOT = types.type_info(Config)
+_GLUED = re.compile(r"[:=\s]")
+
+
+def read_config(plain: object, variables: Mapping[str, str]) -> tuple[Config | None, list[str]]:
+    """The configuration, or None and every mistake as `key.path: sentence`."""
+    reader = _Reader(variables)
+    config = reader.read("", _ROOT, plain)
+    return (None if reader.mistakes else config), reader.mistakes
+
+
+class _Reader:
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.mistakes: list[str] = []
+        self._variables = variables
+
+    def read(self, where: str, kind: types.Type, value: object) -> Any:
+        """The typed value; after a mistake None, and a line in `mistakes`."""
+        try:
+            return self._convert(where, kind, value)
+        except ValueError as problem:
+            self._note(where, str(problem))
+            return None
+
+    def _convert(self, where: str, kind: types.Type, value: object) -> Any:
+        match kind:
+            case types.StructType():
+                return self._section(where, kind, value)
+            case types.UnionType():
+                return self._either(where, kind, value)
+            case types.ListType(item_type=item):
+                return [self.read(f"{where}[{place}]", item, entry) for place, entry in enumerate(_list(value))]
+            case types.DictType(value_type=item):
+                entries = _mapping(value).items()
+                return {self._key(where, key): self.read(_below(where, key), item, entry) for key, entry in entries}
+            case _:
+                if value is None:
+                    raise ValueError("has no value; write one, or remove the key for its default")
+                return scalars.convert(kind, value, self._variables)
+
+    def _either(self, where: str, kind: types.UnionType, value: object) -> Any:
+        """`X | None`, or one of several sections told apart by their `type`."""
+        others = [one for one in kind.types if not isinstance(one, types.NoneType)]
+        if value is None and len(others) < len(kind.types):
+            return None
+        if len(others) == 1:
+            return self._convert(where, others[0], value)
+        by_tag = {str(one.tag): one for one in others if isinstance(one, types.StructType)}
+        entries = dict(_mapping(value))
+        if "type" not in entries:
+            raise ValueError(f"has no type; write one of {', '.join(sorted(by_tag))}")
+        tag = entries.pop("type")
+        if tag not in by_tag:
+            near = scalars.closest(tag, by_tag) if isinstance(tag, str) else ""
+            self._note(_below(where, "type"), f"expected one of {', '.join(sorted(by_tag))}{near}")
+            return None
+        return self._section(where, by_tag[tag], entries)
+
+    def _section(self, where: str, kind: types.StructType, value: object) -> Any:
+        before = len(self.mistakes)
+        given = {} if value is None else _mapping(value)
+        known = {field.encode_name: field for field in kind.fields}
+        for key in given:
+            if key not in known:
+                self._unknown(where, key, [*known, "type"] if kind.tag else [*known])
+        filled = {key: self.read(_below(where, key), known[key].type, given[key]) for key in known if key in given}
+        for key, field in known.items():
+            if field.required and key not in given:
+                self._note(_below(where, key), _absent(field))
+        if len(self.mistakes) > before:
+            return None
+        section = kind.cls(**filled)
+        for key, problem in rules.broken(section):
+            self._note(_below(where, key), problem)
+        return section
+
+    def _unknown(self, where: str, key: object, known: list[str]) -> None:
+        if not isinstance(key, str):
+            self._note(where, f"a key must be text, got {scalars.describe(key)}")
+        elif _GLUED.search(key):
+            self._note(_below(where, key), "unknown key; write a space after the colon")
+        else:
+            near = scalars.closest(key, known)
+            self._note(_below(where, key), f"unknown key{near} (known keys: {', '.join(sorted(known))})")
+
+    def _key(self, where: str, key: object) -> str:
+        if not isinstance(key, str):
+            self._note(where, f"a key must be text, got {scalars.describe(key)}")
+        return str(key)
+
+    def _note(self, where: str, problem: str) -> None:
+        self.mistakes.append(f"{where or 'top level'}: {problem}")
+
+
+def _below(where: str, key: object) -> str:
+    # `{token:abc}` without a space is one key in YAML: what follows the colon may be a secret.
+    shown = _GLUED.split(str(key), maxsplit=1)[0][:64]
+    return f"{where}.{shown}" if where else shown
+
+
+def _absent(field: types.Field) -> str:
+    assert field.default is NODEFAULT
+    if isinstance(field.type, types.ListType):
+        return "is missing; write at least one"
+    return "is missing; it has no default"
+
+
+def _mapping(value: object) -> dict[object, object]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"expected a mapping of keys to values, got {scalars.describe(value)}")
+
+
+def _list(value: object) -> list[object]:
+    if isinstance(value, list):
+        return value
+    raise ValueError(f"expected a list, got {scalars.describe(value)}")

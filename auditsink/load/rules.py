@@ -1,0 +1,216 @@
+"""What makes sense together: rules over one section at a time, as a table from section type to rule.
+
+A rule yields `(key, sentence)` for each thing that is wrong; the sentence says what to write instead and never
+shows a value.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from auditsink import address, config
+
+Broken = Iterator[tuple[str, str]]
+
+NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+\Z")
+_TOPIC = re.compile(r"(?:[A-Za-z0-9._-]|\{cluster\})+\Z")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_OUR_HEADERS = {"authorization", "content-length", "content-type", "content-encoding", "host", "transfer-encoding"}
+
+
+def broken(section: object) -> Broken:
+    """All rules for the section's type and its bases."""
+    for kind in type(section).__mro__:
+        if kind in _RULES:
+            yield from _RULES[kind](section)
+
+
+def _receive(section: config.Receive) -> Broken:
+    yield from _address("listen", section.listen)
+    if not _PATH.match(section.path):
+        yield "path", "write a path like /audit, without a slash at its end"
+    if not _CLUSTER.match(section.cluster):
+        yield "cluster", "write 1 to 63 letters, digits, dots, dashes or underscores, a letter or digit first"
+    if section.max_body < 1024:
+        yield "max_body", "must be at least 1KiB; an apiserver's batches are megabytes"
+    if section.max_body > section.max_in_flight:
+        yield "max_in_flight", "must be at least max_body, or a body of that size could never be taken"
+    yield from _whole("max_connections", section.max_connections, 1, 100_000)
+    yield from _whole("max_clusters", section.max_clusters, 1, 10_000)
+    if not 1 <= section.retry_after <= 30 or section.retry_after % 1:
+        yield "retry_after", "write whole seconds from 1s to 30s; kube-apiserver ignores fractions and gives up at 30 s"
+    yield from _positive("request_timeout", section.request_timeout)
+    yield from _positive("idle_timeout", section.idle_timeout)
+
+
+def _spool(section: config.Spool) -> Broken:
+    if section.segment_bytes < 4096:
+        yield "segment_bytes", "must be at least 4KiB"
+    if section.segment_bytes * 2 > section.max_bytes:
+        yield "segment_bytes", "must be at most half of max_bytes: space is freed by whole segments"
+
+
+def _packing(section: config.Packing) -> Broken:
+    if section.max_bytes is not None:
+        yield from _positive("max_bytes", section.max_bytes)
+    if section.max_events is not None:
+        yield from _whole("max_events", section.max_events, 1, 1_000_000)
+
+
+def _backoff(section: config.BackoffSettings) -> Broken:
+    yield from _positive("initial", section.initial)
+    if section.max < section.initial:
+        yield "max", "must be at least initial"
+
+
+def _client_tls(section: config.ClientTls) -> Broken:
+    if section.cert_file and not section.key_file:
+        yield "key_file", "is missing; cert_file needs it"
+    if section.key_file and not section.cert_file:
+        yield "cert_file", "is missing; key_file needs it"
+    if section.insecure_skip_verify and section.ca_file:
+        yield "insecure_skip_verify", "contradicts ca_file; remove one of the two"
+
+
+def _common(section: config.DestinationConfig) -> Broken:
+    if not NAME.match(section.name):
+        yield "name", "write 1 to 40 of a-z, 0-9 and -"
+    if section.in_flight is not None:
+        yield from _whole("in_flight", section.in_flight, 1, 64)
+    yield from _positive("timeout", section.timeout)
+    yield from _positive("dead_letter_bytes", section.dead_letter_bytes)
+
+
+def _splunk(section: config.SplunkConfig) -> Broken:
+    yield from _url(section.url, section.tls)
+    if section.token is None and section.token_file is None:
+        yield "token_file", "is missing; name a file that holds the HEC token (or set token)"
+    yield from _not_both(section, "token", "token_file")
+
+
+def _kafka(section: config.KafkaConfig) -> Broken:
+    if not section.bootstrap_servers:
+        yield "bootstrap_servers", "is empty; write at least one host:port"
+    for place, server in enumerate(section.bootstrap_servers):
+        yield from _address(f"bootstrap_servers[{place}]", server)
+    if not _TOPIC.match(section.topic):
+        yield "topic", "write letters, digits, dots, dashes, underscores and {cluster}"
+
+
+def _kafka_security(section: config.KafkaSecurity) -> Broken:
+    yield from _not_both(section, "password", "password_file")
+    has_password = section.password is not None or section.password_file is not None
+    if section.mechanism and not section.username:
+        yield "username", f"is missing; {section.mechanism} needs it"
+    if section.mechanism and not has_password:
+        yield "password_file", f"is missing; {section.mechanism} needs it (or password)"
+    if not section.mechanism and (section.username or has_password):
+        yield "mechanism", "is missing; write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+
+
+def _http(section: config.HttpConfig) -> Broken:
+    yield from _url(section.url, section.tls)
+    for name, value in section.headers.items():
+        where = f"headers.{name}"
+        if not _HEADER.match(name) or not value.isprintable():
+            yield where, "is no header; a name is letters, digits and dashes, a value is one line"
+        elif name.lower() in _OUR_HEADERS:
+            yield where, "is set by the sink itself; for credentials write auth"
+
+
+def _http_auth(section: config.HttpAuth) -> Broken:
+    yield from _not_both(section, "bearer", "bearer_file")
+    yield from _not_both(section, "password", "password_file")
+    has_password = section.password is not None or section.password_file is not None
+    if section.username and not has_password:
+        yield "password_file", "is missing; username needs it (or password)"
+    if has_password and not section.username:
+        yield "username", "is missing; a password needs it"
+    if section.username and (section.bearer or section.bearer_file):
+        yield "username", "contradicts the bearer token; remove one of the two"
+
+
+def _file(section: config.FileConfig) -> Broken:
+    yield from _positive("rotate_bytes", section.rotate_bytes)
+    yield from _whole("keep", section.keep, 1, 10_000)
+
+
+def _admin(section: config.Admin) -> Broken:
+    yield from _address("listen", section.listen)
+
+
+def _config(section: config.Config) -> Broken:
+    if not section.destinations:
+        yield "destinations", "is empty; write at least one"
+    yield from _unique(section.destinations, "name", "names must be unique")
+    files = [one if isinstance(one, config.FileConfig) else None for one in section.destinations]
+    yield from _unique(files, "path", "each file destination needs a file of its own")
+    receive, admin = address.parse(section.receive.listen), address.parse(section.admin.listen)
+    if receive == admin and receive.port:
+        yield "admin.listen", "is the same as receive.listen; choose another port"
+
+
+def _unique(several: Sequence[Any], key: str, why: str) -> Broken:
+    first: dict[object, int] = {}
+    for place, one in enumerate(several):
+        if one is not None and (earlier := first.setdefault(getattr(one, key), place)) != place:
+            yield f"destinations[{place}].{key}", f"is the same as destinations[{earlier}].{key}; {why}"
+
+
+def _address(key: str, text: str) -> Broken:
+    try:
+        address.parse(text)
+    except ValueError as problem:
+        yield key, str(problem)
+
+
+def _url(url: str, tls: config.ClientTls) -> Broken:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        usable = False
+    if not usable or " " in url:
+        yield "url", "is no URL; write http:// or https:// and a host"
+    elif parts.username or parts.password:
+        yield "url", "holds credentials; take them out, they belong into their own keys"
+    elif parts.fragment:
+        yield "url", "holds a fragment (#...); take it out"
+    elif parts.scheme == "http" and tls != config.ClientTls():
+        yield "tls", "has no effect on an http:// url; write https:// or remove tls"
+
+
+def _whole(key: str, value: int, least: int, most: int) -> Broken:
+    if not least <= value <= most:
+        yield key, f"must be from {least:,} to {most:,}"
+
+
+def _positive(key: str, value: float) -> Broken:
+    if value <= 0:
+        yield key, "must be more than 0"
+
+
+def _not_both(section: object, value: str, file: str) -> Broken:
+    if getattr(section, value) is not None and getattr(section, file) is not None:
+        yield value, f"stands beside {file}; remove one of the two"
+
+
+_RULES: dict[type, Callable[[Any], Broken]] = {
+    config.Receive: _receive,
+    config.Spool: _spool,
+    config.Packing: _packing,
+    config.BackoffSettings: _backoff,
+    config.ClientTls: _client_tls,
+    config._Common: _common,  # noqa: SLF001 - what all destinations share has no public name, and needs none elsewhere
+    config.SplunkConfig: _splunk,
+    config.KafkaConfig: _kafka,
+    config.KafkaSecurity: _kafka_security,
+    config.HttpConfig: _http,
+    config.HttpAuth: _http_auth,
+    config.FileConfig: _file,
+    config.Admin: _admin,
+    config.Config: _config,
+}
