@@ -1,0 +1,62 @@
+"""The spool: one disk-backed ring of segments per cluster. This text is the specification of the on-disk format, version 1.
+
+All integers are little-endian. All checksums are CRC32C (Castagnoli, RFC 3720 B.4). `ring id` and `segment id` are
+random; both are mixed into every checksum of a segment (`seed`), so that blocks of an older file that the file
+system hands out again never validate, and so that nobody who can only choose an event's content can forge a frame.
+
+Files
+-----
+::
+
+    <spool>/lock                             flock: one sink per spool; holds the owner's pid
+    <spool>/version                          "auditsink spool 1\\n"; an unknown version refuses to start
+    <spool>/rings/<cluster>/ring.meta        slot file: ring id, floor
+    <spool>/rings/<cluster>/<first>.seg      a segment, named by its first sequence, 20 digits
+    <spool>/rings/<cluster>/cursors/<destination>.cursor    slot file: how far a destination is
+    <spool>/rings/<cluster>/damaged/         stretches that failed their checksum, set aside for a person
+    <spool>/deadletters/<destination>/       see `auditsink.forward.deadletter`
+
+A **sequence** counts the events of one ring, from 0. A position in a ring is the sequence of the next event.
+
+Segment
+-------
+::
+
+    0      header, copy A (256 bytes)
+    256    header, copy B (the same bytes: one damaged copy costs nothing)
+    512    frames, each 8-byte aligned, without gaps
+    ...    footer (64 bytes), when the segment is sealed; the file ends here
+    ...    zeros up to the preallocated size, while it is not
+
+Header: ``magic "AUDITSEG" | version u16 | flags u16 | crc u32 | ring id 16s | segment id 8s | first sequence u64 |
+created ns u64 | previous first sequence u64 | previous length u64 | previous digest 32s | zeros``. The checksum
+covers the 256 bytes without the field itself, unseeded. `previous digest` is the SHA-256 of the first `previous
+length` bytes of the segment before (header included, so each digest covers its predecessor's: a chain). The chain
+therefore also covers a segment that lost its footer in a crash.
+
+Frame: one accepted request. ``magic "ASR1" | crc u32 | payload length u32 | body length u32 | events u32 | flags u16 |
+source length u16 | first sequence u64 | received ns u64 | key id u64 | digest 16s`` (64 bytes), then `source` (UTF-8),
+then the payload (the request's body as it came, zstd), then zeros up to the next multiple of 8. The checksum covers
+the header from `payload length` on, source and payload, seeded. `digest` is the start of
+SHA-256(ring id, payload): it recognises a retry of the same bytes. `key id` is 0: not encrypted.
+
+Footer: ``magic "AUDITEND" | crc u32 | records u32 | next sequence u64 | length u64 | digest 32s``, seeded; `length` is
+what the digest covers: everything before the footer.
+
+Rules
+-----
+- A segment is preallocated when it is opened, and appended to by one process in one life: after a restart a new one begins.
+- A frame counts when its checksum holds and its sequence is below the first sequence of the following segment. (After
+  a failed fsync the segment is left as it is, and what was not durable is written again to the next one.)
+- After a frame that does not validate, the next 8-byte boundary with a valid frame is looked for. What lies between is
+  damage, unless nothing valid follows in the last segment: then it is the torn tail of a write that was never answered.
+- Slot file: two slots, at 0 and 4096: ``magic "SLOT" | crc u32 | generation u64 | length u32 | payload``, written in
+  turn. The valid slot with the higher generation counts; a lost one means the state before it: repeats, never loss.
+- The floor (first sequence still held) is written and synced before a segment is unlinked.
+- Directories are synced after create, rename and unlink.
+"""
+
+from auditsink.spool.errors import SpoolError
+from auditsink.spool.store import Spool
+
+__all__ = ["Spool", "SpoolError"]

@@ -1,0 +1,217 @@
+"""What the spool asks of a disk: a short list of calls, so that a test can put a disk that lies in their place.
+
+The methods are the system calls with their errors (OSError) and their habits: a write may be short. Whatever must
+be retried or completed is done above (`write_all`), where a test with a hostile disk can see it.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+MAX_BUFFERS = 1024
+"""IOV_MAX on Linux: more buffers in one writev are refused with EINVAL."""
+PAGE_BYTES = 4096
+
+
+class File(Protocol):
+    """An open file."""
+
+    def write(self, buffers: Sequence[bytes], offset: int) -> int:
+        """Write at an offset (pwritev); returns the bytes written, which may be fewer than given."""
+        ...
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Up to `length` bytes from `offset` (pread); shorter at the end of the file."""
+        ...
+
+    def allocate(self, size: int) -> None:
+        """Reserve blocks for `size` bytes; ENOSPC now rather than in the middle of a batch."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to `size` bytes."""
+        ...
+
+    def sync(self) -> None:
+        """Return when the data is on stable storage (fdatasync)."""
+        ...
+
+    def size(self) -> int:
+        """The file's length in bytes."""
+        ...
+
+    def linked(self) -> bool:
+        """Whether the file still has a name: one that was deleted under us takes writes that nobody will ever read."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        ...
+
+
+class Disk(Protocol):
+    """A file system."""
+
+    def create(self, path: Path) -> File:
+        """A new file for reading and writing; FileExistsError if the name is taken."""
+        ...
+
+    def open(self, path: Path, *, write: bool = False) -> File:
+        """An existing file."""
+        ...
+
+    def make_directory(self, path: Path) -> None:
+        """A directory, with its parents; each is synced into its parent. No error if it is there."""
+        ...
+
+    def names(self, path: Path) -> list[str]:
+        """The names in a directory, sorted."""
+        ...
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name, replacing what had it."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        ...
+
+    def sync_directory(self, path: Path) -> None:
+        """Return when the directory's entries are on stable storage."""
+        ...
+
+    def lock(self, path: Path) -> File:
+        """Take the exclusive lock on a file (created if need be) or raise BlockingIOError."""
+        ...
+
+
+def write_all(file: File, buffers: Sequence[bytes], offset: int) -> None:
+    """Write all of the buffers at `offset`, however short the single writes are. Raises OSError."""
+    for start in range(0, len(buffers), MAX_BUFFERS):
+        some = buffers[start : start + MAX_BUFFERS]
+        wanted = sum(map(len, some))
+        done = file.write(some, offset)
+        while done < wanted:
+            rest = b"".join(some)[done:]
+            written = file.write([rest], offset + done)
+            if written <= 0:
+                raise OSError(errno.EIO, "the disk takes no more bytes and gives no error")
+            done += written
+        offset += wanted
+
+
+def read_around(file: File, length: int, offset: int) -> bytes:
+    """Read, with zeros for what the disk cannot give: a bad sector then costs the record in it and not the segment.
+
+    Raises OSError for anything but EIO.
+    """
+    try:
+        return file.read(length, offset)
+    except OSError as problem:
+        if problem.errno != errno.EIO:
+            raise
+    pieces = []
+    for start in range(offset, offset + length, PAGE_BYTES):
+        wanted = min(PAGE_BYTES, offset + length - start)
+        try:
+            pieces.append(file.read(wanted, start).ljust(wanted, b"\0"))
+        except OSError as problem:
+            if problem.errno != errno.EIO:
+                raise
+            pieces.append(bytes(wanted))
+    return b"".join(pieces)
+
+
+class RealFile:
+    """A file descriptor."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, buffers: Sequence[bytes], offset: int) -> int:
+        """See `File.write`."""
+        return os.pwritev(self._fd, buffers, offset)
+
+    def read(self, length: int, offset: int) -> bytes:
+        """See `File.read`."""
+        return os.pread(self._fd, length, offset)
+
+    def allocate(self, size: int) -> None:
+        """See `File.allocate`."""
+        os.posix_fallocate(self._fd, 0, size)
+
+    def truncate(self, size: int) -> None:
+        """See `File.truncate`."""
+        os.ftruncate(self._fd, size)
+
+    def sync(self) -> None:
+        """See `File.sync`."""
+        os.fdatasync(self._fd)
+
+    def size(self) -> int:
+        """See `File.size`."""
+        return os.fstat(self._fd).st_size
+
+    def linked(self) -> bool:
+        """See `File.linked`."""
+        return os.fstat(self._fd).st_nlink > 0
+
+    def close(self) -> None:
+        """See `File.close`."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class RealDisk:
+    """The operating system's files."""
+
+    def create(self, path: Path) -> File:
+        """See `Disk.create`. Readable by the owner alone: audit events are nobody else's business."""
+        return RealFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+    def open(self, path: Path, *, write: bool = False) -> File:
+        """See `Disk.open`."""
+        return RealFile(os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC))
+
+    def make_directory(self, path: Path) -> None:
+        """See `Disk.make_directory`."""
+        missing = [place for place in (path, *path.parents) if not place.is_dir()]
+        for place in reversed(missing):
+            place.mkdir(mode=0o700, exist_ok=True)
+            self.sync_directory(place.parent)
+
+    def names(self, path: Path) -> list[str]:
+        """See `Disk.names`."""
+        return sorted(os.listdir(path))
+
+    def rename(self, old: Path, new: Path) -> None:
+        """See `Disk.rename`."""
+        old.rename(new)
+
+    def unlink(self, path: Path) -> None:
+        """See `Disk.unlink`."""
+        path.unlink()
+
+    def sync_directory(self, path: Path) -> None:
+        """See `Disk.sync_directory`."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def lock(self, path: Path) -> File:
+        """See `Disk.lock`. The lock goes with the descriptor, so a killed sink leaves none behind."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise
+        return RealFile(fd)

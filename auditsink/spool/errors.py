@@ -1,0 +1,9 @@
+"""What can go wrong with a spool so that an operator has to act. Each message is one sentence for that person."""
+
+
+class SpoolError(Exception):
+    """The spool cannot be opened or extended; the message says which path and what to do."""
+
+
+class RingFullError(Exception):
+    """Internal to the writer: the ring has no room for a segment and nothing may be dropped."""

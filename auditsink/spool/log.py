@@ -1,0 +1,237 @@
+"""The writing side of a ring: place frames, seal and open segments, survive a disk that fails. Writer's thread only.
+
+The rule about a failed write or fsync: that file is never touched again (after a failed fsync the kernel may have
+thrown the dirty pages away and report success the next time). What was durable in it stays, the rest is placed
+again in a fresh segment. See `Log.abandon`.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from auditsink.clock import Clock
+from auditsink.events import Mark
+from auditsink.spool import frame, segment
+from auditsink.spool.budget import Budget
+from auditsink.spool.disk import Disk, File, write_all
+from auditsink.spool.errors import RingFullError
+from auditsink.spool.ring import Ring, Segment
+from auditsink.spool.segment import Footer, SegmentHeader
+
+INITIAL_BYTES = 2**20
+"""A ring's first segment: a cluster that says little takes little. Each following one is four times larger."""
+GROWTH = 4
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(slots=True)
+class Entry:
+    """A request on its way to the disk. `first_sequence` is set when it is placed."""
+
+    events: int
+    marks: Mark
+    source: bytes
+    received_ns: int
+    body_length: int
+    payload: bytes
+    digest: bytes
+    first_sequence: int = -1
+
+    @property
+    def size(self) -> int:
+        """Bytes that its frame takes."""
+        return frame.aligned(frame.HEADER.size + len(self.source) + len(self.payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The chain's last link: the segment before the next one, up to the bytes that count."""
+
+    first: int = 0
+    length: int = 0
+    digest: bytes = segment.NO_DIGEST
+
+
+class _Active:
+    """The segment being written: the open file, where the next frame goes, and what is written and not yet durable."""
+
+    def __init__(self, file: File, held: Segment, header: bytes) -> None:
+        self.file = file
+        self.held = held
+        self.seed = held.header.seed
+        self.offset = len(header)
+        self.records = 0
+        self.digest = hashlib.sha256(header)
+        self.unsynced: list[bytes] = []
+
+    def link(self) -> Link:
+        return Link(self.held.first, self.held.length, self.digest.digest())
+
+
+class Log:
+    """Appends to one ring. Every method raises OSError when the disk fails; then `abandon` and place again."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        disk: Disk,
+        budget: Budget,
+        *,
+        clock: Clock,
+        segment_bytes: int,
+        link: Link,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.ring = ring
+        self._disk = disk
+        self._budget = budget
+        self._clock = clock
+        self._segment_bytes = segment_bytes
+        self._entropy = entropy
+        self._next_size = min(INITIAL_BYTES, segment_bytes)
+        self._link = link
+        self._active: _Active | None = None
+        self._next = ring.durable
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something is written that is not durable."""
+        return self._active is not None and bool(self._active.unsynced)
+
+    def place(self, entries: list[Entry]) -> list[Entry]:
+        """Write the entries in order; returns those that found no room. Raises OSError: then none may be relied on."""
+        refused: list[Entry] = []
+        for entry in entries:
+            try:
+                self._place(entry)
+            except RingFullError:
+                refused.append(entry)
+        self._flush()
+        return refused
+
+    def _place(self, entry: Entry) -> None:
+        size = entry.size
+        active = self._active
+        if active is None or active.offset + size + segment.FOOTER.size > active.held.size:
+            active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
+        entry.first_sequence = self._next
+        active.unsynced.append(
+            frame.encode(
+                active.seed,
+                first_sequence=entry.first_sequence,
+                events=entry.events,
+                marks=entry.marks,
+                source=entry.source,
+                received_ns=entry.received_ns,
+                body_length=entry.body_length,
+                payload=entry.payload,
+                digest=entry.digest,
+            )
+        )
+        active.offset += size
+        active.records += 1
+        self._next += entry.events
+
+    def _flush(self) -> None:
+        """Hand what was placed to the kernel. All that is not durable is written again: it is the same bytes."""
+        active = self._active
+        if active is not None and active.unsynced:
+            write_all(active.file, active.unsynced, active.held.length)
+
+    def sync(self) -> None:
+        """Make durable what was written. May run beside the syncs of other rings. Raises OSError."""
+        active = self._active
+        if active is None:
+            return
+        active.file.sync()
+        if not active.file.linked():
+            raise OSError(errno.ESTALE, "the segment was deleted under the running sink", str(active.held.path))
+
+    def settle(self) -> None:
+        """Let readers see what was written: after `sync`, or at once where the durability asks for no more."""
+        active = self._active
+        if active is not None:
+            for written in active.unsynced:
+                active.digest.update(written)
+            active.unsynced.clear()
+            active.held.end = self._next
+            active.held.length = active.offset
+        self.ring.durable = self._next
+
+    def abandon(self) -> None:
+        """Never touch the active segment again; what of it is durable stays readable. The next entry opens a fresh one."""
+        active, self._active = self._active, None
+        self._next = self.ring.durable
+        if active is None:
+            return
+        active.held.active = False
+        if active.held.end > active.held.first:
+            self._link = active.link()
+        else:  # nothing of it counts, and the fresh segment needs its name
+            self.ring.segments = tuple(held for held in self.ring.segments if held is not active.held)
+            with contextlib.suppress(OSError):
+                self._disk.unlink(active.held.path)
+        with contextlib.suppress(OSError):
+            active.file.close()
+
+    def seal(self) -> None:
+        """Close the active segment for good: what is placed, the footer, one sync. No segment is active afterwards."""
+        active = self._active
+        if active is None:
+            return
+        self._flush()
+        digest = active.digest.copy()  # a copy: if the sync fails, the chain goes on from what was durable before
+        for written in active.unsynced:
+            digest.update(written)
+        footer = Footer(active.records, self._next, active.offset, digest.digest())
+        write_all(active.file, [segment.encode_footer(footer, active.seed)], active.offset)
+        active.file.truncate(active.offset + segment.FOOTER.size)
+        self.sync()
+        self.settle()
+        active.held.size = active.offset + segment.FOOTER.size
+        active.held.active = False
+        self._link = active.link()
+        self._active = None
+        active.file.close()
+
+    def _rotate(self, needed: int) -> _Active:
+        wanted = max(needed, self._next_size)
+        least = max(needed, min(INITIAL_BYTES, self._segment_bytes))
+        size = self._budget.reserve(wanted, least)
+        self.seal()
+        while True:
+            try:
+                self._active = self._open(size)
+            except OSError as problem:
+                if problem.errno not in NO_SPACE:
+                    raise
+                # The budget has room and the disk has none: give up what may be given up, else refuse as full.
+                if not self._budget.free_one():
+                    raise RingFullError from problem
+            else:
+                self._next_size = min(self._next_size * GROWTH, self._segment_bytes)
+                return self._active
+
+    def _open(self, size: int) -> _Active:
+        header = SegmentHeader(
+            self.ring.ring_id, self._entropy(8), self._next, self._clock.wall_ns(),
+            self._link.first, self._link.length, self._link.digest,
+        )  # fmt: skip
+        path = self.ring.path / segment.file_name(self._next)
+        encoded = segment.encode_header(header)
+        file = self._disk.create(path)
+        try:
+            file.allocate(size)
+            write_all(file, [encoded], 0)
+            self._disk.sync_directory(self.ring.path)
+        except OSError:
+            file.close()
+            with contextlib.suppress(OSError):
+                self._disk.unlink(path)
+            raise
+        held = Segment(path, header, len(encoded), self._next, size, active=True)
+        self.ring.segments = (*self.ring.segments, held)
+        return _Active(file, held, encoded)

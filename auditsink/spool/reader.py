@@ -1,0 +1,182 @@
+"""Reads a ring in order from any sequence, up to what is durable. Blocking, for a worker thread.
+
+One reader serves one destination, so it remembers where it was: reading on costs no search. It holds the file of the
+segment it is in, so a segment that is removed meanwhile can still be read to its end.
+"""
+
+import contextlib
+import logging
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from auditsink import events
+from auditsink.events import Mark
+from auditsink.spool import frame, segment
+from auditsink.spool.disk import File, read_around
+from auditsink.spool.frame import FrameHeader
+from auditsink.spool.segment import Damage
+from auditsink.spool.types import Chunk, Record
+
+if TYPE_CHECKING:  # a ring makes its readers
+    from auditsink.spool.ring import Ring, Segment
+
+log = logging.getLogger("auditsink.spool")
+
+WINDOW_BYTES = 256 * 2**10
+"""What is read from the disk at once: about ten compressed batches of 400 events."""
+
+
+class Reader:
+    """A place in a ring. Not for two threads at once."""
+
+    def __init__(self, ring: "Ring") -> None:
+        self._ring = ring
+        self._decompress = zstandard.ZstdDecompressor().decompress
+        self._file: File | None = None
+        self._segment: Segment | None = None
+        self._offset = 0
+        self._next = -1
+        self._window = b""
+        self._window_at = 0
+
+    def __repr__(self) -> str:
+        return f"<Reader of {self._ring.cluster} at {self._next}>"
+
+    def fresh(self, position: int, max_bytes: int) -> Chunk | None:
+        """What follows `position` if memory has it; never blocks. In the loop's thread only."""
+        records = self._ring.tail.since(position, max_bytes)
+        if not records:
+            return None
+        return Chunk(position, records[-1].first_sequence + len(records[-1].events), records)
+
+    def load(self, position: int, max_bytes: int) -> Chunk:
+        """What follows `position` on the disk: about `max_bytes` of events, at least one record if there is any.
+
+        Raises OSError when the disk cannot be read.
+        """
+        durable = self._ring.durable
+        records: list[Record] = []
+        size, end = 0, position
+        while end < durable and size < max_bytes:
+            found = self._segment_at(end)
+            if found is None:  # nothing is held between here and the end: dropped, or lost with a segment
+                end = durable
+                break
+            end = max(end, found.first)
+            if not self._reach(found, end):
+                end = found.end
+                continue
+            for record in self._records(found, end, durable):
+                records.append(record)
+                size += sum(map(len, record.events))
+                end = record.first_sequence + len(record.events)
+                if size >= max_bytes:
+                    break
+            else:
+                end = max(end, min(found.end, durable))
+        return Chunk(position, end, records)
+
+    def _segment_at(self, position: int) -> "Segment | None":
+        """The segment that holds `position`, or the first one after it."""
+        segments = self._ring.segments
+        at = bisect_right(segments, position, key=lambda held: held.first) - 1
+        for held in segments[max(at, 0) :]:
+            if held.end > position:
+                return held
+        return None
+
+    def _records(self, held: "Segment", position: int, durable: int) -> Iterator[Record]:
+        """Records of one segment from `position` on."""
+        limit = min(held.end, durable)
+        length = held.length  # read after `durable`, so it covers at least that much
+        while self._next < limit and self._offset < length:
+            header, at = self._frame(held, length)
+            if header is None:
+                return
+            self._offset = header.offset + header.size
+            if header.first_sequence >= held.end:  # void: it was placed again in the next segment
+                return
+            self._next = header.end_sequence
+            if header.end_sequence > position and (record := self._record(held, header, at, position)) is not None:
+                yield record
+
+    def _reach(self, held: "Segment", position: int) -> bool:
+        """Be in that segment, at `position` or before it. False when its file is gone."""
+        if held is self._segment and position == self._next:
+            return True
+        self.close()
+        try:
+            self._file = self._ring.disk.open(held.path)
+        except FileNotFoundError:
+            if held in self._ring.segments:  # nobody of ours removed it
+                self._ring.note_damage(held, Damage(segment.DATA_START, held.length - segment.DATA_START), b"")
+            return False
+        self._segment, self._offset, self._next = held, segment.DATA_START, held.first
+        self._window, self._window_at = b"", 0
+        return True
+
+    def _frame(self, held: "Segment", length: int) -> tuple[FrameHeader | None, int]:
+        """The next valid frame and its place in the window; damage before it is noted. None at the end."""
+        seed = held.header.seed
+        at = self._fill(self._offset, frame.HEADER.size, length)
+        claimed = frame.needed(self._window, at)
+        if claimed is not None and at + claimed > len(self._window) and self._offset + claimed <= length:
+            at = self._fill(self._offset, claimed, length)
+        header = frame.decode(self._window, at, self._offset, seed)
+        if header is not None:
+            return header, at
+        # Damage: look at all that is left of the segment for the next frame that validates.
+        at = self._fill(self._offset, length - self._offset, length)
+        for found in segment.walk(self._window, seed, start=at, base=self._window_at):
+            if isinstance(found, Damage):
+                start = found.offset - self._window_at
+                self._ring.note_damage(held, found, self._window[start : start + found.length])
+            elif isinstance(found, FrameHeader):
+                return found, found.offset - self._window_at
+        return None, 0
+
+    def _fill(self, offset: int, wanted: int, length: int) -> int:
+        """Have `wanted` bytes from `offset` in the window (fewer at the end); returns where they begin in it."""
+        at = offset - self._window_at
+        if at < 0 or at + wanted > len(self._window):
+            assert self._file is not None
+            self._window = read_around(self._file, min(max(wanted, WINDOW_BYTES), length - offset), offset)
+            self._window_at, at = offset, 0
+        return at
+
+    def _record(self, held: "Segment", header: FrameHeader, at: int, position: int) -> Record | None:
+        """The record of a frame, from `position` on. None for one whose content contradicts its header."""
+        payload = frame.payload_of(header, self._window, at)
+        try:
+            body = self._decompress(payload, max_output_size=header.body_length)
+            found = [body] if header.marks & Mark.UNSPLIT else events.split(body).events
+        except (zstandard.ZstdError, events.NotAnEventListError) as problem:
+            found, reason = [], str(problem)
+        else:
+            reason = f"{len(found)} events where the header says {header.events}"
+        if len(found) != header.events:
+            # The checksum holds, so these bytes are what was written: the writer was at fault, or another version.
+            log.error(
+                "a record in the spool cannot be read; its events are lost",
+                extra={"cluster": self._ring.cluster, "first_sequence": header.first_sequence, "error": reason},
+            )
+            self._ring.note_damage(held, Damage(header.offset, header.size), self._window[at : at + header.size])
+            return None
+        skipped = max(0, position - header.first_sequence)
+        return Record(
+            header.first_sequence + skipped,
+            found[skipped:] if skipped else found,
+            header.received_ns,
+            frame.source_of(header, self._window, at),
+            header.marks,
+        )
+
+    def close(self) -> None:
+        """Let go of the file; reading on opens it again."""
+        file, self._file, self._segment = self._file, None, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()

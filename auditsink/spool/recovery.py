@@ -1,0 +1,209 @@
+"""What stands on the disk after a stop of any kind, turned into rings. Reads; removes only what never counted.
+
+Cost: two small reads for each sealed segment, the last unsealed one is read whole. So a start does not depend on how
+much the ring holds. Damage inside sealed segments is met, counted and stepped over when it is read.
+"""
+
+import contextlib
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditsink.spool import cursor, frame, segment
+from auditsink.spool.disk import File, read_around
+from auditsink.spool.frame import FrameHeader
+from auditsink.spool.log import Link
+from auditsink.spool.recent import WINDOW, Recent
+from auditsink.spool.ring import Ring, Segment
+from auditsink.spool.segment import Damage, SegmentHeader
+
+log = logging.getLogger("auditsink.spool")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A segment file with a readable header."""
+
+    path: Path
+    header: SegmentHeader
+    size: int
+    footer: segment.Footer | None
+
+
+def recover(ring: Ring) -> Link:
+    """Fill in a ring's segments, floor and next sequence from its directory; returns where the chain goes on.
+
+    Raises OSError when the directory cannot be read and SpoolError for a format that is not ours.
+    """
+    found = _headers(ring)
+    segments: list[Segment] = []
+    link = Link()
+    for this, after in zip(found, [*found, None][1:], strict=True):
+        held, link = _segment(ring, this, after.header if after else None)
+        if held is not None:
+            segments.append(held)
+    # Below the floor nothing is held any more: a crash came between writing the floor and the unlink.
+    for held in segments:
+        if held.end <= ring.floor:
+            _remove(ring, held.path)
+    ring.segments = tuple(held for held in segments if held.end > ring.floor)
+    ends = [held.end for held in ring.segments]
+    # A cursor beyond the last event means that a weaker durability lost a tail: its sequences are not given out twice.
+    ring.durable = max([ring.floor, *ends, *_positions(ring)])
+    ring.floor = ring.segments[0].first if ring.segments else ring.durable
+    return link
+
+
+def _headers(ring: Ring) -> list[_Found]:
+    found: list[_Found] = []
+    for name in ring.disk.names(ring.path):
+        if not name.endswith(".seg"):
+            continue
+        path = ring.path / name
+        file = ring.disk.open(path)
+        try:
+            one = _header(path, file)
+        finally:
+            file.close()
+        if one is not None and one.header.ring_id == ring.ring_id:
+            found.append(one)
+        else:
+            _set_aside(ring, path)
+    return found
+
+
+def _header(path: Path, file: File) -> _Found | None:
+    header = segment.decode_header(file.read(segment.DATA_START, 0))
+    if header is None:
+        return None
+    size = file.size()
+    end = size - segment.FOOTER.size
+    footer = segment.decode_footer(file.read(segment.FOOTER.size, end), header.seed) if end > 0 else None
+    return _Found(path, header, size, footer if footer and footer.length == end else None)
+
+
+def _segment(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Segment | None, Link]:
+    """The segment, and the chain's link after it. Sealed by its footer, by its successor's header, or not at all."""
+    if after is not None and after.previous_first == this.header.first_sequence and after.previous_length:
+        held = Segment(this.path, this.header, after.previous_length, after.first_sequence, this.size)
+        return held, Link(after.previous_first, after.previous_length, after.previous_digest)
+    if this.footer is not None:
+        footer = this.footer
+        held = Segment(this.path, this.header, footer.length, footer.next_sequence, this.size)
+        return held, Link(this.header.first_sequence, footer.length, footer.digest)
+    return _unsealed(ring, this, after)
+
+
+def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Segment | None, Link]:
+    """Read a segment without a seal to its last valid frame."""
+    file = ring.disk.open(this.path, write=True)
+    try:
+        data = read_around(file, this.size, 0)
+        held = Segment(this.path, this.header, segment.DATA_START, this.header.first_sequence, this.size)
+        damages: list[Damage] = []
+        for part in segment.walk(data, this.header.seed):
+            if isinstance(part, Damage):
+                damages.append(part)
+            elif isinstance(part, FrameHeader) and (after is None or part.first_sequence < after.first_sequence):
+                held.length, held.end = part.offset + part.size, part.end_sequence
+        for damage in damages:
+            if damage.offset < held.length:
+                ring.note_damage(held, damage, data[damage.offset : damage.offset + damage.length])
+            else:
+                log.info(
+                    "a write that was never answered was cut short by the last stop; it is ignored",
+                    extra={"cluster": ring.cluster, "segment": str(this.path), "bytes": damage.length},
+                )
+        if held.end == held.header.first_sequence:
+            # Nothing in it counts, and the next segment will need the name.
+            if damages:
+                _set_aside(ring, this.path)
+            else:
+                _remove(ring, this.path)
+            header = this.header
+            return None, Link(header.previous_first, header.previous_length, header.previous_digest)
+        with contextlib.suppress(OSError):  # the preallocated rest is only room
+            file.truncate(held.length)
+            held.size = held.length
+    finally:
+        file.close()
+    return held, Link(held.first, held.length, hashlib.sha256(data[: held.length]).digest())
+
+
+def _set_aside(ring: Ring, path: Path) -> None:
+    """Move a file that is no segment of this ring out of the way; one bad segment never stops a start."""
+    aside = ring.path / "damaged" / f"{path.name}.{time.time_ns()}"
+    log.error(
+        "a segment cannot be read and was set aside; its events are lost, all others are read; check the disk",
+        extra={"cluster": ring.cluster, "segment": str(path), "set_aside": str(aside)},
+    )
+    try:
+        file = ring.disk.open(path)
+        ring.damaged_bytes += file.size()
+        file.close()
+        ring.disk.make_directory(aside.parent)
+        ring.disk.rename(path, aside)
+        ring.disk.sync_directory(ring.path)
+    except OSError as problem:
+        log.warning("cannot set a segment aside", extra={"segment": str(path), "error": str(problem)})
+
+
+def _remove(ring: Ring, path: Path) -> None:
+    with contextlib.suppress(OSError):
+        ring.disk.unlink(path)
+        ring.disk.sync_directory(ring.path)
+
+
+def _positions(ring: Ring) -> list[int]:
+    positions = []
+    directory = ring.path / "cursors"
+    for name in ring.disk.names(directory):
+        if name.endswith(".cursor"):
+            state = cursor.peek(ring.disk, directory / name)
+            if state is not None:
+                positions.append(state.position)
+    return positions
+
+
+def remember(ring: Ring, recent: Recent, *, wall_ns: int, monotonic: float) -> None:
+    """Fill in the digests of the last minutes from the frames' headers, newest segments first, up to the limit."""
+    since = wall_ns - int(WINDOW * 1e9)
+    chosen: list[Segment] = []
+    for held in reversed(ring.segments):
+        chosen.append(held)
+        if held.header.created_ns < since:
+            break
+    digests: list[tuple[bytes, int]] = []
+    for held in chosen:
+        digests[:0] = _digests(ring, held, since)
+        if len(digests) >= recent.limit // 2:
+            break
+    for digest, first_sequence in digests[-(recent.limit // 2) :]:
+        recent.add(digest, first_sequence, monotonic)
+
+
+def _digests(ring: Ring, held: Segment, since: int) -> list[tuple[bytes, int]]:
+    """From the headers alone, unchecked: a wrong digest matches nothing."""
+    found: list[tuple[bytes, int]] = []
+    offset = segment.DATA_START
+    try:
+        file = ring.disk.open(held.path)
+    except OSError:
+        return found
+    try:
+        while offset < held.length:
+            data = file.read(frame.HEADER.size, offset)
+            claimed = frame.needed(data, 0)
+            if claimed is None:
+                break
+            _magic, _crc, _plen, _blen, _events, _flags, _slen, first, received, _key, digest = frame.HEADER.unpack(
+                data
+            )
+            if received >= since:
+                found.append((digest, first))
+            offset += claimed
+    finally:
+        file.close()
+    return found

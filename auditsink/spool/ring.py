@@ -1,0 +1,149 @@
+"""A ring as its readers and the rest of the sink see it: what is held, what is durable, who is how far.
+
+The writing side is `auditsink.spool.log`. The two share the list of segments, which is replaced and never changed,
+and `durable`, which only grows: a reader in another thread sees either the state before or the one after.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditsink.spool.cursor import Cursor
+from auditsink.spool.disk import Disk
+from auditsink.spool.reader import Reader
+from auditsink.spool.segment import Damage, SegmentHeader
+from auditsink.spool.tail import Tail
+from auditsink.spool.types import Account
+
+log = logging.getLogger("auditsink.spool")
+
+MAX_SET_ASIDE = 64
+"""Damaged stretches that are copied out of a ring's segments. A dying disk must not fill itself with its own errors."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """A segment of a ring: `length` bytes of it are durable and hold events up to `end` (exclusive), and the file takes
+    `size` bytes of the disk. `active`: the one being written, whose numbers still grow."""
+
+    path: Path
+    header: SegmentHeader
+    length: int
+    end: int
+    size: int
+    active: bool = False
+
+    @property
+    def first(self) -> int:
+        """Sequence of its first event."""
+        return self.header.first_sequence
+
+
+class Ring:
+    """The events of one cluster."""
+
+    def __init__(self, cluster: str, path: Path, ring_id: bytes, disk: Disk, *, floor: int) -> None:
+        self.cluster = cluster
+        self.path = path
+        self.ring_id = ring_id
+        self.disk = disk
+        self.segments: tuple[Segment, ...] = ()
+        self.floor = floor
+        self.durable = floor
+        self.tail = Tail()
+        self.cursors: dict[str, Cursor] = {}
+        self.damaged_bytes = 0
+        self._damage: set[tuple[int, int]] = set()
+        self._listeners: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Ring {self.cluster} {self.floor}..{self.durable} in {len(self.segments)} segments>"
+
+    @property
+    def bytes(self) -> int:
+        """What its segments take of the disk."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the oldest segment that still holds events was begun (nanoseconds since the epoch)."""
+        return self.segments[0].header.created_ns if self.segments and self.durable > self.floor else None
+
+    def cursor(self, destination: str) -> Cursor:
+        """That destination's cursor; the same object each time. Raises OSError."""
+        if destination not in self.cursors:
+            path = self.path / "cursors" / f"{destination}.cursor"
+            self.cursors[destination] = Cursor.open(self.disk, path, floor=self.floor)
+        return self.cursors[destination]
+
+    def reader(self) -> Reader:
+        """A reader of this ring, for one destination."""
+        return Reader(self)
+
+    def consumed(self) -> int:
+        """Every destination is done with the events before this sequence."""
+        return min((cursor.position for cursor in self.cursors.values()), default=self.floor)
+
+    def account(self, cursor: Cursor) -> Account:
+        """The identity for one destination. Events below the floor that it never got count as dropped at once."""
+        # Read once each: the writer's thread moves these two.
+        durable, floor = self.durable, self.floor
+        lost = max(0, floor - cursor.position)
+        tally = cursor.tally
+        return Account(
+            accepted=durable - cursor.start,
+            delivered=tally.delivered,
+            filtered=tally.filtered,
+            dead_lettered=tally.dead_lettered,
+            dropped=tally.dropped + lost,
+            pending=durable - cursor.position - lost,
+        )
+
+    def on_durable(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called in the loop's thread whenever `durable` or `floor` has moved."""
+        self._listeners.append(callback)
+
+    def announce(self) -> None:
+        """Call the listeners; in the loop's thread."""
+        for listener in self._listeners:
+            listener()
+
+    def note_damage(self, segment: Segment, damage: Damage, content: bytes) -> None:
+        """Count a damaged stretch once, tell the operator, and put its bytes aside for a person to look at."""
+        key = (segment.first, damage.offset)
+        if key in self._damage:
+            return
+        self._damage.add(key)
+        self.damaged_bytes += damage.length
+        aside = self.path / "damaged" / f"{segment.first:020d}-{damage.offset}.bin"
+        log.error(
+            "damage in the spool: events in it are lost, all others are read; check the disk",
+            extra={
+                "cluster": self.cluster,
+                "segment": str(segment.path),
+                "offset": damage.offset,
+                "bytes": damage.length,
+                "set_aside": str(aside),
+            },
+        )
+        if len(self._damage) <= MAX_SET_ASIDE:
+            self._set_aside(aside, content)
+
+    def _set_aside(self, path: Path, content: bytes) -> None:
+        try:
+            self.disk.make_directory(path.parent)
+            file = self.disk.create(path)
+        except OSError:  # set aside by an earlier run, or the disk takes nothing: the log line stands either way
+            return
+        try:
+            file.write([content], 0)
+        except OSError as problem:
+            log.warning("cannot set damage aside", extra={"file": str(path), "error": str(problem)})
+        finally:
+            file.close()
+
+    def close(self) -> None:
+        """Let go of the cursors."""
+        for cursor in self.cursors.values():
+            cursor.close()

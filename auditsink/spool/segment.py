@@ -1,0 +1,157 @@
+"""A segment's header and footer, and the walk over what lies between. Pure; the layout is in the package's text."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crc32c import crc32c
+
+from auditsink.spool import frame
+from auditsink.spool.errors import SpoolError
+from auditsink.spool.frame import FrameHeader
+
+VERSION = 1
+COPY_BYTES = 256
+DATA_START = 2 * COPY_BYTES
+_HEADER = struct.Struct("<8sHHI16s8sQQQQ32s")
+_HEADER_MAGIC = b"AUDITSEG"
+FOOTER = struct.Struct("<8sIIQQ32s")
+_FOOTER_MAGIC = b"AUDITEND"
+NO_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """Who a segment is, and which one stood before it (`previous_*`: zeros for the first of a ring)."""
+
+    ring_id: bytes
+    segment_id: bytes
+    first_sequence: int
+    created_ns: int
+    previous_first: int = 0
+    previous_length: int = 0
+    previous_digest: bytes = NO_DIGEST
+
+    @property
+    def seed(self) -> int:
+        """What every checksum of this segment starts from."""
+        return crc32c(self.ring_id + self.segment_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The seal: `records` frames up to `length`, the last event before `next_sequence`, `digest` over the bytes."""
+
+    records: int
+    next_sequence: int
+    length: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A stretch of a segment that holds no valid frame."""
+
+    offset: int
+    length: int
+
+
+def file_name(first_sequence: int) -> str:
+    """The name under which a segment lies in its ring's directory."""
+    return f"{first_sequence:020d}.seg"
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    """Both copies: the first 512 bytes of the file."""
+    packed = _HEADER.pack(
+        _HEADER_MAGIC, VERSION, 0, 0, header.ring_id, header.segment_id, header.first_sequence, header.created_ns,
+        header.previous_first, header.previous_length, header.previous_digest,
+    ).ljust(COPY_BYTES, b"\0")  # fmt: skip
+    copy = packed[:12] + crc32c(packed[:12] + packed[16:]).to_bytes(4, "little") + packed[16:]
+    return copy + copy
+
+
+def decode_header(data: bytes) -> SegmentHeader | None:
+    """From the first 512 bytes: whichever copy is whole. Raises SpoolError for a version that is not ours to read."""
+    for at in (0, COPY_BYTES):
+        copy = data[at : at + COPY_BYTES]
+        if len(copy) < COPY_BYTES or not copy.startswith(_HEADER_MAGIC):
+            continue
+        _magic, version, _flags, crc, *fields = _HEADER.unpack_from(copy)
+        if crc32c(copy[:12] + copy[16:]) != crc:
+            continue
+        if version != VERSION:
+            raise SpoolError(
+                f"the spool was written in format version {version}, this auditsink reads {VERSION}: "
+                "run the newer auditsink, or move the spool directory away to start an empty one"
+            )
+        return SegmentHeader(*fields)
+    return None
+
+
+def encode_footer(footer: Footer, seed: int) -> bytes:
+    """The seal's 64 bytes."""
+    packed = FOOTER.pack(_FOOTER_MAGIC, 0, footer.records, footer.next_sequence, footer.length, footer.digest)
+    return packed[:8] + crc32c(packed[12:], seed).to_bytes(4, "little") + packed[12:]
+
+
+def decode_footer(data: bytes, seed: int) -> Footer | None:
+    """The seal in `data`, if that is one."""
+    if len(data) != FOOTER.size or not data.startswith(_FOOTER_MAGIC):
+        return None
+    _magic, crc, records, next_sequence, length, digest = FOOTER.unpack(data)
+    if crc32c(data[12:], seed) != crc:
+        return None
+    return Footer(records, next_sequence, length, digest)
+
+
+def walk(data: bytes, seed: int, *, start: int = DATA_START, base: int = 0) -> Iterator[FrameHeader | Damage | Footer]:
+    """Everything in a segment's bytes from `start` on, in order.
+
+    `base` is the place of `data[0]` in the segment, and is added to the offsets that come out. Zeros at the end are
+    the preallocated rest and come out as nothing; anything else that is no frame and no footer is `Damage`.
+    """
+    at = start
+    while at < len(data):
+        header = frame.decode(data, at, base + at, seed)
+        if header is not None:
+            yield header
+            at += header.size
+            continue
+        footer = decode_footer(data[at : at + FOOTER.size], seed)
+        if footer is not None and footer.length == base + at:
+            yield footer
+            at += FOOTER.size
+            continue
+        after = _resync(data, at, base, seed)
+        if after is None:
+            used = len(data[at:].rstrip(b"\0"))
+            if used:
+                yield Damage(base + at, used)
+            return
+        yield Damage(base + at, after - at)
+        at = after
+
+
+def _resync(data: bytes, at: int, base: int, seed: int) -> int | None:
+    """The next aligned place after `at` where a frame or the footer validates."""
+    candidates = sorted(
+        place
+        for magic in (frame.MAGIC, _FOOTER_MAGIC)
+        for place in _places(data, magic, at + 1)
+        if (base + place) % frame.ALIGNMENT == 0
+    )
+    for place in candidates:
+        if frame.decode(data, place, base + place, seed) is not None:
+            return place
+        footer = decode_footer(data[place : place + FOOTER.size], seed)
+        if footer is not None and footer.length == base + place:
+            return place
+    return None
+
+
+def _places(data: bytes, needle: bytes, start: int) -> Iterator[int]:
+    place = data.find(needle, start)
+    while place >= 0:
+        yield place
+        place = data.find(needle, place + 1)

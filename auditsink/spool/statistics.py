@@ -1,0 +1,64 @@
+"""What the spool says of itself, as plain values for whoever renders them."""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+SYNC_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds of one group commit's sync: from a quiet NVMe disk to one that is about to fail."""
+
+
+@dataclass(slots=True)
+class SyncTimes:
+    """A histogram: `counts[i]` syncs took at most `SYNC_BUCKETS[i]` seconds, the last one is for all longer ones."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(SYNC_BUCKETS) + 1))
+    total: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one sync."""
+        self.counts[bisect_left(SYNC_BUCKETS, seconds)] += 1
+        self.total += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RingStatistics:
+    """One cluster's ring. Sequences count events; `oldest_seconds` is the age of the oldest segment held."""
+
+    cluster: str
+    bytes: int
+    segments: int
+    oldest_seconds: float
+    first_sequence: int
+    next_sequence: int
+    damaged_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStatistics:
+    """All rings. `problem` says why nothing can be taken right now, None when all is well."""
+
+    max_bytes: int
+    rings: tuple[RingStatistics, ...]
+    sync_counts: tuple[int, ...]
+    sync_seconds: float
+    problem: str | None
+
+    @property
+    def bytes(self) -> int:
+        """What all segments take of the disk, preallocated room included."""
+        return sum(ring.bytes for ring in self.rings)
+
+    @property
+    def segments(self) -> int:
+        """Files."""
+        return sum(ring.segments for ring in self.rings)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Age of the oldest."""
+        return max((ring.oldest_seconds for ring in self.rings), default=0.0)
+
+    @property
+    def damaged_bytes(self) -> int:
+        """Bytes that failed their checksum, as far as they were met since the start."""
+        return sum(ring.damaged_bytes for ring in self.rings)

@@ -1,0 +1,311 @@
+"""Group commit: one thread takes all that waits, writes it, syncs once, and wakes everybody.
+
+While one sync runs, the next requests gather; so sixty-four waiting clients cost one sync, and a lone one waits for
+nobody. Compression happens here too: zstd releases the GIL.
+"""
+
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import zstandard
+
+from auditsink.clock import Clock
+from auditsink.events import Split
+from auditsink.spool.errors import RingFullError
+from auditsink.spool.log import Entry, Log
+from auditsink.spool.recent import Recent
+from auditsink.spool.ring import Ring
+from auditsink.spool.statistics import SyncTimes
+from auditsink.spool.tail import Tails
+from auditsink.spool.types import Done, Receipt, Record, Refusal
+
+log = logging.getLogger("auditsink.spool")
+
+COMMIT_BYTES = 8 * 2**20
+"""Bodies taken into one commit: enough to share a sync, few enough that the first of them is not kept waiting."""
+SYNC_INTERVAL = 1.0
+"""Seconds between syncs with `durability: interval`."""
+REFUSAL_PAUSE = 0.25
+"""Seconds for which requests are refused at their headers after one found no room; then the next may try again."""
+PARALLEL_SYNCS = 4
+"""Files synced at once when several rings have something: the journal merges them, more threads only queue."""
+DIGEST_BYTES = 16
+
+Durability = Literal["fsync", "interval", "os"]
+
+
+@dataclass(slots=True)
+class Append:
+    """One request that waits for the disk."""
+
+    shelf: "Shelf"
+    body: bytes
+    split: Split
+    source: str
+    received_ns: int
+    done: Done
+
+
+@dataclass(slots=True)
+class Shelf:
+    """What the writer keeps for a ring: its log and what was accepted lately."""
+
+    ring: Ring
+    log: Log
+    recent: Recent
+
+
+@dataclass(slots=True)
+class _Job:
+    """An append within a commit: the entry to store, or the earlier one with the same bytes."""
+
+    append: Append
+    entry: Entry
+    duplicate_of: int | None = None
+    twin: "_Job | None" = None
+    refusal: Refusal | None = None
+
+    def result(self) -> Receipt | Refusal:
+        """What its sender is told."""
+        if self.twin is not None:
+            told = self.twin.result()
+            return Receipt(told.first_sequence, told.count, duplicate=True) if isinstance(told, Receipt) else told
+        if self.refusal is not None:
+            return self.refusal
+        if self.duplicate_of is not None:
+            return Receipt(self.duplicate_of, self.entry.events, duplicate=True)
+        return Receipt(self.entry.first_sequence, self.entry.events)
+
+
+class Writer:
+    """The thread. `problem` is set while the disk refuses, and cleared by the first commit that succeeds."""
+
+    def __init__(self, *, durability: Durability, clock: Clock, tails: Tails, moved: set[Ring]) -> None:
+        self.problem: str | None = None
+        self.sync_times = SyncTimes()
+        self._refusing: tuple[float, Refusal] = (0.0, Refusal.FULL)
+        self._durability = durability
+        self._clock = clock
+        self._tails = tails
+        self._moved = moved
+        self._queue: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
+        self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
+        self._thread = threading.Thread(target=self._run, name="auditsink-writer", daemon=True)
+        self._notify: Callable[[Callable[[], None]], object] | None = None
+        self._unsynced: set[int] = set()
+        self._shelves: dict[int, Shelf] = {}
+
+    def start(self, notify: Callable[[Callable[[], None]], object]) -> None:
+        """Begin; results are handed to `notify`, which brings them into the loop's thread."""
+        self._notify = notify
+        self._thread.start()
+
+    def submit(self, append: Append) -> None:
+        """Queue a request; any thread."""
+        self._queue.put(append)
+
+    def refusal(self) -> Refusal | None:
+        """Why a request that arrives now would most likely be refused; any thread."""
+        until, why = self._refusing
+        return why if self._clock.monotonic() < until else None
+
+    def stop(self) -> None:
+        """Finish what waits, then end. Blocks."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        going = True
+        synced_at = self._clock.monotonic()
+        while going:
+            appends, going = self._take()
+            if appends:
+                self._commit(appends)
+            if self._durability == "interval" and self._clock.monotonic() - synced_at >= SYNC_INTERVAL:
+                self._sync_late()
+                synced_at = self._clock.monotonic()
+        if self._durability == "interval":
+            self._sync_late()
+
+    def _take(self) -> tuple[list[Append], bool]:
+        """All that waits, up to `COMMIT_BYTES`; False when it is time to end."""
+        taken: list[Append] = []
+        size = 0
+        try:
+            timeout = SYNC_INTERVAL if self._durability == "interval" else None
+            item = self._queue.get(timeout=timeout)
+            while item is not None:
+                taken.append(item)
+                size += len(item.body)
+                if size >= COMMIT_BYTES:
+                    return taken, True
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return taken, True
+        return taken, False
+
+    def _commit(self, appends: list[Append]) -> None:
+        jobs: list[_Job] = []
+        try:
+            groups = self._prepare(appends, jobs)
+            self._store(groups)
+            self._settle_recent(groups)
+        except Exception as problem:  # whatever it is, nobody may wait for ever and the thread must live
+            log.exception("the spool's writer failed; the requests of this moment were refused")
+            self.problem = f"the spool's writer failed: {problem!r}"
+            results = [(append, Refusal.UNAVAILABLE) for append in appends]
+            self._tell(partial(self._publish, results, set()))
+            return
+        moved = {shelf.ring for shelf, _jobs in groups} | self._moved
+        self._moved.clear()
+        self._tell(partial(self._publish, [(job.append, job.result()) for job in jobs], moved))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        assert self._notify is not None
+        try:
+            self._notify(call)
+        except RuntimeError:  # the loop is closed: nobody is left to be told
+            log.warning("requests became durable after the sink had stopped listening")
+
+    def _prepare(self, appends: Sequence[Append], jobs: list[_Job]) -> list[tuple[Shelf, list[_Job]]]:
+        """Compress, recognise retries, group by ring."""
+        now = self._clock.monotonic()
+        groups: dict[int, tuple[Shelf, list[_Job]]] = {}
+        first_of: dict[bytes, _Job] = {}
+        for append in appends:
+            shelf = append.shelf
+            payload = self._compress(append.body)
+            # Over the compressed bytes, which are few: equal bodies compress equally, different ones never do.
+            digest = hashlib.sha256(shelf.ring.ring_id + payload).digest()[:DIGEST_BYTES]
+            entry = Entry(
+                len(append.split.events), append.split.marks, append.source.encode()[:1024], append.received_ns,
+                len(append.body), payload, digest,
+            )  # fmt: skip
+            job = _Job(append, entry, duplicate_of=shelf.recent.find(digest, now), twin=first_of.get(digest))
+            jobs.append(job)
+            if job.duplicate_of is None and job.twin is None:
+                first_of[digest] = job
+                groups.setdefault(id(shelf), (shelf, []))[1].append(job)
+        return list(groups.values())
+
+    def _store(self, groups: list[tuple[Shelf, list[_Job]]]) -> None:
+        """Write all rings, sync all rings, and place again in a fresh segment what a disk error hit."""
+        failed: list[tuple[Shelf, list[_Job]]] = []
+        written: list[tuple[Shelf, list[_Job]]] = []
+        for shelf, jobs in groups:
+            try:
+                self._place(shelf, jobs)
+                written.append((shelf, jobs))
+            except OSError as problem:
+                self._disk_failed(shelf, problem)
+                failed.append((shelf, jobs))
+        if self._durability == "fsync":
+            failed += self._sync(written)
+        else:
+            self._settle_unsynced(written)
+        for shelf, jobs in failed:
+            self._again(shelf, [job for job in jobs if job.refusal is None])
+        if not failed:
+            self.problem = None
+
+    def _place(self, shelf: Shelf, jobs: list[_Job]) -> None:
+        refused = {id(entry) for entry in shelf.log.place([job.entry for job in jobs])}
+        for job in jobs:
+            if id(job.entry) in refused:
+                job.refusal = Refusal.FULL
+
+    def _sync(self, written: list[tuple[Shelf, list[_Job]]]) -> list[tuple[Shelf, list[_Job]]]:
+        """One sync for each dirty file, side by side; returns those that failed."""
+        started = self._clock.monotonic()
+        dirty = [(shelf, jobs) for shelf, jobs in written if shelf.log.dirty]
+        if len(dirty) > 1:
+            outcomes = list(self._pool.map(_sync_error, [shelf.log for shelf, _jobs in dirty]))
+        else:
+            outcomes = [_sync_error(shelf.log) for shelf, _jobs in dirty]
+        if dirty:
+            self.sync_times.observe(self._clock.monotonic() - started)
+        failed: list[tuple[Shelf, list[_Job]]] = []
+        for (shelf, jobs), problem in zip(dirty, outcomes, strict=True):
+            if problem is None:
+                shelf.log.settle()
+            else:
+                self._disk_failed(shelf, problem)
+                failed.append((shelf, jobs))
+        return failed
+
+    def _settle_unsynced(self, written: list[tuple[Shelf, list[_Job]]]) -> None:
+        for shelf, _jobs in written:
+            shelf.log.settle()
+            if self._durability == "interval":
+                self._shelves[id(shelf)] = shelf
+
+    def _sync_late(self) -> None:
+        for shelf in self._shelves.values():
+            problem = _sync_error(shelf.log)
+            if problem is not None:
+                self._disk_failed(shelf, problem)
+        self._shelves.clear()
+
+    def _again(self, shelf: Shelf, jobs: list[_Job]) -> None:
+        """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
+        durable = shelf.ring.durable
+        todo = [job for job in jobs if not 0 <= job.entry.first_sequence < durable]
+        try:
+            self._place(shelf, todo)
+            shelf.log.sync()
+            shelf.log.settle()
+        except OSError as problem:
+            self._disk_failed(shelf, problem)
+            durable = shelf.ring.durable
+            for job in todo:
+                if not 0 <= job.entry.first_sequence < durable:
+                    job.refusal = Refusal.UNAVAILABLE
+            self.problem = f"{shelf.ring.path} takes no writes: {problem}; check the disk"
+
+    def _disk_failed(self, shelf: Shelf, problem: OSError) -> None:
+        log.error(
+            "the disk failed under a segment; it is not written to again",
+            extra={"cluster": shelf.ring.cluster, "error": str(problem)},
+        )
+        shelf.log.abandon()
+
+    def _settle_recent(self, groups: list[tuple[Shelf, list[_Job]]]) -> None:
+        now = self._clock.monotonic()
+        for shelf, jobs in groups:
+            for job in jobs:
+                if job.refusal is None:
+                    shelf.recent.add(job.entry.digest, job.entry.first_sequence, now)
+                else:
+                    self._refusing = (now + REFUSAL_PAUSE, job.refusal)
+
+    def _publish(self, results: list[tuple[Append, Receipt | Refusal]], moved: set[Ring]) -> None:
+        """In the loop's thread: hand fresh records on, answer everybody, wake the readers."""
+        for append, result in results:
+            if isinstance(result, Receipt) and not result.duplicate:
+                ring, split = append.shelf.ring, append.split
+                record = Record(result.first_sequence, split.events, append.received_ns, append.source, split.marks)
+                self._tails.add(ring.tail, record)
+            try:
+                append.done(result)
+            except Exception:
+                log.exception("an answer could not be given; the batch is stored all the same")
+        for ring in moved:
+            ring.announce()
+
+
+def _sync_error(log_of_ring: Log) -> OSError | None:
+    try:
+        log_of_ring.sync()
+    except OSError as problem:
+        return problem
+    return None
