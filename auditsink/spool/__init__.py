@@ -1,4 +1,6 @@
-"""The spool: one disk-backed ring of segments per cluster. This text is the specification of the on-disk format, version 1.
+r"""The spool: one disk-backed ring of segments per cluster.
+
+This text is the specification of the on-disk format, version 1.
 
 All integers are little-endian. All checksums are CRC32C (Castagnoli, RFC 3720 B.4). `ring id` and `segment id` are
 random; both are mixed into every checksum of a segment (`seed`), so that blocks of an older file that the file
@@ -12,7 +14,7 @@ Files
     <spool>/version                          "auditsink spool 1\\n"; an unknown version refuses to start
     <spool>/rings/<cluster>/ring.meta        slot file: ring id, floor
     <spool>/rings/<cluster>/<first>.seg      a segment, named by its first sequence, 20 digits
-    <spool>/rings/<cluster>/cursors/<destination>.cursor    slot file: how far a destination is
+    <spool>/rings/<cluster>/cursors/<destination>.cursor    slot file: its place
     <spool>/rings/<cluster>/damaged/         stretches that failed their checksum, set aside for a person
     <spool>/deadletters/<destination>/       see `auditsink.forward.deadletter`
 
@@ -45,11 +47,11 @@ what the digest covers: everything before the footer.
 
 Rules
 -----
-- A segment is preallocated when it is opened, and appended to by one process in one life: after a restart a new one begins.
+- A segment is preallocated when it is opened, and appended to by one process in one life: a restart begins a new one.
 - A frame counts when its checksum holds and its sequence is below the first sequence of the following segment. (After
   a failed fsync the segment is left as it is, and what was not durable is written again to the next one.)
-- After a frame that does not validate, the next 8-byte boundary with a valid frame is looked for. What lies between is
-  damage, unless nothing valid follows in the last segment: then it is the torn tail of a write that was never answered.
+- After a frame that does not validate, the next 8-byte boundary with a valid frame is looked for. What lies between
+  is damage, unless nothing valid follows in the last segment: then it is the torn tail of a write never answered.
 - Slot file: two slots, at 0 and 4096: ``magic "SLOT" | crc u32 | generation u64 | length u32 | payload``, written in
   turn. The valid slot with the higher generation counts; a lost one means the state before it: repeats, never loss.
 - The floor (first sequence still held) is written and synced before a segment is unlinked.

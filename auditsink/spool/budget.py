@@ -20,7 +20,7 @@ log = logging.getLogger("auditsink.spool")
 
 @dataclass(slots=True)
 class Budget:
-    """`max_bytes` over all `rings`; `save_floor` makes a ring's floor durable. `moved` collects rings whose floor rose."""
+    """`max_bytes` over all `rings`; `save_floor` makes a floor durable; `moved` collects rings whose floor rose."""
 
     max_bytes: int
     when_full: Literal["reject", "drop_oldest"]
@@ -36,7 +36,7 @@ class Budget:
         that is not enough, OSError when the disk fails.
         """
         while True:
-            available = self.max_bytes - sum(ring.bytes for ring in self.rings())
+            available = self.max_bytes - sum(ring.size for ring in self.rings())
             if available >= wanted:
                 return wanted
             if self._remove(retention.oldest_consumed(self.rings())):

@@ -188,7 +188,7 @@ class RealDisk:
 
     def names(self, path: Path) -> list[str]:
         """See `Disk.names`."""
-        return sorted(os.listdir(path))
+        return sorted(place.name for place in path.iterdir())
 
     def rename(self, old: Path, new: Path) -> None:
         """See `Disk.rename`."""

@@ -1,4 +1,4 @@
-"""A frame: one accepted request as it lies in a segment. Pure: bytes in, bytes out; the layout is in the package's text."""
+"""A frame: one accepted request as it lies in a segment. Pure; the layout is in the package's text."""
 
 import struct
 from dataclasses import dataclass

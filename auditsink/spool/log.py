@@ -162,7 +162,7 @@ class Log:
         self.ring.durable = self._next
 
     def abandon(self) -> None:
-        """Never touch the active segment again; what of it is durable stays readable. The next entry opens a fresh one."""
+        """Never touch the active segment again; what of it is durable stays readable."""
         active, self._active = self._active, None
         self._next = self.ring.durable
         if active is None:

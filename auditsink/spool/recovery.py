@@ -43,6 +43,7 @@ def recover(ring: Ring) -> Link:
     for this, after in zip(found, [*found, None][1:], strict=True):
         held, link = _segment(ring, this, after.header if after else None)
         if held is not None:
+            _trim(ring, held)
             segments.append(held)
     # Below the floor nothing is held any more: a crash came between writing the floor and the unlink.
     for held in segments:
@@ -98,7 +99,7 @@ def _segment(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Seg
 
 def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Segment | None, Link]:
     """Read a segment without a seal to its last valid frame."""
-    file = ring.disk.open(this.path, write=True)
+    file = ring.disk.open(this.path)
     try:
         data = read_around(file, this.size, 0)
         held = Segment(this.path, this.header, segment.DATA_START, this.header.first_sequence, this.size)
@@ -124,12 +125,23 @@ def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Se
                 _remove(ring, this.path)
             header = this.header
             return None, Link(header.previous_first, header.previous_length, header.previous_digest)
-        with contextlib.suppress(OSError):  # the preallocated rest is only room
-            file.truncate(held.length)
-            held.size = held.length
     finally:
         file.close()
     return held, Link(held.first, held.length, hashlib.sha256(data[: held.length]).digest())
+
+
+def _trim(ring: Ring, held: Segment) -> None:
+    """Give back the preallocated rest of a segment that nobody will append to, for good: or crashes fill the ring."""
+    if held.size <= held.length + segment.FOOTER.size:
+        return
+    with contextlib.suppress(OSError):
+        file = ring.disk.open(held.path, write=True)
+        try:
+            file.truncate(held.length)
+            file.sync()
+            held.size = held.length
+        finally:
+            file.close()
 
 
 def _set_aside(ring: Ring, path: Path) -> None:

@@ -27,7 +27,7 @@ def oldest_consumed(rings: Iterable[Ring]) -> Victim | None:
 
 def oldest_of_greediest(rings: Iterable[Ring]) -> Victim | None:
     """The oldest segment of the ring that takes the most room: the one that must give when something must."""
-    ring = max(filter(_removable, rings), key=lambda ring: ring.bytes, default=None)
+    ring = max(filter(_removable, rings), key=lambda ring: ring.size, default=None)
     return None if ring is None else Victim(ring, ring.segments[0], wanted=ring.consumed() < ring.segments[0].end)
 
 

@@ -24,8 +24,11 @@ MAX_SET_ASIDE = 64
 
 @dataclass(slots=True)
 class Segment:
-    """A segment of a ring: `length` bytes of it are durable and hold events up to `end` (exclusive), and the file takes
-    `size` bytes of the disk. `active`: the one being written, whose numbers still grow."""
+    """A segment of a ring.
+
+    `length` bytes of it are durable and hold events up to `end` (exclusive); the file
+    takes `size` bytes of the disk. `active`: the one being written, whose numbers still grow.
+    """
 
     path: Path
     header: SegmentHeader
@@ -61,7 +64,7 @@ class Ring:
         return f"<Ring {self.cluster} {self.floor}..{self.durable} in {len(self.segments)} segments>"
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """What its segments take of the disk."""
         return sum(segment.size for segment in self.segments)
 

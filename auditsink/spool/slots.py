@@ -59,7 +59,7 @@ class SlotFile:
         return cls(file)
 
     def write(self, payload: bytes) -> None:
-        """Put the state into the older slot. Not synced: see `sync`. Raises OSError; the other slot then still counts."""
+        """Put the state into the older slot, not synced. Raises OSError; the other slot then still counts."""
         generation = self._generation + 1
         write_all(self._file, [encode_slot(generation, payload)], (generation % 2) * SLOT_BYTES)
         self._generation = generation

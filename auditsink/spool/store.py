@@ -1,4 +1,4 @@
-"""The spool as the rest of the sink sees it: rings by cluster, `submit` on one side, readers and cursors on the other."""
+"""The spool as the rest of the sink sees it: rings by cluster, `submit` on one side, readers on the other."""
 
 import logging
 import os
@@ -71,7 +71,7 @@ class Spool:
                 _check_version(disk, path)
                 spool = cls(config, disk, clock, lock, max_rings)
                 for cluster in disk.names(path / "rings"):
-                    spool._load(cluster)  # noqa: SLF001 - a second constructor
+                    spool._load(cluster)  # a second constructor
             except BaseException:
                 lock.close()
                 raise
@@ -93,7 +93,10 @@ class Spool:
         return self._writer.problem
 
     def ring(self, cluster: str) -> Ring:
-        """The ring of a cluster, made if it is new. Raises SpoolError past the allowed number, or when the disk fails."""
+        """The ring of a cluster, made if it is new.
+
+        Raises SpoolError past the allowed number and when the disk fails.
+        """
         if cluster not in self.rings:
             if len(self.rings) >= self._max_rings:
                 raise SpoolError(
@@ -133,13 +136,12 @@ class Spool:
         self._stopping = True
         self._writer.stop()
         for shelf in self._shelves.values():
-            try:
-                shelf.log.seal()
-                for cursor in shelf.ring.cursors.values():
-                    cursor.sync()
-            except OSError as problem:
-                log.error("the ring could not be closed cleanly; the next start repairs it",
-                          extra={"cluster": shelf.ring.cluster, "error": str(problem)})  # fmt: skip
+            for close in (shelf.log.seal, *(cursor.sync for cursor in shelf.ring.cursors.values())):
+                try:
+                    close()
+                except OSError as problem:
+                    extra = {"cluster": shelf.ring.cluster, "error": str(problem)}
+                    log.warning("a ring could not be closed cleanly; the next start repairs it", extra=extra)
             shelf.ring.close()
             self._metas[shelf.ring.cluster].close()
         self._lock.close()
@@ -150,7 +152,7 @@ class Spool:
         rings = tuple(
             RingStatistics(
                 ring.cluster,
-                ring.bytes,
+                ring.size,
                 len(ring.segments),
                 0.0 if (oldest := ring.oldest_ns) is None else max(0.0, (now - oldest) / 1e9),
                 ring.floor,

@@ -18,7 +18,6 @@ import zstandard
 
 from auditsink.clock import Clock
 from auditsink.events import Split
-from auditsink.spool.errors import RingFullError
 from auditsink.spool.log import Entry, Log
 from auditsink.spool.recent import Recent
 from auditsink.spool.ring import Ring
@@ -163,7 +162,7 @@ class Writer:
         except Exception as problem:  # whatever it is, nobody may wait for ever and the thread must live
             log.exception("the spool's writer failed; the requests of this moment were refused")
             self.problem = f"the spool's writer failed: {problem!r}"
-            results = [(append, Refusal.UNAVAILABLE) for append in appends]
+            results: list[tuple[Append, Receipt | Refusal]] = [(append, Refusal.UNAVAILABLE) for append in appends]
             self._tell(partial(self._publish, results, set()))
             return
         moved = {shelf.ring for shelf, _jobs in groups} | self._moved

@@ -1,0 +1,273 @@
+"""A disk that forgets: what was not synced may be gone after a crash, in whole, in part, or torn at any sector.
+
+It models what POSIX allows and not what one file system happens to do: writes reach the platter in any order, directory
+entries are only as durable as the last sync of their directory, and a failed sync throws the data away while the
+cache goes on showing it (what PostgreSQL learnt in 2018 as "fsyncgate").
+"""
+
+import errno
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditsink.spool.disk import File
+
+SECTOR = 512
+"""Bytes that reach the platter together or not at all."""
+
+
+class _Inode:
+    """A file's content: as the cache shows it, as the platter has it, and the operations in between."""
+
+    def __init__(self) -> None:
+        self.cached = bytearray()
+        self.platter = bytearray()
+        self.pending: list[tuple[int, bytes | None]] = []  # (offset, data), or (size, None) for a truncation
+        self.links = 0
+
+    def apply(self, content: bytearray, offset: int, data: bytes | None) -> None:
+        if data is None:
+            del content[offset:]
+            content.extend(bytes(offset - len(content)))
+            return
+        if len(content) < offset:
+            content.extend(bytes(offset - len(content)))
+        content[offset : offset + len(data)] = data
+
+    def do(self, offset: int, data: bytes | None) -> None:
+        self.apply(self.cached, offset, data)
+        self.pending.append((offset, data))
+
+    def sync(self) -> None:
+        for operation in self.pending:
+            self.apply(self.platter, *operation)
+        self.pending.clear()
+
+    def crash(self, chance: random.Random) -> None:
+        for offset, data in self.pending:
+            if data is None:
+                if chance.random() < 0.5:
+                    self.apply(self.platter, offset, None)
+                continue
+            for start in range(0, len(data), SECTOR):
+                if chance.random() < 0.5:
+                    self.apply(self.platter, offset + start, data[start : start + SECTOR])
+        self.pending.clear()
+        self.cached = bytearray(self.platter)
+
+
+class FakeDisk:
+    """Implements `auditsink.spool.disk.Disk` in memory.
+
+    `fail(operation, error, times)` makes the next calls of that name raise; `capacity` bounds what may be allocated;
+    `short_writes` makes each write take only some of the bytes. `calls` counts what was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.capacity: int | None = None
+        self.short_writes = False
+        self._failures: dict[str, list[int]] = {}
+        self._entries: dict[Path, _Inode] = {}
+        self._durable_entries: dict[Path, _Inode] = {}
+        self._directories: set[Path] = {Path("/")}
+        self._locked: set[Path] = set()
+        self._mutex = threading.RLock()
+        self._life = 0
+
+    def fail(self, operation: str, error: int, times: int = 1) -> None:
+        """The next `times` calls of `operation` (a method's name) raise OSError(`error`)."""
+        self._failures.setdefault(operation, []).extend([error] * times)
+
+    def heal(self) -> None:
+        """Forget failures that were ordered and have not struck, and give back the room."""
+        self._failures.clear()
+        self.capacity = None
+
+    def crash(self, chance: random.Random) -> None:
+        """Power loss: only what was synced is certain. Open files of the life before answer EBADF."""
+        with self._mutex:
+            self._life += 1
+            names = sorted(set(self._entries) | set(self._durable_entries))
+            survived: dict[Path, _Inode] = {}
+            for name in names:
+                now, before = self._entries.get(name), self._durable_entries.get(name)
+                kept = now if now is before or chance.random() < 0.5 else before
+                if kept is not None:
+                    survived[name] = kept
+            for inode in {id(one): one for one in survived.values()}.values():
+                inode.crash(chance)
+            self._entries = dict(survived)
+            self._durable_entries = dict(survived)
+            self._locked.clear()
+            self._failures.clear()
+
+    def kill(self) -> None:
+        """The process dies, the machine does not: everything written stays, synced or not; locks are gone."""
+        with self._mutex:
+            self._life += 1
+            self._locked.clear()
+            self._failures.clear()
+
+    def content(self, path: Path) -> bytes:
+        """What the cache shows of a file."""
+        return bytes(self._entries[path].cached)
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Replace a file's content, durably: bit rot, truncation, or a file from elsewhere."""
+        inode = self._entries.setdefault(path, _Inode())
+        inode.links = 1
+        self._durable_entries[path] = inode
+        inode.cached, inode.platter, inode.pending = bytearray(content), bytearray(content), []
+
+    def paths(self) -> list[Path]:
+        """All files."""
+        return sorted(self._entries)
+
+    def _enter(self, operation: str, path: Path | None = None) -> None:
+        self.calls[operation] += 1
+        waiting = self._failures.get(operation)
+        if waiting:
+            number = waiting.pop(0)
+            raise OSError(number, os.strerror(number), str(path))
+
+    def allocated(self) -> int:
+        """Bytes that all files take."""
+        return sum(len(inode.cached) for inode in {id(one): one for one in self._entries.values()}.values())
+
+    def create(self, path: Path) -> File:
+        """See `Disk.create`."""
+        with self._mutex:
+            self._enter("create", path)
+            if path in self._entries:
+                raise FileExistsError(errno.EEXIST, "File exists", str(path))
+            self._need_directory(path.parent)
+            inode = self._entries[path] = _Inode()
+            inode.links = 1
+            return _FakeFile(self, inode, self._life)
+
+    def open(self, path: Path, *, write: bool = False) -> File:  # noqa: ARG002 - the same for the fake
+        """See `Disk.open`."""
+        with self._mutex:
+            self._enter("open", path)
+            if path not in self._entries:
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+            return _FakeFile(self, self._entries[path], self._life)
+
+    def make_directory(self, path: Path) -> None:
+        """See `Disk.make_directory`. Directories survive a crash: the spool syncs each into its parent."""
+        with self._mutex:
+            self._enter("make_directory", path)
+            self._directories.update((path, *path.parents))
+
+    def names(self, path: Path) -> list[str]:
+        """See `Disk.names`."""
+        with self._mutex:
+            self._enter("names", path)
+            self._need_directory(path)
+            inside = [one.name for one in (*self._entries, *self._directories) if one.parent == path and one != path]
+            return sorted(set(inside))
+
+    def rename(self, old: Path, new: Path) -> None:
+        """See `Disk.rename`."""
+        with self._mutex:
+            self._enter("rename", old)
+            if old not in self._entries:
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(old))
+            self._entries[new] = self._entries.pop(old)
+
+    def unlink(self, path: Path) -> None:
+        """See `Disk.unlink`."""
+        with self._mutex:
+            self._enter("unlink", path)
+            if path not in self._entries:
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+            self._entries.pop(path).links = 0
+
+    def sync_directory(self, path: Path) -> None:
+        """See `Disk.sync_directory`."""
+        with self._mutex:
+            self._enter("sync_directory", path)
+            for name in [one for one in self._durable_entries if one.parent == path]:
+                del self._durable_entries[name]
+            self._durable_entries.update({one: inode for one, inode in self._entries.items() if one.parent == path})
+
+    def lock(self, path: Path) -> File:
+        """See `Disk.lock`."""
+        with self._mutex:
+            self._enter("lock", path)
+            if path in self._locked:
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked", str(path))
+            self._locked.add(path)
+            inode = self._entries.setdefault(path, _Inode())
+            inode.links = 1
+            return _FakeFile(self, inode, self._life, unlock=path)
+
+    def _need_directory(self, path: Path) -> None:
+        if path not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+
+class _FakeFile:
+    """A descriptor; it dies with the process or the machine."""
+
+    def __init__(self, disk: FakeDisk, inode: _Inode, life: int, unlock: Path | None = None) -> None:
+        self._disk = disk
+        self._inode = inode
+        self._life = life
+        self._unlock = unlock
+
+    def _enter(self, operation: str) -> None:
+        if self._life != self._disk._life:  # noqa: SLF001 - the two are one model
+            raise OSError(errno.EBADF, "the process that opened this file is dead")
+        self._disk._enter(operation)  # noqa: SLF001
+
+    def write(self, buffers: Sequence[bytes], offset: int) -> int:
+        with self._disk._mutex:  # noqa: SLF001
+            self._enter("write")
+            data = b"".join(buffers)
+            if self._disk.short_writes and len(data) > 1:
+                data = data[: len(data) // 2]
+            self._inode.do(offset, data)
+            return len(data)
+
+    def read(self, length: int, offset: int) -> bytes:
+        with self._disk._mutex:  # noqa: SLF001
+            self._enter("read")
+            return bytes(self._inode.cached[offset : offset + length])
+
+    def allocate(self, size: int) -> None:
+        with self._disk._mutex:  # noqa: SLF001
+            self._enter("allocate")
+            grown = max(0, size - len(self._inode.cached))
+            if self._disk.capacity is not None and self._disk.allocated() + grown > self._disk.capacity:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            if grown:
+                self._inode.do(size, None)
+
+    def truncate(self, size: int) -> None:
+        with self._disk._mutex:  # noqa: SLF001
+            self._enter("truncate")
+            self._inode.do(size, None)
+
+    def sync(self) -> None:
+        with self._disk._mutex:  # noqa: SLF001
+            try:
+                self._enter("sync")
+            except OSError:
+                self._inode.pending.clear()  # the cache shows it still; the platter will never have it
+                raise
+            self._inode.sync()
+
+    def size(self) -> int:
+        return len(self._inode.cached)
+
+    def linked(self) -> bool:
+        return self._inode.links > 0
+
+    def close(self) -> None:
+        if self._unlock is not None:
+            self._disk._locked.discard(self._unlock)  # noqa: SLF001

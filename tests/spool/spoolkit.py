@@ -1,0 +1,76 @@
+"""What the spool's tests share: events, a spool on a fake disk, and a wait for the writer's answers."""
+
+import threading
+from pathlib import Path
+
+from auditsink import events
+from auditsink.config import Spool as SpoolConfig
+from auditsink.spool import Spool
+from auditsink.spool.disk import Disk
+from auditsink.spool.ring import Ring
+from auditsink.spool.types import Receipt, Refusal
+from auditsink.testing.disk import FakeDisk
+from auditsink.units import Size
+
+PATH = Path("/spool")
+
+
+def body_of(*texts: str) -> bytes:
+    """An EventList with one small event for each text."""
+    items = ",".join(f'{{"level":"Metadata","auditID":"{text}"}}' for text in texts)
+    return f'{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{items}]}}\n'.encode()
+
+
+def events_of(*texts: str) -> list[bytes]:
+    """The events that `body_of` holds."""
+    return events.split(body_of(*texts)).events
+
+
+def config(path: Path = PATH, **changes: object) -> SpoolConfig:
+    """Small rings: 64 KiB segments, 1 MiB in all."""
+    settings: dict[str, object] = {"max_bytes": Size(2**20), "segment_bytes": Size(2**16), **changes}
+    return SpoolConfig(path=path, **settings)  # type: ignore[arg-type]  # settings by name, checked when they are used
+
+
+def open_spool(disk: Disk | None = None, **changes: object) -> Spool:
+    """A started spool whose answers are given in the writer's thread."""
+    spool = Spool.open(config(**changes), disk=disk or FakeDisk())
+    spool.start(lambda call: call())
+    return spool
+
+
+def submit_all(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | Refusal]:
+    """Submit them at once and wait for all answers, in order."""
+    answers: dict[int, Receipt | Refusal] = {}
+    everybody = threading.Semaphore(0)
+
+    def done(index: int, answer: Receipt | Refusal) -> None:
+        answers[index] = answer
+        everybody.release()
+
+    for index, body in enumerate(bodies):
+        spool.submit(ring, body, events.split(body), source, lambda answer, index=index: done(index, answer))  # type: ignore[misc]
+    for _ in bodies:
+        assert everybody.acquire(timeout=30), "the writer did not answer"
+    return [answers[index] for index in range(len(bodies))]
+
+
+def submit(spool: Spool, ring: Ring, body: bytes) -> Receipt | Refusal:
+    """Submit one and wait for its answer."""
+    return submit_all(spool, ring, [body])[0]
+
+
+def read_all(ring: Ring, position: int = 0, max_bytes: int = 10_000) -> tuple[list[bytes], int]:
+    """Everything from `position` on, from the disk; and how many events were missing."""
+    reader = ring.reader()
+    found: list[bytes] = []
+    missing = 0
+    while position < ring.durable:
+        chunk = reader.load(position, max_bytes)
+        assert chunk.end > position, "a reader must get on"
+        for record in chunk.records:
+            found += record.events
+        missing += chunk.missing
+        position = chunk.end
+    reader.close()
+    return found, missing
