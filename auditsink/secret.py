@@ -5,9 +5,11 @@ configuration) can only print the stars.
 """
 
 import os
-from pathlib import Path
-from typing import Generic, TypeVar
 from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Generic, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
 
@@ -15,10 +17,12 @@ T = TypeVar("T")
 class Secret:
     """A string that prints as stars. `reveal()` is the only way to its value."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("__weakref__", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        with _lock:
+            _alive.add(self)
 
     def reveal(self) -> str:
         """The value, for the wire and nothing else."""
@@ -29,6 +33,16 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._value)
+
+
+_alive: WeakSet[Secret] = WeakSet()
+_lock = Lock()  # any thread may log while another reads a rotated token
+
+
+def alive() -> set[str]:
+    """The values of all secrets in use, for `auditsink.redact` to star them and for nothing else."""
+    with _lock:
+        return {secret.reveal() for secret in _alive}
 
 
 class UnreadableFileError(OSError):

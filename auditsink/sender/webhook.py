@@ -1,5 +1,6 @@
 """One POST to an audit webhook, with the headers that kube-apiserver sends (recorded from v1.36.2)."""
 
+import io
 import re
 import ssl
 from collections.abc import Callable
@@ -22,6 +23,8 @@ HEADERS = {
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;.*)?\Z")
 ANSWER_BYTES = 64 * 2**10
 """Read of an answer; kube-apiserver reads it all and looks at none."""
+LARGE_BODY = 2**20
+"""aiohttp warns about `bytes` above this, which it would hand to the socket in one go."""
 
 
 def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
@@ -71,9 +74,10 @@ class Webhook:
         assert self._session is not None
         headers = {"Authorization": f"Bearer {self._token().reveal()}"} if self._token else {}
         limit = aiohttp.ClientTimeout(total=max(timeout, 0.001))
+        data = io.BytesIO(body) if len(body) > LARGE_BODY else body
         try:
             async with self._session.post(
-                self.url, data=body, headers=headers, timeout=limit, allow_redirects=False
+                self.url, data=data, headers=headers, timeout=limit, allow_redirects=False
             ) as response:
                 await response.content.read(ANSWER_BYTES)
                 return _answer(response)
