@@ -164,4 +164,4 @@ def test_a_secret_shows_in_no_field_of_a_line(stream: io.StringIO):
         extra = {"url": "http://x/swordfish-43", "deep": {"list": ["swordfish-43"], "token": token}}
         logging.getLogger("auditsink").exception("with %s and %s", token, "swordfish-43", extra=extra)
     assert "swordfish-43" not in stream.getvalue()
-    assert stream.getvalue().count("***") == 6  # message 2, url, list, token, exception
+    assert stream.getvalue().count("***") == 7  # message 2, url, list, token, exception 2
