@@ -1,1 +1,93 @@
-"""The commands a person types."""
+"""The commands a person types: one file each, loaded when it is called, so that `--help` and `send` start at once.
+
+Every mistake ends in one line on standard error that says what to do, and in an exit code: 2 for a wrong command
+line, 1 for everything else, 130 after Ctrl-C.
+"""
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from auditsink import __version__
+from auditsink.redact import redact
+
+COMMANDS = {
+    "serve": "Run the sink.",
+    "check": "Say what a configuration would do, and what is wrong or risky with it.",
+    "send": "Post recorded batches or an audit log, as a kube-apiserver would.",
+    "status": "Show where the events of a running sink are.",
+    "spool": "Look into a spool, running or not.",
+    "deadletter": "List, show, deliver again or drop what a destination refused.",
+}
+"""Each is the `command` of the module of its name in this package."""
+
+
+class _Lazy(click.Group):
+    """A group that imports a command when it is called, and its own help needs none of them."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"auditsink.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command("auditsink", cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="auditsink", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Takes a Kubernetes audit trail, makes it durable before it answers, and delivers it.
+
+    \b
+    Example:
+      auditsink serve -c /etc/auditsink/config.yaml
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The entry point: run a command and exit. Never a traceback."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    try:
+        result = commands.main(arguments, prog_name="auditsink", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as problem:
+        path = problem.ctx.command_path if problem.ctx else "auditsink"
+        return _fail(f"{problem.format_message()} See `{path} --help`.", problem.exit_code)
+    except click.ClickException as problem:
+        return _fail(problem.format_message(), problem.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        return _nobody_reads()
+    except Exception as problem:  # the last line of defence: a person gets a sentence, not a traceback
+        if os.environ.get("AUDITSINK_TRACEBACK"):
+            raise
+        what = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+        return _fail(f"unexpected: {what}; please report it, with the output of AUDITSINK_TRACEBACK=1 set", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    for line in message.splitlines():
+        click.echo(f"auditsink: {redact(line)}", err=True)
+    return code
+
+
+def _nobody_reads() -> int:
+    """`| head` has seen enough. Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

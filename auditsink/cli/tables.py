@@ -1,0 +1,60 @@
+"""Plain text tables for a terminal. Pure: values in, text out. Control characters never reach the terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from auditsink.units import Size
+
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "?")
+_NUMBERS = ("accepted", "delivered", "filtered", "dead_lettered", "dropped", "pending")
+
+
+def safe(text: object) -> str:
+    """The text without what could steer a terminal."""
+    return str(text).translate(_CONTROLS)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()) -> str:
+    """Columns as wide as they need; those with an index in `right` are aligned to the right."""
+    cells = [list(header), *([safe(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = set(right)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place in aligned else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def status(values: Mapping[str, Any]) -> str:
+    """`/status` for a person."""
+    spool = values["spool"]
+    share = 100 * spool["bytes"] / spool["max_bytes"] if spool["max_bytes"] else 0
+    rejected = sum(values["rejected_requests"].values())
+    head = (
+        f"auditsink {safe(values['version'])}: {safe(values['state'])}\n"
+        f"accepted {values['accepted_events']:,} events in {values['accepted_batches']:,} batches; "
+        f"{values['duplicate_batches']:,} repeated batches, {rejected:,} requests refused\n"
+        f"spool {Size(spool['bytes'])} of {Size(spool['max_bytes'])} ({share:.0f}%), {spool['segments']:,} segments, "
+        f"oldest {seconds(spool['oldest_seconds'])}, {Size(spool['damaged_bytes'])} damaged\n\n"
+    )
+    rows = [
+        (one["name"], one["type"], one["state"], *(f"{one[key]:,}" for key in _NUMBERS), seconds(one["lag_seconds"]))
+        for one in values["destinations"]
+    ]
+    header = ("DESTINATION", "TYPE", "STATE", "ACCEPTED", "DELIVERED", "FILTERED", "DEAD", "DROPPED", "PENDING", "LAG")
+    errors = [f"{one['name']}: {one['last_error']}" for one in values["destinations"] if one["last_error"]]
+    return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
+
+
+def seconds(value: float) -> str:
+    """A span of time in two units at most: `0.4s`, `12s`, `3m 20s`, `2h 5m`, `4d 1h`."""
+    if value < 10:
+        return f"{value:.1f}s"
+    whole = int(value)
+    for size, name, below, below_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{name} {whole % size // below}{below_name}"
+    return f"{whole}s"
