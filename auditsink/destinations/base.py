@@ -14,6 +14,8 @@ from auditsink.forward.outcome import Outcome
 Attempt = Callable[[], Awaitable[Outcome]]
 """One try to deliver what was prepared. May be called again after any outcome that did not deliver."""
 
+_NONE = Mark(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -45,11 +47,15 @@ class Batch:
     events: Sequence[bytes]
     sequences: Sequence[int]
     received_ns: int
-    marks: Mark = Mark(0)
+    marks: Mark = _NONE
 
     def part(self, start: int, stop: int) -> "Batch":
         """Events `start` to `stop` (exclusive) as a batch of their own."""
         return replace(self, events=self.events[start:stop], sequences=self.sequences[start:stop])
+
+
+class DestinationError(Exception):
+    """A destination cannot be built from its settings: one sentence with the key's path and what to do."""
 
 
 class Destination(Protocol):

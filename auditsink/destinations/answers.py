@@ -1,0 +1,53 @@
+"""What the HTTP destinations share in reading answers: statuses, Retry-After, foreign texts made fit to show. Pure."""
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from auditsink.forward.outcome import Misconfigured, Outcome, Retry, TooLarge
+
+_LONGEST_WISH = 3600.0  # seconds: past an hour it is a mistake or malice, and the event would only grow old
+_LONGEST_TEXT = 200  # characters of a foreign text that stand in one of our sentences
+
+_PASSING = frozenset({408, 425, 429})  # besides 5xx: RFC 9110 and 6585 and 8470 say "later"
+_REDIRECT = "redirects are not followed; put the final address into url"
+_UNEXPECTED = "this is no answer of what should be at url; check url and what stands between"
+_REMEDIES = {
+    401: "check the credentials (token, auth), and what a proxy in between asks for",
+    403: "check the credentials (token, auth), and what a proxy in between forbids",
+    404: "there is nothing at this address; check the path in url",
+    405: "POST is not taken at this address; check the path in url",
+    407: "a proxy in between asks for credentials",
+    415: "the content type or its compression is not taken; check format and compression",
+}
+
+
+def by_status(status: int, headers: Mapping[str, str]) -> Outcome:
+    """What a status means that is no success, where nothing better is known. `headers` have lower-case names."""
+    if status == 413:
+        return TooLarge("HTTP 413: the request is larger than the other side takes; lower batch.max_bytes")
+    if status in _PASSING or status >= 500:
+        return Retry(f"HTTP {status}", after=retry_after(headers))
+    remedy = _REDIRECT if 300 <= status < 400 else _REMEDIES.get(status, _UNEXPECTED)
+    return Misconfigured(f"HTTP {status}: {remedy}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The other side's wish in seconds (RFC 9110, 10.2.3), None if there is none or it makes no sense.
+
+    A date is read against the answer's own `Date`, so that neither our clock nor theirs need be right; without one
+    it is not understood.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), _LONGEST_WISH)
+    try:
+        wish = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(wish.total_seconds(), 0.0), _LONGEST_WISH)
+
+
+def foreign(text: str) -> str:
+    """A text from the other side: short, on one line and without control characters."""
+    shown = "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+    return " ".join(shown.split())

@@ -1,0 +1,200 @@
+"""NDJSON in a file that rotates: each event on a line, byte for byte as the apiserver wrote it.
+
+Delivered means synced: the cursor must never be ahead of the file. A line that a crash tore is cut off at the next
+start. That loses nothing, because its batch was never reported as delivered and comes again; completing it instead
+would leave half an event in the trail for ever. What does not look like a line of ours is completed, not cut.
+
+The file belongs to one sink (`flock`). If somebody renames or removes it (logrotate), the next batch opens a new one.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import stat
+import threading
+from functools import partial
+from pathlib import Path
+
+from auditsink.clock import Clock
+from auditsink.config import FileConfig
+from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
+from auditsink.destinations.encoding import documents, lines
+from auditsink.destinations.settings import key, limits
+from auditsink.forward.outcome import Delivered, Outcome, Retry
+
+_DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
+
+_BLOCK = 65536  # bytes looked at in one go for the last line break
+_MODE = 0o600  # as kube-apiserver creates its own audit log: events hold names, addresses and request bodies
+
+
+class FileDestination:
+    """See `base.Destination`."""
+
+    type = "file"
+
+    def __init__(self, config: FileConfig, clock: Clock) -> None:  # noqa: ARG002 - what every destination is built with
+        """Makes the directory, opens and repairs the file. Raises DestinationError."""
+        self.name = config.name
+        self.limits = limits(config, _DEFAULT)
+        try:
+            config.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = RotatingFile(config.path, config.rotate_bytes, config.keep)
+        except OSError as problem:
+            raise DestinationError(f"{key(config, 'path')}: {explain(config.path, problem)}") from None
+
+    async def prepare(self, batch: Batch) -> Attempt:
+        """See `base.Destination.prepare`."""
+        return partial(self._attempt, lines(documents(batch)))
+
+    async def probe(self) -> Outcome:
+        """Appending nothing opens the file if need be."""
+        return await self._attempt(b"")
+
+    async def close(self) -> None:
+        """See `base.Destination.close`."""
+        await asyncio.to_thread(self._file.close)
+
+    async def _attempt(self, content: bytes) -> Outcome:
+        try:
+            await asyncio.to_thread(self._file.append, content)
+        except OSError as problem:
+            return Retry(explain(self._file.path, problem))
+        return Delivered()
+
+
+def explain(path: Path, problem: OSError) -> str:
+    """What is wrong with the file, for an operator."""
+    if isinstance(problem, BlockingIOError):
+        return f"{path}: another process has it open as its destination; give each its own path"
+    return f"{path}: {problem.strerror or type(problem).__name__}; check the disk, the path and its permissions"
+
+
+class RotatingFile:
+    """The file and its predecessors, `path.1` (the newest) to `path.keep`. All methods block.
+
+    They may be called from several threads: an attempt that was cancelled is still writing when the next one starts.
+    """
+
+    def __init__(self, path: Path, rotate_bytes: int, keep: int) -> None:
+        """Opens the file for appending. Raises OSError (BlockingIOError: another sink has it)."""
+        self.path = path
+        self._rotate_bytes = rotate_bytes
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._fd: int | None = _open(path)
+
+    def append(self, content: bytes) -> None:
+        """All of `content` at the end of the file and on the disk, or nothing of it. Raises OSError."""
+        with self._lock:
+            fd = self._current(len(content))
+            before = os.fstat(fd).st_size
+            try:
+                _write(fd, content)
+                os.fdatasync(fd)
+            except OSError:
+                self._take_back(fd, before)
+                raise
+
+    def close(self) -> None:
+        """Close the file; the next `append` opens it again."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _current(self, coming: int) -> int:
+        """The file to append to: reopened when it is no longer the one at `path`, rotated when it is full."""
+        if self._fd is not None and not _same(self._fd, self.path):
+            self._let_go()
+        if self._fd is None:
+            self._fd = _open(self.path)
+        size = os.fstat(self._fd).st_size
+        if size and size + coming > self._rotate_bytes:
+            self._rotate()
+            self._fd = _open(self.path)
+        return self._fd
+
+    def _rotate(self) -> None:
+        # The oldest first, so that a crash in between leaves a gap in the numbers and never overwrites a file.
+        for number in range(self._keep, 0, -1):
+            older = self._numbered(number - 1)
+            if older.exists():
+                older.replace(self._numbered(number))
+        self._let_go()
+
+    def _numbered(self, number: int) -> Path:
+        return self.path if number == 0 else self.path.with_name(f"{self.path.name}.{number}")
+
+    def _take_back(self, fd: int, size: int) -> None:
+        # What a failed write or sync left is of unknown state: cut it off, and start the next try from the disk's view.
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            self._let_go()
+
+
+def _open(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")  # noqa: TRY301 - one way out for all that close the file
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _repair(fd)
+        _sync_directory(path.parent)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _repair(fd: int) -> None:
+    """End the last line: cut it off if it is ours (an event opens with a brace), else complete it."""
+    size = os.fstat(fd).st_size
+    start = _last_line(fd, size)
+    if start == size:
+        return
+    if os.pread(fd, 1, start) == b"{":
+        os.ftruncate(fd, start)
+    else:
+        _write(fd, b"\n")
+    os.fdatasync(fd)
+
+
+def _last_line(fd: int, size: int) -> int:
+    """Where the last line starts; `size` when it is complete."""
+    at = size
+    while at > 0:
+        start = max(0, at - _BLOCK)
+        found = os.pread(fd, at - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        at = start
+    return 0
+
+
+def _write(fd: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _same(fd: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

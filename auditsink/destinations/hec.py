@@ -1,0 +1,213 @@
+"""Splunk's HTTP Event Collector, the pure part: events to envelopes, answers to outcomes.
+
+An envelope is `{"host":..,"source":..,"sourcetype":..,"index":..,"fields":{..},"time":1795383230.878739,"event":..}`;
+envelopes stand one after the other without a separator. All but time and event is the same for every event of a
+cluster and rendered once; the event's bytes go through untouched.
+
+The codes are Splunk's ("Troubleshoot HTTP Event Collector", "Possible error codes"); 23 to 27 are known from other
+HEC clients' tables only.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+
+import msgspec
+import orjson
+
+from auditsink import events
+from auditsink.config import SplunkConfig
+from auditsink.destinations.answers import by_status, foreign, retry_after
+from auditsink.destinations.base import Batch
+from auditsink.destinations.times import event_time
+from auditsink.events import Mark
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
+
+ALTERED = "auditsink_altered"
+"""The indexed field that marks an event whose bytes had to be changed: `utf8` or `unsplit`."""
+
+_SLOW_DOWN = 5.0  # seconds to pause when a queue over there is nearly full and it does not say for how long
+
+
+def head(config: SplunkConfig, cluster: str, altered: str | None = None) -> bytes:
+    """The envelope of every event of a cluster, up to where its time goes."""
+    described = {
+        key: value.replace("{cluster}", cluster)
+        for key in ("host", "source", "sourcetype", "index")
+        if (value := getattr(config, key)) is not None
+    }
+    fields = config.fields | ({ALTERED: altered} if altered else {})
+    document: dict[str, object] = described | ({"fields": fields} if fields else {})
+    return orjson.dumps(document)[:-1] + (b',"time":' if document else b'"time":')
+
+
+class Heads:
+    """The rendered heads of the clusters seen lately."""
+
+    def __init__(self, config: SplunkConfig) -> None:
+        self._config = config
+        self._known: dict[tuple[str, str | None], bytes] = {}
+
+    def of(self, cluster: str, altered: str | None = None) -> bytes:
+        """`head`, remembered. Bounded, because a client may name its cluster as it likes."""
+        found = self._known.get((cluster, altered))
+        if found is None:
+            if len(self._known) >= 4096:
+                self._known.clear()
+            found = self._known[cluster, altered] = head(self._config, cluster, altered)
+        return found
+
+
+def body(batch: Batch, heads: Heads) -> bytes:
+    """The envelopes of a batch. Never raises for what is inside an event."""
+    return b"".join(_plain(batch, heads) if not batch.marks else _marked(batch, heads))
+
+
+def _plain(batch: Batch, heads: Heads) -> list[bytes]:
+    # Every event of the sink runs through this loop: four references a time, and one join copies the bytes.
+    received_ns = batch.received_ns
+    following = b"}" + heads.of(batch.cluster)
+    pieces: list[bytes] = []
+    for event in batch.events:
+        pieces += (following, event_time(event, received_ns), b',"event":', event)
+    pieces.append(b"}")
+    pieces[0] = pieces[0][1:]
+    return pieces
+
+
+def _marked(batch: Batch, heads: Heads) -> Iterable[bytes]:
+    for event in batch.events:
+        if Mark.UNSPLIT in batch.marks:
+            safe, altered = events.unsplit_document(event), "unsplit"
+        else:
+            safe, altered = events.as_utf8(event), "utf8"
+        yield heads.of(batch.cluster, None if safe == event else altered)
+        yield event_time(event, batch.received_ns)
+        yield b',"event":'
+        yield safe
+        yield b"}"
+
+
+class Answer(msgspec.Struct):
+    """What HEC says. Every field may be of any type: what answers need not be Splunk."""
+
+    code: object = None
+    text: object = ""
+    invalid_event_number: object = msgspec.field(name="invalid-event-number", default=None)
+    ack_id: object = msgspec.field(name="ackId", default=None)
+    acks: object = None
+
+
+_decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+def parse(content: bytes) -> Answer | None:
+    """The answer's document; None when it is no JSON object (a proxy's page)."""
+    try:
+        return _decode_answer(content)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+
+
+class Verdict(Enum):
+    """What one of HEC's codes means for the batch."""
+
+    ACCEPTED = "accepted"
+    ACCEPTED_SLOWLY = "accepted, but a queue is nearly full"
+    BUSY = "busy"
+    MISCONFIGURED = "nothing succeeds until a person acts"
+    POISON = "one event is refused for good"
+    INDEX = "the index is refused"
+
+
+_CHECK = "check token or token_file, and whether the token is enabled in Splunk"
+_ACK = "acknowledge and the token's indexer acknowledgement must agree: set both or neither"
+_CHANNEL = "Splunk does not take our channel; set acknowledge to what the token has"
+
+CODES: dict[int, tuple[Verdict, str]] = {
+    0: (Verdict.ACCEPTED, ""),
+    17: (Verdict.ACCEPTED, ""),
+    24: (Verdict.ACCEPTED_SLOWLY, ""),
+    25: (Verdict.ACCEPTED_SLOWLY, ""),
+    8: (Verdict.BUSY, "internal error"),
+    9: (Verdict.BUSY, "server is busy"),
+    18: (Verdict.BUSY, "queues are full"),
+    19: (Verdict.BUSY, "acknowledgement service is down"),
+    20: (Verdict.BUSY, "queues are full and the acknowledgement service is down"),
+    23: (Verdict.BUSY, "server is shutting down"),
+    26: (Verdict.BUSY, "queue is at capacity"),
+    27: (Verdict.BUSY, "acknowledgement channel is at capacity"),
+    1: (Verdict.MISCONFIGURED, f"the token is disabled: {_CHECK}"),
+    2: (Verdict.MISCONFIGURED, f"no token arrived: {_CHECK}, or a proxy strips the Authorization header"),
+    3: (Verdict.MISCONFIGURED, f"the Authorization header is not understood: {_CHECK}"),
+    4: (Verdict.MISCONFIGURED, f"the token is not known: {_CHECK}"),
+    21: (Verdict.MISCONFIGURED, f"the token is not valid: {_CHECK}"),
+    22: (Verdict.MISCONFIGURED, f"the token is disabled: {_CHECK}"),
+    10: (Verdict.MISCONFIGURED, f"a channel is missing: {_ACK}"),
+    11: (Verdict.MISCONFIGURED, _CHANNEL),
+    14: (Verdict.MISCONFIGURED, f"acknowledgement is disabled: {_ACK}"),
+    16: (Verdict.MISCONFIGURED, _CHANNEL),
+    5: (Verdict.MISCONFIGURED, "the request arrived without data: a proxy drops bodies, or this is a bug of auditsink"),
+    7: (Verdict.INDEX, "the index does not exist or the token may not write to it: check index"),
+    6: (Verdict.POISON, "invalid data format"),
+    12: (Verdict.POISON, "event field is required"),
+    13: (Verdict.POISON, "event field cannot be blank"),
+    15: (Verdict.POISON, "indexed fields are refused"),
+}
+
+
+def classify(
+    status: int, headers: Mapping[str, str], content: bytes, *, count: int, templated_index: bool = False
+) -> Outcome:
+    """What the answer to a POST of `count` events means. `headers` have lower-case names.
+
+    A code that the table knows decides, whatever the status; success needs the status 200 as well. An answer
+    without such a code was written by something in between, and its status decides. A 200 among those delivered
+    nothing (a login page). An unknown 4xx names no event, and taking it for the events' fault would throw all of
+    them to the dead letters while someone mends a proxy: both are misconfigured.
+    """
+    answer = parse(content)
+    code = answer.code if answer and type(answer.code) is int else None
+    if answer is None or code not in CODES or (CODES[code][0] in _SUCCESS and status != 200):
+        return by_status(status, headers)
+    verdict, meaning = CODES[code]
+    said = foreign(answer.text) if isinstance(answer.text, str) else ""
+    why = f"Splunk answered HTTP {status}, code {code} ({said}): {meaning}"
+    match verdict:
+        case Verdict.ACCEPTED:
+            return Delivered()
+        case Verdict.ACCEPTED_SLOWLY:
+            return Delivered(slow_down=_wish(headers))
+        case Verdict.BUSY:
+            return Retry(why, after=retry_after(headers))
+        case Verdict.POISON:
+            return Poison(_index(answer.invalid_event_number, count), why)
+    # A templated index came with the events' cluster: it is theirs to lose, and others' events must go on.
+    return Poison(None, why) if verdict is Verdict.INDEX and templated_index else Misconfigured(why)
+
+
+def ack_id(content: bytes) -> int | None:
+    """The `ackId` of an accepted request."""
+    answer = parse(content)
+    return answer.ack_id if answer and type(answer.ack_id) is int else None
+
+
+def acknowledged(status: int, headers: Mapping[str, str], content: bytes) -> frozenset[int] | Outcome:
+    """The ids that an answer of `/services/collector/ack` calls acknowledged (`{"acks":{"0":true,"1":false}}`)."""
+    answer = parse(content)
+    if status == 200 and answer and isinstance(answer.acks, dict):
+        told = [str(name) for name, done in answer.acks.items() if done is True]
+        return frozenset(int(name) for name in told if name.isascii() and name.isdecimal() and len(name) < 20)
+    return classify(status, headers, content, count=0)
+
+
+_SUCCESS = frozenset({Verdict.ACCEPTED, Verdict.ACCEPTED_SLOWLY})
+
+
+def _wish(headers: Mapping[str, str]) -> float:
+    wish = retry_after(headers)
+    return _SLOW_DOWN if wish is None else wish
+
+
+def _index(number: object, count: int) -> int | None:
+    """`invalid-event-number` counts from 0; a number that cannot be one of our events names none."""
+    return number if type(number) is int and 0 <= number < count else None

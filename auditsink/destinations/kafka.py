@@ -1,0 +1,168 @@
+"""Apache Kafka: one message for each event, key = cluster, idempotent, acks=all.
+
+All events of a cluster go to the partition that the key's hash names (the same murmur2 as in the Java client), one
+Kafka batch after the other, so their order holds. What a broker refuses for good is refused alone: the attempt
+cuts its batches smaller until the event stands by itself, and never sends again what is already there.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
+
+from auditsink.clock import Clock
+from auditsink.config import KafkaConfig
+from auditsink.destinations.base import Attempt, Batch, Limits
+from auditsink.destinations.encoding import documents
+from auditsink.destinations.kafka_errors import Verdict, classify
+from auditsink.destinations.kafka_link import Link
+from auditsink.destinations.settings import limits
+from auditsink.destinations.times import event_time, milliseconds
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Refusal, Retry
+
+# One Kafka batch must fit into a broker's 1,048,588 bytes (message.max.bytes) even where nothing can be compressed.
+_DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
+_SMALLEST_BATCH = 16384  # bytes: no broker's limit is lower
+
+_NOT_IN_TOPICS = re.compile(r"[^A-Za-z0-9._-]")
+_LONGEST_TOPIC = 249
+
+# A client chooses its Audit-ID, any string of 3,000 characters: only what looks like one becomes a header.
+_AUDIT_ID = re.compile(rb'\{"level":"[A-Za-z]{1,20}","auditID":"([A-Za-z0-9._:-]{1,64})"')
+
+_partition_of = DefaultPartitioner()
+
+
+class Message(NamedTuple):
+    """One event as Kafka takes it: bytes, milliseconds since the epoch, headers."""
+
+    value: bytes
+    timestamp: int
+    headers: list[tuple[str, bytes]]
+
+
+def messages(batch: Batch) -> list[Message]:
+    """The batch as messages, in order."""
+    cluster = batch.cluster.encode()
+    return [
+        Message(value, milliseconds(event_time(value, batch.received_ns)), _headers(cluster, sequence, value))
+        for value, sequence in zip(documents(batch), batch.sequences, strict=True)
+    ]
+
+
+def _headers(cluster: bytes, sequence: int, event: bytes) -> list[tuple[str, bytes]]:
+    headers = [("cluster", cluster), ("sequence", b"%d" % sequence)]
+    if found := _AUDIT_ID.match(event):
+        headers.append(("auditID", found[1]))
+    return headers
+
+
+def topic_name(template: str, cluster: str) -> str:
+    """The topic of a cluster, fit for Kafka."""
+    return _NOT_IN_TOPICS.sub("_", template.replace("{cluster}", cluster))[:_LONGEST_TOPIC]
+
+
+class KafkaDestination:
+    """See `base.Destination`."""
+
+    type = "kafka"
+
+    def __init__(self, config: KafkaConfig, clock: Clock) -> None:  # noqa: ARG002 - what every destination is built with
+        """Raises DestinationError. Connects when there is something to send."""
+        self.name = config.name
+        self.limits = limits(config, _DEFAULT)
+        self._topic = config.topic
+        self._timeout = config.timeout
+        self._link = Link(config, batch_bytes=_DEFAULT.max_bytes)
+
+    async def prepare(self, batch: Batch) -> Attempt:
+        """See `base.Destination.prepare`."""
+        topic = topic_name(self._topic, batch.cluster)
+        return _Delivery(self._link, topic, batch.cluster.encode(), messages(batch), self._timeout)
+
+    async def probe(self) -> Outcome:
+        """Connect and log in; a topic that is the same for all clusters is looked up as well."""
+        producer = None
+        try:
+            async with asyncio.timeout(self._timeout):
+                producer = await self._link.producer()
+                if "{cluster}" not in self._topic:
+                    await producer.partitions_for(self._topic)
+        except Exception as problem:  # noqa: BLE001 - see _Delivery.__call__
+            self._link.discard(producer)
+            verdict, why = classify(problem)
+            return Misconfigured(f"Kafka: {why}") if verdict is Verdict.MISCONFIGURED else Retry(f"Kafka: {why}")
+        return Delivered()
+
+    async def close(self) -> None:
+        """See `base.Destination.close`."""
+        await self._link.close()
+
+
+class _Delivery:
+    """An attempt that remembers what is already there: trying again goes on where it stopped."""
+
+    def __init__(self, link: Link, topic: str, key: bytes, several: Sequence[Message], timeout: float) -> None:
+        self._link = link
+        self._topic = topic
+        self._key = key
+        self._messages = several
+        self._timeout = timeout
+        self._done = 0
+        self._alone_until = 0
+        self._refused: list[Refusal] = []
+
+    async def __call__(self) -> Outcome:
+        while self._done < len(self._messages):
+            count, producer = 0, None
+            try:
+                async with asyncio.timeout(self._timeout):
+                    producer = await self._link.producer()
+                    builder, count = self._batch(producer)
+                    await self._send(producer, builder)
+            except Exception as problem:  # noqa: BLE001 - aiokafka lets assertions and ValueErrors of its parsers out
+                self._link.discard(producer)
+                outcome = self._failed(problem, count)
+                if outcome is not None:
+                    return outcome
+            else:
+                self._done += count
+        return Delivered(tuple(self._refused))
+
+    def _batch(self, producer: AIOKafkaProducer) -> tuple[Any, int]:
+        """A Kafka batch of what comes next, and how many messages it holds. The first one always fits."""
+        end = self._done + 1 if self._done < self._alone_until else len(self._messages)
+        builder = producer.create_batch()
+        for number, message in enumerate(self._messages[self._done : end]):
+            value, timestamp, headers = message
+            if builder.append(timestamp=timestamp, key=self._key, value=value, headers=headers) is None:
+                return builder, number
+        return builder, end - self._done
+
+    async def _send(self, producer: AIOKafkaProducer, builder: Any) -> None:
+        partitions = sorted(await producer.partitions_for(self._topic))
+        partition = _partition_of(self._key, partitions, partitions)
+        stored = await producer.send_batch(builder, self._topic, partition=partition)
+        await stored
+
+    def _failed(self, problem: Exception, count: int) -> Outcome | None:
+        """What the failure of the next `count` messages means; None when going on will settle it."""
+        verdict, why = classify(problem)
+        why = f"Kafka, topic {self._topic}: {why}"
+        if verdict is Verdict.MISCONFIGURED:
+            return Misconfigured(why)
+        if verdict is Verdict.RETRY or count == 0:
+            return Retry(why)
+        size = sum(len(message.value) for message in self._messages[self._done : self._done + count])
+        if count == 1:
+            self._refused.append(Refusal(self._done, f"{why} (the event has {size} bytes)"))
+            self._done += 1
+        elif verdict is Verdict.TOO_LARGE and size > 2 * _SMALLEST_BATCH:
+            # For good: the limit is the broker's, and the next batch would run into it too.
+            self._link.batch_bytes = size // 2
+        else:
+            self._alone_until = self._done + count
+        return None

@@ -1,0 +1,67 @@
+"""What an error of Kafka's means for a batch: a table over aiokafka's error classes, and nothing else. Pure.
+
+The names and numbers are the protocol's (Apache Kafka, "Error Codes"). What the table does not know is tried again:
+a broker that moves, restarts or is short of replicas shows itself in many ways, and losing is worse than waiting.
+"""
+
+import ssl
+from enum import Enum
+
+from aiokafka import errors
+
+
+class Verdict(Enum):
+    """What to do about it."""
+
+    RETRY = "again, later"
+    MISCONFIGURED = "nothing succeeds until a person acts"
+    TOO_LARGE = "the broker's limit is lower than this"
+    REFUSED = "an event in it is refused for good"
+
+
+_PASSWORD = "check security.mechanism, username and password"  # noqa: S105 - a sentence about one
+_RIGHTS = "give the user the right to write (and, before Kafka 3.0, IdempotentWrite on the cluster)"
+_TOPIC = "create the topic, or check topic and the cluster's name in it"
+_TLS = "check security.tls, or the other side's certificate"
+_VERSION = "the brokers are too old: Kafka 1.0 or newer is needed"
+_LIMIT = "raise max.message.bytes of the topic"
+
+ERRORS: dict[type[BaseException], tuple[Verdict, str]] = {
+    errors.MessageSizeTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
+    errors.RecordListTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
+    errors.RecordTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
+    errors.InvalidTimestampError: (Verdict.REFUSED, "its time is outside of what the topic allows"),
+    errors.TopicAuthorizationFailedError: (Verdict.MISCONFIGURED, _RIGHTS),
+    errors.ClusterAuthorizationFailedError: (Verdict.MISCONFIGURED, _RIGHTS),
+    errors.TransactionalIdAuthorizationFailed: (Verdict.MISCONFIGURED, _RIGHTS),
+    errors.SaslAuthenticationFailed: (Verdict.MISCONFIGURED, _PASSWORD),
+    errors.AuthenticationFailedError: (Verdict.MISCONFIGURED, _PASSWORD),
+    errors.AuthenticationMethodNotSupported: (Verdict.MISCONFIGURED, _PASSWORD),
+    errors.UnsupportedSaslMechanismError: (Verdict.MISCONFIGURED, _PASSWORD),
+    errors.IllegalSaslStateError: (Verdict.MISCONFIGURED, _PASSWORD),
+    errors.SecurityDisabled: (Verdict.MISCONFIGURED, _PASSWORD),
+    ssl.SSLCertVerificationError: (Verdict.MISCONFIGURED, _TLS),
+    errors.UnknownTopicOrPartitionError: (Verdict.MISCONFIGURED, _TOPIC),
+    errors.InvalidTopicError: (Verdict.MISCONFIGURED, _TOPIC),
+    errors.PolicyViolationError: (Verdict.MISCONFIGURED, "the brokers' policy forbids it; ask whoever runs them"),
+    errors.InvalidRequiredAcksError: (Verdict.MISCONFIGURED, "the brokers do not take acks=all"),
+    errors.UnsupportedVersionError: (Verdict.MISCONFIGURED, _VERSION),
+    errors.UnsupportedForMessageFormatError: (Verdict.MISCONFIGURED, _VERSION),
+    errors.IncompatibleBrokerVersion: (Verdict.MISCONFIGURED, _VERSION),
+    errors.UnrecognizedBrokerVersion: (Verdict.MISCONFIGURED, _VERSION),
+    errors.UnsupportedCodecError: (Verdict.MISCONFIGURED, "the brokers do not take this compression"),
+}
+
+
+def classify(problem: BaseException) -> tuple[Verdict, str]:
+    """The verdict and a sentence with the error's kind; not its text, which may quote user names and hosts."""
+    verdict, remedy = ERRORS.get(type(problem), (Verdict.RETRY, ""))
+    if isinstance(problem, TimeoutError):
+        said = "no answer in time"
+    elif isinstance(problem, errors.BrokerResponseError):
+        said = f"the broker answered {problem.errno}, {type(problem).__name__}"
+    elif isinstance(problem, OSError) and problem.strerror:
+        said = problem.strerror
+    else:
+        said = type(problem).__name__
+    return verdict, f"{said}; {remedy}" if remedy else said

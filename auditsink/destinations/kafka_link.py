@@ -1,0 +1,130 @@
+"""The producer behind the Kafka destination: started when it is first needed, thrown away when anything went wrong.
+
+An idempotent producer numbers its batches. After a batch that failed for good its next number is wrong, and after one
+that timed out aiokafka would go on trying for ever behind our back. In both cases the only clean state is a new
+producer. Throwing one away must not wait for a dead broker, and aiokafka has no public way to do that: the two
+private attributes in `_dispose` are all that is used beyond its documented interface.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaTimeoutError
+
+from auditsink.config import KafkaConfig
+from auditsink.destinations.settings import Credential, key
+from auditsink.destinations.tls import Tls
+
+_GOODBYE = 3.0  # seconds that closing may take when the brokers do not answer
+
+# aiokafka logs every failed connection at ERROR, several times a second. Outcomes tell it once.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+class Link:
+    """At most one started producer. Belongs to one event loop."""
+
+    def __init__(self, config: KafkaConfig, *, batch_bytes: int) -> None:
+        """`batch_bytes`: the size before compression at which a batch is full. Raises DestinationError."""
+        security = config.security
+        self._config = config
+        self.batch_bytes = batch_bytes
+        self._tls = None if security.tls is None else Tls(security.tls, key(config, "security.tls"))
+        self._password = (
+            Credential(key(config, "security.password"), security.password, security.password_file, header_safe=False)
+            if security.mechanism
+            else None
+        )
+        self._starting = asyncio.Lock()
+        self._producer: AIOKafkaProducer | None = None
+        self._disposals: set[asyncio.Task[None]] = set()
+
+    async def producer(self) -> AIOKafkaProducer:
+        """The producer, connected. Raises what kept it from connecting (OSError, KafkaError, TimeoutError)."""
+        async with self._starting:
+            if self._producer is None:
+                self._producer = await self._start()
+            return self._producer
+
+    def discard(self, producer: AIOKafkaProducer | None) -> None:
+        """Forget that producer and all it has not delivered, unless somebody else did; the next one starts clean."""
+        if producer is not None and producer is self._producer:
+            self._producer = None
+            self._dispose(producer)
+
+    async def close(self) -> None:
+        """Let go of all connections, within a few seconds whatever the brokers do."""
+        self.discard(self._producer)
+        if self._disposals:
+            await asyncio.wait(self._disposals, timeout=_GOODBYE)
+        for task in tuple(self._disposals):
+            task.cancel()
+        await asyncio.gather(*self._disposals, return_exceptions=True)
+
+    async def _start(self) -> AIOKafkaProducer:
+        connection = self._connection()
+        await self._knock(connection)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._config.bootstrap_servers,
+            enable_idempotence=True,
+            acks="all",
+            compression_type=None if self._config.compression == "none" else self._config.compression,
+            max_batch_size=self.batch_bytes,
+            **connection,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            self._dispose(producer)
+            raise
+        return producer
+
+    def _connection(self) -> dict[str, object]:
+        security = self._config.security
+        sasl, ssl = self._password is not None, self._tls is not None
+        return {
+            "client_id": "auditsink",
+            "request_timeout_ms": max(1, int(self._config.timeout * 1000)),
+            "security_protocol": f"{'SASL_' if sasl else ''}{'SSL' if ssl else 'PLAINTEXT'}",
+            "ssl_context": self._tls.context() if self._tls else None,
+        } | (
+            {
+                "sasl_mechanism": security.mechanism,
+                "sasl_plain_username": security.username,
+                "sasl_plain_password": self._password.reveal(),
+            }
+            if self._password
+            else {}
+        )
+
+    async def _knock(self, connection: dict[str, object]) -> None:
+        """Connect to one of the servers and hang up: the producer's own start would hide why it cannot."""
+        problem: BaseException = OSError("no bootstrap server")
+        for server in self._config.bootstrap_servers:
+            host, _, port = server.rpartition(":")
+            try:
+                caller = await create_conn(host.strip("[]"), int(port), **connection)
+            except (OSError, RuntimeError, ValueError) as refused:
+                problem = refused
+            else:
+                caller.close()
+                return
+        raise problem
+
+    def _dispose(self, producer: AIOKafkaProducer) -> None:
+        producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001 - or stop() waits for delivery
+        sending = producer._sender.sender_task  # noqa: SLF001
+        if sending is not None:
+            sending.cancel()
+        task = asyncio.create_task(_stop(producer))
+        self._disposals.add(task)
+        task.add_done_callback(self._disposals.discard)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    # Whatever it complains about on its way out concerns nobody any more.
+    with contextlib.suppress(Exception):
+        await producer.stop()

@@ -1,0 +1,34 @@
+"""From a destination's settings to the destination. The only place that knows all types; imports what is configured."""
+
+from importlib import import_module
+
+from auditsink.clock import Clock
+from auditsink.config import DestinationConfig, FileConfig, HttpConfig, KafkaConfig, SplunkConfig, StdoutConfig
+from auditsink.destinations.base import Destination, DestinationError
+from auditsink.destinations.settings import key
+
+_TYPES: dict[type, tuple[str, str]] = {
+    SplunkConfig: ("splunk", "SplunkDestination"),
+    KafkaConfig: ("kafka", "KafkaDestination"),
+    HttpConfig: ("http", "HttpDestination"),
+    FileConfig: ("file", "FileDestination"),
+    StdoutConfig: ("stdout", "StdoutDestination"),
+}
+
+
+def build(config: DestinationConfig, *, clock: Clock) -> Destination:
+    """The destination, not yet connected. Files it needs (token, CA, its own output) are opened or read here.
+
+    Raises DestinationError for settings that cannot work: a missing extra, an unreadable file, an unusable path.
+    """
+    kind, name = _TYPES[type(config)]
+    try:
+        module = import_module(f"auditsink.destinations.{kind}")
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("auditsink"):
+            raise
+        raise DestinationError(
+            f"{key(config, 'type')}: {kind} needs the extra: pip install 'auditsink[{kind}]'"
+        ) from None
+    destination: Destination = getattr(module, name)(config, clock)
+    return destination

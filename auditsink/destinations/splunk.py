@@ -1,0 +1,128 @@
+"""Splunk's HTTP Event Collector: the shell around `hec` that posts, probes and waits for acknowledgements.
+
+Two requests are in flight by default: Splunk orders by event time, so the order of arrival does not matter there.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import orjson
+
+from auditsink.clock import Clock
+from auditsink.config import SplunkConfig
+from auditsink.destinations import hec
+from auditsink.destinations.acks import Acknowledgements
+from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
+from auditsink.destinations.client import Client, TransportProblem
+from auditsink.destinations.encoding import gzip
+from auditsink.destinations.settings import Credential, checked_url, key, limits
+from auditsink.destinations.tls import Tls
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
+
+# 1 MB is the body that every installation takes; 200 bytes of envelope for each event must fit in as well.
+_DEFAULT = Limits(max_bytes=800_000, max_events=1000, max_wait=1.0, in_flight=2)
+_ACKNOWLEDGED_IN_FLIGHT = 16  # each waits seconds for its acknowledgement; two would be 200 kB/s
+
+_ENDPOINT = "/services/collector"
+_NO_DATA = 5  # HEC's answer to an empty request whose token is good
+
+
+class SplunkDestination:
+    """See `base.Destination`."""
+
+    type = "splunk"
+
+    def __init__(self, config: SplunkConfig, clock: Clock, *, new_channel: Callable[[], UUID] = uuid4) -> None:
+        """Raises DestinationError."""
+        base = _base(key(config, "url"), config.url)
+        self.name = config.name
+        in_flight = _ACKNOWLEDGED_IN_FLIGHT if config.acknowledge else _DEFAULT.in_flight
+        self.limits = limits(config, Limits(_DEFAULT.max_bytes, _DEFAULT.max_events, _DEFAULT.max_wait, in_flight))
+        self._event_url = f"{base}{_ENDPOINT}/event"
+        self._ack_url = f"{base}{_ENDPOINT}/ack"
+        self._health_url = f"{base}{_ENDPOINT}/health"
+        self._token = Credential(key(config, "token"), config.token, config.token_file, header_safe=True)
+        self._client = Client(
+            base,
+            Tls(config.tls, key(config, "tls")) if base.startswith("https:") else None,
+            timeout=config.timeout,
+            connections=self.limits.in_flight + 1,
+            cookies=config.acknowledge,
+        )
+        self._heads = hec.Heads(config)
+        self._templated_index = "{cluster}" in (config.index or "")
+        self._compressed = config.compression == "gzip"
+        # Ids are told apart by channel: a fresh one, so that none from before a restart is mistaken for ours.
+        self._channel = str(new_channel()) if config.acknowledge else None
+        self._acks = Acknowledgements(self._acknowledged, clock) if config.acknowledge else None
+
+    async def prepare(self, batch: Batch) -> Attempt:
+        """See `base.Destination.prepare`."""
+        content = hec.body(batch, self._heads)
+        return partial(self._attempt, await gzip(content) if self._compressed else content, len(batch.events))
+
+    async def probe(self) -> Outcome:
+        """Health first, then an empty request: a good token is told that there is no data, a bad one that it is bad.
+
+        Whether the index exists shows only with an event.
+        """
+        health = await self._client.get(self._health_url, {})
+        if isinstance(health, TransportProblem):
+            return health.outcome()
+        busy = hec.classify(health.status, health.headers, health.body, count=0)
+        if isinstance(busy, Retry):
+            return busy
+        answer = await self._client.post(self._event_url, b"", self._headers())
+        if isinstance(answer, TransportProblem):
+            return answer.outcome()
+        if (said := hec.parse(answer.body)) and said.code == _NO_DATA:
+            return Delivered()
+        return hec.classify(answer.status, answer.headers, answer.body, count=0)
+
+    async def close(self) -> None:
+        """See `base.Destination.close`."""
+        if self._acks is not None:
+            await self._acks.close()
+        await self._client.close()
+
+    async def _attempt(self, content: bytes, count: int) -> Outcome:
+        headers = self._headers() | ({"Content-Encoding": "gzip"} if self._compressed else {})
+        answer = await self._client.post(self._event_url, content, headers)
+        if isinstance(answer, TransportProblem):
+            return answer.outcome()
+        outcome = hec.classify(
+            answer.status, answer.headers, answer.body, count=count, templated_index=self._templated_index
+        )
+        if self._acks is None or not isinstance(outcome, Delivered):
+            return outcome
+        ack_id = hec.ack_id(answer.body)
+        if ack_id is None:
+            return Misconfigured(
+                "acknowledge is set, but Splunk answered without an ackId: turn on indexer acknowledgement for the "
+                "token, or set acknowledge: false"
+            )
+        acknowledged = await self._acks.of(ack_id)
+        return outcome if isinstance(acknowledged, Delivered) else acknowledged
+
+    async def _acknowledged(self, ack_ids: list[int]) -> frozenset[int] | Outcome:
+        answer = await self._client.post(self._ack_url, orjson.dumps({"acks": ack_ids}), self._headers())
+        if isinstance(answer, TransportProblem):
+            return answer.outcome()
+        return hec.acknowledged(answer.status, answer.headers, answer.body)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Authorization": f"Splunk {self._token.reveal()}", "Content-Type": "application/json"}
+        return headers | ({"X-Splunk-Request-Channel": self._channel} if self._channel else {})
+
+
+def _base(where: str, url: str) -> str:
+    """The address that HEC's endpoints are appended to; people paste it with one of them at its end."""
+    parts = urlsplit(checked_url(where, url))
+    if parts.query or parts.fragment:
+        raise DestinationError(f"{where}: ends in a query (?...) or fragment; write it without")
+    path = parts.path.rstrip("/")
+    for ending in (f"{_ENDPOINT}/event", _ENDPOINT):
+        path = path.removesuffix(ending)
+    return f"{parts.scheme}://{parts.netloc}{path}"
