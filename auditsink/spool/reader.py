@@ -97,8 +97,6 @@ class Reader:
             if header is None:
                 return
             self._offset = header.offset + header.size
-            if header.first_sequence >= held.end:  # void: it was placed again in the next segment
-                return
             self._next = header.end_sequence
             if header.end_sequence > position and (record := self._record(held, header, at, position)) is not None:
                 yield record

@@ -1,4 +1,4 @@
-"""Every byte of a small spool flipped once, and the spool cut at every length: nothing false is read, nothing else lost."""
+"""Every byte of a small spool flipped once, and cut at every length: nothing false is read, nothing else lost."""
 
 import random
 
