@@ -98,7 +98,10 @@ class WatchedFile(Generic[T]):
 
 def parse_secret(content: bytes) -> Secret:
     """The secret in a file: its content without the line break that editors and `echo` leave at the end."""
-    value = content.decode().strip()
+    try:
+        value = content.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text; write the secret into it, and nothing else") from None
     if not value:
         raise ValueError("is empty; write the secret into it")
     return Secret(value)

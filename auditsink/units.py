@@ -1,10 +1,23 @@
 """Sizes and durations as people write them: `64MiB`, `30s`. Types of their own, so that msgspec hands them to us."""
 
+import math
 import re
+from fractions import Fraction
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?\s*$")
-_SIZE_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
+# At most 18 digits: more is a slip, and could not be represented.
+_SIZE = re.compile(r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]i?)?B?\s*$")
+_SIZE_FACTORS = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+_DURATION = re.compile(r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|s|m|h|d)\s*$")
 _DURATION_FACTORS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -17,7 +30,7 @@ class Size(int):
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return cls(value)
         if isinstance(value, str) and (match := _SIZE.match(value)):
-            return cls(float(match[1]) * _SIZE_FACTORS[match[2] or ""])
+            return cls(Fraction(match[1]) * _SIZE_FACTORS[match[2] or ""])
         raise ValueError(f"{value!r} is no size; write bytes or a unit, like 64MiB")
 
     def __str__(self) -> str:
@@ -33,7 +46,7 @@ class Duration(float):
     @classmethod
     def parse(cls, value: object) -> "Duration":
         """`30`, `30s`, `1.5m`, `250ms`. Raises ValueError with an example."""
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
             return cls(value)
         if isinstance(value, str) and (match := _DURATION.match(value)):
             return cls(float(match[1]) * _DURATION_FACTORS[match[2]])
