@@ -1,0 +1,130 @@
+r"""`auditsink spool`: look into a spool, running, stopped or copied. Reads only."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from auditsink.cli.tables import safe, table
+from auditsink.events import Mark, one_line, unsplit_document
+from auditsink.spool import SpoolError, inspect
+from auditsink.spool.cursor import CursorState
+from auditsink.spool.inspect import RingReport
+from auditsink.units import Size
+
+path_option = click.option(
+    "--path", type=click.Path(path_type=Path), required=True, help="The spool's directory (spool.path)."
+)
+cluster_option = click.option("--cluster", help="Only this cluster's ring.")
+
+
+@click.group("spool")
+def command() -> None:
+    """Look into a spool, running or not."""
+
+
+@command.command("ls")
+@path_option
+@cluster_option
+def ls(path: Path, cluster: str | None) -> None:
+    """List the segments and cursors of each ring.
+
+    \b
+    Example:
+      auditsink spool ls --path /var/lib/auditsink
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    for report in _reports(path, cluster):
+        click.echo(f"cluster {safe(report.cluster)}: {report.events:,} events in {report.records:,} batches")
+        rows = [
+            (
+                one.path.name, f"{one.header.first_sequence:,}", f"{one.next_sequence - 1:,}", f"{one.records:,}",
+                Size(one.size), Size(one.body_bytes), "sealed" if one.sealed else "open",
+            )
+            for one in report.segments
+        ]  # fmt: skip
+        click.echo(
+            table(("SEGMENT", "FIRST", "LAST", "BATCHES", "ON DISK", "BODIES", "STATE"), rows, right=range(1, 6))
+        )
+        cursors = [(name, *_cursor_cells(state)) for name, state in report.cursors.items()]
+        if cursors:
+            header = ("CURSOR", "NEXT", "DELIVERED", "FILTERED", "DEAD", "DROPPED")
+            click.echo(table(header, cursors, right=range(1, 6)))
+        click.echo()
+
+
+def _cursor_cells(state: CursorState | None) -> tuple[str, ...]:
+    return ("lost", "", "", "", "") if state is None else tuple(f"{n:,}" for n in (state.position, *state.tally))
+
+
+@command.command("verify")
+@path_option
+@cluster_option
+def verify(path: Path, cluster: str | None) -> None:
+    """Check every record, the sequences, the seals and the chain. Exit 1 on damage.
+
+    \b
+    Example:
+      auditsink spool verify --path /var/lib/auditsink
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    damaged = 0
+    for report in _reports(path, cluster):
+        for note in report.notes:
+            click.echo(f"note: {safe(note)}")
+        for problem in report.problems:
+            click.echo(f"DAMAGE: {safe(problem)}", err=True)
+        damaged += len(report.problems)
+        verdict = "whole" if not report.problems else f"{len(report.problems)} problems"
+        click.echo(
+            f"cluster {safe(report.cluster)}: {report.events:,} events in {report.records:,} batches, "
+            f"{len(report.segments)} segments, {verdict}"
+        )
+    if damaged:
+        raise click.ClickException(f"{path}: {damaged} problems, named above; what is not named is whole and readable")
+
+
+@command.command("cat")
+@path_option
+@cluster_option
+@click.option("--since", type=int, default=0, help="Begin at this sequence (see `spool ls`).")
+@click.option("--limit", type=int, help="Stop after so many events.")
+def cat(path: Path, cluster: str | None, since: int, limit: int | None) -> None:
+    """Print the events as they were received, one a line.
+
+    \b
+    Example:
+      auditsink spool cat --path /var/lib/auditsink --cluster default | jq .verb
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    out = sys.stdout.buffer
+    left = limit
+    for name in _clusters(path, cluster):
+        for record in inspect.records(path, name):
+            events = record.events[max(0, since - record.first_sequence) :]
+            if left is not None:
+                events, left = events[:left], left - len(events[:left])
+            write = unsplit_document if record.marks & Mark.UNSPLIT else one_line
+            out.writelines(write(event) + b"\n" for event in events)
+            if left == 0:
+                return
+
+
+def _reports(path: Path, cluster: str | None) -> list[RingReport]:
+    try:
+        return [inspect.verify(path, name) for name in _clusters(path, cluster)]
+    except SpoolError as problem:
+        raise click.ClickException(str(problem)) from None
+    except OSError as problem:
+        raise click.ClickException(f"{path}: {problem}; run it as the user that runs auditsink") from None
+
+
+def _clusters(path: Path, cluster: str | None) -> list[str]:
+    try:
+        found = inspect.clusters(path)
+    except SpoolError as problem:
+        raise click.ClickException(str(problem)) from None
+    if cluster is None:
+        return found
+    if cluster not in found:
+        raise click.ClickException(
+            f"{path} has no ring of cluster {cluster!r}; there are: {', '.join(found) or 'none'}"
+        )
+    return [cluster]

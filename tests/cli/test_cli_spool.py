@@ -1,0 +1,80 @@
+"""`auditsink spool` on real directories."""
+
+from pathlib import Path
+
+import pytest
+
+from auditsink import events
+from auditsink.cli import run
+from auditsink.config import Spool as SpoolConfig
+from auditsink.spool import Spool
+from auditsink.spool.types import Tally
+from auditsink.units import Size
+
+
+@pytest.fixture
+def spool_path(tmp_path: Path) -> Path:
+    """A stopped spool with two clusters; blue holds three events in two batches, green one that cannot be split."""
+    spool = Spool.open(SpoolConfig(path=tmp_path, max_bytes=Size(2**24)))
+    answers: list[object] = []
+    head = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":['
+    for cluster, body in (
+        ("blue", head + b'{"n":1},\n{"n":2}]}'),
+        ("blue", head + b'{"n":\n3}]}'),
+        ("green", head + b'{"broken'),
+    ):
+        spool.submit(spool.ring(cluster), body, events.split(body), "", answers.append)
+    spool.start(lambda call: call())
+    spool.ring("blue").cursor("siem").advance(Tally())
+    spool.stop()
+    assert len(answers) == 3
+    return tmp_path
+
+
+def test_ls_shows_segments_and_cursors(spool_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["spool", "ls", "--path", str(spool_path)]) == 0
+    out = capsys.readouterr().out
+    assert "cluster blue: 3 events in 2 batches" in out
+    assert "00000000000000000000.seg" in out
+    assert "siem" in out
+
+
+def test_cat_prints_one_event_a_line(spool_path: Path, capfdbinary: pytest.CaptureFixture[bytes]):
+    assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "blue"]) == 0
+    assert capfdbinary.readouterr().out == b'{"n":1}\n{"n":2}\n{"n": 3}\n'
+    assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "blue", "--since", "1", "--limit", "1"]) == 0
+    assert capfdbinary.readouterr().out == b'{"n":2}\n'
+    assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "green"]) == 0
+    assert b'"auditsink.io/unsplit"' in capfdbinary.readouterr().out
+
+
+def test_verify_is_0_on_a_whole_spool_and_1_on_a_damaged_one(spool_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["spool", "verify", "--path", str(spool_path)]) == 0
+    assert "cluster blue: 3 events in 2 batches, 1 segments, whole" in capsys.readouterr().out
+    path = spool_path / "rings" / "blue" / "00000000000000000000.seg"
+    content = bytearray(path.read_bytes())
+    content[600] ^= 1
+    path.write_bytes(content)
+    assert run(["spool", "verify", "--path", str(spool_path)]) == 1
+    told = capsys.readouterr()
+    assert "damaged bytes at 512" in told.err
+    assert "cluster green: 1 events in 1 batches, 1 segments, whole" in told.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["ls", "--path", "/nonexistent"], "/nonexistent is no spool"),
+        (["verify"], "Missing option '--path'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]):
+    assert run(["spool", *arguments]) in {1, 2}
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_an_unknown_cluster_is_told_with_those_there_are(spool_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "red"]) == 1
+    assert "there are: blue, green" in capsys.readouterr().err
