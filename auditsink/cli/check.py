@@ -1,0 +1,91 @@
+"""`auditsink check`: what a configuration would do, what is risky, and whether its destinations answer."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import click
+
+from auditsink import explain
+from auditsink.cli.settings import config_option, read_config
+from auditsink.cli.tables import safe
+from auditsink.clock import SystemClock
+from auditsink.config import Config, DestinationConfig
+from auditsink.destinations import build
+from auditsink.destinations.base import DestinationError
+from auditsink.forward.outcome import Delivered, Outcome, Retry
+from auditsink.load import files
+from auditsink.units import Size
+
+PROBE_SECONDS = 10
+
+
+@click.command("check")
+@config_option
+@click.option("--connect", is_flag=True, help="Also ask each destination whether it would take events.")
+def command(config_file: Path | None, connect: bool) -> int:
+    """Say what a configuration would do, and what is wrong or risky with it.
+
+    Exit code 1 when it cannot work, with the key and the remedy; risks alone are no error.
+
+    \b
+    Example:
+      auditsink check -c /etc/auditsink/config.yaml --connect
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    config = read_config(config_file)
+    click.echo("This sink")
+    for sentence in explain.plan(config):
+        click.echo(f"  {safe(sentence)}")
+    risks = [*explain.risks(config), *_room(config)]
+    if risks:
+        click.echo("Risks")
+    for risk in risks:
+        click.echo(f"  {safe(risk)}")
+    mistakes = files.missing(config)
+    if connect and not mistakes:
+        click.echo("Destinations")
+        mistakes = asyncio.run(_probe_all(config))
+    if mistakes:
+        raise click.ClickException("\n".join(mistakes))
+    return 0
+
+
+def _room(config: Config) -> list[str]:
+    path = config.spool.path.absolute()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free >= config.spool.max_bytes:
+        return []
+    much = f"{config.spool.max_bytes} is more than the {Size(free)} that are free in {existing}"
+    return [f"spool.max_bytes: {much} (what the spool holds already counts as used)"]
+
+
+async def _probe_all(config: Config) -> list[str]:
+    outcomes = await asyncio.gather(*(_probe(one) for one in config.destinations))
+    mistakes = []
+    for place, (one, outcome) in enumerate(zip(config.destinations, outcomes, strict=True)):
+        if isinstance(outcome, Delivered):
+            click.echo(f"  {one.name}: takes events")
+        else:
+            mistakes.append(f"destinations[{place}] ({one.name}): {outcome}")
+    return mistakes
+
+
+async def _probe(one: DestinationConfig) -> Delivered | str:
+    try:
+        destination = build(one, clock=SystemClock())
+    except DestinationError as problem:
+        return str(problem)
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            return _judged(await destination.probe())
+    except TimeoutError:
+        return f"no answer within {PROBE_SECONDS} s; check the address and the network"
+    finally:
+        await destination.close()
+
+
+def _judged(outcome: Outcome) -> Delivered | str:
+    if isinstance(outcome, Delivered):
+        return outcome
+    return f"{outcome.why}; it may pass, try again" if isinstance(outcome, Retry) else outcome.why

@@ -1,0 +1,202 @@
+"""`auditsink deadletter`: what destinations refused for good, and another try."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from auditsink.cli.settings import config_option, read_config
+from auditsink.cli.tables import safe, table
+from auditsink.clock import SystemClock
+from auditsink.config import DestinationConfig
+from auditsink.destinations import build
+from auditsink.destinations.base import DestinationError
+from auditsink.forward import deadletter
+from auditsink.forward.deadletter import DeadLetters
+from auditsink.forward.letter import Letter
+from auditsink.forward.redeliver import Report, redeliver
+
+F = TypeVar("F", bound=Callable[..., Any])
+REASON_WIDTH = 70
+
+
+def _destination_option(function: F) -> F:
+    return click.option("--destination", metavar="NAME", help="Only this destination's.")(function)
+
+
+def _path_option(function: F) -> F:
+    text = "The spool's directory, instead of spool.path of the configuration."
+    return click.option("--path", "spool_path", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
+
+
+@click.group("deadletter")
+def command() -> None:
+    """List, show, deliver again or drop what a destination refused.
+
+    A dead letter is an event that a destination will never take as it is (too large for it, say). It is kept with the
+    reason, so that it can be delivered again when the reason is gone. All of this works while the sink runs.
+
+    \b
+    Example:
+      auditsink deadletter ls -c /etc/auditsink/config.yaml
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+
+
+@command.command("ls")
+@config_option
+@_path_option
+@_destination_option
+def list_letters(config_file: Path | None, spool_path: Path | None, destination: str | None) -> None:
+    """List them, oldest first.
+
+    \b
+    Example:
+      auditsink deadletter ls --path /var/lib/auditsink --destination siem
+    """  # noqa: D301
+    header = ("ID", "DESTINATION", "CLUSTER", "SEQUENCE", "REFUSED", "BYTES", "REASON")
+    rows = [
+        (
+            letter.id,
+            letter.destination,
+            letter.cluster,
+            letter.sequence,
+            f"{letter.refused_at:%Y-%m-%d %H:%M:%S}",
+            len(letter.content),
+            letter.reason[:REASON_WIDTH],
+        )
+        for letter in _letters(_boxes(config_file, spool_path, destination).values(), ())
+    ]
+    click.echo(table(header, rows, right=(3, 5)) if rows else "no dead letters")
+
+
+@command.command("show")
+@config_option
+@_path_option
+@_destination_option
+@click.option("--raw", is_flag=True, help="Only the event, byte for byte.")
+@click.argument("letter_id", metavar="ID")
+def show(
+    *, config_file: Path | None, spool_path: Path | None, destination: str | None, raw: bool, letter_id: str
+) -> None:
+    """Show one: what, when, why, and the event.
+
+    \b
+    Example:
+      auditsink deadletter show 0123456789ab --raw | jq .
+    """  # noqa: D301
+    (letter,) = _chosen(_boxes(config_file, spool_path, destination).values(), (letter_id,))[:1]
+    if raw:
+        sys.stdout.buffer.write(letter.content)
+        return
+    for name in ("id", "destination", "cluster", "sequence", "source", "received_at", "refused_at", "reason"):
+        click.echo(f"{name + ':':<13}{safe(getattr(letter, name))}")
+    click.echo(f"{'event:':<13}{safe(letter.content.decode(errors='backslashreplace'))}")
+
+
+@command.command("replay")
+@config_option
+@_destination_option
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+def replay(config_file: Path | None, destination: str | None, ids: tuple[str, ...]) -> int:
+    """Deliver them again, and take away those that arrive.
+
+    Without an ID all of them. What is refused again stays, and is told with the new reason.
+
+    \b
+    Example:
+      auditsink deadletter replay -c /etc/auditsink/config.yaml --destination siem
+    """  # noqa: D301
+    configured = {one.name: one for one in read_config(config_file).destinations}
+    boxes = _boxes(config_file, None, destination)
+    _chosen(boxes.values(), ids)
+    good = True
+    for name, box in boxes.items():
+        letters = list(_letters([box], ids))
+        if not letters:
+            continue
+        if name not in configured:
+            raise click.ClickException(
+                f"destination {name!r} is not in the configuration; give the -c FILE that has it"
+            )
+        good = _replay_one(configured[name], box, letters) and good
+    return 0 if good else 1
+
+
+@command.command("drop")
+@config_option
+@_path_option
+@_destination_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+def drop(
+    *,
+    config_file: Path | None,
+    spool_path: Path | None,
+    destination: str | None,
+    yes: bool,
+    ids: tuple[str, ...],
+) -> None:
+    """Throw them away for good; without an ID all of them.
+
+    \b
+    Example:
+      auditsink deadletter drop --destination siem 0123456789ab
+    """  # noqa: D301
+    boxes = _boxes(config_file, spool_path, destination)
+    count = len(_chosen(boxes.values(), ids))
+    if not yes:
+        click.confirm(f"Throw away {count:,} events that were never delivered?", abort=True, err=True)
+    dropped = sum(box.remove(frozenset(ids)) if ids else box.clear() for box in boxes.values())
+    click.echo(f"dropped {dropped:,}")
+
+
+def _boxes(config_file: Path | None, spool_path: Path | None, destination: str | None) -> dict[str, DeadLetters]:
+    """Dead letters by destination. Raises ClickException."""
+    path = spool_path or read_config(config_file).spool.path
+    if not path.is_dir():
+        raise click.ClickException(f"{path}: is no directory; give the spool's by --path, or the sink's -c FILE")
+    boxes = deadletter.open_all(path)
+    if destination is None:
+        return boxes
+    return {name: box for name, box in boxes.items() if name == destination}
+
+
+def _letters(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> Iterator[Letter]:
+    wanted = frozenset(ids)
+    return (letter for box in boxes for letter in box if not wanted or letter.id in wanted)
+
+
+def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[Letter]:
+    """The letters meant. Raises ClickException for an id that there is not."""
+    found = list(_letters(boxes, ids))
+    for unknown in set(ids) - {letter.id for letter in found}:
+        raise click.ClickException(f"no dead letter {unknown!r}; auditsink deadletter ls shows those that there are")
+    return found
+
+
+def _replay_one(config: DestinationConfig, box: DeadLetters, letters: list[Letter]) -> bool:
+    report = Report()
+    try:
+        asyncio.run(_redeliver(config, letters, report))
+    except DestinationError as problem:
+        raise click.ClickException(str(problem)) from None
+    finally:
+        box.remove(frozenset(letter.id for letter in report.delivered))
+    click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(letters):,}")
+    for letter, why in report.refused:
+        click.echo(f"{config.name}: {letter.id} is refused again: {safe(why)}", err=True)
+    if report.stopped:
+        click.echo(f"auditsink: {config.name}: {safe(report.stopped)}; the rest stays as it is", err=True)
+    return len(report.delivered) == len(letters)
+
+
+async def _redeliver(config: DestinationConfig, letters: list[Letter], report: Report) -> None:
+    clock = SystemClock()
+    destination = build(config, clock=clock)
+    try:
+        await redeliver(letters, destination, clock=clock, report=report)
+    finally:
+        await destination.close()

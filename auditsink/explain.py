@@ -1,0 +1,135 @@
+"""A configuration in words: what it does, and what is risky about it. Pure.
+
+Never shows a secret, nor a URL's path or query, which may hold one.
+"""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from auditsink import address
+from auditsink.config import (
+    ClientTls,
+    Config,
+    DestinationConfig,
+    FileConfig,
+    HttpConfig,
+    KafkaConfig,
+    Receive,
+    SplunkConfig,
+    Spool,
+)
+
+_DURABILITY = {
+    "fsync": "when the disk has confirmed it",
+    "interval": "at once; the disk is synced every second",
+    "os": "when the kernel has it; when it reaches the disk is the kernel's business",
+}
+_WHEN_FULL = {
+    "reject": "it refuses with 503 and Retry-After, and the apiserver tries again",
+    "drop_oldest": "it drops the oldest events, counted for each destination that had not got them",
+}
+
+
+def plan(config: Config) -> Iterator[str]:
+    """What would run, a sentence each."""
+    receive, spool = config.receive, config.spool
+    scheme = "https" if receive.tls else "http"
+    yield f"listens on {scheme}://{receive.listen} for POST {receive.path} and {receive.path}/CLUSTER"
+    yield f"takes batches from {_who(receive)}"
+    yield f"calls what comes without a cluster's name {receive.cluster!r}"
+    yield f"answers 200 for a batch {_DURABILITY[spool.durability]}"
+    yield f"keeps up to {spool.max_bytes} in {spool.path}; when that is full, {_WHEN_FULL[spool.when_full]}"
+    for one in config.destinations:
+        yield f"delivers to {one.name}: {_where(one)}"
+    yield f"tells how it is on http://{config.admin.listen} (/livez, /readyz, /metrics, /status)"
+
+
+def risks(config: Config) -> Iterator[str]:
+    """What an operator should know before relying on it: the key, what may happen, what to write instead."""
+    yield from _receive_risks(config.receive)
+    yield from _spool_risks(config.spool, config.receive)
+    for place, one in enumerate(config.destinations):
+        for key, risk in _destination_risks(one):
+            yield f"destinations[{place}].{key}: {risk}"
+    if not address.parse(config.admin.listen).loopback:
+        yield "admin.listen: whoever reaches it reads the names and states of clusters and destinations"
+
+
+def _who(receive: Receive) -> str:
+    certificate = receive.tls is not None and receive.tls.client_ca_file is not None
+    if certificate and receive.tokens_file:
+        return "whoever shows a certificate of client_ca_file and a token of tokens_file"
+    if certificate:
+        return "whoever shows a certificate of client_ca_file"
+    return "whoever shows a token of tokens_file" if receive.tokens_file else "anybody who reaches the port"
+
+
+def _where(one: DestinationConfig) -> str:
+    match one:
+        case SplunkConfig():
+            index = f"index {one.index}" if one.index else "the token's index"
+            return f"Splunk HEC at {_origin(one.url)}, {index}, sourcetype {one.sourcetype}"
+        case KafkaConfig():
+            return f"Kafka at {', '.join(one.bootstrap_servers)}, topic {one.topic}"
+        case HttpConfig():
+            return f"HTTP at {_origin(one.url)}, as {one.format}"
+        case FileConfig():
+            return f"file {one.path}, {one.keep} old ones kept, {one.rotate_bytes} each"
+        case _:
+            return "standard output"
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _receive_risks(receive: Receive) -> Iterator[str]:
+    local = address.parse(receive.listen).loopback
+    identified = bool(receive.tokens_file or (receive.tls and receive.tls.client_ca_file))
+    if receive.tokens_file and not receive.tls:
+        yield "receive.tokens_file: kube-apiserver sends no token over plain HTTP; set receive.tls"
+    if not identified and not local:
+        yield (
+            "receive.listen: anybody who reaches the port can add events for any cluster; "
+            "set receive.tls.client_ca_file or receive.tokens_file, or close the port by a NetworkPolicy"
+        )
+    if not receive.tls and not local:
+        yield "receive.tls: is not set, so the audit trail travels in the clear up to here"
+    if receive.idle_timeout < 90:
+        yield "receive.idle_timeout: below the 90s of kube-apiserver, whose requests may meet a closing connection"
+    if receive.request_timeout < 30:
+        yield "receive.request_timeout: below the 30s that kube-apiserver allows itself; a slow network loses batches"
+
+
+def _spool_risks(spool: Spool, receive: Receive) -> Iterator[str]:
+    if spool.durability == "interval":
+        yield "spool.durability: interval loses up to a second of answered batches when the power fails"
+    if spool.durability == "os":
+        yield "spool.durability: os loses half a minute of answered batches or more when the power fails"
+    if spool.when_full == "drop_oldest":
+        yield "spool.when_full: drop_oldest loses events when a destination is down for too long"
+    if receive.max_body * 2 > spool.max_bytes:
+        yield "spool.max_bytes: a body of receive.max_body may never fit; make it at least twice that"
+
+
+def _destination_risks(one: DestinationConfig) -> Iterator[tuple[str, str]]:
+    if isinstance(one, SplunkConfig | HttpConfig):
+        yield from _tls_risks(one.tls, "tls")
+        if urlsplit(one.url).scheme == "http" and not _local(one.url):
+            yield "url", "is plain http: events and credentials travel in the clear; use https"
+    elif isinstance(one, KafkaConfig):
+        if one.security.tls is None:
+            yield "security.tls", "is not set, so events and passwords travel in the clear"
+        else:
+            yield from _tls_risks(one.security.tls, "security.tls")
+
+
+def _tls_risks(tls: ClientTls, key: str) -> Iterator[tuple[str, str]]:
+    if tls.insecure_skip_verify:
+        yield f"{key}.insecure_skip_verify", "anybody in between can read and change the trail; name the CA in ca_file"
+
+
+def _local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return address.Address(host, 0).loopback

@@ -1,0 +1,89 @@
+"""Another try for dead letters, from a command and beside a running sink: batches, attempts, what remains.
+
+The rules are the forwarder's (`isolation.judge`), but a person waits: a destination that is not there is given up
+after a few tries, and what is refused again simply stays a dead letter.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from auditsink.clock import Clock
+from auditsink.destinations.base import Attempt, Batch, Destination, Limits
+from auditsink.events import Mark
+from auditsink.forward.isolation import Again, Settled, Split, judge
+from auditsink.forward.letter import Letter
+from auditsink.forward.outcome import Outcome, Retry
+
+TRIES = 4
+"""Attempts at one batch while the destination asks to retry; the waits between them are 1, 2 and 4 s, or its own."""
+LONGEST_WAIT = 30.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of it. `stopped`: why the rest was not tried."""
+
+    delivered: list[Letter] = field(default_factory=list)
+    refused: list[tuple[Letter, str]] = field(default_factory=list)
+    stopped: str | None = None
+
+
+async def redeliver(letters: Iterable[Letter], destination: Destination, *, clock: Clock, report: Report) -> None:
+    """Try each letter once more, in order, and note in `report` as it goes (it is right when this is cancelled)."""
+    for group in batches(letters, destination.limits):
+        parts = deque([group])
+        while parts:
+            part = parts.popleft()
+            outcome = await _attempt(await destination.prepare(_joined(part)), clock)
+            match judge(len(part), outcome):
+                case Settled(refused=refused):
+                    why = {refusal.index: refusal.why for refusal in refused}
+                    report.refused += [(part[index], why[index]) for index in sorted(why)]
+                    report.delivered += [letter for index, letter in enumerate(part) if index not in why]
+                case Split(cuts=cuts):
+                    bounds = (0, *cuts, len(part))
+                    pieces = [part[start:stop] for start, stop in pairwise(bounds)]
+                    parts.extendleft(reversed(pieces))
+                case Again(outcome=trouble):
+                    report.stopped = trouble.why
+                    return
+
+
+def batches(letters: Iterable[Letter], limits: Limits) -> Iterator[Sequence[Letter]]:
+    """Letters in a row that may travel together: same cluster, source and marks, within the destination's limits."""
+    group: list[Letter] = []
+    size = 0
+    for letter in letters:
+        length = len(letter.content)
+        full = len(group) >= limits.max_events or size + length > limits.max_bytes
+        if group and (full or letter.marks & Mark.UNSPLIT or _kind(letter) != _kind(group[0])):
+            yield group
+            group, size = [], 0
+        group.append(letter)
+        size += length
+    if group:
+        yield group
+
+
+def _kind(letter: Letter) -> tuple[str, str, int]:
+    return letter.cluster, letter.source, letter.marks
+
+
+def _joined(letters: Sequence[Letter]) -> Batch:
+    return replace(
+        letters[0].batch(),
+        events=[letter.content for letter in letters],
+        sequences=[letter.sequence for letter in letters],
+    )
+
+
+async def _attempt(attempt: Attempt, clock: Clock) -> Outcome:
+    """The attempt, repeated while the destination asks for it and a person may be expected to wait."""
+    for number in range(TRIES - 1):
+        outcome = await attempt()
+        if not isinstance(outcome, Retry):
+            return outcome
+        await clock.sleep(min(outcome.after or 2.0**number, LONGEST_WAIT))
+    return await attempt()

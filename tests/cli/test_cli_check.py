@@ -1,0 +1,86 @@
+"""`auditsink check`."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from calling import Call
+
+from auditsink.cli import check
+
+LOCAL = "receive: {listen: '127.0.0.1:9880'}\n"
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_good_file_is_told_in_words(auditsink: Call, tmp_path: Path):
+    spool = f"spool: {{path: {tmp_path}, max_bytes: 128MiB}}\n"
+    said = auditsink("check", "-c", written(tmp_path, f"{LOCAL}{spool}destinations: [{{name: out, type: stdout}}]"))
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("This sink\n  listens on http://127.0.0.1:9880 for POST /audit")
+    assert "  delivers to out: standard output\n" in said.out
+    assert "Risks" not in said.out
+
+
+def test_without_a_file_the_embedded_default_is_told(auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    said = auditsink("check")
+    assert said.code == 0
+    assert "delivers to file: file data/audit.ndjson" in said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_mistake_is_a_line(auditsink: Call, tmp_path: Path):
+    path = written(tmp_path, "receive: {liste: 1}\nspool: {max_bytes: x}\ndestinations: []")
+    said = auditsink("check", "-c", path)
+    assert (said.code, said.out) == (1, "")
+    assert [line.split(": ")[:3] for line in said.err.splitlines()] == [
+        ["auditsink", str(path), "receive.liste"],
+        ["auditsink", str(path), "spool.max_bytes"],
+    ]
+
+
+def test_risks_are_said_and_are_no_error(auditsink: Call, tmp_path: Path):
+    said = auditsink(
+        "check", "-c", written(tmp_path, "spool: {max_bytes: 500TiB}\ndestinations: [{name: out, type: stdout}]")
+    )
+    assert said.code == 0
+    assert "Risks\n  receive.listen: anybody who reaches the port" in said.out
+    assert "  spool.max_bytes: 500 TiB is more than the " in said.out
+
+
+def test_a_missing_file_is_an_error(auditsink: Call, tmp_path: Path):
+    text = "destinations: [{name: a, type: splunk, url: 'https://h', token_file: /nowhere/token}]"
+    said = auditsink("check", "-c", written(tmp_path, text))
+    assert said.code == 1
+    assert said.err == (
+        "auditsink: destinations[0].token_file: /nowhere/token: No such file or directory; "
+        "check the path and its permissions\n"
+    )
+
+
+def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(check, "PROBE_SECONDS", 0.2)
+    with socket.socket() as unused, socket.socket() as silent:
+        for one in (unused, silent):
+            one.bind(("127.0.0.1", 0))
+        silent.listen()
+        text = f"""
+            destinations:
+              - {{name: disk, type: file, path: {tmp_path}/audit.ndjson}}
+              - {{name: away, type: http, url: "http://127.0.0.1:{unused.getsockname()[1]}"}}
+              - {{name: mute, type: http, url: "http://127.0.0.1:{silent.getsockname()[1]}"}}
+              - {{name: bad, type: file, path: {tmp_path}}}
+            """
+        said = auditsink("check", "--connect", "-c", written(tmp_path, text))
+    assert said.code == 1
+    assert said.out.endswith("Destinations\n  disk: takes events\n")
+    away, mute, bad = said.err.splitlines()
+    assert away.startswith("auditsink: destinations[1] (away): http://127.0.0.1:")
+    assert away.endswith("; it may pass, try again")
+    assert mute == "auditsink: destinations[2] (mute): no answer within 0.2 s; check the address and the network"
+    assert bad.startswith("auditsink: destinations[3] (bad): destinations[bad].path: ")

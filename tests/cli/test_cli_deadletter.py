@@ -1,0 +1,138 @@
+"""`auditsink deadletter`: list, show, deliver again, drop."""
+
+from pathlib import Path
+
+import pytest
+from calling import Call
+
+from auditsink import cli
+from auditsink.cli import deadletter as command
+from auditsink.destinations.base import Batch
+from auditsink.forward import deadletter
+from auditsink.forward.deadletter import DeadLetters
+from auditsink.forward.letter import Letter
+
+EVENTS = [b'{"auditID":"one"}', b'{"auditID":"\xff\x1b[2J"}', b'{"auditID":"three"}']
+
+
+def letters(destination: str) -> list[Letter]:
+    batch = Batch("prod", "", EVENTS, [5, 6, 7], 1_700_000_000_000_000_000)
+    return [
+        Letter.of(destination, batch, index, f"refused \x1b {index}", 1_700_000_100_000_000_000) for index in range(3)
+    ]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    for name in ("siem", "disk"):
+        DeadLetters(deadletter.place(tmp_path, name), 2**20).append(letters(name))
+    return tmp_path
+
+
+@pytest.fixture
+def config(spool: Path) -> Path:
+    path = spool / "config.yaml"
+    disk = f"{{name: disk, type: file, path: {spool}/audit.ndjson}}"
+    lost = "{name: siem, type: http, url: 'http://127.0.0.1:1'}"
+    path.write_text(f"spool: {{path: {spool}}}\ndestinations: [{disk}, {lost}]\n")
+    return path
+
+
+def left(spool: Path, destination: str) -> list[bytes]:
+    return [letter.content for letter in DeadLetters(deadletter.place(spool, destination))]
+
+
+def test_they_are_listed_without_control_characters(auditsink: Call, spool: Path):
+    said = auditsink("deadletter", "ls", "--path", spool)
+    lines = said.out.splitlines()
+    assert said.code == 0
+    assert lines[0].split() == ["ID", "DESTINATION", "CLUSTER", "SEQUENCE", "REFUSED", "BYTES", "REASON"]
+    assert len(lines) == 7
+    assert lines[1].split() == [
+        letters("disk")[0].id, "disk", "prod", "5", "2023-11-14", "22:15:00", str(len(EVENTS[0])), "refused", "?", "0",
+    ]  # fmt: skip
+    assert "\x1b" not in said.out
+
+
+def test_only_one_destinations_are_listed(auditsink: Call, spool: Path, config: Path):
+    assert "siem" not in auditsink("deadletter", "ls", "-c", config, "--destination", "disk").out
+    assert auditsink("deadletter", "ls", "--path", spool, "--destination", "none").out == "no dead letters\n"
+
+
+def test_one_is_shown(auditsink: Call, spool: Path):
+    letter = letters("disk")[1]
+    said = auditsink("deadletter", "show", "--path", spool, "--destination", "disk", letter.id)
+    assert said.code == 0
+    assert "reason:      refused ? 1\n" in said.out
+    assert said.out.endswith('event:       {"auditID":"\\xff?[2J"}\n')
+
+
+def test_one_is_shown_byte_for_byte(spool: Path, capfdbinary: pytest.CaptureFixture[bytes]):
+    assert cli.run(["deadletter", "show", "--path", str(spool), "--raw", letters("disk")[1].id]) == 0
+    assert capfdbinary.readouterr().out == EVENTS[1]
+
+
+def test_an_id_that_there_is_not_is_told(auditsink: Call, config: Path):
+    for name in ("show", "replay", "drop"):
+        said = auditsink("deadletter", name, "-c", config, "nope")
+        assert (said.code, said.out) == (1, "")
+        assert said.err == "auditsink: no dead letter 'nope'; auditsink deadletter ls shows those that there are\n"
+
+
+def test_what_arrives_is_taken_away(auditsink: Call, spool: Path, config: Path):
+    said = auditsink("deadletter", "replay", "-c", config, "--destination", "disk")
+    assert (said.code, said.out) == (0, "disk: delivered 3 of 3\n")
+    assert left(spool, "disk") == []
+    assert (spool / "audit.ndjson").read_bytes().splitlines()[::2] == EVENTS[::2]
+    assert left(spool, "siem") == EVENTS
+
+
+def test_one_alone_is_delivered(auditsink: Call, spool: Path, config: Path):
+    chosen = letters("disk")[2].id
+    said = auditsink("deadletter", "replay", "-c", config, "--destination", "disk", chosen)
+    assert (said.code, said.out) == (0, "disk: delivered 1 of 1\n")
+    assert left(spool, "disk") == EVENTS[:2]
+
+
+def test_what_does_not_arrive_stays(auditsink: Call, spool: Path, config: Path, monkeypatch: pytest.MonkeyPatch):
+    class Hurried(command.SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            return None
+
+    monkeypatch.setattr(command, "SystemClock", Hurried)
+    said = auditsink("deadletter", "replay", "-c", config)
+    assert said.code == 1
+    assert said.out.splitlines() == ["disk: delivered 3 of 3", "siem: delivered 0 of 3"]
+    assert said.err.startswith("auditsink: siem: http://127.0.0.1:1: cannot connect")
+    assert left(spool, "siem") == EVENTS
+
+
+def test_a_destination_that_is_not_configured_is_told(auditsink: Call, spool: Path, config: Path):
+    DeadLetters(deadletter.place(spool, "gone"), 2**20).append(letters("gone"))
+    said = auditsink("deadletter", "replay", "-c", config, "--destination", "gone")
+    assert said.code == 1
+    assert said.err == "auditsink: destination 'gone' is not in the configuration; give the -c FILE that has it\n"
+
+
+def test_a_destination_that_cannot_be_built_is_told(auditsink: Call, spool: Path, config: Path):
+    (spool / "audit.ndjson").mkdir()
+    said = auditsink("deadletter", "replay", "-c", config, "--destination", "disk")
+    assert said.code == 1
+    assert "destinations[disk].path" in said.err
+    assert left(spool, "disk") == EVENTS
+
+
+def test_they_are_dropped_only_when_asked_twice(auditsink: Call, spool: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    assert auditsink("deadletter", "drop", "--path", spool).code == 130
+    assert len(left(spool, "disk")) == 3
+    said = auditsink("deadletter", "drop", "--path", spool, "--destination", "disk", "--yes", letters("disk")[0].id)
+    assert (said.code, said.out) == (0, "dropped 1\n")
+    assert auditsink("deadletter", "drop", "--path", spool, "--yes").out == "dropped 5\n"
+    assert left(spool, "disk") == left(spool, "siem") == []
+
+
+def test_a_path_that_is_no_spool_is_told(auditsink: Call, tmp_path: Path):
+    said = auditsink("deadletter", "ls", "--path", tmp_path / "none")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.endswith("none: is no directory; give the spool's by --path, or the sink's -c FILE\n")

@@ -1,0 +1,117 @@
+"""`auditsink status` and the tables it prints."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import orjson
+import pytest
+from calling import Call
+
+from auditsink.cli import status, tables
+
+STATUS: dict[str, Any] = {
+    "version": "1.2", "state": "running", "accepted_events": 12345, "accepted_batches": 40, "duplicate_batches": 2,
+    "rejected_requests": {"full": 3, "auth": 4},
+    "spool": {"bytes": 2**20, "max_bytes": 2**22, "segments": 3, "oldest_seconds": 7262.0, "damaged_bytes": 0},
+    "destinations": [
+        {"name": "siem", "type": "splunk", "state": "retrying", "accepted": 12345, "delivered": 12000, "filtered": 1,
+         "dead_lettered": 2, "dropped": 3, "pending": 339, "lag_seconds": 61.5, "last_error": "bad \x1b[31m day"},
+        {"name": "a", "type": "file", "state": "idle", "accepted": 12345, "delivered": 12345, "filtered": 0,
+         "dead_lettered": 0, "dropped": 0, "pending": 0, "lag_seconds": 0.0, "last_error": None},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def answer() -> dict[str, Any]:
+    """What the server below answers; a test may change it."""
+    return {"code": 200, "content": orjson.dumps(STATUS)}
+
+
+@pytest.fixture
+def url(answer: dict[str, Any]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer["code"] if self.path == "/status" else 404)
+            self.end_headers()
+            self.wfile.write(answer["content"])
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_table_shows_the_accounting(auditsink: Call, url: str):
+    said = auditsink("status", "--url", url)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "auditsink 1.2: running",
+        "accepted 12,345 events in 40 batches; 2 repeated batches, 7 requests refused",
+        "spool 1 MiB of 4 MiB (25%), 3 segments, oldest 2h 1m, 0 B damaged",
+        "",
+        "DESTINATION  TYPE    STATE     ACCEPTED  DELIVERED  FILTERED  DEAD  DROPPED  PENDING    LAG",
+        "siem         splunk  retrying    12,345     12,000         1     2        3      339  1m 1s",
+        "a            file    idle        12,345     12,345         0     0        0        0   0.0s",
+        "siem: bad ?[31m day",
+    ]
+
+
+def test_json_is_passed_on(auditsink: Call, url: str):
+    assert orjson.loads(auditsink("status", "--url", url + "/", "-o", "json").out) == STATUS
+
+
+def test_watch_shows_it_again_until_it_ends(auditsink: Call, url: str, monkeypatch: pytest.MonkeyPatch):
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(status.time, "sleep", sleep)
+    said = auditsink("status", "--url", url, "--watch")
+    assert (said.code, said.err.strip(), slept) == (130, "", [2, 2, 2])
+    assert said.out.count("auditsink 1.2: running") == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"code": 404}, "/status: answers 404; --url must be the sink's admin port\n"),
+        ({"content": b"<html>"}, "/status: is no auditsink status; --url must be the sink's admin port\n"),
+        ({"content": b"[]"}, "/status: is no auditsink status; --url must be the sink's admin port\n"),
+    ],
+)
+def test_something_else_on_the_port_is_told(
+    auditsink: Call, url: str, answer: dict[str, Any], change: dict[str, Any], expected: str
+):
+    answer.update(change)
+    said = auditsink("status", "--url", url)
+    assert (said.code, said.out, said.err) == (1, "", f"auditsink: {url}{expected}")
+
+
+def test_a_sink_that_is_not_there_is_told(auditsink: Call):
+    said = auditsink("status", "--url", "http://127.0.0.1:1")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("auditsink: http://127.0.0.1:1: no answer (")
+    assert auditsink("status", "--url", "file:///etc/passwd").code == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0.0s"), (9.94, "9.9s"), (12.7, "12s"), (60, "1m 0s"), (3599, "59m 59s"), (7262, "2h 1m"), (349200, "4d 1h")],
+)
+def test_spans_are_told_in_two_units(value: float, text: str):
+    assert tables.seconds(value) == text
+
+
+def test_an_empty_table_is_its_header():
+    assert tables.table(("A", "LONG"), []) == "A  LONG"
