@@ -5,6 +5,8 @@ decompressed here, and no text that leaves this module holds a path, a header or
 """
 
 import io
+import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -113,7 +115,12 @@ class Client:
 
 
 def _reason(problem: OSError) -> str:
-    return foreign(getattr(problem, "reason", None) or problem.strerror or type(problem).__name__)
+    if isinstance(problem, ssl.SSLError) and problem.reason:
+        return foreign(problem.reason)
+    # asyncio puts its own words into `strerror`; the number says more, where it is one of the system's.
+    if problem.errno is not None and problem.errno > 0:
+        return os.strerror(problem.errno)
+    return foreign(problem.strerror or str(problem) or type(problem).__name__)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

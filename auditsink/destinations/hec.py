@@ -47,6 +47,9 @@ class Heads:
         self._config = config
         self._known: dict[tuple[str, str | None], bytes] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def of(self, cluster: str, altered: str | None = None) -> bytes:
         """`head`, remembered. Bounded, because a client may name its cluster as it likes."""
         found = self._known.get((cluster, altered))

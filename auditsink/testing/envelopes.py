@@ -1,5 +1,7 @@
 """HEC's concatenated envelopes, taken apart by other means than those that the sink puts them together with."""
 
+import contextlib
+import json
 import re
 from collections.abc import Iterator
 
@@ -51,6 +53,8 @@ def envelopes(body: bytes) -> Iterator[Envelope]:
 
 _decode = msgspec.json.Decoder(Envelope).decode
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
+# The standard library's parser takes lone surrogates, which msgspec does not; numbers of any length stay text.
+_lenient = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def _next_envelope(body: bytes, start: int) -> tuple[Envelope, int]:
@@ -60,18 +64,24 @@ def _next_envelope(body: bytes, start: int) -> tuple[Envelope, int]:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError as problem:
-        # msgspec takes one document only, and says where the next one starts.
+        # msgspec takes one document only, and says where the next one starts (counting from 1).
         trailing = _TRAILING.search(str(problem))
-        if trailing is None:
-            raise
-        end = int(trailing[1])
-        return _copied(_decode(rest[:end])), start + end
+        if trailing is not None:
+            end = int(trailing[1]) - 1
+            return _copied(_decode(rest[:end])), start + end
+        with contextlib.suppress(RecursionError):
+            _lenient.raw_decode(bytes(rest).decode())
     except RecursionError:
-        found, at = members(body, start)
-        shallow = b"{%b}" % b",".join(b'"%b":%b' % pair for pair in found.items() if pair[0] != b"event")
-        envelope = _copied(_decode(shallow))
-        envelope.event = msgspec.Raw(found.get(b"event", b""))
-        return envelope, at
+        pass
+    return _cut(body, start)
+
+
+def _cut(body: bytes, start: int) -> tuple[Envelope, int]:
+    found, end = members(body, start)
+    others = (b'"%b":%b' % pair for pair in found.items() if pair[0] != b"event")
+    envelope = _copied(_decode(b"{%b}" % b",".join(others)))
+    envelope.event = msgspec.Raw(found.get(b"event", b""))
+    return envelope, end
 
 
 def _copied(envelope: Envelope) -> Envelope:
