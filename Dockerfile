@@ -1,0 +1,28 @@
+# The base image is named by its digest, so that the same build is the same image:
+#   docker build --build-arg BASE=python:3.13-slim@sha256:... -t auditsink .
+ARG BASE
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY auditsink auditsink
+# Wheels only: nothing is compiled, so neither stage holds a compiler. pip works on the environment from outside and
+# does not become a part of it.
+RUN python -m venv --without-pip /opt/auditsink \
+    && python -m pip --python /opt/auditsink/bin/python install --no-cache-dir --only-binary :all: '.[all]'
+
+FROM ${BASE}
+# A number, so that Kubernetes can tell that it is not root; the two directories are its own.
+RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/auditsink /var/log/auditsink
+COPY --from=build /opt/auditsink /opt/auditsink
+ENV PATH=/opt/auditsink/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /var/lib/auditsink
+VOLUME ["/var/lib/auditsink"]
+EXPOSE 9880 2020
+# The sink ends within 10 s.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:2020/readyz', timeout=2)"]
+ENTRYPOINT ["auditsink"]
+CMD ["serve", "-c", "/etc/auditsink/config.yaml"]
