@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from auditsink.testing.json_cut import items, members
+from auditsink.testing.json_cut import check, items, members
 from auditsink.testing.scripted import Received, Reply, ScriptedServer
 
 
@@ -31,10 +31,12 @@ def documents(content_type: str, body: bytes) -> list[bytes]:
     body.decode()
     is_list = body.startswith(b"[")
     try:
-        found = _decode_list(body) if is_list else _decode_event_list(body).items
-    except RecursionError:
-        return items(body if is_list else members(body, 0)[0][b"items"], 0)[0]
-    return [bytes(one) for one in found]
+        return [bytes(one) for one in (_decode_list(body) if is_list else _decode_event_list(body).items)]
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, RecursionError):
+        check(body)
+        return items(body if is_list else members(body, 0)[0].get(b"items", b""), 0)[0]
 
 
 class Collector(ScriptedServer):

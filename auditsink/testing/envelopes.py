@@ -1,13 +1,11 @@
 """HEC's concatenated envelopes, taken apart by other means than those that the sink puts them together with."""
 
-import contextlib
-import json
 import re
 from collections.abc import Iterator
 
 import msgspec
 
-from auditsink.testing.json_cut import members, skip_space
+from auditsink.testing.json_cut import check, members, skip_space
 
 
 class Envelope(msgspec.Struct):
@@ -53,8 +51,6 @@ def envelopes(body: bytes) -> Iterator[Envelope]:
 
 _decode = msgspec.json.Decoder(Envelope).decode
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
-# The standard library's parser takes lone surrogates, which msgspec does not; numbers of any length stay text.
-_lenient = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def _next_envelope(body: bytes, start: int) -> tuple[Envelope, int]:
@@ -69,10 +65,9 @@ def _next_envelope(body: bytes, start: int) -> tuple[Envelope, int]:
         if trailing is not None:
             end = int(trailing[1]) - 1
             return _copied(_decode(rest[:end])), start + end
-        with contextlib.suppress(RecursionError):
-            _lenient.raw_decode(bytes(rest).decode())
     except RecursionError:
         pass
+    check(bytes(rest))
     return _cut(body, start)
 
 

@@ -37,6 +37,6 @@ HOSTILE = {
 """What a user of the apiserver's API can put into an event, by what is wrong with it."""
 
 
-def batch(events: Sequence[bytes], *, cluster: str = "prod", marks: Mark = Mark(0), first: int = 100) -> Batch:
+def batch(events: Sequence[bytes], *, cluster: str = "prod", marks: Mark | None = None, first: int = 100) -> Batch:
     """Those events as a batch, with sequences from `first` on."""
-    return Batch(cluster, "", events, range(first, first + len(events)), RECEIVED_NS, marks)
+    return Batch(cluster, "", events, range(first, first + len(events)), RECEIVED_NS, marks or Mark(0))

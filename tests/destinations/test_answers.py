@@ -24,29 +24,31 @@ DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
         ("Sunday, 22-Nov-26 10:00:10 GMT", 10.0),
         ("-5", None),
         ("1.5", None),
-        ("٥", None),
+        ("\u0665", None),
         ("soon", None),
         ("", None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(value, seconds):
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None):
     assert retry_after({"retry-after": value, "date": DATE}) == seconds
 
 
-@pytest.mark.parametrize("headers", [{}, {"date": DATE}, {"retry-after": DATE}, {"retry-after": DATE, "date": "yesterday"}])
-def test_a_date_needs_the_answers_own_date(headers):
+@pytest.mark.parametrize(
+    "headers", [{}, {"date": DATE}, {"retry-after": DATE}, {"retry-after": DATE, "date": "yesterday"}]
+)
+def test_a_date_needs_the_answers_own_date(headers: dict[str, str]):
     assert retry_after(headers) is None
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_no_header_breaks_it(value, date):
+def test_no_header_breaks_it(value: str, date: str):
     found = retry_after({"retry-after": value, "date": date})
 
     assert found is None or 0 <= found <= 3600
 
 
 @given(st.text())
-def test_a_foreign_text_is_printable_and_short(text):
+def test_a_foreign_text_is_printable_and_short(text: str):
     shown = foreign(text)
 
     assert len(shown) <= 200

@@ -7,9 +7,13 @@ import logging
 import os
 import ssl
 import warnings
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization as form
 
 from auditsink.config import ClientTls
 from auditsink.destinations.client import Answer, Client, TransportProblem
@@ -22,7 +26,7 @@ SECRET = {"Authorization": "Bearer s3cr3t"}
 
 
 @contextlib.asynccontextmanager
-async def client(url, tls=None, **settings):
+async def client(url: str, tls: Tls | None = None, **settings: Any):
     made = Client(url, tls, **({"timeout": 5.0, "connections": 2} | settings))
     try:
         yield made
@@ -31,12 +35,12 @@ async def client(url, tls=None, **settings):
 
 
 @contextlib.asynccontextmanager
-async def raw_server(answer):
+async def raw_server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]):
     """A TCP server that hands each connection's reader and writer to `answer` once a request head was read."""
 
     serving = set()
 
-    async def serve(reader, writer):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         serving.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
@@ -80,10 +84,13 @@ async def test_connections_are_kept_alive_and_no_more_than_allowed():
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_are_not_followed(status):
-    async with Collector() as other, Collector(script=[Reply(status, headers={"Location": other.url})]) as server:
-        async with client(server.url) as http:
-            answer = await http.post(server.url, b"x", SECRET)
+async def test_redirects_are_not_followed(status: int):
+    async with (
+        Collector() as other,
+        Collector(script=[Reply(status, headers={"Location": other.url})]) as server,
+        client(server.url) as http,
+    ):
+        answer = await http.post(server.url, b"x", SECRET)
 
     assert answer.status == status
     assert other.requests == []
@@ -111,7 +118,7 @@ async def test_a_large_body_goes_out_whole_and_without_a_warning():
 
 
 async def test_an_endless_answer_is_cut_and_its_connection_closed():
-    async def endless(reader, writer):
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
         while not writer.is_closing():
             writer.write(b"x" * 100_000)
@@ -134,7 +141,7 @@ async def test_an_answer_is_never_decompressed():
 
 
 @pytest.mark.parametrize("cut", ["before", "middle"])
-async def test_a_connection_cut_before_a_success_is_complete_is_tried_again(cut):
+async def test_a_connection_cut_before_a_success_is_complete_is_tried_again(cut: Literal["before", "middle"]):
     async with Collector(script=[Reply(200, b"accepted", cut=cut)]) as server, client(server.url) as http:
         problem = await http.post(server.url, b"", SECRET)
 
@@ -152,7 +159,7 @@ async def test_a_refusal_stands_even_if_its_page_is_cut():
 
 
 async def test_a_server_that_answers_before_it_read_the_body_is_heard():
-    async def early(reader, writer):
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         await reader.read()
@@ -174,10 +181,16 @@ async def test_no_answer_in_time_is_tried_again():
 
 
 @pytest.mark.parametrize(
-    "said", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 xx OK\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x0a", b"HTTP/1.1 200 OK\r\nA b\r\n\r\n"]
+    "said",
+    [
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 xx OK\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x0a",
+        b"HTTP/1.1 200 OK\r\nA b\r\n\r\n",
+    ],
 )
-async def test_what_is_no_http_is_tried_again(said):
-    async def answer(reader, writer):
+async def test_what_is_no_http_is_tried_again(said: bytes):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         writer.write(said)
         await writer.drain()
 
@@ -206,7 +219,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again():
 
 
 async def test_no_problem_tells_the_path_or_a_header():
-    async def nothing(reader, writer):
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         return
 
     async with raw_server(nothing) as url, client(url, timeout=1.0) as http:
@@ -221,7 +234,7 @@ def authority():
     return trustme.CA()
 
 
-def server_tls(authority, *names, client_ca=None) -> ssl.SSLContext:
+def server_tls(authority: trustme.CA, *names: str, client_ca: trustme.CA | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
     if client_ca is not None:
@@ -230,31 +243,37 @@ def server_tls(authority, *names, client_ca=None) -> ssl.SSLContext:
     return context
 
 
-def client_tls(**settings) -> Tls:
+def client_tls(**settings: Any) -> Tls:
     return Tls(ClientTls(**settings), "destinations[siem].tls")
 
 
 @pytest.fixture
-def ca_file(authority, tmp_path):
+def ca_file(authority: trustme.CA, tmp_path: Path):
     file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(file))
     return file
 
 
-async def test_a_certificate_of_the_configured_ca_is_taken(authority, ca_file):
-    async with Collector(tls=server_tls(authority, "127.0.0.1")) as server:
-        async with client(server.url, client_tls(ca_file=ca_file)) as http:
-            answer = await http.post(server.url, b"", {})
+async def test_a_certificate_of_the_configured_ca_is_taken(authority: trustme.CA, ca_file: Path):
+    async with (
+        Collector(tls=server_tls(authority, "127.0.0.1")) as server,
+        client(server.url, client_tls(ca_file=ca_file)) as http,
+    ):
+        answer = await http.post(server.url, b"", {})
 
     assert answer.status == 400
 
 
 @pytest.mark.parametrize(("names", "ours"), [(("127.0.0.1",), False), (("other.example",), True)])
-async def test_a_certificate_of_another_ca_or_name_needs_a_person(authority, ca_file, names, ours):
+async def test_a_certificate_of_another_ca_or_name_needs_a_person(
+    authority: trustme.CA, ca_file: Path, names: tuple[str, ...], ours: bool
+):
     signer = authority if ours else trustme.CA()
-    async with Collector(tls=server_tls(signer, *names)) as server:
-        async with client(server.url, client_tls(ca_file=ca_file)) as http:
-            problem = await http.post(server.url, b"", SECRET)
+    async with (
+        Collector(tls=server_tls(signer, *names)) as server,
+        client(server.url, client_tls(ca_file=ca_file)) as http,
+    ):
+        problem = await http.post(server.url, b"", SECRET)
 
     assert isinstance(problem, TransportProblem)
     assert isinstance(problem.outcome(), Misconfigured)
@@ -262,19 +281,21 @@ async def test_a_certificate_of_another_ca_or_name_needs_a_person(authority, ca_
     assert server.requests == []
 
 
-async def test_the_expected_name_can_be_another_one_and_is_sent_as_sni(authority, ca_file):
+async def test_the_expected_name_can_be_another_one_and_is_sent_as_sni(authority: trustme.CA, ca_file: Path):
     asked = []
     context = server_tls(authority, "hec.example")
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
-    async with Collector(tls=context) as server:
-        async with client(server.url, client_tls(ca_file=ca_file, server_name="hec.example")) as http:
-            answer = await http.post(server.url, b"", {})
+    async with (
+        Collector(tls=context) as server,
+        client(server.url, client_tls(ca_file=ca_file, server_name="hec.example")) as http,
+    ):
+        answer = await http.post(server.url, b"", {})
 
     assert isinstance(answer, Answer)
     assert asked == ["hec.example"]
 
 
-async def test_skipping_verification_is_possible_and_loud(caplog):
+async def test_skipping_verification_is_possible_and_loud(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         tls = client_tls(insecure_skip_verify=True)
     async with Collector(tls=server_tls(trustme.CA(), "other.example")) as server, client(server.url, tls) as http:
@@ -286,13 +307,15 @@ async def test_skipping_verification_is_possible_and_loud(caplog):
     ]
 
 
-def write_client_certificate(authority, folder):
+def write_client_certificate(authority: trustme.CA, folder: Path):
     certificate = authority.issue_cert("auditsink@example.com")
     (folder / "cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
     (folder / "key.pem").write_bytes(certificate.private_key_pem.bytes())
 
 
-async def test_a_client_certificate_is_shown_and_read_again_when_it_changes(authority, ca_file, tmp_path, caplog):
+async def test_a_client_certificate_is_shown_and_read_again_when_it_changes(
+    authority: trustme.CA, ca_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     first, second = trustme.CA(), trustme.CA()
     write_client_certificate(first, tmp_path)
     tls = client_tls(ca_file=ca_file, cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")
@@ -300,20 +323,20 @@ async def test_a_client_certificate_is_shown_and_read_again_when_it_changes(auth
 
     async with Collector(tls=context) as server, client(server.url, tls) as http:
         assert isinstance(await http.post(server.url, b"", {}), Answer)
-    async with Collector(tls=server_tls(authority, "127.0.0.1", client_ca=second)) as server:
-        async with client(server.url, tls) as http:
+    async with (
+        Collector(tls=server_tls(authority, "127.0.0.1", client_ca=second)) as server,
+        client(server.url, tls) as http,
+    ):
+        assert isinstance(await http.post(server.url, b"", {}), TransportProblem)
+        (tmp_path / "key.pem").write_bytes(b"half written")
+        with caplog.at_level(logging.WARNING):
             assert isinstance(await http.post(server.url, b"", {}), TransportProblem)
-            (tmp_path / "key.pem").write_bytes(b"half written")
-            with caplog.at_level(logging.WARNING):
-                assert isinstance(await http.post(server.url, b"", {}), TransportProblem)
-            assert "the last good files stay in use" in caplog.text
-            write_client_certificate(second, tmp_path)
-            assert isinstance(await http.post(server.url, b"", {}), Answer)
+        assert "the last good files stay in use" in caplog.text
+        write_client_certificate(second, tmp_path)
+        assert isinstance(await http.post(server.url, b"", {}), Answer)
 
 
-def test_an_encrypted_key_is_an_error_and_not_a_question(authority, tmp_path):
-    from cryptography.hazmat.primitives import serialization as form
-
+def test_an_encrypted_key_is_an_error_and_not_a_question(authority: trustme.CA, tmp_path: Path):
     certificate = authority.issue_cert("auditsink@example.com")
     key = form.load_pem_private_key(certificate.private_key_pem.bytes(), None)
     encrypted = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.BestAvailableEncryption(b"x"))

@@ -1,11 +1,14 @@
 """What HEC's answers mean: one row for each code and status."""
 
+from typing import Any
+
 import orjson
 import pytest
 
 from auditsink.destinations.hec import CODES, ack_id, acknowledged, classify, parse
 from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
 from auditsink.testing.hec import html, reply
+from auditsink.testing.scripted import Reply
 
 ACCEPTED = [0, 17]
 ACCEPTED_SLOWLY = [24, 25]
@@ -14,7 +17,7 @@ MISCONFIGURED = [1, 2, 3, 4, 5, 7, 10, 11, 14, 16, 21, 22]
 POISON = [6, 12, 13, 15]
 
 
-def outcome(answer, *, count=3, **settings):
+def outcome(answer: Reply, *, count: int = 3, **settings: Any):
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return classify(answer.status, headers, answer.body, count=count, **settings)
 
@@ -24,18 +27,18 @@ def test_every_code_has_a_row_here():
 
 
 @pytest.mark.parametrize("code", ACCEPTED)
-def test_accepted(code):
+def test_accepted(code: int):
     assert outcome(reply(code)) == Delivered()
 
 
 @pytest.mark.parametrize("code", ACCEPTED_SLOWLY)
-def test_accepted_with_a_queue_near_its_end_slows_down(code):
+def test_accepted_with_a_queue_near_its_end_slows_down(code: int):
     assert outcome(reply(code)) == Delivered(slow_down=5.0)
     assert outcome(reply(code, retry_after="2")) == Delivered(slow_down=2.0)
 
 
 @pytest.mark.parametrize("code", BUSY)
-def test_busy_is_tried_again(code):
+def test_busy_is_tried_again(code: int):
     found = outcome(reply(code, retry_after="7"))
 
     assert isinstance(found, Retry)
@@ -44,7 +47,7 @@ def test_busy_is_tried_again(code):
 
 
 @pytest.mark.parametrize("code", MISCONFIGURED)
-def test_misconfigured_says_what_to_do(code):
+def test_misconfigured_says_what_to_do(code: int):
     found = outcome(reply(code))
 
     assert isinstance(found, Misconfigured)
@@ -57,7 +60,7 @@ def test_misconfigured_says_what_to_do(code):
     ("number", "index"),
     [(0, 0), (2, 2), (3, None), (-1, None), ("1", None), (1.0, None), (True, None), (None, None), ([1], None)],
 )
-def test_poison_names_its_event_if_it_can_be_one_of_ours(code, number, index):
+def test_poison_names_its_event_if_it_can_be_one_of_ours(code: int, number: object, index: int | None):
     found = outcome(reply(code, number=number), count=3)
 
     assert isinstance(found, Poison)
@@ -65,7 +68,7 @@ def test_poison_names_its_event_if_it_can_be_one_of_ours(code, number, index):
 
 
 @pytest.mark.parametrize("code", POISON)
-def test_poison_without_a_number_names_none(code):
+def test_poison_without_a_number_names_none(code: int):
     assert outcome(reply(code)).index is None
 
 
@@ -101,7 +104,7 @@ def test_a_refused_index_is_the_clusters_own_fault_when_its_name_is_in_it():
         (599, Retry),
     ],
 )
-def test_an_answer_that_hec_did_not_write_is_judged_by_its_status(status, kind):
+def test_an_answer_that_hec_did_not_write_is_judged_by_its_status(status: int, kind: type):
     found = outcome(html(status))
 
     assert isinstance(found, kind)
@@ -114,7 +117,7 @@ def test_a_login_page_is_not_taken_for_success():
 
 
 @pytest.mark.parametrize("code", ACCEPTED + ACCEPTED_SLOWLY)
-def test_success_needs_the_status_200_as_well(code):
+def test_success_needs_the_status_200_as_well(code: int):
     assert isinstance(outcome(reply(code, status=503)), Retry)
     assert isinstance(outcome(reply(code, status=404)), Misconfigured)
 
@@ -140,7 +143,7 @@ def test_success_needs_the_status_200_as_well(code):
         b'{"x":' * 50_000,
     ],
 )
-def test_a_strange_document_is_never_success(content):
+def test_a_strange_document_is_never_success(content: bytes):
     assert isinstance(classify(200, {}, content, count=1), Misconfigured)
 
 
@@ -166,7 +169,7 @@ def test_acknowledged_ids_are_those_that_are_true():
 
 
 @pytest.mark.parametrize("name", ["x", "-1", "1.0", "", "٣", "9" * 5000])
-def test_an_id_that_is_none_is_not_acknowledged(name):
+def test_an_id_that_is_none_is_not_acknowledged(name: str):
     assert acknowledged(200, {}, orjson.dumps({"acks": {name: True, "5": 1, "6": "true"}})) == frozenset()
 
 

@@ -1,28 +1,28 @@
 """Events to HEC's envelopes: constant parts rendered once, event bytes untouched, bad bytes made safe alone."""
 
 import json
+from typing import Any
 
 import pytest
 from destinationkit import HOSTILE, RECEIVED, STAGE, batch, event
 
 from auditsink.config import SplunkConfig
 from auditsink.destinations import hec
+from auditsink.destinations.base import Batch
 from auditsink.events import Mark, unsplit_document
 from auditsink.testing.envelopes import envelopes
 
 
-def config(**settings) -> SplunkConfig:
+def config(**settings: Any) -> SplunkConfig:
     return SplunkConfig(name="siem", url="https://hec:8088", **settings)
 
 
-def body(of, **settings) -> bytes:
+def body(of: Batch, **settings: Any) -> bytes:
     return hec.body(of, hec.Heads(config(**settings)))
 
 
 def test_an_envelope_is_exactly_this():
-    found = body(
-        batch([b'{"a":1}'], cluster="prod"), index="k8s_audit", source="apiserver", fields={"stage": "prod"}
-    )
+    found = body(batch([b'{"a":1}'], cluster="prod"), index="k8s_audit", source="apiserver", fields={"stage": "prod"})
 
     assert found == (
         b'{"host":"prod","source":"apiserver","sourcetype":"kube:apiserver-audit","index":"k8s_audit",'
@@ -39,7 +39,7 @@ def test_envelopes_follow_each_other_and_keep_order_and_bytes():
 
 
 @pytest.mark.parametrize("value", ['quote"', "back\\slash", "line\nbreak", "ünïcode", "\x00", "}{"])
-def test_configured_values_are_escaped(value):
+def test_configured_values_are_escaped(value: str):
     settings = {"host": value, "source": value, "sourcetype": value, "index": value, "fields": {value: value}}
     (found,) = envelopes(body(batch([event()]), **settings))
 
@@ -67,7 +67,7 @@ def test_every_described_field_may_name_the_cluster():
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "invalid-utf8"])
-def test_hostile_events_go_out_byte_for_byte(name):
+def test_hostile_events_go_out_byte_for_byte(name: str):
     found = list(envelopes(body(batch([event(1), HOSTILE[name], event(2)]))))
 
     assert [bytes(one.event) for one in found] == [event(1), HOSTILE[name], event(2)]

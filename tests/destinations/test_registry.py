@@ -2,20 +2,31 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from auditsink.config import ClientTls, FileConfig, HttpAuth, HttpConfig, KafkaConfig, KafkaSecurity, SplunkConfig, StdoutConfig
+from auditsink.config import (
+    ClientTls,
+    FileConfig,
+    HttpAuth,
+    HttpConfig,
+    KafkaConfig,
+    KafkaSecurity,
+    Packing,
+    SplunkConfig,
+    StdoutConfig,
+)
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError, Limits
-from auditsink.config import Packing
 from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock
 
 TOKEN = Secret("s3cr3t-t0ken")
 
 
-def test_each_type_is_built_with_its_name_and_its_own_limits(tmp_path):
+def test_each_type_is_built_with_its_name_and_its_own_limits(tmp_path: Path):
     configs = [
         SplunkConfig(name="siem", url="https://hec:8088", token=TOKEN),
         KafkaConfig(name="lake", bootstrap_servers=["kafka:9092"]),
@@ -50,7 +61,7 @@ def test_a_splunk_that_waits_for_acknowledgements_has_more_in_flight():
     assert build(config, clock=FakeClock()).limits.in_flight == 16
 
 
-def test_only_what_is_configured_is_imported(tmp_path):
+def test_only_what_is_configured_is_imported(tmp_path: Path):
     script = (
         "import sys; from auditsink.config import FileConfig; from auditsink.destinations import build;"
         "from auditsink.clock import SystemClock; from pathlib import Path;"
@@ -62,7 +73,7 @@ def test_only_what_is_configured_is_imported(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     for module in ("auditsink.destinations.kafka", "auditsink.destinations.kafka_link"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "aiokafka", None)
@@ -72,15 +83,15 @@ def test_a_missing_extra_is_named(monkeypatch):
     assert str(caught.value) == "destinations[lake].type: kafka needs the extra: pip install 'auditsink[kafka]'"
 
 
-def splunk(**settings):
+def splunk(**settings: Any):
     return SplunkConfig(**({"name": "siem", "url": "https://hec:8088", "token": TOKEN} | settings))
 
 
-def http(**settings):
+def http(**settings: Any):
     return HttpConfig(**({"name": "hook", "url": "https://hook/x"} | settings))
 
 
-def mistakes(tmp_path):
+def mistakes(tmp_path: Path):
     missing = tmp_path / "missing"
     empty = tmp_path / "empty"
     empty.write_bytes(b"\n")
@@ -102,7 +113,11 @@ def mistakes(tmp_path):
         (splunk(url="https://hec:8088/?channel=1"), "destinations[siem].url", "ends in a query"),
         (splunk(tls=ClientTls(ca_file=missing)), "destinations[siem].tls.ca_file", "cannot be read"),
         (splunk(tls=ClientTls(ca_file=plain)), "destinations[siem].tls.ca_file", "holds no certificate"),
-        (splunk(tls=ClientTls(cert_file=missing, key_file=plain)), "destinations[siem].tls.cert_file", "cannot be read"),
+        (
+            splunk(tls=ClientTls(cert_file=missing, key_file=plain)),
+            "destinations[siem].tls.cert_file",
+            "cannot be read",
+        ),
         (splunk(tls=ClientTls(cert_file=plain, key_file=plain)), "destinations[siem].tls.cert_file", "cannot be used"),
         (http(url="https://{cluster}.hook/x"), "destinations[hook].url", "template in its host"),
         (http(auth=HttpAuth(bearer_file=missing)), "destinations[hook].auth.bearer_file", "missing"),
@@ -128,7 +143,7 @@ def mistakes(tmp_path):
     ]
 
 
-def test_every_mistake_names_its_key_and_no_secret(tmp_path):
+def test_every_mistake_names_its_key_and_no_secret(tmp_path: Path):
     for config, where, why in mistakes(tmp_path):
         with pytest.raises(DestinationError) as caught:
             build(config, clock=FakeClock())
@@ -144,7 +159,8 @@ def test_standard_output_may_be_closed():
     script = (
         "import os; os.close(1)\n"
         "from auditsink.config import StdoutConfig; from auditsink.destinations.stdout import StdoutDestination\n"
-        "from auditsink.destinations.base import DestinationError; from auditsink.clock import SystemClock; import sys\n"
+        "from auditsink.destinations.base import DestinationError; from auditsink.clock import SystemClock\n"
+        "import sys\n"
         "try: StdoutDestination(StdoutConfig(name='out'), SystemClock())\n"
         "except DestinationError as problem: print(problem, file=sys.stderr)\n"
     )

@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import pytest
+
 from auditsink.destinations.settings import Credential
 from auditsink.secret import Secret
 
@@ -11,7 +13,7 @@ def credential(file: Path) -> Credential:
     return Credential("destinations[siem].token", None, file, header_safe=True)
 
 
-def test_a_token_file_is_read_again_when_it_changes(tmp_path):
+def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path):
     file = tmp_path / "token"
     file.write_text("first\n")
     token = credential(file)
@@ -21,7 +23,9 @@ def test_a_token_file_is_read_again_when_it_changes(tmp_path):
     assert token.reveal() == "second-one"
 
 
-def test_a_rotation_half_done_keeps_the_last_good_token_and_says_so_once(tmp_path, caplog):
+def test_a_rotation_half_done_keeps_the_last_good_token_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     file = tmp_path / "token"
     file.write_text("first\n")
     token = credential(file)

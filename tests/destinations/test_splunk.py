@@ -2,6 +2,10 @@
 
 import asyncio
 import contextlib
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -14,13 +18,13 @@ from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, T
 from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.hec import HecServer, html, reply
-from auditsink.testing.scripted import Reply
+from auditsink.testing.scripted import Reply, ScriptedServer
 
 TOKEN = "11111111-2222-3333-4444-555555555555"
 
 
 @contextlib.asynccontextmanager
-async def splunk(server, *, clock=None, **settings):
+async def splunk(server: ScriptedServer, *, clock: FakeClock | None = None, **settings: Any):
     settings = {"name": "siem", "url": server.url, "token": Secret(TOKEN), "timeout": 5.0} | settings
     made = SplunkDestination(SplunkConfig(**settings), clock or FakeClock())
     try:
@@ -29,7 +33,7 @@ async def splunk(server, *, clock=None, **settings):
         await made.close()
 
 
-async def deliver(destination, events, **settings):
+async def deliver(destination: SplunkDestination, events: Sequence[bytes], **settings: Any):
     attempt = await destination.prepare(batch(events, **settings))
     return await attempt()
 
@@ -47,7 +51,7 @@ async def test_events_arrive_in_order_and_byte_for_byte():
 
 
 @pytest.mark.parametrize(("compression", "encoding"), [("gzip", "gzip"), ("none", None)])
-async def test_the_request_is_what_hec_documents(compression, encoding):
+async def test_the_request_is_what_hec_documents(compression: str, encoding: str | None):
     async with HecServer() as server, splunk(server, compression=compression) as siem:
         await deliver(siem, [event()] * 100)
 
@@ -60,7 +64,7 @@ async def test_the_request_is_what_hec_documents(compression, encoding):
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/services/collector", "/services/collector/event", "/proxy", "/proxy/"])
-async def test_the_url_may_be_written_in_any_usual_way(ending):
+async def test_the_url_may_be_written_in_any_usual_way(ending: str):
     async with HecServer() as server, splunk(server, url=server.url + ending) as siem:
         assert await deliver(siem, [event()]) == Delivered()
 
@@ -78,7 +82,7 @@ async def test_hostile_events_arrive_with_their_neighbours():
 
 
 async def test_a_refused_event_is_named_and_nothing_counts_as_delivered():
-    def refuse(raw):
+    def refuse(raw: bytes):
         return 6 if b'"id-3"' in raw else None
 
     async with HecServer(refuse=refuse) as server, splunk(server) as siem:
@@ -105,7 +109,7 @@ async def test_a_refused_event_is_named_and_nothing_counts_as_delivered():
         (Reply(302, headers={"Location": "/login"}), Misconfigured),
     ],
 )
-async def test_what_the_other_side_does_becomes_an_outcome(answer, kind):
+async def test_what_the_other_side_does_becomes_an_outcome(answer: Reply, kind: type):
     async with HecServer(script=[answer]) as server, splunk(server) as siem:
         assert isinstance(await deliver(siem, [event()]), kind)
 
@@ -126,18 +130,20 @@ async def test_a_body_over_the_limit_is_too_large():
 
 
 async def test_a_batch_within_the_default_limits_stays_under_one_megabyte():
-    async with HecServer(max_body=1_000_000) as server:
-        async with splunk(server, index="k8s_audit", source="x" * 20, fields={"stage": "prod"}) as siem:
-            size = siem.limits.max_bytes // siem.limits.max_events
-            padding = size - len(event(request=b'""'))
-            events = [event(request=b'"' + b"x" * padding + b'"')] * siem.limits.max_events
-            outcome = await deliver(siem, events, cluster="c" * 40)
+    async with (
+        HecServer(max_body=1_000_000) as server,
+        splunk(server, index="k8s_audit", source="x" * 20, fields={"stage": "prod"}) as siem,
+    ):
+        size = siem.limits.max_bytes // siem.limits.max_events
+        padding = size - len(event(request=b'""'))
+        events = [event(request=b'"' + b"x" * padding + b'"')] * siem.limits.max_events
+        outcome = await deliver(siem, events, cluster="c" * 40)
 
     assert outcome == Delivered()
     assert len(server.requests[0].body) > 900_000
 
 
-async def test_a_new_token_in_its_file_is_used_at_once(tmp_path):
+async def test_a_new_token_in_its_file_is_used_at_once(tmp_path: Path):
     file = tmp_path / "token"
     file.write_text("wrong-token")
     async with HecServer() as server, splunk(server, token=None, token_file=file) as siem:
@@ -157,9 +163,7 @@ async def test_no_outcome_holds_the_token():
     assert TOKEN not in said
 
 
-async def test_the_ca_of_an_https_collector_can_be_configured(tmp_path):
-    import ssl
-
+async def test_the_ca_of_an_https_collector_can_be_configured(tmp_path: Path):
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -184,7 +188,7 @@ class TestProbe:
         assert "code 4" in outcome.why
 
     @pytest.mark.parametrize("code", [18, 19, 20, 9, 23])
-    async def test_an_unhealthy_collector_is_to_be_asked_again(self, code):
+    async def test_an_unhealthy_collector_is_to_be_asked_again(self, code: int):
         async with HecServer(health=reply(code)) as server, splunk(server) as siem:
             outcome = await siem.probe()
         assert isinstance(outcome, Retry)
@@ -216,24 +220,26 @@ class TestProbe:
                 assert isinstance(await siem.probe(), Misconfigured)
 
 
-async def until(condition):
+async def until(condition: Callable[[], object]):
     """Let the loop and the sockets work until something has happened."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - what happens in sockets sets no event
         await asyncio.sleep(0.001)
 
 
 class TestAcknowledgement:
     async def test_delivered_only_once_an_indexer_says_so(self):
         clock = FakeClock()
-        async with HecServer(acknowledge="on", ack_script=[Reply(body=b'{"acks":{"0":false}}'), None]) as server:
-            async with splunk(server, acknowledge=True, clock=clock) as siem:
-                attempt = asyncio.create_task(deliver(siem, [event()]))
-                await until(lambda: clock.sleepers)
-                await clock.advance(1)
-                await until(lambda: len(server.requests) == 2 and clock.sleepers)
-                assert not attempt.done()
-                await clock.advance(2)
-                assert await attempt == Delivered()
+        async with (
+            HecServer(acknowledge="on", ack_script=[Reply(body=b'{"acks":{"0":false}}'), None]) as server,
+            splunk(server, acknowledge=True, clock=clock) as siem,
+        ):
+            attempt = asyncio.create_task(deliver(siem, [event()]))
+            await until(lambda: clock.sleepers)
+            await clock.advance(1)
+            await until(lambda: len(server.requests) == 2 and clock.sleepers)
+            assert not attempt.done()
+            await clock.advance(2)
+            assert await attempt == Delivered()
 
         assert [request.path for request in server.requests] == [
             "/services/collector/event",
@@ -253,28 +259,32 @@ class TestAcknowledgement:
 
     async def test_an_id_that_never_turns_true_is_sent_again_after_five_minutes(self):
         clock = FakeClock()
-        async with HecServer(acknowledge="never") as server:
-            async with splunk(server, acknowledge=True, clock=clock) as siem:
-                attempt = asyncio.create_task(deliver(siem, [event()]))
-                await until(lambda: clock.sleepers)
-                while not attempt.done():
-                    await clock.advance(10)
-                    await until(lambda: clock.sleepers or attempt.done())
-                outcome = await attempt
+        async with (
+            HecServer(acknowledge="never") as server,
+            splunk(server, acknowledge=True, clock=clock) as siem,
+        ):
+            attempt = asyncio.create_task(deliver(siem, [event()]))
+            await until(lambda: clock.sleepers)
+            while not attempt.done():
+                await clock.advance(10)
+                await until(lambda: clock.sleepers or attempt.done())
+            outcome = await attempt
 
         assert isinstance(outcome, Retry)
         assert "no acknowledgement within 300 s" in outcome.why
 
     async def test_a_true_that_was_lost_on_the_way_is_not_told_again(self):
         clock = FakeClock()
-        async with HecServer(acknowledge="on", ack_script=[Reply(commit=True, cut="before")]) as server:
-            async with splunk(server, acknowledge=True, clock=clock) as siem:
-                attempt = asyncio.create_task(deliver(siem, [event()]))
-                await until(lambda: clock.sleepers)
-                while not attempt.done():
-                    await clock.advance(10)
-                    await until(lambda: clock.sleepers or attempt.done())
-                assert isinstance(await attempt, Retry)
+        async with (
+            HecServer(acknowledge="on", ack_script=[Reply(commit=True, cut="before")]) as server,
+            splunk(server, acknowledge=True, clock=clock) as siem,
+        ):
+            attempt = asyncio.create_task(deliver(siem, [event()]))
+            await until(lambda: clock.sleepers)
+            while not attempt.done():
+                await clock.advance(10)
+                await until(lambda: clock.sleepers or attempt.done())
+            assert isinstance(await attempt, Retry)
 
     async def test_a_token_without_acknowledgement_needs_a_person(self):
         async with HecServer(acknowledge="off") as server, splunk(server, acknowledge=True) as siem:
@@ -285,13 +295,15 @@ class TestAcknowledgement:
 
     async def test_cookies_of_a_load_balancer_stick(self):
         sticky = Reply(200, reply(0, ack_id=0).body, {"Set-Cookie": "node=a; Path=/"})
-        async with HecServer(acknowledge="on", script=[sticky]) as server:
-            async with splunk(server, acknowledge=True) as siem:
-                attempt = asyncio.create_task(deliver(siem, [event()]))
-                await until(lambda: server.requests)
-                await siem.probe()
-                attempt.cancel()
-                await settle()
+        async with (
+            HecServer(acknowledge="on", script=[sticky]) as server,
+            splunk(server, acknowledge=True) as siem,
+        ):
+            attempt = asyncio.create_task(deliver(siem, [event()]))
+            await until(lambda: server.requests)
+            await siem.probe()
+            attempt.cancel()
+            await settle()
 
         assert server.requests[-1].headers["cookie"] == "node=a"
 

@@ -1,0 +1,209 @@
+"""The HTTP destination against a collector that takes its formats, or answers by script."""
+
+import contextlib
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from destinationkit import HOSTILE, batch, event
+
+from auditsink import events as eventlists
+from auditsink.config import HttpAuth, HttpConfig
+from auditsink.destinations.http import FORMATS, HttpDestination, classify
+from auditsink.events import Mark, unsplit_document
+from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
+from auditsink.secret import Secret
+from auditsink.testing.clock import FakeClock
+from auditsink.testing.collector import Collector
+from auditsink.testing.scripted import Reply, ScriptedServer
+
+SUCCESS = [200, 201, 202, 204, 206, 299]
+POISON = [400, 422]
+MISCONFIGURED = [300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 415, 431, 451]
+PASSING = [408, 425, 429, 500, 501, 502, 503, 504, 507, 599]
+
+
+@pytest.mark.parametrize("status", SUCCESS)
+def test_success(status: int):
+    assert classify(status, {}) == Delivered()
+
+
+@pytest.mark.parametrize("status", POISON)
+def test_refused_content_is_to_be_found_by_bisection(status: int):
+    found = classify(status, {})
+
+    assert isinstance(found, Poison)
+    assert found.index is None
+
+
+@pytest.mark.parametrize("status", MISCONFIGURED)
+def test_what_a_person_must_mend(status: int):
+    found = classify(status, {})
+
+    assert isinstance(found, Misconfigured)
+    assert f"HTTP {status}: " in found.why
+
+
+@pytest.mark.parametrize("status", PASSING)
+def test_what_passes(status: int):
+    found = classify(status, {"retry-after": "4"})
+
+    assert isinstance(found, Retry)
+    assert (found.why, found.after) == (f"HTTP {status}", 4.0)
+
+
+def test_too_large():
+    assert isinstance(classify(413, {}), TooLarge)
+
+
+@contextlib.asynccontextmanager
+async def hook(server: ScriptedServer, path: str = "", **settings: Any):
+    made = HttpDestination(
+        HttpConfig(**({"name": "hook", "url": server.url + path, "timeout": 5.0} | settings)), FakeClock()
+    )
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def deliver(destination: HttpDestination, events: Sequence[bytes], **settings: Any):
+    attempt = await destination.prepare(batch(events, **settings))
+    return await attempt()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+@pytest.mark.parametrize("form", FORMATS)
+async def test_every_format_delivers_every_event_in_order(form: str, compression: str):
+    events = [event(number) for number in range(200)]
+    async with Collector() as server, hook(server, format=form, compression=compression) as destination:
+        assert await deliver(destination, events) == Delivered()
+
+    assert server.events == events
+    (request,) = server.requests
+    assert request.headers["content-type"] == FORMATS[form][0]
+    assert request.headers.get("content-encoding") == (None if compression == "none" else "gzip")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_hostile_events_arrive_with_their_neighbours_and_as_utf8(form: str):
+    events = [event(1), *HOSTILE.values(), event(2)]
+    async with Collector() as server, hook(server, format=form) as destination:
+        assert await deliver(destination, events, marks=Mark.NOT_UTF8) == Delivered()
+
+    expected = [one.decode(errors="replace").encode() for one in events]
+    if form == "ndjson":
+        expected = [one.replace(b"\n", b" ").replace(b"\r", b" ") for one in expected]
+    assert server.events == expected
+    server.requests[0].body.decode()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_body_that_could_not_be_split_arrives_as_one_document(form: str):
+    raw = b'{"kind":"EventList","items":[{"a\xff'
+    async with Collector() as server, hook(server, format=form) as destination:
+        assert await deliver(destination, [raw], marks=Mark.UNSPLIT | Mark.NOT_UTF8) == Delivered()
+
+    assert server.events == [unsplit_document(raw)]
+
+
+async def test_an_event_list_is_one_that_an_auditsink_takes():
+    events = [event(1), HOSTILE["nested-objects"], HOSTILE["raw-newlines"]]
+    async with Collector() as server, hook(server, format="event_list") as destination:
+        await deliver(destination, events)
+
+    assert eventlists.split(server.requests[0].body).events == events
+
+
+async def test_ndjson_has_one_document_on_each_line():
+    async with Collector() as server, hook(server) as destination:
+        await deliver(destination, [HOSTILE["raw-newlines"], event(1)])
+
+    lines = server.requests[0].body.split(b"\n")
+    assert lines[-1] == b""
+    assert [json.loads(line) for line in lines[:-1]] == [json.loads(HOSTILE["raw-newlines"]), json.loads(event(1))]
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        (HttpAuth(bearer=Secret("t0ken")), "Bearer t0ken"),
+        (HttpAuth(username="jane", password=Secret("pä ss:")), "Basic " + b64encode("jane:pä ss:".encode()).decode()),
+    ],
+)
+async def test_credentials_are_shown(auth: HttpAuth, header: str):
+    async with Collector(authorization=header) as server:
+        async with hook(server, auth=auth) as destination:
+            assert await deliver(destination, [event()]) == Delivered()
+        async with hook(server) as destination:
+            assert isinstance(await deliver(destination, [event()]), Misconfigured)
+
+
+async def test_a_credential_in_a_file_is_read_again_when_it_changes(tmp_path: Path):
+    file = tmp_path / "bearer"
+    file.write_text("old\n")
+    async with (
+        Collector(authorization="Bearer new") as server,
+        hook(server, auth=HttpAuth(bearer_file=file)) as destination,
+    ):
+        attempt = await destination.prepare(batch([event()]))
+        assert isinstance(await attempt(), Misconfigured)
+        file.write_text("newer")
+        file.write_text("new\n")
+        assert await attempt() == Delivered()
+
+
+async def test_url_and_headers_may_name_the_cluster():
+    async with (
+        Collector() as server,
+        hook(server, "/in/{cluster}?c={cluster}", headers={"X-Cluster": "{cluster}!"}) as destination,
+    ):
+        await deliver(destination, [event()], cluster="prod-1")
+        await deliver(destination, [event()], cluster="../a b?\r\nX: é")
+
+    first, second = server.requests
+    assert (first.path, first.headers["x-cluster"]) == ("/in/prod-1?c=prod-1", "prod-1!")
+    assert second.path == "/in/..%2Fa%20b%3F%0D%0AX%3A%20%C3%A9?c=..%2Fa%20b%3F%0D%0AX%3A%20%C3%A9"
+    assert second.headers["x-cluster"] == "../a_b?__X:__!"
+
+
+async def test_one_refused_event_makes_the_batch_poison():
+    async with Collector(refuse=lambda raw: b'"id-3"' in raw) as server, hook(server) as destination:
+        assert isinstance(await deliver(destination, [event(number) for number in range(5)]), Poison)
+        assert await deliver(destination, [event(number) for number in range(3)]) == Delivered()
+
+    assert server.events == [event(number) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Reply(200, b"ok", cut="before"), Retry),
+        (Reply(200, b"ok", cut="middle"), Retry),
+        (Reply(503, headers={"Retry-After": "9"}), Retry),
+        (Reply(404), Misconfigured),
+        (Reply(413), TooLarge),
+    ],
+)
+async def test_what_the_other_side_does_becomes_an_outcome(answer: Reply, kind: type):
+    async with Collector(script=[answer]) as server, hook(server) as destination:
+        assert isinstance(await deliver(destination, [event()]), kind)
+
+
+class TestProbe:
+    @pytest.mark.parametrize("form", FORMATS)
+    async def test_an_open_door_is_found_open_and_no_event_is_delivered(self, form: str):
+        async with Collector() as server, hook(server, format=form) as destination:
+            assert await destination.probe() == Delivered()
+        assert server.events == []
+
+    @pytest.mark.parametrize(
+        ("answer", "kind"),
+        [(Reply(400), Delivered), (Reply(401), Misconfigured), (Reply(404), Misconfigured), (Reply(500), Retry)],
+    )
+    async def test_the_answer_decides(self, answer: Reply, kind: type):
+        async with Collector(script=[answer]) as server, hook(server) as destination:
+            assert isinstance(await destination.probe(), kind)

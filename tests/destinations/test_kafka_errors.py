@@ -1,0 +1,92 @@
+"""What Kafka's errors mean: one row for each that has a meaning of its own, and all others are tried again."""
+
+import ssl
+
+import pytest
+from aiokafka import errors
+
+from auditsink.destinations.kafka_errors import ERRORS, Verdict, classify
+
+TOO_LARGE = [errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, errors.RecordTooLargeError]
+REFUSED = [errors.InvalidTimestampError]
+MISCONFIGURED = [
+    errors.TopicAuthorizationFailedError,
+    errors.ClusterAuthorizationFailedError,
+    errors.TransactionalIdAuthorizationFailed,
+    errors.SaslAuthenticationFailed,
+    errors.AuthenticationFailedError,
+    errors.AuthenticationMethodNotSupported,
+    errors.UnsupportedSaslMechanismError,
+    errors.IllegalSaslStateError,
+    errors.SecurityDisabled,
+    errors.UnknownTopicOrPartitionError,
+    errors.InvalidTopicError,
+    errors.PolicyViolationError,
+    errors.InvalidRequiredAcksError,
+    errors.UnsupportedVersionError,
+    errors.UnsupportedForMessageFormatError,
+    errors.IncompatibleBrokerVersion,
+    errors.UnrecognizedBrokerVersion,
+    errors.UnsupportedCodecError,
+    ssl.SSLCertVerificationError,
+]
+PASSING = [
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.NodeNotReadyError,
+    errors.NotLeaderForPartitionError,
+    errors.LeaderNotAvailableError,
+    errors.NotEnoughReplicasError,
+    errors.NotEnoughReplicasAfterAppendError,
+    errors.RequestTimedOutError,
+    errors.BrokerNotAvailableError,
+    errors.KafkaStorageError,
+    errors.CorruptRecordException,
+    errors.OutOfOrderSequenceNumber,
+    errors.UnknownProducerId,
+    errors.InvalidProducerEpoch,
+    errors.ProducerFenced,
+    errors.ProducerClosed,
+    errors.UnknownError,
+    errors.KafkaError,
+    ConnectionRefusedError,
+    ConnectionResetError,
+    TimeoutError,
+    AssertionError,
+    ValueError,
+]
+
+
+def test_every_row_of_the_table_has_a_row_here():
+    assert set(ERRORS) == {*TOO_LARGE, *REFUSED, *MISCONFIGURED}
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [
+        *((kind, Verdict.TOO_LARGE) for kind in TOO_LARGE),
+        *((kind, Verdict.REFUSED) for kind in REFUSED),
+        *((kind, Verdict.MISCONFIGURED) for kind in MISCONFIGURED),
+        *((kind, Verdict.RETRY) for kind in PASSING),
+    ],
+)
+def test_each_kind_has_its_verdict(kind: type[BaseException], verdict: Verdict):
+    found, why = classify(kind())
+
+    assert found is verdict
+    assert why
+    assert (";" in why) == (verdict is not Verdict.RETRY)
+
+
+def test_an_error_the_broker_answered_tells_its_number():
+    assert classify(errors.NotEnoughReplicasError())[1] == "the broker answered 19, NotEnoughReplicasError"
+
+
+def test_a_text_that_may_quote_anything_is_not_repeated():
+    assert "s3cr3t" not in classify(errors.SaslAuthenticationFailed("s3cr3t"))[1]
+    assert "s3cr3t" not in classify(errors.KafkaConnectionError("s3cr3t"))[1]
+
+
+def test_an_error_of_the_system_is_told_in_its_words():
+    assert classify(ConnectionRefusedError(111, "Connection refused"))[1] == "Connection refused"
+    assert classify(TimeoutError())[1] == "no answer in time"
