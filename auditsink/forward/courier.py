@@ -1,0 +1,196 @@
+"""Brings batches to one destination: prepares them ahead, attempts them in turn, and acts on what came of it.
+
+One `deliver` per batch; up to `in_flight + 1` of them run at once. Between them they share the gate (who may attempt
+now), the pace (when), and the suspicion (whether refusals are to be believed).
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import get_args
+
+from auditsink.clock import Clock
+from auditsink.destinations.base import Attempt, Batch, Destination
+from auditsink.forward.deadletter import DeadLetters, DeadLettersFullError
+from auditsink.forward.gate import Gate
+from auditsink.forward.isolation import Again, Settled, Split, Suspicion, judge
+from auditsink.forward.journal import Bug, Journal, Reason, reason_of, where
+from auditsink.forward.lane import Claim, Lane
+from auditsink.forward.letter import Letter
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Refusal, Retry, TooLarge
+from auditsink.forward.pace import Pace
+from auditsink.forward.supply import Offload, newest
+from auditsink.forward.waiting import Bell, cancelled
+
+_OUTCOMES = get_args(Outcome)
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A claim on its way. `attempt`: prepared; `suspected`: the destination refused it, and everything before it."""
+
+    lane: Lane
+    claim: Claim
+    ticket: int
+    attempt: Attempt | None = None
+    suspected: bool = False
+
+    @property
+    def batch(self) -> Batch:
+        """What is to be delivered."""
+        return self.claim.batch
+
+
+class Courier:
+    """`bell` rings whenever a job is done or may go on."""
+
+    def __init__(
+        self, destination: Destination, dead_letters: DeadLetters, *, pace: Pace, clock: Clock, offload: Offload
+    ) -> None:
+        self.pace = pace
+        self.gate = Gate(destination.limits.in_flight, pace)
+        self.bell = Bell(clock)
+        self.journal = Journal(destination.name, clock)
+        self.closing = False
+        self._destination = destination
+        self._dead_letters = dead_letters
+        self._strict = destination.limits.in_flight == 1
+        self._suspicion = Suspicion()
+        self._clock = clock
+        self._offload = offload
+
+    def __repr__(self) -> str:
+        return f"<Courier to {self._destination.name} {self.gate} {self.pace}>"
+
+    def accept(self, lane: Lane, claim: Claim) -> Job:
+        """A job with its place in the order of attempts. `release` it in the end."""
+        return Job(lane, claim, self.gate.ticket())
+
+    def release(self, job: Job) -> None:
+        """The job is over, whatever came of it, and its slot says so: the next may go."""
+        self.gate.leave(job.ticket)
+        self.bell.ring()
+
+    def close(self) -> None:
+        """No attempt begins any more."""
+        self.closing = True
+        self.bell.ring()
+
+    async def deliver(self, job: Job) -> Settled | Split | None:
+        """What became of the batch; None: it was not delivered and must be taken again (overtaken, or closing)."""
+        # A destination whose `prepare` fails fails again in its turn, where that is told.
+        with contextlib.suppress(Exception):
+            job.attempt = await self._destination.prepare(job.batch)
+        while await self._turn(job):
+            verdict = await self._try(job)
+            if verdict is not None:
+                return verdict
+            self.gate.rejoin(job.ticket)
+            self.bell.ring()
+        return None
+
+    async def _turn(self, job: Job) -> bool:
+        """Wait until the job may be attempted. False: it must not be."""
+        while not self.closing:
+            wait = self.gate.wait(job.ticket, self._clock.monotonic())
+            if wait == 0:
+                if self._strict and job.lane.frontier.head is not job.claim.slot:
+                    return False  # what lies before it came back in parts and goes first
+                self.gate.enter(job.ticket)
+                if not self._strict:  # there may be room for the one behind
+                    self.bell.ring()
+                return True
+            await self.bell.wait(wait)
+        return False
+
+    async def _try(self, job: Job) -> Settled | Split | None:
+        """One attempt, and what follows from it; None: again."""
+        if job.suspected:
+            await self._try_sample(job)
+        seen = self.pace.failures
+        size = len(job.batch.events)
+        outcome = self._suspicion.examine(size, await self._outcome(job))
+        verdict = judge(size, outcome)
+        if isinstance(verdict, Again):
+            job.suspected = isinstance(outcome, Misconfigured) and self._suspicion.aroused
+            self._in_trouble(job.lane.cluster, verdict.outcome, seen)
+            return None
+        self._answered(job, outcome, seen)
+        if isinstance(verdict, Settled):
+            if verdict.refused and not await self._bury(job, verdict.refused):
+                return None
+            self.journal.delivered(job.claim.size)
+        return verdict
+
+    async def _outcome(self, job: Job) -> Outcome:
+        try:
+            if job.attempt is None:
+                job.attempt = await self._destination.prepare(job.batch)
+            outcome = await job.attempt()
+            if not isinstance(outcome, _OUTCOMES):
+                raise TypeError("an attempt must return an outcome")  # noqa: TRY301 - it is a failure like the others
+        except (Exception, asyncio.CancelledError) as problem:
+            if cancelled(problem):
+                raise
+            job.attempt = None
+            outcome = Bug(f"the destination's code failed ({where(problem)}): this is a bug in auditsink, report it")
+        self.journal.attempted(outcome)
+        return outcome
+
+    def _in_trouble(
+        self, cluster: str, outcome: Retry | Misconfigured, seen: int, reason: Reason | None = None
+    ) -> None:
+        now = self._clock.monotonic()
+        reason = reason or reason_of(outcome)
+        if isinstance(outcome, Misconfigured):
+            self.pace.misconfigured(seen, now)
+            self.journal.misconfigured(cluster, outcome.why, reason, self.pace.remaining(now))
+        else:
+            self.pace.retry(seen, now, outcome.after)
+            self.journal.retrying(cluster, outcome.why, reason, self.pace.remaining(now))
+
+    def _answered(self, job: Job, outcome: Outcome, seen: int) -> None:
+        slow_down = outcome.slow_down if isinstance(outcome, Delivered) else 0.0
+        if self.pace.answered(seen, self._clock.monotonic(), slow_down):
+            self.journal.recovered(job.lane.cluster)
+        if isinstance(outcome, TooLarge) and len(job.batch.events) > 1:
+            self.journal.too_large(job.lane.cluster, job.claim.size)
+
+    async def _bury(self, job: Job, refused: tuple[Refusal, ...]) -> bool:
+        """Make the refused events dead letters; while that fails, the whole destination waits. False: closing."""
+        refused_ns = self._clock.wall_ns()
+        name, cluster = self._destination.name, job.lane.cluster
+        letters = [Letter.of(name, job.batch, refusal.index, refusal.why, refused_ns) for refusal in refused]
+        while not self.closing:
+            seen = self.pace.failures
+            try:
+                await self._offload(self._dead_letters.append, letters)
+            except DeadLettersFullError as problem:
+                self._in_trouble(cluster, Misconfigured(str(problem)), seen, Reason.DEAD_LETTERS)
+            except OSError as problem:
+                why = f"dead letters cannot be written to {self._dead_letters.path}: {problem}; check the disk"
+                self._in_trouble(cluster, Retry(why), seen, Reason.DEAD_LETTERS)
+            else:
+                if self.pace.answered(seen, self._clock.monotonic()):
+                    self.journal.recovered(cluster)
+                self.journal.buried(letters)
+                return True
+            await self._pause()
+        return False
+
+    async def _pause(self) -> None:
+        while not self.closing and (wait := self.pace.remaining(self._clock.monotonic())) > 0:
+            await self.bell.wait(wait)
+
+    async def _try_sample(self, job: Job) -> None:
+        """Attempt the newest event of the lane: if it is taken, the refused ones were bad and the settings are right.
+
+        Without this, a hundred bad events in a row, which some user of the apiserver may know how to make, would stop
+        the trail until a person comes. The sample is delivered again in its own turn.
+        """
+        batch = await newest(job.lane, self._offload)
+        if batch is None or batch.sequences[0] < job.claim.slot.stop:
+            return
+        outcome = await self._outcome(Job(job.lane, Claim(job.claim.slot, batch, 0), job.ticket))
+        if isinstance(outcome, Delivered) and not outcome.refused:
+            self._suspicion.absolve()

@@ -1,0 +1,179 @@
+"""One destination and everything it is owed: takes batches from the roster, has the courier bring them, settles them.
+
+`in_flight + 1` workers each take a batch, have it prepared and see it through, so the next one is ready when an
+attempt ends. Memory holds at most `in_flight + 1` batches (raw and prepared) and the one chunk that was read last,
+however large the backlog and however many the clusters.
+
+Nothing here is shared with another destination: a slow or broken one delays nobody else.
+"""
+
+import asyncio
+import logging
+import random as random_module
+from collections.abc import Callable
+
+from auditsink.clock import Clock, SystemClock
+from auditsink.config import BackoffSettings
+from auditsink.destinations.base import Destination
+from auditsink.forward.backoff import Backoff
+from auditsink.forward.courier import Courier
+from auditsink.forward.cursors import CursorSync
+from auditsink.forward.deadletter import DeadLetters
+from auditsink.forward.isolation import Settled, Split
+from auditsink.forward.journal import where
+from auditsink.forward.pace import Pace
+from auditsink.forward.roster import Roster
+from auditsink.forward.statistics import ForwarderStatistics, State
+from auditsink.forward.supply import Offload
+from auditsink.forward.upstream import Upstream
+from auditsink.forward.waiting import cancelled, within
+
+log = logging.getLogger("auditsink.forward")
+
+FLUSH_SHARE = 0.5
+"""Of the time that `stop` has: for what is pending; then no attempt begins, so that the last ones can end."""
+CLOSE_SECONDS = 1.0
+"""What `stop` allows after its deadline, for what was cancelled and for the destination's `close`."""
+BUG_PAUSE = 1.0
+"""Seconds before a worker goes on after a failure that nobody foresaw: a log line a second, not a storm."""
+
+
+class Forwarder:
+    """Delivers what the spool holds to one destination until it is stopped. Belongs to the loop's thread."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        spool: Upstream,
+        dead_letters: DeadLetters,
+        backoff: BackoffSettings | None = None,
+        clock: Clock | None = None,
+        random: Callable[[], float] = random_module.random,
+        offload: Offload = asyncio.to_thread,
+    ) -> None:
+        """`random` gives floats from [0, 1); `offload` runs what blocks."""
+        backoff = backoff or BackoffSettings()
+        clock = clock or SystemClock()
+        self._destination = destination
+        self._spool = spool
+        self._clock = clock
+        self._cursors = CursorSync(destination.name, clock, offload)
+        self._roster = Roster(
+            destination.name, destination.limits, clock=clock, offload=offload, moved=self._cursors.moved
+        )
+        self._pace = Pace(Backoff(backoff.initial, backoff.max, random))
+        self._courier = Courier(destination, dead_letters, pace=self._pace, clock=clock, offload=offload)
+        self._workers: list[asyncio.Task[None]] = []
+        self._abandoned = False
+        self._stopped = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Forwarder {self._destination.name} {self.state.value} {self._roster} {self._courier}>"
+
+    async def run(self) -> None:
+        """Deliver until `stop`. Raises OSError when a cursor cannot be opened at the start."""
+        await self._roster.open(self._spool.rings)
+        self._spool.on_new_ring(self._roster.add)
+        syncing = asyncio.create_task(self._cursors.run())
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._destination.limits.in_flight + 1)]
+        try:
+            await self._stopped.wait()
+        finally:
+            for task in (syncing, *self._workers):
+                task.cancel()
+
+    async def _work(self) -> None:
+        while not self._roster.closing:
+            try:
+                await self._deliver_next()
+            except (Exception, asyncio.CancelledError) as problem:
+                if cancelled(problem):
+                    raise
+                log.error(  # noqa: TRY400 - its text may quote an event
+                    "forwarding failed in an unexpected way and goes on: this is a bug in auditsink, report it",
+                    extra={"destination": self._destination.name, "error": where(problem)},
+                )
+                await self._clock.sleep(BUG_PAUSE)
+
+    async def _deliver_next(self) -> None:
+        taken = await self._roster.take()
+        if taken is None:
+            return
+        lane, claim = taken
+        job = self._courier.accept(lane, claim)
+        verdict: Settled | Split | None = None
+        try:
+            verdict = await self._courier.deliver(job)
+        finally:
+            try:
+                # An attempt that outlived its cancellation must not move a cursor whose spool is closed by now.
+                if not self._abandoned:
+                    self._roster.settle(lane, claim, verdict)
+            finally:
+                self._courier.release(job)
+
+    async def stop(self, deadline_seconds: float) -> None:
+        """Deliver what can still be delivered, and end: at most `CLOSE_SECONDS` after the deadline, whatever happens.
+
+        While the destination takes events, what is pending still goes for half the time, partial batches at once.
+        Then no attempt begins; those that run have until the deadline and are cancelled. The cursors stand where all
+        before them is settled; the rest is delivered after the next start.
+        """
+        began = self._clock.monotonic()
+        await self._drain(began + deadline_seconds * FLUSH_SHARE)
+        self._roster.close()
+        self._courier.close()
+        await within(self._clock, began + deadline_seconds - self._clock.monotonic(), self._workers)
+        self._stopped.set()
+        for worker in self._workers:
+            worker.cancel()
+        await within(self._clock, CLOSE_SECONDS / 2, self._workers)
+        self._abandoned = True
+        closing = asyncio.create_task(self._let_go())
+        await within(self._clock, CLOSE_SECONDS / 2, [closing])
+        closing.cancel()
+
+    async def _drain(self, until: float) -> None:
+        self._roster.flush()
+        while not (self._roster.settled or self._pace.trouble) and (left := until - self._clock.monotonic()) > 0:
+            await self._courier.bell.wait(left)
+
+    async def _let_go(self) -> None:
+        self._roster.close_readers()
+        await self._cursors.sync()
+        try:
+            await self._destination.close()
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the others must be closed too
+            log.error(  # noqa: TRY400
+                "a destination could not be closed cleanly",
+                extra={"destination": self._destination.name, "error": where(problem)},
+            )
+
+    @property
+    def state(self) -> State:
+        """For `/status`."""
+        if self._stopped.is_set():
+            return State.STOPPED
+        if self._pace.trouble is not None:
+            return State(self._pace.trouble.value)
+        return State.IDLE if self._roster.settled else State.DELIVERING
+
+    def statistics(self) -> ForwarderStatistics:
+        """What stands right now, and what happened since the start."""
+        counters = self._courier.journal.counters
+        oldest_ns = self._roster.oldest_ns
+        return ForwarderStatistics(
+            name=self._destination.name,
+            type=self._destination.type,
+            state=self.state,
+            last_error=counters.last_error,
+            lag_seconds=0.0 if oldest_ns is None else max(0.0, (self._clock.wall_ns() - oldest_ns) / 1e9),
+            requests=dict(counters.requests),
+            retries=dict(counters.retries),
+            batches=counters.batches,
+            bytes=counters.bytes,
+            in_flight=self._courier.gate.running,
+            next_attempt_seconds=self._pace.remaining(self._clock.monotonic()),
+            accounts=self._roster.accounts(),
+        )

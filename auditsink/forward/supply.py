@@ -1,0 +1,87 @@
+"""Reads for the lanes of one destination: from memory if it is there, else from the disk in a thread.
+
+One chunk is kept, of the lane that read last: where a record was only taken in part (a large one, or one event of it
+in an isolation), the rest need not be decompressed and split again. It holds about twice `max_bytes`, whatever the
+number of lanes.
+"""
+
+import errno
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from auditsink.destinations.base import Batch
+from auditsink.forward.lane import Lane
+from auditsink.forward.packing import Packed, pack, section
+from auditsink.forward.upstream import Ring
+from auditsink.spool.types import Chunk
+
+T = TypeVar("T")
+
+
+class Offload(Protocol):
+    """Runs what blocks where it does not block the loop: `asyncio.to_thread`, or at once in a test."""
+
+    def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        """The function's result, or its exception."""
+        ...
+
+
+class Supply:
+    """One reading at a time: its caller sees to that."""
+
+    def __init__(self, max_bytes: int, offload: Offload) -> None:
+        self._max_bytes = max_bytes
+        self._offload = offload
+        self._lane: Lane | None = None
+        self._chunk = Chunk(0, 0, [])
+
+    def __repr__(self) -> str:
+        return f"<Supply {self._lane} {self._chunk.start}..{self._chunk.end}>"
+
+    async def read(self, lane: Lane) -> Chunk:
+        """What the lane wants, at least as much as fills a batch if there is so much. Raises OSError."""
+        start, stop = lane.wanted
+        chunk = lane.reader.fresh(start, self._max_bytes) or self._kept(lane, start)
+        while chunk.end < stop and _size(chunk) < self._max_bytes:
+            chunk = await self._extended(lane, chunk)
+        self._lane, self._chunk = lane, chunk
+        return chunk
+
+    def _kept(self, lane: Lane, start: int) -> Chunk:
+        """What is kept from `start` on, empty if that is nothing."""
+        kept = self._chunk
+        if lane is not self._lane or not kept.start <= start < kept.end:
+            return Chunk(start, start, [])
+        return section(kept, start, kept.end)
+
+    async def _extended(self, lane: Lane, chunk: Chunk) -> Chunk:
+        more = lane.reader.fresh(chunk.end, self._max_bytes)
+        if more is None:
+            more = await self._offload(lane.reader.load, chunk.end, self._max_bytes)
+        if more.end <= chunk.end:
+            raise OSError(errno.EIO, f"the spool has nothing at sequence {chunk.end}, which it should hold")
+        return Chunk(chunk.start, more.end, chunk.records + more.records)
+
+
+def _size(chunk: Chunk) -> int:
+    return sum(sum(map(len, record.events)) for record in chunk.records)
+
+
+def peek(ring: Ring, sequence: int) -> Chunk:
+    """What stands at a sequence, read past everything else by a reader of its own. Blocks. Raises OSError."""
+    reader = ring.reader()
+    try:
+        return reader.load(sequence, 1)
+    finally:
+        reader.close()
+
+
+async def newest(lane: Lane, offload: Offload) -> Batch | None:
+    """The newest event of the lane's ring as a batch of its own; None when it cannot be had."""
+    try:
+        chunk = await offload(peek, lane.ring, max(0, lane.ring.durable - 1))
+    except OSError:
+        return None
+    found = pack(lane.cluster, chunk, chunk.start, max_bytes=math.inf, max_events=1)
+    return found.batch if isinstance(found, Packed) else None

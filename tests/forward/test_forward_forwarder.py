@@ -1,0 +1,349 @@
+"""The normal course: batches in order, prepared ahead, no more of them than allowed, cursors behind them."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up, ranges
+
+from auditsink.destinations.base import Batch
+from auditsink.events import Mark
+from auditsink.forward.outcome import Delivered
+from auditsink.forward.statistics import State
+from auditsink.spool.types import Chunk
+
+
+async def test_a_backlog_arrives_in_order_byte_for_byte_and_the_cursor_follows():
+    ring = FakeRing()
+    ring.fill(95, per_record=7)
+    async with Rig(ScriptedDestination(), ring) as rig:
+        assert rig.destination.taken == [("c1", at, event) for at, event in ring.events.items()]
+        assert ring.cursor("siem").position == 95
+        assert rig.forwarder.state is State.IDLE
+        assert adds_up(ring)
+
+
+async def test_new_events_go_at_once():
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(), ring) as rig:
+        ring.put(b"a", b"b")
+        await rig.clock.advance()
+        assert ranges(rig.destination.attempts) == [(0, 2)]
+        ring.put(b"c")
+        await rig.clock.advance()
+        assert ranges(rig.destination.attempts) == [(0, 2), (2, 3)]
+
+
+async def test_a_ring_made_later_is_served_too():
+    async with Rig(ScriptedDestination()) as rig:
+        ring = FakeRing("c9")
+        rig.spool.add(ring)
+        ring.put(b"a")
+        await rig.clock.advance()
+        assert rig.destination.taken == [("c9", 0, b"a")]
+
+
+async def test_what_memory_has_is_not_read_from_the_disk():
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(), ring) as rig:
+        ring.fill(500)
+        await rig.clock.advance()
+        assert len(rig.destination.sequences()) == 500
+        assert ring.loads == 0
+
+
+@pytest.mark.parametrize("remembered", [0, 3])
+async def test_what_memory_has_not_is_read_from_the_disk_once(remembered: int):
+    ring = FakeRing(remembered=remembered)
+    ring.fill(400, per_record=40)  # records larger than a batch: each is cut, the rest of it kept
+    async with Rig(ScriptedDestination(), ring) as rig:
+        assert rig.destination.sequences() == list(range(400))
+        assert ring.loads <= 1 + 10  # the look at the oldest event's age, and one for each record
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 5])
+async def test_no_more_batches_are_held_than_one_beyond_those_in_flight_whatever_the_number_of_clusters(in_flight: int):
+    rings = [FakeRing(f"c{at}") for at in range(20)]
+    for ring in rings:
+        ring.fill(100)
+    held = Held()
+    async with Rig(ScriptedDestination(held, replace(LIMITS, in_flight=in_flight)), *rings) as rig:
+        assert len(held.waiting) == rig.forwarder.statistics().in_flight == in_flight
+        assert rig.destination.prepared == in_flight + 1
+        for done in range(1, 60):
+            await held.end()
+            assert len(held.waiting) == in_flight
+            assert rig.destination.prepared == in_flight + 1 + done
+
+
+async def test_with_one_in_flight_the_next_is_prepared_while_one_is_under_way_and_never_overtakes():
+    ring = FakeRing()
+    ring.fill(50)
+    held = Held()
+    async with Rig(ScriptedDestination(held), ring) as rig:
+        for _ in range(5):
+            assert (len(held.waiting), rig.destination.running) == (1, 1)
+            await held.end()
+        assert rig.destination.sequences() == list(range(50))
+
+
+async def test_a_slow_preparation_is_not_overtaken():
+    ring = FakeRing()
+    ring.fill(30)
+    destination = ScriptedDestination()
+    gates = [asyncio.Event() for _ in range(3)]
+    prepare = destination.prepare
+
+    async def slow(batch: Batch):
+        await gates[batch.sequences[0] // 10].wait()
+        return await prepare(batch)
+
+    destination.prepare = slow
+    async with Rig(destination, ring) as rig:
+        gates[1].set()
+        await rig.clock.advance()
+        assert rig.destination.attempts == []
+        gates[0].set()
+        gates[2].set()
+        await rig.clock.advance()
+        assert rig.destination.sequences() == list(range(30))
+
+
+async def test_the_cursor_waits_for_the_slowest_of_several_in_flight():
+    ring = FakeRing()
+    ring.fill(60)
+    held = Held()
+    async with Rig(ScriptedDestination(held, replace(LIMITS, in_flight=3)), ring) as rig:
+        assert ranges([batch for batch, _ in held.waiting]) == [(0, 10), (10, 20), (20, 30)]
+        await held.end(index=2)
+        await held.end(index=1)
+        assert ring.cursor("siem").position == 0
+        # However long the first takes, the window does not grow: four batches are what a crash may repeat.
+        while len(held.waiting) > 1:
+            await held.end(index=1)
+        assert ranges(rig.destination.attempts)[-1] == (30, 40)
+        await held.end()
+        assert ring.cursor("siem").position == 40
+
+
+async def test_limits_of_bytes_and_events_hold():
+    ring = FakeRing()
+    ring.put(*[b"x" * 300] * 7)
+    ring.put(b"y" * 5000)
+    ring.put(*[b"z"] * 25)
+    async with Rig(ScriptedDestination(), ring) as rig:
+        assert ranges(rig.destination.attempts) == [(0, 3), (3, 6), (6, 7), (7, 8), (8, 18), (18, 28), (28, 33)]
+
+
+async def test_source_and_unsplit_bodies_keep_apart():
+    ring = FakeRing()
+    for source in ("one", "one", "two"):
+        ring.put(b"a", source=source)
+    ring.put(b"body", source="two", marks=Mark.UNSPLIT)
+    async with Rig(ScriptedDestination(), ring) as rig:
+        assert [(batch.source, len(batch.events), batch.marks) for batch in rig.destination.attempts] == [
+            ("one", 2, Mark(0)),
+            ("two", 1, Mark(0)),
+            ("two", 1, Mark.UNSPLIT),
+        ]
+
+
+PATIENT = replace(LIMITS, max_wait=5.0)
+
+
+async def test_a_batch_that_is_not_full_waits_until_its_first_event_is_old_enough():
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
+        ring.put(b"a")
+        await rig.clock.advance(3)
+        ring.put(b"b")
+        await rig.clock.advance(1.9)
+        assert rig.destination.attempts == []
+        await rig.clock.advance(0.2)
+        assert ranges(rig.destination.attempts) == [(0, 2)]
+
+
+@pytest.mark.parametrize("remembered", [0, 1_000_000])
+async def test_a_full_batch_goes_at_once(remembered: int):
+    ring = FakeRing(remembered=remembered)
+    async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
+        for count in range(1, 13):
+            ring.put(b"x" * 90)
+            await rig.clock.advance()
+            assert len(rig.destination.sequences()) == (0 if count < 10 else 10)
+        for _ in range(3):
+            ring.put(b"x" * 400)
+        await rig.clock.advance()
+        assert ranges(rig.destination.attempts)[1:] == [(10, 14)]
+
+
+async def test_a_source_that_alternates_does_not_wait():
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
+        for at in range(9):
+            ring.put(b"a", source=str(at % 2))
+        await rig.clock.advance()
+        assert len(rig.destination.attempts) == 8
+        await rig.clock.advance(5)
+        assert len(rig.destination.attempts) == 9
+
+
+async def test_a_full_batch_goes_and_the_rest_waits_its_own_time():
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
+        ring.fill(13)
+        await rig.clock.advance(4)
+        assert ranges(rig.destination.attempts) == [(0, 10)]
+        await rig.clock.advance(1.1)
+        assert ranges(rig.destination.attempts) == [(0, 10), (10, 13)]
+
+
+async def test_events_that_are_gone_count_as_dropped():
+    ring = FakeRing(remembered=0)
+    ring.cursor("siem")
+    ring.fill(100)
+    ring.lose(0, 15)
+    ring.lose(50, 60)
+    ring.lose(90, 100)
+    async with Rig(ScriptedDestination(), ring) as rig:
+        assert rig.destination.sequences() == [*range(15, 50), *range(60, 90)]
+        assert rig.forwarder.statistics().accounts["c1"] == ring.account(ring.cursor("siem"))
+        assert ring.cursor("siem").tally == (65, 0, 0, 35)
+        assert rig.forwarder.state is State.IDLE
+
+
+async def test_a_batch_in_hand_is_delivered_though_its_segment_is_gone():
+    ring = FakeRing(remembered=0)
+    ring.fill(40)
+    held = Held()
+    async with Rig(ScriptedDestination(held, replace(LIMITS, max_bytes=160)), ring) as rig:
+        ring.lose(0, 30)
+        assert adds_up(ring)
+        for _ in range(3):
+            await held.end()
+        assert rig.destination.sequences() == [*range(20), *range(30, 40)]
+        assert ring.cursor("siem").tally == (30, 0, 0, 10)
+
+
+async def test_a_ring_that_cannot_be_read_waits_and_the_others_go_on(caplog: pytest.LogCaptureFixture):
+    bad, good = FakeRing("bad", remembered=0), FakeRing("good")
+    bad.fill(5)
+    good.fill(5)
+    bad.load_error = OSError(5, "Input/output error")
+    async with Rig(ScriptedDestination(), bad, good) as rig:
+        assert rig.destination.sequences("good") == list(range(5))
+        assert [record.cluster for record in caplog.records] == ["bad"]
+        bad.load_error = None
+        await rig.clock.advance(5)
+        assert rig.destination.sequences("bad") == list(range(5))
+
+
+async def test_a_spool_that_gives_nothing_is_no_endless_loop(caplog: pytest.LogCaptureFixture):
+    ring = FakeRing(remembered=0)
+    async with Rig(ScriptedDestination(), ring) as rig:
+        rig.forwarder._roster._lanes["c1"].reader.load = lambda position, max_bytes: Chunk(position, position, [])
+        ring.fill(3)
+        await rig.clock.advance(20)
+        assert 1 <= len(caplog.records) <= 6
+        assert rig.destination.attempts == []
+
+
+async def test_cursors_that_moved_are_synced_about_once_a_second():
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(), ring) as rig:
+        cursor = ring.cursor("siem")
+        for _ in range(10):
+            ring.put(b"a")
+            await rig.clock.advance(0.09)
+        assert cursor.syncs == 0
+        await rig.clock.advance(0.2)
+        assert cursor.syncs == 1
+        await rig.clock.advance(10)
+        assert cursor.syncs == 1
+
+
+async def test_a_cursor_that_cannot_be_stored_is_told_and_delivery_goes_on(caplog: pytest.LogCaptureFixture):
+    ring = FakeRing()
+    ring.cursor("siem").fails = True
+    async with Rig(ScriptedDestination(), ring) as rig:
+        ring.fill(30)
+        await rig.clock.advance(2)
+        assert rig.destination.sequences() == list(range(30))
+        assert ring.cursor("siem").position == 30
+        assert {(record.levelname, record.cluster) for record in caplog.records} == {("ERROR", "c1")}
+
+
+async def test_a_cursor_that_cannot_be_opened_keeps_run_from_starting():
+    ring = FakeRing()
+    ring.cursor = lambda destination: (_ for _ in ()).throw(OSError(13, "Permission denied"))
+    rig = Rig(ScriptedDestination(), ring)
+    with pytest.raises(PermissionError):
+        await rig.forwarder.run()
+
+
+async def test_a_new_rings_cursor_that_cannot_be_opened_is_tried_again_with_the_next_event(
+    caplog: pytest.LogCaptureFixture,
+):
+    ring = FakeRing("late")
+    opened, ring.cursor = ring.cursor, lambda destination: (_ for _ in ()).throw(OSError(28, "No space left"))
+    async with Rig(ScriptedDestination()) as rig:
+        rig.spool.add(ring)
+        ring.put(b"a")
+        await rig.clock.advance()
+        assert rig.destination.attempts == []
+        ring.cursor = opened
+        ring.put(b"b")
+        await rig.clock.advance()
+        assert rig.destination.sequences("late") == [0, 1]
+        assert {record.cluster for record in caplog.records} == {"late"}
+
+
+async def test_statistics_tell_the_whole_story():
+    ring = FakeRing()
+    held = Held()
+    async with Rig(ScriptedDestination(held), ring) as rig:
+        ring.put(*[b"x" * 10] * 10, received_ns=rig.clock.wall_ns())
+        await rig.clock.advance(7)
+        during = rig.forwarder.statistics()
+        assert (during.state, during.in_flight, during.lag_seconds) == (State.DELIVERING, 1, 7.0)
+        await held.end(Delivered())
+        after = rig.forwarder.statistics()
+        assert (after.name, after.type, after.state, after.lag_seconds) == ("siem", "scripted", State.IDLE, 0.0)
+        assert (after.requests, after.retries, after.batches, after.bytes) == ({"delivered": 1}, {}, 1, 100)
+        assert after.accounts["c1"].delivered == after.accounts["c1"].accepted == 10
+        assert (after.last_error, after.next_attempt_seconds, after.in_flight) == (None, 0.0, 0)
+
+
+async def test_the_lag_is_that_of_the_oldest_event_of_all_clusters_from_the_start_on():
+    old, young = FakeRing("old", remembered=0), FakeRing("young", remembered=0)
+    held = Held()
+    rig = Rig(ScriptedDestination(held), young, old)
+    for ring, age in ((young, 60), (old, 3600)):
+        for _ in range(5):
+            ring.put(*[b"x"] * 10, received_ns=rig.clock.wall_ns() - age * 10**9)
+    async with rig:
+        assert {batch.cluster for batch, _ in held.waiting} == {"young"}
+        assert rig.forwarder.statistics().lag_seconds == 3600
+
+
+async def test_slow_down_delays_the_next_attempt():
+    ring = FakeRing()
+    ring.fill(30)
+    destination = ScriptedDestination(lambda batch: Delivered(slow_down=2.0))
+    async with Rig(destination, ring) as rig:
+        assert len(destination.attempts) == 1
+        assert rig.forwarder.statistics().next_attempt_seconds == 2.0
+        assert rig.forwarder.state is State.DELIVERING
+        await rig.clock.advance(1.9)
+        assert len(destination.attempts) == 1
+        await rig.clock.advance(0.2)
+        assert len(destination.attempts) == 2
+
+
+async def test_everything_can_say_what_it_is():
+    ring = FakeRing()
+    ring.fill(25)
+    async with Rig(ScriptedDestination(Held()), ring) as rig:
+        text = repr(rig.forwarder)
+        assert "siem delivering" in text
+        assert "1 running, 1 waiting" in text

@@ -1,0 +1,340 @@
+"""Everything that a destination can answer, or do instead of answering."""
+
+import asyncio
+import errno
+import logging
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up, always, in_turn, ranges
+
+from auditsink.destinations.base import Batch
+from auditsink.forward.isolation import LONE_REFUSALS
+from auditsink.forward.lane import Lane
+from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Refusal, Retry, TooLarge
+from auditsink.forward.statistics import State
+
+
+def ring_of(count: int, cluster: str = "c1") -> FakeRing:
+    ring = FakeRing(cluster)
+    ring.fill(count)
+    return ring
+
+
+def refusing(*bad: int, named: bool = True):
+    """Refuses batches that hold one of these sequences, naming the first of them or nobody."""
+
+    def answer(batch: Batch):
+        found = [index for index, sequence in enumerate(batch.sequences) if sequence in bad]
+        if not found:
+            return Delivered()
+        return Poison(found[0] if named else None, f"event {found[0]} is bad")
+
+    return answer
+
+
+async def test_a_retry_holds_the_destination_and_then_goes_on_with_the_same_batch():
+    one, two = ring_of(20, "c1"), ring_of(20, "c2")
+    async with Rig(ScriptedDestination(in_turn(Retry("503 busy"), Retry("503 busy"))), one, two) as rig:
+        assert len(rig.destination.attempts) == 1
+        assert (rig.forwarder.state, rig.forwarder.statistics().next_attempt_seconds) == (State.RETRYING, 0.5)
+        await rig.clock.advance(0.5)
+        assert ranges(rig.destination.attempts) == [(0, 10)] * 2
+        assert rig.forwarder.statistics().next_attempt_seconds == 1.0
+        await rig.clock.advance(1)
+        assert rig.destination.sequences("c1") == rig.destination.sequences("c2") == list(range(20))
+        assert rig.destination.prepared == 4, "a retry is not prepared again"
+        after = rig.forwarder.statistics()
+        assert (after.state, after.retries, after.requests) == (State.IDLE, {"failed": 2}, {"retry": 2, "delivered": 4})
+        assert after.last_error is not None
+        assert after.last_error.text == "503 busy"
+
+
+async def test_retry_after_is_honoured():
+    ring = ring_of(1)
+    async with Rig(ScriptedDestination(in_turn(Retry("429", after=17))), ring, random=lambda: 0.0) as rig:
+        await rig.clock.advance(16.9)
+        assert len(rig.destination.attempts) == 1
+        await rig.clock.advance(0.2)
+        assert len(rig.destination.attempts) == 2
+        assert rig.forwarder.statistics().retries == {"asked": 1}
+
+
+async def test_it_is_tried_for_ever_and_the_log_is_not_flooded(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    ring = ring_of(1)
+    async with Rig(ScriptedDestination(always(Retry("connection refused"))), ring) as rig:
+        for _ in range(100):
+            await rig.clock.advance(30)
+        assert len(rig.destination.attempts) > 90
+        warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert 9 <= len(warnings) <= 12
+        assert {(record.destination, record.cluster, record.error) for record in warnings} == {
+            ("siem", "c1", "connection refused")
+        }
+        rig.destination.answer = always(Delivered())
+        await rig.clock.advance(60)
+        assert caplog.records[-1].message == "a destination takes events again"
+        assert ring.cursor("siem").position == 1
+
+
+async def test_several_in_flight_that_fail_together_are_one_failure_and_one_of_them_tries_first():
+    ring = ring_of(60)
+    held = Held()
+    async with Rig(ScriptedDestination(held, replace(LIMITS, in_flight=3)), ring) as rig:
+        for _ in range(3):
+            await held.end(Retry("503"))
+        assert rig.forwarder.statistics().next_attempt_seconds == 0.5
+        await rig.clock.advance(0.5)
+        assert ranges([batch for batch, _ in held.waiting]) == [(0, 10)]
+        await held.end()
+        assert ranges([batch for batch, _ in held.waiting]) == [(10, 20), (20, 30), (30, 40)]
+
+
+async def test_a_misconfigured_destination_is_paused_shouted_about_and_probed_ever_more_slowly(
+    caplog: pytest.LogCaptureFixture,
+):
+    ring = ring_of(30)
+    async with Rig(ScriptedDestination(always(Misconfigured("403: token disabled; set token_file"))), ring) as rig:
+        times = [rig.clock.monotonic()]
+        for _ in range(1000):
+            await rig.clock.advance(1)
+            if len(rig.destination.attempts) > len(times):
+                times.append(rig.clock.monotonic())
+        assert [round(b - a) for a, b in pairwise(times)] == [30, 60, 120, 240, 300]
+        assert rig.forwarder.state is State.MISCONFIGURED
+        errors = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert len(errors) == 6
+        assert (errors[0].destination, errors[0].cluster) == ("siem", "c1")
+        assert errors[0].error == "403: token disabled; set token_file"
+        assert ring.cursor("siem").position == 0
+        rig.destination.answer = always(Delivered())
+        await rig.clock.advance(300)
+        assert rig.destination.sequences() == list(range(30))
+        assert rig.forwarder.state is State.IDLE
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_one_bad_event_costs_one_event_and_the_order_stays(named: bool, caplog: pytest.LogCaptureFixture):
+    ring = ring_of(40)
+    async with Rig(ScriptedDestination(refusing(13, 14, 37, named=named)), ring) as rig:
+        good = [at for at in range(40) if at not in (13, 14, 37)]
+        assert rig.destination.sequences() == good
+        assert rig.buried() == [13, 14, 37]
+        assert ring.cursor("siem").tally == (37, 0, 3, 0)
+        letter = next(iter(rig.dead_letters))
+        assert (letter.content, letter.cluster, letter.reason) == (ring.events[13], "c1", "event 0 is bad")
+        told = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert [(record.sequence, record.id) for record in told] == [(one.sequence, one.id) for one in rig.dead_letters]
+        assert not any("event c1" in record.getMessage() or "bad" in record.getMessage() for record in told)
+
+
+async def test_events_refused_by_name_are_buried_and_the_others_not_sent_again():
+    ring = ring_of(20)
+
+    def answer(batch: Batch):
+        return Delivered(
+            tuple(Refusal(at, "mapping") for at, sequence in enumerate(batch.sequences) if sequence % 7 == 0)
+        )
+
+    async with Rig(ScriptedDestination(answer), ring) as rig:
+        assert len(rig.destination.attempts) == 2
+        assert rig.buried() == [0, 7, 14]
+        assert ring.cursor("siem").tally == (17, 0, 3, 0)
+
+
+async def test_a_wrong_index_condemns_no_innocent():
+    ring = ring_of(10)
+
+    def liar(batch: Batch):
+        return Poison(0, "the first, always") if 7 in batch.sequences else Delivered()
+
+    async with Rig(ScriptedDestination(liar), ring) as rig:
+        assert rig.buried() == [7]
+        assert rig.destination.sequences() == [at for at in range(10) if at != 7]
+
+
+async def test_too_large_requests_are_halved_and_one_event_that_is_too_large_is_buried(
+    caplog: pytest.LogCaptureFixture,
+):
+    ring = FakeRing()
+    ring.put(*[b"x" * 30] * 6, b"y" * 70, *[b"x" * 30] * 3)
+
+    def answer(batch: Batch):
+        return TooLarge("413") if sum(map(len, batch.events)) > 60 else Delivered()
+
+    async with Rig(ScriptedDestination(answer), ring) as rig:
+        assert rig.destination.sequences() == [at for at in range(10) if at != 6]
+        assert rig.buried() == [6]
+        assert sum("batch.max_bytes" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_parts_are_read_again_from_the_disk_if_memory_has_them_no_more():
+    ring = FakeRing(remembered=0)
+    ring.fill(60, per_record=20)
+    async with Rig(ScriptedDestination(refusing(3, 25)), ring) as rig:
+        assert rig.buried() == [3, 25]
+        assert rig.destination.sequences() == [at for at in range(60) if at not in (3, 25)]
+
+
+async def test_parts_whose_events_are_gone_meanwhile_are_dropped():
+    ring = FakeRing(remembered=0)
+    ring.fill(20)
+    held = Held()
+    async with Rig(ScriptedDestination(held), ring) as rig:
+        ring.lose(2, 6)
+        await held.end(Poison(None, "bad"))
+        while held.waiting:
+            await held.end()
+        assert rig.destination.sequences() == [0, 1, *range(6, 20)]
+        assert ring.cursor("siem").tally == (16, 0, 0, 4)
+
+
+@pytest.mark.parametrize(
+    "misbehaviour",
+    [ValueError("contains an event: secret-payload"), asyncio.CancelledError(), KeyError("secret-payload")],
+    ids=lambda problem: type(problem).__name__,
+)
+async def test_a_destination_that_raises_is_retried_and_says_where_not_what(
+    misbehaviour: BaseException, caplog: pytest.LogCaptureFixture
+):
+    ring = ring_of(10)
+    left = [misbehaviour]
+
+    def answer(batch: Batch):
+        if left:
+            raise left.pop()
+        return Delivered()
+
+    async with Rig(ScriptedDestination(answer), ring) as rig:
+        assert rig.forwarder.state is State.RETRYING
+        await rig.clock.advance(1)
+        assert rig.destination.sequences() == list(range(10))
+        after = rig.forwarder.statistics()
+        assert (after.requests, after.retries) == ({"bug": 1, "delivered": 1}, {"bug": 1})
+        assert type(misbehaviour).__name__ in caplog.text + caplog.records[0].error
+        assert "secret-payload" not in caplog.text + caplog.records[0].error
+
+
+async def test_a_destination_that_returns_nonsense_is_retried():
+    ring = ring_of(1)
+    async with Rig(ScriptedDestination(lambda batch: "OK"), ring) as rig:
+        await rig.clock.advance(10)
+        assert 2 <= len(rig.destination.attempts) <= 10
+        assert ring.cursor("siem").position == 0
+
+
+async def test_a_prepare_that_fails_is_tried_again_with_backoff():
+    ring = ring_of(5)
+    destination = ScriptedDestination()
+    good, fails = destination.prepare, [True] * 4
+
+    async def prepare(batch: Batch):
+        if fails:
+            fails.pop()
+            raise RuntimeError("no room for a buffer")
+        return await good(batch)
+
+    destination.prepare = prepare
+    async with Rig(destination, ring) as rig:
+        await rig.clock.advance(60)
+        assert destination.sequences() == list(range(5))
+        assert rig.forwarder.statistics().requests == {"bug": 3, "delivered": 1}
+
+
+async def test_a_failure_in_the_forwarder_itself_is_told_and_does_not_end_it(caplog: pytest.LogCaptureFixture):
+    ring = ring_of(25)
+    async with Rig(ScriptedDestination(Held()), ring) as rig:
+        settle_lane, left = rig.forwarder._roster._commit, [True]
+
+        def commit(lane: Lane):
+            if left:
+                left.pop()
+                raise RuntimeError("nobody foresaw this")
+            settle_lane(lane)
+
+        rig.forwarder._roster._commit = commit
+        held = rig.destination.answer
+        rig.destination.answer = always(Delivered())
+        await held.end()
+        await rig.clock.advance(5)
+        assert ring.cursor("siem").position == 25
+        assert any("bug" in record.getMessage() for record in caplog.records)
+
+
+async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_away(caplog: pytest.LogCaptureFixture):
+    ring = ring_of(30)
+    async with Rig(ScriptedDestination(refusing(3)), ring, dead_letter_bytes=10) as rig:
+        attempts = len(rig.destination.attempts)
+        await rig.clock.advance(500)
+        assert rig.forwarder.state is State.MISCONFIGURED
+        assert len(rig.destination.attempts) == attempts, "what was answered is not sent again"
+        last_error = rig.forwarder.statistics().last_error
+        assert last_error is not None
+        assert "auditsink deadletter replay" in last_error.text
+        assert ring.cursor("siem").position == 3
+        rig.dead_letters.max_bytes = 10_000
+        await rig.clock.advance(300)
+        assert rig.buried() == [3]
+        assert rig.destination.sequences() == [at for at in range(30) if at != 3]
+        assert rig.forwarder.state is State.IDLE
+
+
+async def test_dead_letters_that_cannot_be_written_hold_the_cursor():
+    ring = ring_of(10)
+    rig = Rig(ScriptedDestination(refusing(3)), ring)
+    rig.disk.fail("sync", errno.EIO, times=2)
+    async with rig:
+        assert (ring.cursor("siem").position, rig.forwarder.state) == (3, State.RETRYING)
+        await rig.clock.advance(10)
+        assert (ring.cursor("siem").position, rig.buried()) == (10, [3])
+        assert rig.forwarder.statistics().retries == {"dead_letters": 2}
+
+
+async def test_the_letter_is_durable_before_the_cursor_passes_its_event():
+    ring = ring_of(5)
+    rig = Rig(ScriptedDestination(refusing(0, 1, 2, 3, 4)), ring)
+    cursor, seen = ring.cursor("siem"), []
+    advance = cursor.advance
+    cursor.advance = lambda done: (seen.append((cursor.position, rig.disk.calls["sync"])), advance(done))
+    async with rig:
+        assert seen == [(at, at + 1) for at in range(5)]
+
+
+async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stays(caplog: pytest.LogCaptureFixture):
+    ring = ring_of(500)
+    async with Rig(ScriptedDestination(always(Poison(None, "400 unknown index"))), ring) as rig:
+        await rig.clock.advance(3600)
+        assert len(rig.buried()) == LONE_REFUSALS
+        assert rig.forwarder.state is State.MISCONFIGURED
+        assert ring.cursor("siem").position == LONE_REFUSALS
+        probes = ranges(rig.destination.attempts[-8:])
+        assert probes == [(499, 500), (LONE_REFUSALS, LONE_REFUSALS + 1)] * 4, "the newest event, then the first"
+        rig.destination.answer = always(Delivered())
+        await rig.clock.advance(300)
+        assert rig.destination.sequences()[0] in (LONE_REFUSALS, 499)
+        assert set(range(LONE_REFUSALS, 500)) <= set(rig.destination.sequences())
+        assert len(rig.buried()) == LONE_REFUSALS
+        assert adds_up(ring)
+
+
+async def test_a_long_run_of_bad_events_does_not_stop_the_trail():
+    ring = ring_of(450)
+    bad = range(20, 420)
+    async with Rig(ScriptedDestination(refusing(*bad, named=False)), ring) as rig:
+        for _ in range(40):
+            await rig.clock.advance(60)
+        assert rig.buried() == list(bad)
+        assert set(rig.destination.sequences()) == {*range(20), *range(420, 450)}
+        assert ring.cursor("siem").position == 450
+        assert rig.destination.sequences().count(449) <= 6, "the sample is repeated, once a pause"
+
+
+async def test_isolation_between_destinations():
+    ring = ring_of(50)
+    dead, fast = ScriptedDestination(Held(), name="dead"), ScriptedDestination(name="fast")
+    async with Rig(dead, ring) as one, Rig(fast, ring) as two:
+        assert fast.sequences() == list(range(50))
+        assert (one.forwarder.state, two.forwarder.state) == (State.DELIVERING, State.IDLE)
+        assert (ring.cursor("dead").position, ring.cursor("fast").position) == (0, 50)
