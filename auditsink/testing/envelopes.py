@@ -36,13 +36,15 @@ def envelopes(body: bytes) -> Iterator[Envelope]:
     while at < len(body):
         try:
             envelope, at = _next_envelope(body, at)
+            event = bytes(envelope.event)
+            event.decode()  # msgspec does not look into what it leaves raw
         except msgspec.ValidationError as problem:
             raise BadEnvelopeError(number, 15 if "$.fields" in str(problem) else 6) from None
         except ValueError:
             raise BadEnvelopeError(number, 6) from None
-        if not bytes(envelope.event) or bytes(envelope.event) == b"null":
+        if event in (b"", b"null"):
             raise BadEnvelopeError(number, 12)
-        if bytes(envelope.event) == b'""':
+        if event == b'""':
             raise BadEnvelopeError(number, 13)
         yield envelope
         at = skip_space(body, at)
