@@ -1,0 +1,41 @@
+"""Is the sink ready, and if not, why. Pure.
+
+Not ready means: a batch that is posted now would not be kept. A full ring and a destination in trouble are no
+reasons: the sink answers 503 with Retry-After, or keeps the events, and taking it out of its Service would make the
+apiserver meet a closed port instead.
+"""
+
+from auditsink.forward.statistics import ForwarderStatistics, State
+from auditsink.observe.snapshot import Phase, Snapshot
+
+
+def reasons(snapshot: Snapshot) -> list[str]:
+    """Why the sink is not ready, each a sentence; empty when it is."""
+    found = [f"the sink is {snapshot.phase.value}"] if snapshot.phase is not Phase.RUNNING else []
+    if snapshot.spool.problem:
+        found.append(f"spool: {snapshot.spool.problem}")
+    return found + list(snapshot.failures)
+
+
+def worries(snapshot: Snapshot) -> list[str]:
+    """What somebody should look at although the sink is ready."""
+    found = [worry for one in snapshot.destinations if (worry := _worry(one))]
+    if snapshot.spool.damaged_bytes:
+        found.append(f"spool: {snapshot.spool.damaged_bytes:,} bytes are damaged; run auditsink spool verify")
+    return found
+
+
+def readiness(snapshot: Snapshot) -> tuple[bool, str]:
+    """`/readyz`: whether ready, and the text that says why."""
+    why = reasons(snapshot)
+    lines = [f"not ready: {reason}" for reason in why] or ["ready"]
+    return not why, "\n".join(lines + [f"look at: {worry}" for worry in worries(snapshot)]) + "\n"
+
+
+def _worry(one: ForwarderStatistics) -> str:
+    dropped = sum(account.dropped for account in one.accounts.values())
+    if one.state in {State.MISCONFIGURED, State.RETRYING}:
+        return (
+            f"destination {one.name} is {one.state.value}: {one.last_error.text if one.last_error else 'no answer yet'}"
+        )
+    return f"destination {one.name} lost {dropped:,} events that were dropped" if dropped else ""

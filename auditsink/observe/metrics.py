@@ -1,0 +1,154 @@
+"""The sink's figures for Prometheus: a snapshot rendered as metric families, beside those of process and Python.
+
+Counters of events come from the cursors and so go on over restarts; those of requests begin at zero.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, exposition
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+
+from auditsink import __version__
+from auditsink.forward.statistics import ForwarderStatistics, State
+from auditsink.observe import health
+from auditsink.observe.snapshot import Snapshot
+from auditsink.receive.statistics import ACK_BUCKETS, ReceiveStatistics
+from auditsink.spool.statistics import SYNC_BUCKETS, SpoolStatistics
+
+_PROCESS = CollectorRegistry(auto_describe=False)
+for _collector in (ProcessCollector, PlatformCollector, GCCollector):
+    _collector(registry=_PROCESS)
+
+_UP = frozenset({State.DELIVERING, State.IDLE})
+
+
+class _Families:
+    """What `prometheus_client` asks of a registry."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _PROCESS.collect()
+        yield from families(self._snapshot)
+
+
+def render(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
+    """The text and its Content-Type, in the format that the `Accept` header prefers; run it off the loop."""
+    encode, content_type = exposition.choose_encoder(accept)
+    return encode(_Families(snapshot)), content_type
+
+
+def families(snapshot: Snapshot) -> Iterator[Metric]:
+    """Everything but process and Python."""
+    yield InfoMetricFamily("auditsink_build", "The running version.", {"version": __version__})
+    yield GaugeMetricFamily("auditsink_ready", "1 when /readyz says ready.", float(not health.reasons(snapshot)))
+    yield from _receive(snapshot.receive)
+    yield from _spool(snapshot.spool)
+    yield from _accounts(snapshot.destinations)
+    yield from _destinations(snapshot.destinations)
+
+
+def _receive(receive: ReceiveStatistics) -> Iterator[Metric]:
+    for name, text, value in (
+        ("requests", "Requests on the receive port, however they ended.", receive.requests),
+        ("batches", "Batches accepted.", receive.batches),
+        ("events", "Events accepted.", receive.events),
+        ("bytes", "Bytes of accepted bodies.", receive.bytes),
+    ):
+        yield CounterMetricFamily(f"auditsink_received_{name}", text, float(value))
+    yield CounterMetricFamily(
+        "auditsink_duplicate_batches", "Repeated batches, answered 200 and not stored again.", float(receive.duplicates)
+    )
+    rejected = CounterMetricFamily("auditsink_rejected_requests", "Requests refused.", labels=["reason"])
+    for reason, count in receive.rejected.items():
+        rejected.add_metric([reason], count)
+    yield rejected
+    yield _histogram(
+        "auditsink_ack",
+        "From a request's last byte to its answer.",
+        ACK_BUCKETS,
+        receive.ack_counts,
+        receive.ack_seconds,
+    )
+
+
+def _spool(spool: SpoolStatistics) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "auditsink_spool_limit_bytes", "spool.max_bytes, of all rings together.", float(spool.max_bytes)
+    )
+    for name, text in (
+        ("bytes", "Disk that the ring's segments take."),
+        ("segments", "Files of the ring."),
+        ("oldest_seconds", "Age of the oldest segment held."),
+    ):
+        gauge = GaugeMetricFamily(f"auditsink_spool_{name}", text, labels=["cluster"])
+        for ring in spool.rings:
+            gauge.add_metric([ring.cluster], getattr(ring, name))
+        yield gauge
+    damaged = CounterMetricFamily(
+        "auditsink_spool_damaged_bytes", "Bytes that failed their checksum.", labels=["cluster"]
+    )
+    for ring in spool.rings:
+        damaged.add_metric([ring.cluster], ring.damaged_bytes)
+    yield damaged
+    yield _histogram(
+        "auditsink_spool_sync", "One group commit's sync.", SYNC_BUCKETS, spool.sync_counts, spool.sync_seconds
+    )
+
+
+def _accounts(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metric]:
+    """For each destination and cluster: accepted = delivered + filtered + dead_lettered + dropped + pending."""
+    labels = ["destination", "cluster"]
+    ends = ("accepted", "delivered", "filtered", "dead_lettered", "dropped")
+    counters = {
+        name: CounterMetricFamily(
+            f"auditsink_destination_{name}_events", f"Events {name.replace('_', '-')}.", labels=labels
+        )
+        for name in ends
+    }
+    pending = GaugeMetricFamily("auditsink_destination_pending_events", "Events still to be delivered.", labels=labels)
+    for one in destinations:
+        for cluster, account in one.accounts.items():
+            for name, counter in counters.items():
+                counter.add_metric([one.name, cluster], getattr(account, name))
+            pending.add_metric([one.name, cluster], account.pending)
+    yield from (*counters.values(), pending)
+
+
+def _destinations(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metric]:
+    lag = GaugeMetricFamily(
+        "auditsink_destination_lag_seconds", "Age of the oldest event that is not delivered.", labels=["destination"]
+    )
+    up = GaugeMetricFamily(
+        "auditsink_destination_up", "1 when the destination takes events, 0 when it does not.", labels=["destination"]
+    )
+    requests = CounterMetricFamily(
+        "auditsink_destination_requests", "Attempts, by what they came to.", labels=["destination", "code"]
+    )
+    retries = CounterMetricFamily(
+        "auditsink_destination_retries", "Attempts that will be repeated, by reason.", labels=["destination", "reason"]
+    )
+    for one in destinations:
+        lag.add_metric([one.name], one.lag_seconds)
+        up.add_metric([one.name], float(one.state in _UP))
+        for code, count in one.requests.items():
+            requests.add_metric([one.name, code], count)
+        for reason, count in one.retries.items():
+            retries.add_metric([one.name, reason], count)
+    yield from (lag, up, requests, retries)
+
+
+def _histogram(name: str, text: str, bounds: Sequence[float], counts: Sequence[int], total: float) -> Metric:
+    """`counts` has one entry for each bound and one for all that is longer."""
+    ends = [*map(str, bounds), "+Inf"]
+    return HistogramMetricFamily(
+        f"{name}_seconds", text, buckets=list(zip(ends, accumulate(counts), strict=True)), sum_value=total
+    )

@@ -1,0 +1,27 @@
+"""What the parts of the sink say of themselves at one moment: all that metrics, health and status are made of."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from auditsink.forward.statistics import ForwarderStatistics
+from auditsink.receive.statistics import ReceiveStatistics
+from auditsink.spool.statistics import SpoolStatistics
+
+
+class Phase(StrEnum):
+    """A sink's life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`failures`: what died although nobody stopped it, in words."""
+
+    phase: Phase
+    failures: tuple[str, ...]
+    receive: ReceiveStatistics
+    spool: SpoolStatistics
+    destinations: tuple[ForwarderStatistics, ...]

@@ -1,0 +1,76 @@
+"""The `/status` document. Pure: a snapshot in, plain values out (see the README for its shape)."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from auditsink import __version__
+from auditsink.forward.statistics import ForwarderStatistics
+from auditsink.observe import health
+from auditsink.observe.snapshot import Snapshot
+from auditsink.spool.statistics import RingStatistics
+from auditsink.spool.types import Account
+
+NUMBERS = ("accepted", "delivered", "filtered", "dead_lettered", "dropped", "pending")
+
+
+def document(snapshot: Snapshot) -> dict[str, Any]:
+    """Events are counted over restarts, batches and requests since the start of the process.
+
+    With several clusters `first_sequence` and `next_sequence` are sums over the rings, so that their difference is
+    always the number of events held; `clusters` has each ring by itself.
+    """
+    receive, spool = snapshot.receive, snapshot.spool
+    return {
+        "version": __version__,
+        "state": snapshot.phase.value,
+        "ready": not health.reasons(snapshot),
+        "reasons": health.reasons(snapshot),
+        "accepted_events": sum(ring.next_sequence for ring in spool.rings),
+        "accepted_batches": receive.batches,
+        "duplicate_batches": receive.duplicates,
+        "rejected_requests": dict(receive.rejected),
+        "spool": _rings(spool.rings) | {"max_bytes": spool.max_bytes},
+        "destinations": [_destination(one) for one in snapshot.destinations],
+        "clusters": [_cluster(ring, snapshot.destinations) for ring in spool.rings],
+    }
+
+
+def total(accounts: Iterable[Account]) -> dict[str, int]:
+    """The identity, summed: accepted = delivered + filtered + dead_lettered + dropped + pending."""
+    several = list(accounts)
+    return {key: sum(getattr(account, key) for account in several) for key in NUMBERS}
+
+
+def _rings(rings: Iterable[RingStatistics]) -> dict[str, Any]:
+    several = list(rings)
+    sums = ("bytes", "segments", "first_sequence", "next_sequence", "damaged_bytes")
+    oldest = max((ring.oldest_seconds for ring in several), default=0.0)
+    return {key: sum(getattr(ring, key) for ring in several) for key in sums} | {"oldest_seconds": round(oldest, 3)}
+
+
+def _destination(one: ForwarderStatistics) -> dict[str, Any]:
+    error = one.last_error
+    return {
+        "name": one.name,
+        "type": one.type,
+        "state": one.state.value,
+        **total(one.accounts.values()),
+        "lag_seconds": round(one.lag_seconds, 3),
+        "last_error": error.text if error else None,
+        "last_error_at": _time(error.at_ns) if error else None,
+        "next_attempt_seconds": round(one.next_attempt_seconds, 3),
+    }
+
+
+def _cluster(ring: RingStatistics, destinations: Iterable[ForwarderStatistics]) -> dict[str, Any]:
+    mine = {one.name: one.accounts[ring.cluster] for one in destinations if ring.cluster in one.accounts}
+    return {
+        "cluster": ring.cluster,
+        "spool": _rings([ring]),
+        "destinations": [{"name": name, **total([account])} for name, account in mine.items()],
+    }
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,108 @@
+"""The sink as a process: signals, threads, the garbage collector, and the exit code."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any, NoReturn
+
+from auditsink import __version__
+from auditsink.config import Config
+from auditsink.observe import logs
+from auditsink.service import Sink
+
+log = logging.getLogger("auditsink.process")
+
+STOP_SECONDS = 8.0
+"""For an orderly stop. Kubernetes kills after 30 s by default, a system that shuts down after 10."""
+WATCHDOG_SECONDS = 9.5
+"""After this the process ends whatever still hangs: a disk that does not answer, say. The spool survives a kill."""
+THREADS = 64
+"""For what blocks. Many and idle: a destination whose disk hangs must not keep the others from having one."""
+
+
+def run(config: Config) -> int:
+    """Run until a signal; the exit code. Raises StartError."""
+    logs.configure(config.log)
+    return asyncio.run(_live(Sink(config)))
+
+
+async def _live(sink: Sink) -> int:
+    loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="auditsink")
+    loop.set_default_executor(threads)
+    loop.set_exception_handler(_report)
+    threading.excepthook = lambda dead: _thread_died(sink, dead)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop)
+    await sink.start()
+    # What lives now lives until the end; the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
+    log.info("ready", extra={"version": __version__, **sink.addresses()})
+    await stop.wait()
+    await _stop(sink)
+    _leave_stuck_threads(threads)
+    return 0
+
+
+async def _stop(sink: Sink) -> None:
+    watchdog = threading.Timer(WATCHDOG_SECONDS, _give_up)
+    watchdog.daemon = True
+    watchdog.start()
+    log.info("stopping: new batches get 503, what was accepted is finished", extra={"seconds": STOP_SECONDS})
+    await sink.stop(STOP_SECONDS)
+    watchdog.cancel()
+    log.info("stopped")
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    stop.set()
+    # Not through the loop any more: it may be what hangs.
+    loop = asyncio.get_running_loop()
+    for again in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(again)
+        signal.signal(again, _at_once)
+
+
+def _at_once(number: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
+
+
+def _give_up() -> NoReturn:
+    log.error("the stop took too long and was cut short; nothing that was accepted is lost")
+    _exit(1)
+
+
+def _leave_stuck_threads(threads: ThreadPoolExecutor) -> None:
+    """A thread that hangs in a system call would keep the process alive for ever; end it from here."""
+    waiting = threading.Thread(target=threads.shutdown, daemon=True)
+    waiting.start()
+    waiting.join(timeout=0.5)
+    if waiting.is_alive():
+        log.warning("a thread hangs in a call to the system and is left behind")
+        _exit(0)
+
+
+def _exit(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _thread_died(sink: Sink, dead: Any) -> None:
+    name = dead.thread.name if dead.thread else "a thread"
+    problem = (dead.exc_type, dead.exc_value, dead.exc_traceback)
+    log.critical("a thread died", extra={"thread_name": name}, exc_info=problem)
+    sink.fail(f"thread {name} died of {dead.exc_type.__name__}; restart the sink and report it with its log")
+
+
+def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio found nobody to tell: one connection's affair, as far as it is not a part's own task."""
+    log.error(context.get("message", "an error in the event loop"), exc_info=context.get("exception"))

@@ -1,0 +1,152 @@
+"""The whole sink: builds the parts, starts them in order, stops them in order.
+
+Up:   spool (locked, recovered), destinations, forwarders, receive port, admin port.
+Down: receive port refuses (503 + Retry-After), requests under way end, forwarders deliver what they can in the time
+      that is left, receive port closes, spool closes (what was accepted is durable, cursors synced), admin port.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+
+from auditsink.clock import Clock, SystemClock
+from auditsink.config import Config, DestinationConfig
+from auditsink.destinations import build
+from auditsink.destinations.base import DestinationError
+from auditsink.forward import deadletter
+from auditsink.forward.deadletter import DeadLetters
+from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
+from auditsink.listen import ListenError
+from auditsink.load import files
+from auditsink.observe.admin import AdminServer
+from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.receive import ReceiveServer
+from auditsink.spool import Spool, SpoolError
+
+log = logging.getLogger("auditsink.service")
+
+DRAIN_SHARE = 0.3
+"""Of the time for stopping: for requests that are being read. One that takes longer is repeated by its apiserver."""
+FORWARD_SHARE = 0.8
+"""Of the time for stopping, from its beginning: until then forwarders may deliver. The rest is for the last sync."""
+
+
+class StartError(Exception):
+    """The sink cannot start. One line per cause: which key or path, and what to do."""
+
+
+class Sink:
+    """One sink, from `start` to `stop`. All methods but `fail` belong to the loop's thread."""
+
+    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._phase = Phase.STARTING
+        self._failures: list[str] = []
+        self._forwarders: list[Forwarder] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._spool: Spool
+        self._receive: ReceiveServer
+        self._admin: AdminServer
+
+    def __repr__(self) -> str:
+        return f"<Sink {self._phase.value}, {len(self._forwarders)} destinations, failures: {self._failures}>"
+
+    async def start(self) -> None:
+        """Everything up, or StartError and nothing left behind."""
+        if missing := files.missing(self._config):
+            raise StartError("\n".join(missing))
+        async with AsyncExitStack() as undo:
+            try:
+                await self._start(undo)
+            except (SpoolError, DestinationError, ListenError) as problem:
+                self._phase = Phase.STOPPING  # what ends now was asked to
+                raise StartError(str(problem)) from problem
+            undo.pop_all()
+        self._phase = Phase.RUNNING
+
+    async def stop(self, seconds: float) -> None:
+        """Everything down within so many seconds, as far as the disk answers. What fails on the way is logged."""
+        began = self._clock.monotonic()
+
+        def until(share: float) -> float:
+            return max(0.0, began + seconds * share - self._clock.monotonic())
+
+        self._phase = Phase.STOPPING
+        self._receive.stop_accepting()
+        await self._step("draining the receive port", self._receive.drain(until(DRAIN_SHARE)))
+        forwarders = [one.stop(until(FORWARD_SHARE) - CLOSE_SECONDS) for one in self._forwarders]
+        await self._step("stopping the forwarders", asyncio.gather(*forwarders))
+        await self._step("closing the receive port", self._receive.close())
+        await self._step("closing the spool", asyncio.wait_for(asyncio.to_thread(self._spool.stop), until(1.0)))
+        await self._step("closing the admin port", self._admin.close())
+
+    def fail(self, why: str) -> None:
+        """Something died that nobody stopped: turn readiness off and say why. May be called from any thread."""
+        self._failures.append(why)
+
+    def snapshot(self) -> Snapshot:
+        """What all parts say of themselves now."""
+        return Snapshot(
+            self._phase,
+            tuple(self._failures),
+            self._receive.statistics(),
+            self._spool.statistics(),
+            tuple(one.statistics() for one in self._forwarders),
+        )
+
+    def addresses(self) -> dict[str, str]:
+        """Where the two ports really are, as URLs."""
+        scheme = "https" if self._config.receive.tls else "http"
+        return {
+            "receive": f"{scheme}://{self._receive.address}{self._config.receive.path}",
+            "admin": f"http://{self._admin.address}",
+        }
+
+    async def _start(self, undo: AsyncExitStack) -> None:
+        config = self._config
+        self._spool = Spool.open(config.spool, clock=self._clock, max_rings=config.receive.max_clusters)
+        undo.push_async_callback(asyncio.to_thread, self._spool.stop)
+        self._spool.start(asyncio.get_running_loop().call_soon_threadsafe)
+        for one in config.destinations:
+            forwarder = self._forwarder(one)
+            undo.push_async_callback(forwarder.stop, 0.0)
+            self._forwarders.append(forwarder)
+        for one, forwarder in zip(config.destinations, self._forwarders, strict=True):
+            self._watch(f"delivery to {one.name}", asyncio.create_task(forwarder.run()))
+        self._receive = ReceiveServer(config.receive, self._spool, clock=self._clock)
+        await self._receive.start()
+        undo.push_async_callback(self._receive.close)
+        self._admin = AdminServer(config.admin, self.snapshot)
+        self._watch("the admin port", self._admin.start())
+
+    def _forwarder(self, one: DestinationConfig) -> Forwarder:
+        letters = DeadLetters(deadletter.place(self._config.spool.path, one.name), one.dead_letter_bytes)
+        return Forwarder(
+            build(one, clock=self._clock),
+            spool=self._spool,
+            dead_letters=letters,
+            backoff=one.backoff,
+            clock=self._clock,
+        )
+
+    def _watch(self, what: str, task: "asyncio.Task[None]") -> None:
+        """A part's own task may only end when the sink stops."""
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            if self._phase is Phase.STOPPING or task.cancelled():
+                return
+            problem = task.exception()
+            log.critical("a part of the sink died", extra={"part": what}, exc_info=problem)
+            how = f"died of {type(problem).__name__}" if problem else "ended by itself"
+            self.fail(f"{what} {how}; restart the sink and report it with its log")
+
+        task.add_done_callback(ended)
+        self._tasks.append(task)
+
+    async def _step(self, what: str, awaitable: Awaitable[object]) -> None:
+        try:
+            await awaitable
+        except Exception:
+            log.exception("a step of the stop failed; the next ones follow", extra={"step": what})

@@ -1,0 +1,34 @@
+"""Snapshots of a sink that a test can vary."""
+
+from dataclasses import replace
+from typing import Any
+
+from auditsink.receive.statistics import ACK_BUCKETS, ReceiveStatistics
+
+from auditsink.forward.statistics import ForwarderStatistics, LastError, State
+from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.spool.statistics import SYNC_BUCKETS, RingStatistics, SpoolStatistics
+from auditsink.spool.types import Account
+
+RECEIVE = ReceiveStatistics(
+    requests=9, batches=5, events=50, bytes=5000, duplicates=2, rejected={"full": 1, "disk": 3},
+    ack_counts=(1,) * (len(ACK_BUCKETS) + 1), ack_seconds=1.5,
+)  # fmt: skip
+PROD = RingStatistics("prod", 1000, 3, 12.3456, 10, 110, 0)
+TEST = RingStatistics("test", 500, 1, 2.0, 0, 20, 8)
+SPOOL = SpoolStatistics(4000, (PROD, TEST), (2,) * (len(SYNC_BUCKETS) + 1), 0.25, None)
+FILE = ForwarderStatistics(
+    name="disk", type="file", state=State.IDLE, last_error=None, lag_seconds=0.0, requests={"delivered": 4}, retries={},
+    batches=4, bytes=400, in_flight=0, next_attempt_seconds=0.0,
+    accounts={"prod": Account(100, 100, 0, 0, 0, 0), "test": Account(20, 20, 0, 0, 0, 0)},
+)  # fmt: skip
+SIEM = ForwarderStatistics(
+    name="siem", type="splunk", state=State.RETRYING, last_error=LastError("no answer <b>", 1_700_000_000_000_000_000),
+    lag_seconds=7.25, requests={"delivered": 3, "retry": 2}, retries={"failed": 2}, batches=3, bytes=300, in_flight=1,
+    next_attempt_seconds=1.5, accounts={"prod": Account(100, 50, 10, 5, 1, 34), "test": Account(20, 0, 0, 0, 0, 20)},
+)  # fmt: skip
+
+
+def moment(**changes: Any) -> Snapshot:
+    """A running sink with two clusters and two destinations, one of them in trouble; with changes."""
+    return replace(Snapshot(Phase.RUNNING, (), RECEIVE, SPOOL, (FILE, SIEM)), **changes)

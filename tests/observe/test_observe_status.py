@@ -1,0 +1,119 @@
+"""Health, `/status` and the page, from snapshots."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from moments import FILE, SIEM, SPOOL, moment
+
+from auditsink.forward.statistics import LastError, State
+from auditsink.observe import health, page, status
+from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.spool.types import Account
+
+
+def test_a_running_sink_is_ready_also_with_a_destination_in_trouble():
+    ready, text = health.readiness(moment())
+    assert ready
+    assert text.splitlines() == [
+        "ready",
+        "look at: destination siem is retrying: no answer <b>",
+        "look at: spool: 8 bytes are damaged; run auditsink spool verify",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "reason"),
+    [
+        (moment(phase=Phase.STARTING), "the sink is starting"),
+        (moment(phase=Phase.STOPPING), "the sink is stopping"),
+        (moment(failures=("delivery to siem died",)), "delivery to siem died"),
+        (moment(spool=replace(SPOOL, problem="the disk failed")), "spool: the disk failed"),
+    ],
+)
+def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, reason: str):
+    ready, text = health.readiness(snapshot)
+    assert not ready
+    assert text.startswith(f"not ready: {reason}\n")
+    assert status.document(snapshot)["ready"] is False
+    assert status.document(snapshot)["reasons"] == [reason]
+
+
+def test_misconfiguration_and_drops_are_worries():
+    wrong = replace(SIEM, state=State.MISCONFIGURED, last_error=None)
+    lossy = replace(FILE, accounts={"prod": Account(10, 5, 0, 0, 5, 0)})
+    assert health.worries(moment(destinations=(wrong, lossy), spool=replace(SPOOL, rings=()))) == [
+        "destination siem is misconfigured: no answer yet",
+        "destination disk lost 5 events that were dropped",
+    ]
+
+
+def test_the_status_is_what_is_promised():
+    found = status.document(moment())
+    clusters = found.pop("clusters")
+    assert found.pop("version")
+    assert found == {
+        "state": "running", "ready": True, "reasons": [], "accepted_events": 130, "accepted_batches": 5,
+        "duplicate_batches": 2, "rejected_requests": {"full": 1, "disk": 3},
+        "spool": {
+            "bytes": 1500, "max_bytes": 4000, "segments": 4, "oldest_seconds": 12.346, "first_sequence": 10,
+            "next_sequence": 130, "damaged_bytes": 8,
+        },
+        "destinations": [
+            {
+                "name": "disk", "type": "file", "state": "idle", "accepted": 120, "delivered": 120, "filtered": 0,
+                "dead_lettered": 0, "dropped": 0, "pending": 0, "lag_seconds": 0.0, "last_error": None,
+                "last_error_at": None, "next_attempt_seconds": 0.0,
+            },
+            {
+                "name": "siem", "type": "splunk", "state": "retrying", "accepted": 120, "delivered": 50, "filtered": 10,
+                "dead_lettered": 5, "dropped": 1, "pending": 54, "lag_seconds": 7.25, "last_error": "no answer <b>",
+                "last_error_at": "2023-11-14T22:13:20Z", "next_attempt_seconds": 1.5,
+            },
+        ],
+    }  # fmt: skip
+    assert [one["cluster"] for one in clusters] == ["prod", "test"]
+    assert clusters[1]["spool"]["next_sequence"] == 20
+    assert clusters[0]["destinations"][1] == {
+        "name": "siem", "accepted": 100, "delivered": 50, "filtered": 10, "dead_lettered": 5, "dropped": 1,
+        "pending": 34,
+    }  # fmt: skip
+
+
+def test_an_empty_sink_has_a_status():
+    found = status.document(moment(destinations=(), spool=replace(SPOOL, rings=())))
+    assert (found["accepted_events"], found["spool"]["oldest_seconds"], found["clusters"]) == (0, 0.0, [])
+
+
+class Tags(HTMLParser):
+    """The tags and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_shows_the_table_and_escapes_everything():
+    evil = "<script>alert(1)</script>\"'&"
+    bad = replace(SIEM, last_error=LastError(evil, 1), name=evil)
+    found = Tags(page.render(status.document(moment(destinations=(bad,), failures=(evil,)))))
+    assert "script" not in found.tags
+    assert found.tags.count("td") == 11
+    assert found.text.count(evil) == 3
+
+
+def test_the_pages_policy_allows_its_own_style_and_nothing_else():
+    text = page.render(status.document(moment()))
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    digest = page.base64.b64encode(page.hashlib.sha256(style.encode()).digest()).decode()
+    assert page.POLICY.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; ")
+    assert "unsafe" not in page.POLICY
+    assert " style=" not in text
