@@ -8,7 +8,7 @@ from crc32c import crc32c
 from auditsink.events import Mark
 
 MAGIC = b"ASR1"
-HEADER = struct.Struct("<4sIIIIHHQQQ16s")
+HEADER = struct.Struct("<4sIIIIIHHQQ16s4x")
 ALIGNMENT = 8
 MAX_SOURCE = 1024
 """Bytes of a source that are kept: an identity from a certificate can be long, and a header is not its place."""
@@ -30,6 +30,8 @@ class FrameHeader:
     first_sequence: int
     received_ns: int
     digest: bytes
+    checksum: int
+    """Of source and payload; see `intact`."""
 
     @property
     def size(self) -> int:
@@ -61,43 +63,45 @@ def encode(
 ) -> bytes:
     """The frame's bytes, padding included. `payload` is the compressed body, `digest` 16 bytes."""
     flags = _ZSTD | (int(marks) << 8)
+    checksum = crc32c(payload, crc32c(source, seed))
     rest = HEADER.pack(
-        MAGIC, 0, len(payload), body_length, events, flags, len(source), first_sequence, received_ns, 0, digest
+        MAGIC, 0, checksum, len(payload), body_length, events, flags, len(source), first_sequence, received_ns, digest
     )[8:]
-    crc = crc32c(payload, crc32c(rest + source, seed))
     length = HEADER.size + len(source) + len(payload)
-    return b"".join((MAGIC, crc.to_bytes(4, "little"), rest, source, payload, bytes(aligned(length) - length)))
+    head = MAGIC + crc32c(rest, seed).to_bytes(4, "little") + rest
+    return b"".join((head, source, payload, bytes(aligned(length) - length)))
+
+
+def peek(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
+    """The header at `data[at]`, if there is one and its own checksum holds; says nothing of what follows it.
+
+    `offset` is the place of `data[at]` in the segment; it is only noted. Costs 64 bytes to check, whatever the
+    header claims: an event's content is chosen by strangers and may be full of things that look like headers.
+    """
+    if len(data) - at < HEADER.size or data[at : at + 4] != MAGIC:
+        return None
+    _magic, crc, checksum, payload_length, body_length, events, flags, source_length, sequence, received, digest = (
+        HEADER.unpack_from(data, at)
+    )
+    if flags & ~_KNOWN_FLAGS or crc32c(memoryview(data)[at + 8 : at + HEADER.size], seed) != crc:
+        return None
+    return FrameHeader(
+        offset, payload_length, body_length, events, Mark(flags >> 8), source_length, sequence, received, digest,
+        checksum,
+    )  # fmt: skip
+
+
+def intact(header: FrameHeader, data: bytes, at: int, seed: int) -> bool:
+    """Whether what follows the header at `data[at]` is all there and is what was written."""
+    start = at + HEADER.size
+    end = start + header.source_length + header.payload_length
+    return end <= len(data) and crc32c(memoryview(data)[start:end], seed) == header.checksum
 
 
 def decode(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
-    """The frame that begins at `data[at]`, if all of it is there and its checksum holds.
-
-    `offset` is the place of `data[at]` in the segment; it is only noted.
-    """
-    if len(data) - at < HEADER.size:
-        return None
-    magic, crc, payload_length, body_length, events, flags, source_length, sequence, received, _key, digest = (
-        HEADER.unpack_from(data, at)
-    )
-    end = at + HEADER.size + source_length + payload_length
-    if magic != MAGIC or flags & ~_KNOWN_FLAGS or end > len(data):
-        return None
-    if crc32c(memoryview(data)[at + 8 : end], seed) != crc:
-        return None
-    return FrameHeader(
-        offset, payload_length, body_length, events, Mark(flags >> 8), source_length, sequence, received, digest
-    )
-
-
-def needed(data: bytes, at: int) -> int | None:
-    """How many bytes the frame at `data[at]` claims to have, if a header is there; not yet trusted."""
-    if len(data) - at < HEADER.size or data[at : at + 4] != MAGIC:
-        return None
-    payload_length, source_length = (
-        struct.unpack_from("<I", data, at + 8)[0],
-        struct.unpack_from("<H", data, at + 22)[0],
-    )
-    return aligned(HEADER.size + int(source_length) + int(payload_length))
+    """The frame that begins at `data[at]`, if all of it is there and both its checksums hold."""
+    header = peek(data, at, offset, seed)
+    return header if header is not None and intact(header, data, at, seed) else None
 
 
 def source_of(header: FrameHeader, data: bytes, at: int) -> str:

@@ -9,15 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zstandard
-
-from auditsink import events
-from auditsink.events import Mark
-from auditsink.spool import cursor, frame, segment
+from auditsink.spool import cursor, segment, stored
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.disk import Disk, RealDisk, read_around
 from auditsink.spool.errors import SpoolError
-from auditsink.spool.frame import FrameHeader
 from auditsink.spool.segment import Damage, Footer, SegmentHeader
 from auditsink.spool.types import Record
 
@@ -181,25 +176,10 @@ def _check_link(before: SegmentReport, this: SegmentReport, report: RingReport) 
 def records(path: Path, cluster: str, disk: Disk | None = None) -> Iterator[Record]:
     """Every readable record of a ring, in order."""
     disk = disk or RealDisk()
-    decompress = zstandard.ZstdDecompressor().decompress
-    expected = 0
-    for one in _segment_paths(disk, path / "rings" / cluster):
-        header = _header(disk, one, RingReport(cluster))
-        if header is None:
-            continue
-        file = disk.open(one)
-        try:
-            data = read_around(file, file.size(), 0)
-        finally:
-            file.close()
-        for part in segment.walk(data, header.seed):
-            if not isinstance(part, FrameHeader) or part.first_sequence < expected:
-                continue
-            body = decompress(frame.payload_of(part, data, part.offset), max_output_size=part.body_length)
-            found = [body] if part.marks & Mark.UNSPLIT else events.split(body).events
-            source = frame.source_of(part, data, part.offset)
-            yield Record(part.first_sequence, found, part.received_ns, source, part.marks)
-            expected = part.end_sequence
+    for one in stored.segments(path / "rings" / cluster, disk):
+        content = stored.read(one, disk)
+        if content is not None:
+            yield from content.records()
 
 
 def _segment_paths(disk: Disk, ring: Path) -> list[Path]:

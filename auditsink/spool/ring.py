@@ -84,6 +84,10 @@ class Ring:
         """A reader of this ring, for one destination."""
         return Reader(self)
 
+    def boundaries(self, start: int, stop: int) -> list[int]:
+        """The sequences between the two (both excluded) at which a segment begins."""
+        return [segment.first for segment in self.segments if start < segment.first < stop]
+
     def consumed(self) -> int:
         """Every destination is done with the events before this sequence."""
         return min((cursor.position for cursor in self.cursors.values()), default=self.floor)

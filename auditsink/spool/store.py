@@ -2,17 +2,17 @@
 
 import logging
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from auditsink.clock import Clock, SystemClock
 from auditsink.config import Spool as SpoolConfig
 from auditsink.events import Split
-from auditsink.spool import recovery, segment
+from auditsink.spool import identity, recovery, segment
 from auditsink.spool.budget import Budget
 from auditsink.spool.disk import Disk, File, RealDisk, write_all
 from auditsink.spool.errors import SpoolError
+from auditsink.spool.identity import Identity
 from auditsink.spool.log import Link, Log
 from auditsink.spool.recent import MIN_ENTRIES, TOTAL_ENTRIES, Recent
 from auditsink.spool.ring import Ring
@@ -25,7 +25,6 @@ from auditsink.spool.writer import Append, Shelf, Writer
 log = logging.getLogger("auditsink.spool")
 
 VERSION_LINE = b"auditsink spool 1\n"
-_META = struct.Struct("<16sQ")
 
 
 class Spool:
@@ -66,9 +65,9 @@ class Spool:
         path = config.path
         try:
             disk.make_directory(path / "rings")
-            lock = _take_lock(disk, path)
+            lock = take_lock(disk, path)
             try:
-                _check_version(disk, path)
+                check_version(disk, path)
                 spool = cls(config, disk, clock, lock, max_rings)
                 for cluster in disk.names(path / "rings"):
                     spool._load(cluster)  # a second constructor
@@ -168,12 +167,12 @@ class Spool:
         """Open or make one ring."""
         path = self._path / "rings" / cluster
         self._disk.make_directory(path / "cursors")
-        meta = SlotFile.open(self._disk, path / "ring.meta")
+        meta = SlotFile.open(self._disk, path / identity.FILE)
         if meta.payload is None:
-            meta.write(_META.pack(_ring_id(self._disk, path), 0))
+            meta.write(Identity(_ring_id(self._disk, path), 0).encode())
             meta.sync()
         assert meta.payload is not None
-        ring_id, floor = _META.unpack(meta.payload)
+        ring_id, floor = Identity.decode(meta.payload)
         ring = Ring(cluster, path, ring_id, self._disk, floor=floor)
         link: Link = recovery.recover(ring)
         ring_log = Log(
@@ -190,11 +189,12 @@ class Spool:
 
     def _save_floor(self, ring: Ring, floor: int) -> None:
         meta = self._metas[ring.cluster]
-        meta.write(_META.pack(ring.ring_id, floor))
+        meta.write(Identity(ring.ring_id, floor).encode())
         meta.sync()
 
 
-def _take_lock(disk: Disk, path: Path) -> File:
+def take_lock(disk: Disk, path: Path) -> File:
+    """The spool is ours until the file is closed or the process ends. Raises SpoolError when another has it."""
     try:
         lock = disk.lock(path / "lock")
     except BlockingIOError as problem:
@@ -207,7 +207,8 @@ def _take_lock(disk: Disk, path: Path) -> File:
     return lock
 
 
-def _check_version(disk: Disk, path: Path) -> None:
+def check_version(disk: Disk, path: Path) -> None:
+    """Refuse a spool in another format (SpoolError); mark a new one with ours."""
     name = path / "version"
     try:
         file = disk.open(name)
