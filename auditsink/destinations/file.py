@@ -4,10 +4,12 @@ Delivered means synced: the cursor must never be ahead of the file. A line that 
 start. That loses nothing, because its batch was never reported as delivered and comes again; completing it instead
 would leave half an event in the trail for ever. What does not look like a line of ours is completed, not cut.
 
-The file belongs to one sink (`flock`). If somebody renames or removes it (logrotate), the next batch opens a new one.
+Others may work on the file as well: a command that replays dead letters into it, logrotate. Each batch is appended
+under `flock`, and when the file at `path` is another one by then, that one is opened.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -67,7 +69,7 @@ class FileDestination:
 def explain(path: Path, problem: OSError) -> str:
     """What is wrong with the file, for an operator."""
     if isinstance(problem, BlockingIOError):
-        return f"{path}: another process has it open as its destination; give each its own path"
+        return f"{path}: another process is writing to it; it goes on when that is done"
     return f"{path}: {problem.strerror or type(problem).__name__}; check the disk, the path and its permissions"
 
 
@@ -78,28 +80,55 @@ class RotatingFile:
     """
 
     def __init__(self, path: Path, rotate_bytes: int, keep: int) -> None:
-        """Opens the file for appending. Raises OSError (BlockingIOError: another sink has it)."""
+        """Opens the file and repairs its last line. Raises OSError."""
         self.path = path
         self._rotate_bytes = rotate_bytes
         self._keep = keep
         self._lock = threading.Lock()
-        self._fd: int | None = _open(path)
+        self._fd: int | None = None
+        # Busy: whoever is writing repairs it, too.
+        with contextlib.suppress(BlockingIOError):
+            self.append(b"")
 
     def append(self, content: bytes) -> None:
         """All of `content` at the end of the file and on the disk, or nothing of it. Raises OSError."""
         with self._lock:
-            fd = self._current(len(content))
-            before = os.fstat(fd).st_size
             try:
-                _write(fd, content)
-                os.fdatasync(fd)
+                self._append(content)
             except OSError:
-                self._take_back(fd, before)
+                self._let_go()  # and of the lock on it
                 raise
+
+    def _append(self, content: bytes) -> None:
+        fd = self._opened()
+        size = os.fstat(fd).st_size
+        if content and size and size + len(content) > self._rotate_bytes:
+            self._rotate()
+            fd = self._opened()
+            size = os.fstat(fd).st_size
+        try:
+            _write(fd, content)
+            os.fdatasync(fd)
+        except OSError:
+            # What a failed write or sync left is of unknown state: the next try writes it all anew.
+            os.ftruncate(fd, size)
+            raise
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file; the next `append` opens it again."""
         with self._lock:
+            self._let_go()
+
+    def _opened(self) -> int:
+        """The file that is at `path` now, locked, its last line complete."""
+        while True:
+            if self._fd is None:
+                self._fd = _open(self.path)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _same(self._fd, self.path):
+                _repair(self._fd)
+                return self._fd
             self._let_go()
 
     def _let_go(self) -> None:
@@ -107,20 +136,8 @@ class RotatingFile:
         if fd is not None:
             os.close(fd)
 
-    def _current(self, coming: int) -> int:
-        """The file to append to: reopened when it is no longer the one at `path`, rotated when it is full."""
-        if self._fd is not None and not _same(self._fd, self.path):
-            self._let_go()
-        if self._fd is None:
-            self._fd = _open(self.path)
-        size = os.fstat(self._fd).st_size
-        if size and size + coming > self._rotate_bytes:
-            self._rotate()
-            self._fd = _open(self.path)
-        return self._fd
-
     def _rotate(self) -> None:
-        # The oldest first, so that a crash in between leaves a gap in the numbers and never overwrites a file.
+        # The oldest first: a crash in between leaves a gap in the numbers, and no file is lost but the one over `keep`.
         for number in range(self._keep, 0, -1):
             older = self._numbered(number - 1)
             if older.exists():
@@ -130,21 +147,12 @@ class RotatingFile:
     def _numbered(self, number: int) -> Path:
         return self.path if number == 0 else self.path.with_name(f"{self.path.name}.{number}")
 
-    def _take_back(self, fd: int, size: int) -> None:
-        # What a failed write or sync left is of unknown state: cut it off, and start the next try from the disk's view.
-        try:
-            os.ftruncate(fd, size)
-        finally:
-            self._let_go()
-
 
 def _open(path: Path) -> int:
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "is no regular file")  # noqa: TRY301 - one way out for all that close the file
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _repair(fd)
         _sync_directory(path.parent)
     except OSError:
         os.close(fd)
@@ -155,9 +163,9 @@ def _open(path: Path) -> int:
 def _repair(fd: int) -> None:
     """End the last line: cut it off if it is ours (an event opens with a brace), else complete it."""
     size = os.fstat(fd).st_size
-    start = _last_line(fd, size)
-    if start == size:
+    if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return
+    start = _last_line(fd, size)
     if os.pread(fd, 1, start) == b"{":
         os.ftruncate(fd, start)
     else:
@@ -166,7 +174,7 @@ def _repair(fd: int) -> None:
 
 
 def _last_line(fd: int, size: int) -> int:
-    """Where the last line starts; `size` when it is complete."""
+    """Where the last line starts."""
     at = size
     while at > 0:
         start = max(0, at - _BLOCK)

@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+import corpus
 import pytest
 from destinationkit import HOSTILE, RECEIVED, RECEIVED_NS, STAGE, STAGE_TIME, event
 from hypothesis import given
@@ -200,6 +201,14 @@ def test_what_an_apiserver_writes_is_always_found_the_fast_way(
 def _microseconds(at: datetime) -> int:
     since = at - NAIVE_EPOCH
     return (since.days * 86400 + since.seconds) * 10**6 + since.microseconds
+
+
+def test_recorded_events_have_the_time_that_their_stage_timestamp_says():
+    recorded = corpus.events("batch-default-mixed-http", "blocking-rr-h1tls", "hostile-patches")
+    expected = [datetime.fromisoformat(json.loads(one)["stageTimestamp"]).timestamp() for one in recorded]
+
+    assert [float(event_time(one, RECEIVED_NS)) for one in recorded] == expected
+    assert sum(by_position(one) is not None for one in recorded) > 0.99 * len(recorded)
 
 
 def test_the_samples_themselves_are_what_they_claim():

@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC240 - these tests look at local files between awaits, and nothing else runs in their loop
 
 import errno
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -250,13 +251,46 @@ def test_short_writes_never_leave_half_a_line(tmp_path_factory: pytest.TempPathF
     assert path.read_bytes() == content
 
 
-async def test_two_sinks_do_not_share_a_file(path: Path):
+async def test_several_writers_share_a_file_through_its_rotations(path: Path):
+    sink = destination(path, rotate_bytes=1000, keep=100)
+    command = destination(path, rotate_bytes=1000, keep=100)
+    for number in range(0, 20, 2):
+        assert await deliver(sink, [event(number)]) == Delivered()
+        assert await deliver(command, [event(number + 1)]) == Delivered()
+    await sink.close()
+    await command.close()
+
+    written = sorted(
+        path.parent.iterdir(), key=lambda one: (one == path, -int(one.suffix[1:] or 0) if one != path else 0)
+    )
+    assert len(written) > 3
+    assert b"".join(one.read_bytes() for one in written) == lines(*(event(number) for number in range(20)))
+
+
+async def test_a_file_that_another_process_is_writing_to_is_waited_for(path: Path):
     disk = destination(path)
-    with pytest.raises(DestinationError, match="another process has it open"):
-        destination(path)
+    other = os.open(path, os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    outcome = await deliver(disk, [event(0)])
+    assert isinstance(outcome, Retry)
+    assert f"{path}: another process is writing to it" in outcome.why
+    late = destination(path)
+
+    os.close(other)
+    assert await deliver(disk, [event(0)]) == Delivered()
+    assert await deliver(late, [event(1)]) == Delivered()
+    await disk.close()
+    await late.close()
+    assert path.read_bytes() == lines(event(0), event(1))
+
+
+async def test_a_line_that_another_writer_tore_is_repaired_before_ours(path: Path):
+    disk = destination(path)
+    path.write_bytes(b'{"torn')
+    assert await deliver(disk, [event(0)]) == Delivered()
     await disk.close()
 
-    await destination(path).close()
+    assert path.read_bytes() == lines(event(0))
 
 
 async def test_a_device_is_no_destination(tmp_path: Path):

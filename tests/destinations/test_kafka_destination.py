@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition, errors
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 from destinationkit import HOSTILE, RECEIVED_NS, batch, event
@@ -157,6 +157,18 @@ async def test_a_broker_that_is_down_is_waited_for(servers: list[str]):
     assert isinstance(outcome, Retry)
     assert "Connect" in outcome.why
     assert isinstance(probed, Retry)
+
+
+async def test_a_producer_that_may_not_start_is_cleared_away(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+    async def start(producer: AIOKafkaProducer) -> None:
+        raise errors.ClusterAuthorizationFailedError
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", start)
+    async with lake(servers) as destination:
+        outcome = await deliver(destination, batch([event()]))
+
+    assert isinstance(outcome, Misconfigured)
+    assert "IdempotentWrite" in outcome.why
 
 
 async def test_a_server_that_never_answers_is_given_up_in_time():
