@@ -36,11 +36,13 @@ covers the 256 bytes without the field itself, unseeded. `previous digest` is th
 length` bytes of the segment before (header included, so each digest covers its predecessor's: a chain). The chain
 therefore also covers a segment that lost its footer in a crash.
 
-Frame: one accepted request. ``magic "ASR1" | crc u32 | payload length u32 | body length u32 | events u32 | flags u16 |
-source length u16 | first sequence u64 | received ns u64 | key id u64 | digest 16s`` (64 bytes), then `source` (UTF-8),
-then the payload (the request's body as it came, zstd), then zeros up to the next multiple of 8. The checksum covers
-the header from `payload length` on, source and payload, seeded. `digest` is the start of
-SHA-256(ring id, payload): it recognises a retry of the same bytes. `key id` is 0: not encrypted.
+Frame: one accepted request. ``magic "ASR1" | header crc u32 | content crc u32 | payload length u32 | body length u32 |
+events u32 | flags u16 | source length u16 | first sequence u64 | received ns u64 | digest 16s | zeros`` (64 bytes),
+then `source` (UTF-8), then the payload (the request's body as it came, zstd), then zeros to the next multiple of 8.
+`content crc` covers source and payload, `header crc` the header from `content crc` on; both are seeded. A header has a
+checksum of its own because an event may be full of bytes that look like headers with long payloads: after damage
+each of them must cost 64 bytes to dismiss, and the header of a damaged frame tells where the next one begins. `digest`
+is the start of SHA-256(ring id, payload): it recognises a retry of the same bytes.
 
 Footer: ``magic "AUDITEND" | crc u32 | records u32 | next sequence u64 | length u64 | digest 32s``, seeded; `length` is
 what the digest covers: everything before the footer.

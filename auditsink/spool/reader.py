@@ -120,12 +120,11 @@ class Reader:
         """The next valid frame and its place in the window; damage before it is noted. None at the end."""
         seed = held.header.seed
         at = self._fill(self._offset, frame.HEADER.size, length)
-        claimed = frame.needed(self._window, at)
-        if claimed is not None and at + claimed > len(self._window) and self._offset + claimed <= length:
-            at = self._fill(self._offset, claimed, length)
-        header = frame.decode(self._window, at, self._offset, seed)
-        if header is not None:
-            return header, at
+        header = frame.peek(self._window, at, self._offset, seed)
+        if header is not None and self._offset + header.size <= length:
+            at = self._fill(self._offset, header.size, length)
+            if frame.intact(header, self._window, at, seed):
+                return header, at
         # Damage: look at all that is left of the segment for the next frame that validates.
         at = self._fill(self._offset, length - self._offset, length)
         for found in segment.walk(self._window, seed, start=at, base=self._window_at):

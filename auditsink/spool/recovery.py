@@ -206,16 +206,12 @@ def _digests(ring: Ring, held: Segment, since: int) -> list[tuple[bytes, int]]:
         return found
     try:
         while offset < held.length:
-            data = file.read(frame.HEADER.size, offset)
-            claimed = frame.needed(data, 0)
-            if claimed is None:
+            header = frame.peek(file.read(frame.HEADER.size, offset), 0, offset, held.header.seed)
+            if header is None:
                 break
-            _magic, _crc, _plen, _blen, _events, _flags, _slen, first, received, _key, digest = frame.HEADER.unpack(
-                data
-            )
-            if received >= since:
-                found.append((digest, first))
-            offset += claimed
+            if header.received_ns >= since:
+                found.append((header.digest, header.first_sequence))
+            offset += header.size
     finally:
         file.close()
     return found

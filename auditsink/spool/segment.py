@@ -1,5 +1,6 @@
 """A segment's header and footer, and the walk over what lies between. Pure; the layout is in the package's text."""
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,13 +114,18 @@ def walk(data: bytes, seed: int, *, start: int = DATA_START, base: int = 0) -> I
     """
     at = start
     while at < len(data):
-        header = frame.decode(data, at, base + at, seed)
+        header = frame.peek(data, at, base + at, seed)
         if header is not None:
-            yield header
-            at += header.size
-            continue
-        footer = decode_footer(data[at : at + FOOTER.size], seed)
-        if footer is not None and footer.length == base + at:
+            if frame.intact(header, data, at, seed):
+                yield header
+                at += header.size
+                continue
+            if at + header.size <= len(data):  # its header says where the next one begins
+                yield Damage(base + at, header.size)
+                at += header.size
+                continue
+        footer = _footer(data, at, base, seed)
+        if footer is not None:
             yield footer
             at += FOOTER.size
             continue
@@ -133,25 +139,20 @@ def walk(data: bytes, seed: int, *, start: int = DATA_START, base: int = 0) -> I
         at = after
 
 
+def _footer(data: bytes, at: int, base: int, seed: int) -> Footer | None:
+    footer = decode_footer(data[at : at + FOOTER.size], seed)
+    return footer if footer is not None and footer.length == base + at else None
+
+
+_MAGICS = re.compile(re.escape(frame.MAGIC) + b"|" + re.escape(_FOOTER_MAGIC))
+
+
 def _resync(data: bytes, at: int, base: int, seed: int) -> int | None:
-    """The next aligned place after `at` where a frame or the footer validates."""
-    candidates = sorted(
-        place
-        for magic in (frame.MAGIC, _FOOTER_MAGIC)
-        for place in _places(data, magic, at + 1)
-        if (base + place) % frame.ALIGNMENT == 0
-    )
-    for place in candidates:
-        if frame.decode(data, place, base + place, seed) is not None:
-            return place
-        footer = decode_footer(data[place : place + FOOTER.size], seed)
-        if footer is not None and footer.length == base + place:
+    """The next aligned place after `at` where a frame's header or the footer validates."""
+    for match in _MAGICS.finditer(data, at + 1):
+        place = match.start()
+        if (base + place) % frame.ALIGNMENT == 0 and (
+            frame.peek(data, place, base + place, seed) is not None or _footer(data, place, base, seed) is not None
+        ):
             return place
     return None
-
-
-def _places(data: bytes, needle: bytes, start: int) -> Iterator[int]:
-    place = data.find(needle, start)
-    while place >= 0:
-        yield place
-        place = data.find(needle, place + 1)
