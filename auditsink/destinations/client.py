@@ -20,6 +20,7 @@ from auditsink.destinations.tls import Tls
 from auditsink.forward.outcome import Misconfigured, Outcome, Retry
 
 _ANSWER_LIMIT = 65536  # bytes kept of an answer; whoever sends more loses the connection
+_IDLE = 10.0  # seconds: shorter than Splunk's 12 under load, or a request would meet a connection that is being closed
 _BYTES_LIMIT = 2**20  # aiohttp warns about larger `bytes`: it would copy them to the socket in one go
 
 
@@ -92,7 +93,7 @@ class Client:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_IDLE),
                 cookie_jar=aiohttp.CookieJar(unsafe=True) if self._cookies else aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 headers={"User-Agent": f"auditsink/{__version__}", "Accept-Encoding": "identity"},

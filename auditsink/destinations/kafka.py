@@ -10,16 +10,16 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, codec
 from aiokafka.partitioner import DefaultPartitioner
 
 from auditsink.clock import Clock
 from auditsink.config import KafkaConfig
-from auditsink.destinations.base import Attempt, Batch, Limits
+from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.kafka_errors import Verdict, classify
 from auditsink.destinations.kafka_link import Link
-from auditsink.destinations.settings import limits
+from auditsink.destinations.settings import key, limits
 from auditsink.destinations.times import event_time, milliseconds
 from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Refusal, Retry
 
@@ -32,6 +32,8 @@ _LONGEST_TOPIC = 249
 
 # A client chooses its Audit-ID, any string of 3,000 characters: only what looks like one becomes a header.
 _AUDIT_ID = re.compile(rb'\{"level":"[A-Za-z]{1,20}","auditID":"([A-Za-z0-9._:-]{1,64})"')
+
+_CODECS = {"none": lambda: True, "gzip": codec.has_gzip, "lz4": codec.has_lz4, "zstd": codec.has_zstd}
 
 _partition_of = DefaultPartitioner()
 
@@ -72,6 +74,9 @@ class KafkaDestination:
 
     def __init__(self, config: KafkaConfig, clock: Clock) -> None:  # noqa: ARG002 - what every destination is built with
         """Raises DestinationError. Connects when there is something to send."""
+        if not _CODECS[config.compression]():
+            where = key(config, "compression")
+            raise DestinationError(f"{where}: {config.compression} needs the extra: pip install 'auditsink[kafka]'")
         self.name = config.name
         self.limits = limits(config, _DEFAULT)
         self._topic = config.topic
@@ -105,10 +110,10 @@ class KafkaDestination:
 class _Delivery:
     """An attempt that remembers what is already there: trying again goes on where it stopped."""
 
-    def __init__(self, link: Link, topic: str, key: bytes, several: Sequence[Message], timeout: float) -> None:
+    def __init__(self, link: Link, topic: str, message_key: bytes, several: Sequence[Message], timeout: float) -> None:
         self._link = link
         self._topic = topic
-        self._key = key
+        self._key = message_key
         self._messages = several
         self._timeout = timeout
         self._done = 0
@@ -123,6 +128,9 @@ class _Delivery:
                     producer = await self._link.producer()
                     builder, count = self._batch(producer)
                     await self._send(producer, builder)
+            except asyncio.CancelledError:
+                self._link.discard(producer)  # or it would go on delivering behind our back
+                raise
             except Exception as problem:  # noqa: BLE001 - aiokafka lets assertions and ValueErrors of its parsers out
                 self._link.discard(producer)
                 outcome = self._failed(problem, count)

@@ -2,19 +2,21 @@
 
 An idempotent producer numbers its batches. After a batch that failed for good its next number is wrong, and after one
 that timed out aiokafka would go on trying for ever behind our back. In both cases the only clean state is a new
-producer. Throwing one away must not wait for a dead broker, and aiokafka has no public way to do that: the two
-private attributes in `_dispose` are all that is used beyond its documented interface.
+producer. Throwing one away must not wait for a dead broker, and aiokafka has no public way to do that: what
+`_dispose` touches is all that is used beyond its documented interface.
 """
 
 import asyncio
 import contextlib
 import logging
+from itertools import chain
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaTimeoutError
 
 from auditsink.config import KafkaConfig
+from auditsink.destinations.kafka_errors import Verdict, classify
 from auditsink.destinations.settings import Credential, key
 from auditsink.destinations.tls import Tls
 
@@ -66,9 +68,8 @@ class Link:
 
     async def _start(self) -> AIOKafkaProducer:
         connection = self._connection()
-        await self._knock(connection)
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._config.bootstrap_servers,
+            bootstrap_servers=await self._knock(connection),
             enable_idempotence=True,
             acks="all",
             compression_type=None if self._config.compression == "none" else self._config.compression,
@@ -87,7 +88,8 @@ class Link:
         sasl, ssl = self._password is not None, self._tls is not None
         return {
             "client_id": "auditsink",
-            "request_timeout_ms": max(1, int(self._config.timeout * 1000)),
+            # aiokafka takes so long to find that a topic does not exist: it must come before an attempt's own end.
+            "request_timeout_ms": max(1, int(self._config.timeout * 500)),
             "security_protocol": f"{'SASL_' if sasl else ''}{'SSL' if ssl else 'PLAINTEXT'}",
             "ssl_context": self._tls.context() if self._tls else None,
         } | (
@@ -100,28 +102,44 @@ class Link:
             else {}
         )
 
-    async def _knock(self, connection: dict[str, object]) -> None:
-        """Connect to one of the servers and hang up: the producer's own start would hide why it cannot."""
+    async def _knock(self, connection: dict[str, object]) -> str:
+        """The server that answers first, logged in to. The producer's own start would hide why none does."""
+        calls = [asyncio.create_task(_call(server, connection)) for server in self._config.bootstrap_servers]
         problem: BaseException = OSError("no bootstrap server")
-        for server in self._config.bootstrap_servers:
-            host, _, port = server.rpartition(":")
-            try:
-                caller = await create_conn(host.strip("[]"), int(port), **connection)
-            except (OSError, RuntimeError, ValueError) as refused:
-                problem = refused
-            else:
-                caller.close()
-                return
+        try:
+            for call in asyncio.as_completed(calls):
+                try:
+                    return await call
+                except (OSError, RuntimeError, ValueError) as refused:
+                    # What a person can mend says more than that another server is down.
+                    if classify(problem)[0] is Verdict.RETRY:
+                        problem = refused
+        finally:
+            for each in calls:
+                each.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
         raise problem
 
     def _dispose(self, producer: AIOKafkaProducer) -> None:
-        producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001 - or stop() waits for delivery
+        queued = producer._message_accumulator  # noqa: SLF001
+        queued.fail_all(KafkaTimeoutError())  # or stop() waits for delivery
+        for batch in chain(*queued._batches.values(), queued._pending_batches):  # noqa: SLF001
+            for future in (batch.future, batch._drain_waiter):  # noqa: SLF001
+                if future.done() and not future.cancelled():
+                    future.exception()  # looked at, or asyncio complains that nobody did
         sending = producer._sender.sender_task  # noqa: SLF001
         if sending is not None:
             sending.cancel()
         task = asyncio.create_task(_stop(producer))
         self._disposals.add(task)
         task.add_done_callback(self._disposals.discard)
+
+
+async def _call(server: str, connection: dict[str, object]) -> str:
+    host, _, port = server.rpartition(":")
+    called = await create_conn(host.strip("[]"), int(port), **connection)
+    called.close()
+    return server
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

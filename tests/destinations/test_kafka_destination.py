@@ -1,5 +1,6 @@
 """The Kafka destination against librdkafka's mock cluster: a Kafka endpoint that we did not write."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -8,13 +9,14 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
+from aiokafka.client import AIOKafkaClient
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 from destinationkit import HOSTILE, RECEIVED_NS, batch, event
 
 from auditsink.config import ClientTls, KafkaConfig, KafkaSecurity
 from auditsink.destinations import kafka as module
-from auditsink.destinations.base import Batch
+from auditsink.destinations.base import Batch, DestinationError
 from auditsink.destinations.kafka import KafkaDestination, messages, topic_name
 from auditsink.events import Mark, unsplit_document
 from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Refusal, Retry
@@ -196,10 +198,51 @@ async def test_brokers_that_vanish_and_come_back_elsewhere_lose_nothing():
 
 
 async def test_one_server_of_several_is_enough(servers: list[str]):
-    with socket.socket() as closed:
+    with socket.socket() as closed, socket.socket() as silent:
         closed.bind(("127.0.0.1", 0))
-        async with lake([f"127.0.0.1:{closed.getsockname()[1]}", *servers], topic="several") as destination:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        dead = [f"127.0.0.1:{one.getsockname()[1]}" for one in (closed, silent)]
+        async with lake([*dead, *servers[:1]], topic="several") as destination:
             assert await deliver(destination, batch([event()])) == Delivered()
+
+
+async def test_a_topic_that_nobody_made_needs_a_person(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+    def learned_nothing(client: AIOKafkaClient) -> asyncio.Future[bool]:
+        learned = asyncio.get_running_loop().create_future()
+        learned.set_result(True)
+        return learned
+
+    async with lake(servers, timeout=0.2) as destination:
+        await destination.probe()
+        monkeypatch.setattr(AIOKafkaClient, "force_metadata_update", learned_nothing)
+        outcome = await deliver(destination, batch([event()], cluster="nowhere"))
+
+    assert isinstance(outcome, Misconfigured)
+    assert outcome.why.startswith("Kafka, topic audit.nowhere: the broker answered 3, UnknownTopicOrPartitionError;")
+
+
+async def test_a_cancelled_attempt_delivers_nothing_later(servers: list[str]):
+    async with lake(servers, topic="cancelled") as destination:
+        await destination.probe()
+        attempt = asyncio.create_task(deliver(destination, batch([event(1)])))
+        producer = await destination._link.producer()
+        while not producer._message_accumulator._batches:  # noqa: ASYNC110 - until it is queued, and not yet sent
+            await asyncio.sleep(0)
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        assert await destination._link.producer() is not producer
+        assert await deliver(destination, batch([event(2)])) == Delivered()
+
+    assert [one.value for one in await consumed(servers, "cancelled", 1)] == [event(2)]
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch, compression: str):
+    monkeypatch.setattr("aiokafka.codec.cramjam", None)
+    with pytest.raises(DestinationError, match=rf"destinations\[lake\].compression: {compression} needs the extra"):
+        KafkaDestination(KafkaConfig(name="lake", bootstrap_servers=["k:9092"], compression=compression), FakeClock())
 
 
 async def test_probing_delivers_nothing(servers: list[str]):
