@@ -1,0 +1,26 @@
+"""A Kafka destination for tests, closed at the end."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from auditsink.config import KafkaConfig
+from auditsink.destinations.base import Batch
+from auditsink.destinations.kafka import KafkaDestination
+from auditsink.forward.outcome import Outcome
+from auditsink.testing.clock import FakeClock
+
+
+@contextlib.asynccontextmanager
+async def lake(servers: list[str], **settings: Any) -> AsyncIterator[KafkaDestination]:
+    settings = {"name": "lake", "bootstrap_servers": servers, "timeout": 10.0} | settings
+    made = KafkaDestination(KafkaConfig(**settings), FakeClock())
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def deliver(destination: KafkaDestination, of: Batch) -> Outcome:
+    attempt = await destination.prepare(of)
+    return await attempt()
