@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NoReturn
 
-from auditsink import __version__
+from auditsink import __version__, explain
 from auditsink.config import Config
 from auditsink.observe import logs
 from auditsink.service import Sink
@@ -29,10 +29,10 @@ THREADS = 64
 def run(config: Config) -> int:
     """Run until a signal; the exit code. Raises StartError."""
     logs.configure(config.log)
-    return asyncio.run(_live(Sink(config)))
+    return asyncio.run(_live(Sink(config), [*explain.risks(config)]))
 
 
-async def _live(sink: Sink) -> int:
+async def _live(sink: Sink, risks: list[str]) -> int:
     loop = asyncio.get_running_loop()
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="auditsink")
     loop.set_default_executor(threads)
@@ -45,6 +45,8 @@ async def _live(sink: Sink) -> int:
     # What lives now lives until the end; the collector need not walk it again and again.
     gc.collect()
     gc.freeze()
+    for risk in risks:
+        log.warning("risky: %s", risk)
     log.info("ready", extra={"version": __version__, **sink.addresses()})
     await stop.wait()
     await _stop(sink)

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auditsink import address, config
+from auditsink.receive.routes import CLUSTER, CLUSTER_RULE
 
 Broken = Iterator[tuple[str, str]]
 
 NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
-_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+\Z")
 _TOPIC = re.compile(r"(?:[A-Za-z0-9._-]|\{cluster\})+\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -32,8 +32,8 @@ def _receive(section: config.Receive) -> Broken:
     yield from _address("listen", section.listen)
     if not _PATH.match(section.path):
         yield "path", "write a path like /audit, without a slash at its end"
-    if not _CLUSTER.match(section.cluster):
-        yield "cluster", "write 1 to 63 letters, digits, dots, dashes or underscores, a letter or digit first"
+    if not CLUSTER.match(section.cluster):
+        yield "cluster", CLUSTER_RULE
     if section.max_body < 1024:
         yield "max_body", "must be at least 1KiB; an apiserver's batches are megabytes"
     if section.max_body > section.max_in_flight:

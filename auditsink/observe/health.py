@@ -20,6 +20,7 @@ def reasons(snapshot: Snapshot) -> list[str]:
 def worries(snapshot: Snapshot) -> list[str]:
     """What somebody should look at although the sink is ready."""
     found = [worry for one in snapshot.destinations if (worry := _worry(one))]
+    found += [f"receive: {problem}" for problem in snapshot.receive.problems]
     if snapshot.spool.damaged_bytes:
         found.append(f"spool: {snapshot.spool.damaged_bytes:,} bytes are damaged; run auditsink spool verify")
     return found

@@ -57,16 +57,24 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _receive(receive: ReceiveStatistics) -> Iterator[Metric]:
-    for name, text, value in (
-        ("requests", "Requests on the receive port, however they ended.", receive.requests),
-        ("batches", "Batches accepted.", receive.batches),
-        ("events", "Events accepted.", receive.events),
-        ("bytes", "Bytes of accepted bodies.", receive.bytes),
+    for name, text, number in (
+        ("connections", "Open connections on the receive port.", receive.connections),
+        ("in_flight_bytes", "What receive.max_in_flight limits.", receive.in_flight_bytes),
     ):
-        yield CounterMetricFamily(f"auditsink_received_{name}", text, float(value))
+        yield GaugeMetricFamily(f"auditsink_receive_{name}", text, float(number))
     yield CounterMetricFamily(
-        "auditsink_duplicate_batches", "Repeated batches, answered 200 and not stored again.", float(receive.duplicates)
+        "auditsink_received_requests", "Requests on the receive port, however they ended.", float(receive.requests)
     )
+    for field, name, text in (
+        ("batches", "received_batches", "Batches accepted."),
+        ("events", "received_events", "Events accepted."),
+        ("bytes", "received_bytes", "Bytes of accepted bodies, uncompressed."),
+        ("duplicates", "duplicate_batches", "Repeated batches, answered 200 and not stored again."),
+    ):
+        counter = CounterMetricFamily(f"auditsink_{name}", text, labels=["cluster"])
+        for cluster, one in receive.clusters.items():
+            counter.add_metric([cluster], getattr(one, field))
+        yield counter
     rejected = CounterMetricFamily("auditsink_rejected_requests", "Requests refused.", labels=["reason"])
     for reason, count in receive.rejected.items():
         rejected.add_metric([reason], count)

@@ -3,16 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
-from auditsink.receive.statistics import ACK_BUCKETS, ReceiveStatistics
-
 from auditsink.forward.statistics import ForwarderStatistics, LastError, State
 from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.receive.statistics import ACK_BUCKETS, ClusterStatistics, ReceiveStatistics
 from auditsink.spool.statistics import SYNC_BUCKETS, RingStatistics, SpoolStatistics
 from auditsink.spool.types import Account
 
 RECEIVE = ReceiveStatistics(
     requests=9, batches=5, events=50, bytes=5000, duplicates=2, rejected={"full": 1, "disk": 3},
-    ack_counts=(1,) * (len(ACK_BUCKETS) + 1), ack_seconds=1.5,
+    ack_counts=(1,) * (len(ACK_BUCKETS) + 1), ack_seconds=1.5, connections=7, in_flight_bytes=99,
+    clusters={"prod": ClusterStatistics(6, 4, 45, 4500, 2), "test": ClusterStatistics(1, 1, 5, 500, 0)},
 )  # fmt: skip
 PROD = RingStatistics("prod", 1000, 3, 12.3456, 10, 110, 0)
 TEST = RingStatistics("test", 500, 1, 2.0, 0, 20, 8)

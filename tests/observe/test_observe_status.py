@@ -4,7 +4,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from moments import FILE, SIEM, SPOOL, moment
+from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
 from auditsink.forward.statistics import LastError, State
 from auditsink.observe import health, page, status
@@ -39,12 +39,14 @@ def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, rea
     assert status.document(snapshot)["reasons"] == [reason]
 
 
-def test_misconfiguration_and_drops_are_worries():
+def test_misconfiguration_drops_and_unreadable_files_are_worries():
     wrong = replace(SIEM, state=State.MISCONFIGURED, last_error=None)
     lossy = replace(FILE, accounts={"prod": Account(10, 5, 0, 0, 5, 0)})
-    assert health.worries(moment(destinations=(wrong, lossy), spool=replace(SPOOL, rings=()))) == [
+    receive = replace(RECEIVE, problems=("tokens: is empty",))
+    assert health.worries(moment(destinations=(wrong, lossy), spool=replace(SPOOL, rings=()), receive=receive)) == [
         "destination siem is misconfigured: no answer yet",
         "destination disk lost 5 events that were dropped",
+        "receive: tokens: is empty",
     ]
 
 

@@ -1,7 +1,7 @@
 """The schedule of kube-apiserver's audit webhook, row by row."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditsink.sender.patience import Answer, Patience
@@ -75,6 +75,7 @@ def test_only_200_to_206_count_as_taken(answer: Answer, taken: bool):
     assert answer.taken is taken
 
 
+@settings(max_examples=30)
 @given(
     st.lists(st.builds(Answer, st.sampled_from([0, 400, 429, 500, 503]), st.none() | st.integers(0, 100)), min_size=56),
     st.floats(0, 1),
