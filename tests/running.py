@@ -3,10 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,16 +24,26 @@ PATIENCE = 60.0
 POLL = 0.02
 
 
+COMMAND = (sys.executable, "-m", "auditsink")
+
+
 class Sink:
     """`async with Sink(tmp_path, destinations=[...]) as sink`: running, ready, and gone at the end."""
 
-    def __init__(self, place: Path, destinations: list[dict[str, Any]], **sections: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        place: Path,
+        destinations: list[dict[str, Any]],
+        command: Sequence[str | Path] = COMMAND,
+        **sections: dict[str, Any],
+    ) -> None:
         """`sections` go over those that tests want: small, on loopback, any free port."""
         place.mkdir(exist_ok=True)
         self.place = place
-        self.spool = place / "spool"
+        self.spool = Path(sections.get("spool", {}).get("path", place / "spool"))
         self.lines: list[dict[str, Any]] = []
         self.receive = self.admin = ""
+        self._command = command
         config = {
             "receive": {"listen": "127.0.0.1:0", **sections.get("receive", {})},
             "spool": {"path": str(self.spool), "max_bytes": "64MiB", **sections.get("spool", {})},
@@ -52,20 +63,36 @@ class Sink:
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.returncode is None:
+        if self.running:
             await self.kill()
 
-    async def start(self) -> None:
-        """Start and wait until it says that it is ready, and where."""
-        self._ready.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "auditsink", "serve", "-c", str(self.config), stderr=asyncio.subprocess.PIPE,
-            limit=2**24,
-        )  # fmt: skip
-        self._listener = asyncio.create_task(self._listen())
+    async def start(self) -> float:
+        """Start and wait until it says that it is ready, and where; returns the seconds that took."""
+        began = time.monotonic()
+        await self.launch()
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait([ready, self._listener], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-        assert ready.done(), f"the sink did not start: {self.lines}"
+        ready.cancel()
+        assert self._ready.is_set(), f"the sink did not start: {self.lines}"
+        return time.monotonic() - began
+
+    async def launch(self) -> None:
+        """Start, and wait for nothing."""
+        self._ready.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, "serve", "-c", self.config, stderr=asyncio.subprocess.PIPE, limit=2**24
+        )
+        self._listener = asyncio.create_task(self._listen())
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there, ready or not."""
+        return self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
         """Ask it to stop; its exit code and how many seconds that took."""
@@ -129,8 +156,15 @@ class Sink:
     @property
     def resident(self) -> int:
         """Bytes of memory that it holds right now."""
-        statm = Path(f"/proc/{self._process.pid}/statm").read_text()
+        statm = Path(f"/proc/{self.pid}/statm").read_text()
         return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def peak(self) -> int:
+        """The most bytes of memory that it ever held."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) * 1024
 
     async def _listen(self) -> None:
         assert self._process.stderr is not None
