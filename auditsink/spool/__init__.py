@@ -24,9 +24,9 @@ Segment
 -------
 ::
 
-    0      header, copy A (256 bytes)
-    256    header, copy B (the same bytes: one damaged copy costs nothing)
-    512    frames, each 8-byte aligned, without gaps
+    0      header, copy A (256 bytes), zeros
+    4096   header, copy B (the same bytes in another page: neither a damaged copy nor a lost page costs anything)
+    4352   frames, each 8-byte aligned, without gaps
     ...    footer (64 bytes), when the segment is sealed; the file ends here
     ...    zeros up to the preallocated size, while it is not
 

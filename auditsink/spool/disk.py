@@ -7,13 +7,15 @@ be retried or completed is done above (`write_all`), where a test with a hostile
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 MAX_BUFFERS = 1024
 """IOV_MAX on Linux: more buffers in one writev are refused with EINVAL."""
 PAGE_BYTES = 4096
+UNREADABLE = b"\xff"
+"""Stands for a byte that the disk cannot give. Not zero: zeros at the end of a segment mean that nothing was written."""
 
 
 class File(Protocol):
@@ -103,9 +105,12 @@ def write_all(file: File, buffers: Sequence[bytes], offset: int) -> None:
         offset += wanted
 
 
-def read_around(file: File, length: int, offset: int) -> bytes:
-    """Read, with zeros for what the disk cannot give: a bad sector then costs the record in it and not the segment.
+def read_around(
+    file: File, length: int, offset: int, unreadable: Callable[[int], object] = lambda _place: None
+) -> bytes:
+    """Read past bad sectors: they then cost the records in them and not the segment.
 
+    A page that the disk cannot give comes out as `UNREADABLE` bytes, and `unreadable` is called with its place.
     Raises OSError for anything but EIO.
     """
     try:
@@ -114,14 +119,17 @@ def read_around(file: File, length: int, offset: int) -> bytes:
         if problem.errno != errno.EIO:
             raise
     pieces = []
-    for start in range(offset, offset + length, PAGE_BYTES):
-        wanted = min(PAGE_BYTES, offset + length - start)
+    start, end = offset, min(offset + length, file.size())
+    while start < end:
+        wanted = min(PAGE_BYTES - start % PAGE_BYTES, end - start)
         try:
-            pieces.append(file.read(wanted, start).ljust(wanted, b"\0"))
+            pieces.append(file.read(wanted, start))
         except OSError as problem:
             if problem.errno != errno.EIO:
                 raise
-            pieces.append(bytes(wanted))
+            unreadable(start)
+            pieces.append(UNREADABLE * wanted)
+        start += wanted
     return b"".join(pieces)
 
 

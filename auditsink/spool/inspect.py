@@ -88,7 +88,7 @@ def _header(disk: Disk, path: Path, report: RingReport) -> SegmentHeader | None:
     except FileNotFoundError:
         return None
     try:
-        header = segment.decode_header(file.read(segment.DATA_START, 0))
+        header = segment.decode_header(read_around(file, segment.DATA_START, 0))
     finally:
         file.close()
     if header is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditsink.spool import cursor, frame, segment
-from auditsink.spool.disk import File, read_around
+from auditsink.spool.disk import PAGE_BYTES, File, read_around
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.log import Link
 from auditsink.spool.recent import WINDOW, Recent
@@ -76,12 +76,12 @@ def _headers(ring: Ring) -> list[_Found]:
 
 
 def _header(path: Path, file: File) -> _Found | None:
-    header = segment.decode_header(file.read(segment.DATA_START, 0))
+    header = segment.decode_header(read_around(file, segment.DATA_START, 0))
     if header is None:
         return None
     size = file.size()
     end = size - segment.FOOTER.size
-    footer = segment.decode_footer(file.read(segment.FOOTER.size, end), header.seed) if end > 0 else None
+    footer = segment.decode_footer(read_around(file, segment.FOOTER.size, end), header.seed) if end > 0 else None
     return _Found(path, header, size, footer if footer and footer.length == end else None)
 
 
@@ -101,7 +101,8 @@ def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Se
     """Read a segment without a seal to its last valid frame."""
     file = ring.disk.open(this.path)
     try:
-        data = read_around(file, this.size, 0)
+        unreadable: list[int] = []
+        data = read_around(file, this.size, 0, unreadable.append)
         held = Segment(this.path, this.header, segment.DATA_START, this.header.first_sequence, this.size)
         damages: list[Damage] = []
         for part in segment.walk(data, this.header.seed):
@@ -109,25 +110,32 @@ def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Se
                 damages.append(part)
             elif isinstance(part, FrameHeader) and (after is None or part.first_sequence < after.first_sequence):
                 held.length, held.end = part.offset + part.size, part.end_sequence
-        for damage in damages:
-            if damage.offset < held.length:
-                ring.note_damage(held, damage, data[damage.offset : damage.offset + damage.length])
-            else:
-                log.info(
-                    "a write that was never answered was cut short by the last stop; it is ignored",
-                    extra={"cluster": ring.cluster, "segment": str(this.path), "bytes": damage.length},
-                )
+        torn = [damage for damage in damages if damage.offset >= held.length and not _touches(damage, unreadable)]
+        for damage in torn:
+            log.info(
+                "a write that was never answered was cut short by the last stop; it is ignored",
+                extra={"cluster": ring.cluster, "segment": str(this.path), "bytes": damage.length},
+            )
         if held.end == held.header.first_sequence:
             # Nothing in it counts, and the next segment will need the name.
-            if damages:
+            if len(torn) < len(damages):
                 _set_aside(ring, this.path)
             else:
                 _remove(ring, this.path)
             header = this.header
             return None, Link(header.previous_first, header.previous_length, header.previous_digest)
+        for damage in damages:
+            if damage not in torn:
+                ring.note_damage(held, damage, data[damage.offset : damage.offset + damage.length])
     finally:
         file.close()
     return held, Link(held.first, held.length, hashlib.sha256(data[: held.length]).digest())
+
+
+def _touches(damage: Damage, pages: list[int]) -> bool:
+    """Whether the disk could not read a part of it: then nobody knows that it was never answered."""
+    end = damage.offset + damage.length
+    return any(damage.offset < page + PAGE_BYTES and page < end for page in pages)
 
 
 def _trim(ring: Ring, held: Segment) -> None:
@@ -206,7 +214,7 @@ def _digests(ring: Ring, held: Segment, since: int) -> list[tuple[bytes, int]]:
         return found
     try:
         while offset < held.length:
-            header = frame.peek(file.read(frame.HEADER.size, offset), 0, offset, held.header.seed)
+            header = frame.peek(read_around(file, frame.HEADER.size, offset), 0, offset, held.header.seed)
             if header is None:
                 break
             if header.received_ns >= since:

@@ -13,7 +13,9 @@ from auditsink.spool.frame import FrameHeader
 
 VERSION = 1
 COPY_BYTES = 256
-DATA_START = 2 * COPY_BYTES
+SECOND_COPY = 4096
+"""Where the header's other copy begins: in a page of its own, because that is what a disk loses."""
+DATA_START = SECOND_COPY + COPY_BYTES
 _HEADER = struct.Struct("<8sHHI16s8sQQQQ32s")
 _HEADER_MAGIC = b"AUDITSEG"
 FOOTER = struct.Struct("<8sIIQQ32s")
@@ -63,18 +65,21 @@ def file_name(first_sequence: int) -> str:
 
 
 def encode_header(header: SegmentHeader) -> bytes:
-    """Both copies: the first 512 bytes of the file."""
+    """Both copies and the zeros between: what stands before the first frame."""
     packed = _HEADER.pack(
         _HEADER_MAGIC, VERSION, 0, 0, header.ring_id, header.segment_id, header.first_sequence, header.created_ns,
         header.previous_first, header.previous_length, header.previous_digest,
     ).ljust(COPY_BYTES, b"\0")  # fmt: skip
     copy = packed[:12] + crc32c(packed[:12] + packed[16:]).to_bytes(4, "little") + packed[16:]
-    return copy + copy
+    return copy.ljust(SECOND_COPY, b"\0") + copy
 
 
 def decode_header(data: bytes) -> SegmentHeader | None:
-    """From the first 512 bytes: whichever copy is whole. Raises SpoolError for a version that is not ours to read."""
-    for at in (0, COPY_BYTES):
+    """From a segment's first `DATA_START` bytes: whichever copy is whole.
+
+    Raises SpoolError for a version that is not ours to read.
+    """
+    for at in (0, SECOND_COPY):
         copy = data[at : at + COPY_BYTES]
         if len(copy) < COPY_BYTES or not copy.startswith(_HEADER_MAGIC):
             continue

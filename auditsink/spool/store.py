@@ -10,7 +10,7 @@ from auditsink.config import Spool as SpoolConfig
 from auditsink.events import Split
 from auditsink.spool import identity, recovery, segment
 from auditsink.spool.budget import Budget
-from auditsink.spool.disk import Disk, File, RealDisk, write_all
+from auditsink.spool.disk import Disk, File, RealDisk, read_around, write_all
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.identity import Identity
 from auditsink.spool.log import Link, Log
@@ -231,7 +231,7 @@ def _ring_id(disk: Disk, path: Path) -> bytes:
     for name in disk.names(path):
         if name.endswith(".seg"):
             file = disk.open(path / name)
-            header = segment.decode_header(file.read(segment.DATA_START, 0))
+            header = segment.decode_header(read_around(file, segment.DATA_START, 0))
             file.close()
             if header is not None:
                 return header.ring_id

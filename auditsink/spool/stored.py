@@ -107,7 +107,7 @@ def _header(path: Path, disk: Disk) -> SegmentHeader | None:
     except FileNotFoundError:
         return None
     try:
-        return segment.decode_header(file.read(segment.DATA_START, 0))
+        return segment.decode_header(read_around(file, segment.DATA_START, 0))
     finally:
         file.close()
 

@@ -27,6 +27,7 @@ class _Inode:
         self.platter = bytearray()
         self.pending: list[tuple[int, bytes | None]] = []  # (offset, data), or (size, None) for a truncation
         self.links = 0
+        self.bad: range | None = None
 
     def apply(self, content: bytearray, offset: int, data: bytes | None) -> None:
         if data is None:
@@ -122,6 +123,10 @@ class FakeDisk:
         inode.links = 1
         self._durable_entries[path] = inode
         inode.cached, inode.platter, inode.pending = bytearray(content), bytearray(content), []
+
+    def spoil(self, path: Path, offset: int, length: int) -> None:
+        """A bad stretch of the medium: reads that touch it answer EIO, for ever."""
+        self._entries[path].bad = range(offset, offset + length)
 
     def paths(self) -> list[Path]:
         """All files."""
@@ -237,6 +242,9 @@ class _FakeFile:
     def read(self, length: int, offset: int) -> bytes:
         with self._disk._mutex:  # noqa: SLF001
             self._enter("read")
+            bad = self._inode.bad
+            if bad is not None and offset < bad.stop and bad.start < offset + length:
+                raise OSError(errno.EIO, "Input/output error")
             return bytes(self._inode.cached[offset : offset + length])
 
     def allocate(self, size: int) -> None:

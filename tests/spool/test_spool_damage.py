@@ -6,7 +6,7 @@ import pytest
 from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
 
 from auditsink.spool import inspect
-from auditsink.spool.segment import COPY_BYTES
+from auditsink.spool.segment import SECOND_COPY
 from auditsink.testing.disk import FakeDisk
 
 NAMES = [f"event-{number}" for number in range(6)]
@@ -69,7 +69,7 @@ def test_both_copies_of_the_header_must_be_hit_to_lose_a_segment():
     path = _segment(disk)
     content = bytearray(disk.content(path))
     content[20] ^= 1
-    content[COPY_BYTES + 20] ^= 1
+    content[SECOND_COPY + 20] ^= 1
     disk.put(path, bytes(content))
     spool = open_spool(disk)
     ring = spool.ring("default")

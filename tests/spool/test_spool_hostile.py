@@ -3,9 +3,11 @@
 import random
 
 import pytest
+from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
 
-from auditsink.spool import frame, segment
+from auditsink.spool import frame, inspect, segment
 from auditsink.spool.segment import Damage, SegmentHeader
+from auditsink.testing.disk import FakeDisk
 
 HEADER = SegmentHeader(b"r" * 16, b"s" * 8, 0, 1)
 
@@ -29,3 +31,39 @@ def test_content_full_of_false_headers_costs_little_to_pass_over(monkeypatch: py
     monkeypatch.setattr(frame, "crc32c", counting)
     assert list(segment.walk(data, HEADER.seed)) == [Damage(segment.DATA_START, len(data) - segment.DATA_START)]
     assert 0 < summed <= len(data), "each false header is dismissed by its own 64 bytes"
+
+
+@pytest.mark.parametrize("page", [0, segment.SECOND_COPY])
+def test_a_bad_page_at_a_segments_start_costs_at_most_the_records_in_it(page: int):
+    disk = FakeDisk()
+    spool = open_spool(disk)
+    ring = spool.ring("default")
+    names = [f"{number}-{'x' * 900}{random.Random(number).randbytes(900).hex()}" for number in range(20)]
+    for name in names:
+        submit(spool, ring, body_of(name))
+    path = ring.segments[0].path
+    spool.stop()
+    disk.spoil(path, page, 4096)
+    ring = open_spool(disk).ring("default")
+    found, missing = read_all(ring)
+    assert found == events_of(*names[missing:])
+    assert missing <= 4, "only what lay in the page"
+    assert inspect.verify(PATH, "default", disk).events == len(found)
+
+
+def test_a_bad_page_under_a_seal_costs_the_last_record_and_is_told():
+    """Not taken for the torn tail of a write that nobody was answered."""
+    disk = FakeDisk()
+    spool = open_spool(disk)
+    ring = spool.ring("default")
+    names = ["first", random.Random(1).randbytes(9000).hex()]
+    for name in names:
+        submit(spool, ring, body_of(name))
+    path = ring.segments[0].path
+    spool.stop()
+    disk.spoil(path, len(disk.content(path)) - segment.FOOTER.size, 8)
+    spool = open_spool(disk)
+    ring = spool.ring("default")
+    assert read_all(ring) == (events_of("first"), 0)
+    assert ring.damaged_bytes > 9000
+    spool.stop()

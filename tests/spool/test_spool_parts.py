@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from auditsink.events import Mark
 from auditsink.spool import frame, segment
-from auditsink.spool.disk import RealDisk, read_around
+from auditsink.spool.disk import UNREADABLE, RealDisk, read_around
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.recent import WINDOW, Recent
@@ -181,7 +181,7 @@ def test_sync_times_count_every_sync_in_one_bucket():
     assert sum(times.counts) == 4
 
 
-def test_a_bad_sector_reads_as_zeros_and_the_rest_as_it_is():
+def test_a_bad_sector_reads_as_no_zeros_and_the_rest_as_it_is():
     import errno  # noqa: PLC0415
 
     disk = FakeDisk()
@@ -189,7 +189,7 @@ def test_a_bad_sector_reads_as_zeros_and_the_rest_as_it_is():
     disk.put(Path("/d/f"), b"a" * 4096 + b"b" * 4096 + b"c" * 100)
     file = disk.open(Path("/d/f"))
     disk.fail("read", errno.EIO, times=2)  # the whole, then the first page
-    assert read_around(file, 8292, 0) == bytes(4096) + b"b" * 4096 + b"c" * 100
+    assert read_around(file, 8292, 0) == UNREADABLE * 4096 + b"b" * 4096 + b"c" * 100
     disk.fail("read", errno.EACCES)
     with pytest.raises(PermissionError):
         read_around(file, 10, 0)
