@@ -1,0 +1,41 @@
+"""What a request's head decides, before any of its body is read: whose batch it is, or why it is refused.
+
+The order says what a stranger may learn: first whether the path exists, then nothing without a credential.
+"""
+
+from auditsink.receive.answers import STOPPING, Reason, Refused
+from auditsink.receive.auth import Admission
+from auditsink.receive.head import Head
+from auditsink.receive.port import Port
+
+_CONNECTIONS = Refused(Reason.CONNECTIONS, "receive.max_connections is reached; repeat the request later")
+_METHOD = Refused(Reason.METHOD, "only POST is taken here")
+_ENCODING = Refused(Reason.ENCODING, "the only Content-Encoding that is understood is gzip")
+_EXPECTATION = Refused(Reason.EXPECTATION, "the only expectation that is understood is 100-continue")
+_GZIP = frozenset({None, b"gzip", b"x-gzip"})
+_CONTINUE = frozenset({None, b"100-continue"})
+
+
+def decide(port: Port, head: Head, length: int, certificate: str, *, crowded: bool) -> Admission | Refused:
+    """`length`: bytes of the body as declared. `certificate`: the verified name in the client's, "" without one.
+
+    `crowded`: this is one client too many.
+    """
+    if port.stopping:
+        return STOPPING
+    if crowded:
+        return _CONNECTIONS
+    admission = port.gate.admit(head.target, head.authorization, certificate)
+    if isinstance(admission, Refused):
+        return admission
+    return _unwanted(port, head, length) or port.intake.refusal(admission.cluster) or admission
+
+
+def _unwanted(port: Port, head: Head, length: int) -> Refused | None:
+    if not head.post:
+        return _METHOD
+    if head.encoding not in _GZIP:
+        return _ENCODING
+    if head.expectation not in _CONTINUE:
+        return _EXPECTATION
+    return port.too_large if length > port.most else None

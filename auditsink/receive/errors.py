@@ -1,0 +1,7 @@
+"""Why the receive port cannot start."""
+
+from auditsink.listen import ListenError
+
+
+class ReceiveError(ListenError):
+    """One sentence for the operator: the key, the path or address, and what to do."""

@@ -1,0 +1,137 @@
+"""Where requests begin and end in a stream of bytes. Sans-I/O: pieces in, one event at a time out.
+
+The stream is cut at the empty line after the head and at the end of the body, to the byte, whatever follows in the
+same piece: pipelined requests stay with the caller until it wants them.
+"""
+
+import re
+from collections.abc import Callable
+from enum import IntEnum
+
+from auditsink.receive.answers import OVERLOAD, Reason, Refused
+from auditsink.receive.chunks import ChunkedBody
+from auditsink.receive.head import END_OF_HEAD, MAX_HEAD, Head, Heads
+
+_BLANK = re.compile(rb"(?:\r\n)*+")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_A, _Z, _TLS_HANDSHAKE = 0x41, 0x5A, 0x16
+
+_NO_HTTP = Refused(Reason.BAD_REQUEST, "this is no request of HTTP/1.1")
+_TLS = Refused(Reason.BAD_REQUEST, "this port speaks HTTP without TLS, and the client began with TLS")
+_LONG_HEAD = Refused(Reason.HEAD_TOO_LARGE, f"request line and headers take more than {MAX_HEAD} bytes")
+
+
+class Event(IntEnum):
+    """What a step came upon."""
+
+    MORE = 0
+    """Nothing yet: everything was consumed."""
+    HEAD = 1
+    """A head; when the framer is `between` requests again, it was all of the request."""
+    END = 2
+    """The end of a body."""
+    BROKEN = 3
+    """`refused` says why nothing more of this stream can be understood."""
+
+
+_MORE, _HEAD, _END, _BROKEN = Event
+
+
+class Framer:
+    """Cuts the stream of one connection."""
+
+    __slots__ = ("_chunked", "_heads", "_hold", "_left", "_on_body", "_partial", "between", "head", "length", "refused")
+
+    def __init__(self, heads: Heads, on_body: Callable[[bytes], None], hold: Callable[[int], bool]) -> None:
+        """`on_body` gets the pieces of bodies. `hold` asks for memory, in bytes, and may refuse."""
+        self.head: Head
+        """Of the present request, or the last one."""
+        self.length = 0
+        """Bytes of its body as declared; 0 when it is chunked."""
+        self.refused: Refused | None = None
+        self.between = True
+        """No byte of a request has been seen since the last one ended."""
+        self._heads = heads
+        self._on_body = on_body
+        self._hold = hold
+        self._partial = b""  # the beginning of a head
+        self._left = 0  # bytes of the body to come
+        self._chunked: ChunkedBody | None = None
+
+    def step(self, raw: bytes | bytearray, view: memoryview, start: int, stop: int) -> tuple[Event, int]:
+        """Consume from `raw[start:stop]`, of which `view` is as well, up to the next event; says how far it came."""
+        left = self._left
+        if left:
+            end = min(stop, start + left)
+            self._left = left = left - (end - start)
+            self._on_body(bytes(view[start:end]))
+            if left:
+                return _MORE, end
+            self.between = True
+            return _END, end
+        if self._chunked is not None:
+            return self._chunks(self._chunked, raw, view, start, stop)
+        if self.between and _A <= raw[start] <= _Z:  # methods are upper case
+            end = raw.find(END_OF_HEAD, start, min(stop, start + MAX_HEAD)) + len(END_OF_HEAD)
+            if end > start + len(END_OF_HEAD):
+                return self._begin(bytes(view[start:end])), end
+        return self._gather(raw, start, stop)
+
+    def _begin(self, head: bytes) -> Event:
+        read = self._heads.read(head)
+        if isinstance(read, Refused):
+            return self._broken(read)
+        self.head, self.length = read
+        self._left = self.length
+        if self.head.chunked:
+            self._chunked = ChunkedBody(head, self._on_body)
+        self.between = not self._left and self._chunked is None
+        return _HEAD
+
+    def _chunks(
+        self, chunked: ChunkedBody, raw: bytes | bytearray, view: memoryview, start: int, stop: int
+    ) -> tuple[Event, int]:
+        end = chunked.feed(raw, view, start, stop)
+        if chunked.refused is not None:
+            return self._broken(chunked.refused), end
+        if not chunked.complete:
+            return _MORE, end
+        self._chunked = None
+        self.between = True
+        return _END, end
+
+    def _gather(self, raw: bytes | bytearray, start: int, stop: int) -> tuple[Event, int]:
+        """A head that comes in pieces, or something else."""
+        known = len(self._partial)
+        piece = bytes(raw[start : min(stop, start + MAX_HEAD - known)])
+        head = self._partial + piece
+        if not known:
+            blank = _BLANK.match(head)  # RFC 9112, 2.2: empty lines before a request are ignored
+            assert blank is not None  # it matches the empty string
+            if blank.end():
+                return _MORE, start + blank.end()
+        end = head.find(END_OF_HEAD, max(0, known - len(END_OF_HEAD) + 1)) + len(END_OF_HEAD)
+        refused = self._suspicious(head, known, complete=end >= len(END_OF_HEAD))
+        if refused is not None:
+            return self._broken(refused), stop
+        if end >= len(END_OF_HEAD):
+            self._partial = b""
+            return self._begin(head[:end]), start + end - known
+        if not self._hold(len(piece)):
+            return self._broken(OVERLOAD), stop
+        self._partial = head
+        self.between = False
+        return _MORE, stop
+
+    def _suspicious(self, head: bytes, known: int, *, complete: bool) -> Refused | None:
+        """What need not be waited for to the end. A single CR may be the beginning of an empty line."""
+        if not _A <= head[0] <= _Z and head != b"\r":
+            return _TLS if head[0] == _TLS_HANDSHAKE else _NO_HTTP
+        if complete:
+            return None
+        return _NO_HTTP if _BARE_LF.search(head, max(0, known - 1)) else _LONG_HEAD if len(head) >= MAX_HEAD else None
+
+    def _broken(self, refused: Refused) -> Event:
+        self._partial = b""
+        self.refused = refused
+        return _BROKEN

@@ -1,0 +1,166 @@
+"""From a complete body to the answer: unpack, split, hand to the spool, and wait for its promise.
+
+Independent of the connection: when the client is gone, its batch stays accepted all the same. What msgspec cannot
+split, and gzip, goes through `WORKERS` threads: hostile bodies wait for each other and not the others for them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from auditsink import config
+from auditsink.clock import Clock
+from auditsink.events import NotAnEventListError, Split, split_fast, split_slow
+from auditsink.receive.answers import OVERLOAD, SPOOL_REFUSED, STOPPING, Reason, Refused
+from auditsink.receive.auth import Admission
+from auditsink.receive.budget import Budget
+from auditsink.receive.inflate import InflateError, inflate
+from auditsink.receive.statistics import Counters
+from auditsink.spool import Spool, SpoolError
+from auditsink.spool.types import Receipt, Refusal
+
+log = logging.getLogger("auditsink.receive")
+
+WORKERS = 2
+"""Threads for slow bodies: one may be busy for seconds with 32 MiB of brackets while the other goes on."""
+
+Answered = Callable[[int | Refused], None]
+"""Called once, in the loop's thread, never from within `take`: the number of events accepted, or why not."""
+
+_CLUSTERS = Refused(Reason.CLUSTERS, "receive.max_clusters is reached, and this cluster is a new one")
+
+
+class Delivery:
+    """One batch between its last byte and its answer."""
+
+    __slots__ = ("_answered", "_began", "_body_size", "_held", "_intake", "admission")
+
+    def __init__(self, intake: "Intake", admission: Admission, held: int, answered: Answered) -> None:
+        self._intake = intake
+        self.admission = admission
+        self._began = intake.clock.monotonic()
+        self._body_size = 0
+        self._held = held
+        self._answered = answered
+
+    def submit(self, body: bytes, split: Split) -> None:
+        """Hand the batch to the spool."""
+        intake = self._intake
+        self._body_size = len(body)
+        extra = len(body) + Budget.PER_EVENT * len(split.events)
+        if not split.events:
+            intake.soon(self._finish, 0)
+        elif not intake.budget.take(extra, self._held):
+            intake.soon(self._finish, OVERLOAD)
+        else:
+            self._held += extra
+            try:
+                ring = intake.spool.rings.get(self.admission.cluster) or intake.spool.ring(self.admission.cluster)
+            except SpoolError as problem:
+                log.warning("a batch was refused: %s", problem)
+                intake.soon(self._finish, intake.no_ring())
+            else:
+                intake.spool.submit(ring, body, split, self.admission.source, self._done)
+
+    def refuse(self, refused: Refused) -> None:
+        """End without the spool."""
+        self._finish(refused)
+
+    def grow(self, body: bytes) -> bool:
+        """The body is larger than its request; False when there is no room for it."""
+        extra = max(0, len(body) - self._held)
+        if not self._intake.budget.take(extra, self._held):
+            return False
+        self._held += extra
+        return True
+
+    def _done(self, result: Receipt | Refusal) -> None:
+        intake = self._intake
+        if isinstance(result, Refusal):
+            self._finish(SPOOL_REFUSED[result])
+            return
+        cluster = intake.counters.cluster(self.admission.cluster)
+        if result.duplicate:
+            cluster.duplicates += 1
+        else:
+            cluster.batches += 1
+            cluster.events += result.count
+            cluster.bytes += self._body_size
+        cluster.requests += 1
+        intake.counters.acknowledged(intake.clock.monotonic() - self._began)
+        self._finish(result.count)
+
+    def _finish(self, result: int | Refused) -> None:
+        self._intake.budget.give(self._held)
+        self._answered(result)
+
+
+class Intake:
+    """Takes complete bodies. Belongs to the loop's thread; only `_prepare` runs in others."""
+
+    def __init__(self, limits: config.Receive, spool: Spool, counters: Counters, clock: Clock) -> None:
+        self.spool = spool
+        self.counters = counters
+        self.clock = clock
+        self.budget = Budget(limits.max_in_flight)
+        self._max_body = limits.max_body
+        self._max_clusters = limits.max_clusters
+        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="auditsink-split")
+        self._loop = asyncio.get_running_loop()
+        self.soon = self._loop.call_soon
+
+    def take(self, admission: Admission, body: bytes, held: int, answered: Answered, *, packed: bool = False) -> None:
+        """A request is complete; `held` bytes of the budget come with it. `packed`: the body is gzip."""
+        delivery = Delivery(self, admission, held, answered)
+        split = None if packed else split_fast(body)
+        if split is not None:
+            delivery.submit(body, split)
+        else:
+            work = self._loop.run_in_executor(self._threads, _prepare, body, self._max_body if packed else None)
+            work.add_done_callback(partial(self._prepared, delivery))
+
+    def refusal(self, cluster: str) -> Refused | None:
+        """Why a batch of this cluster would be refused now, before its body is read; a guess that costs little."""
+        ring = self.spool.rings.get(cluster)
+        refusal = None if ring is None else self.spool.refusal(ring)
+        return None if refusal is None else SPOOL_REFUSED[refusal]
+
+    def no_ring(self) -> Refused:
+        """Why a cluster gets no ring."""
+        return _CLUSTERS if len(self.spool.rings) >= self._max_clusters else SPOOL_REFUSED[Refusal.UNAVAILABLE]
+
+    def close(self) -> None:
+        """Let the threads go; what waits for one is not begun any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _prepared(self, delivery: Delivery, work: "asyncio.Future[Prepared]") -> None:
+        if work.cancelled():
+            delivery.refuse(STOPPING)
+            return
+        prepared = work.result()
+        if isinstance(prepared, Refused):
+            delivery.refuse(prepared)
+        elif delivery.grow(prepared[0]):
+            delivery.submit(*prepared)
+        else:
+            delivery.refuse(OVERLOAD)
+
+
+Prepared = tuple[bytes, Split] | Refused
+
+
+def _prepare(body: bytes, most: int | None) -> Prepared:
+    """The slow way of a body. `most`: it is gzip and may become that large."""
+    try:
+        if most is not None:
+            unpacked = inflate(body, most)
+            if unpacked is None:
+                return Refused(Reason.TOO_LARGE, f"the body unpacks to more than receive.max_body ({most} bytes)")
+            body = unpacked
+        return body, split_fast(body) or split_slow(body)
+    except InflateError as problem:
+        return Refused(Reason.BAD_REQUEST, str(problem))
+    except NotAnEventListError as problem:
+        return Refused(Reason.NOT_AN_EVENT_LIST, str(problem))

@@ -1,0 +1,43 @@
+"""Which cluster a request target means: `{path}` the default one, `{path}/{cluster}` the one it names. Pure."""
+
+import re
+
+from auditsink.receive.answers import Reason, Refused
+
+CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?\Z")
+"""A name that is safe as a directory, a label and a topic: what DNS allows, in lower case."""
+CLUSTER_RULE = "a cluster's name is 1 to 63 of a-z, 0-9, - and ., with a letter or digit first and last"
+
+_KEPT = 1024
+"""Targets that are remembered; a client that invents more makes us look closely again."""
+_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
+
+class Routes:
+    """Finds routes and remembers them: every apiserver sends the same target for ever."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path.rstrip("/")
+        self._known: dict[bytes, str | Refused] = {}
+
+    def find(self, target: bytes) -> str | Refused:
+        """The cluster that the target names, "" when it names none. `target` is what llhttp took for one."""
+        found = self._known.get(target)
+        if found is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            found = self._known[target] = self._look(target.decode("latin-1"))
+        return found
+
+    def _look(self, target: str) -> str | Refused:
+        # RFC 9112, 3.2.2: a server takes the absolute form too. kube-apiserver adds ?timeout=30s.
+        path = _AUTHORITY.sub("", target, count=1).partition("?")[0]
+        if path == self._path or (path == "/" and not self._path):
+            return ""
+        prefix = self._path + "/"
+        if not path.startswith(prefix):
+            return Refused(Reason.NOT_FOUND, f"nothing is here; post to {self._path or '/'} or {prefix}CLUSTER")
+        cluster = path[len(prefix) :]
+        if not CLUSTER.match(cluster):
+            return Refused(Reason.NOT_FOUND, f"no cluster can have this name; {CLUSTER_RULE}")
+        return cluster

@@ -1,0 +1,134 @@
+"""The receive port from start to close: the listener, the sweep every second, files that change under it."""
+
+import asyncio
+import logging
+import resource
+from collections.abc import Callable
+
+from auditsink import config
+from auditsink.address import Address
+from auditsink.clock import Clock, SystemClock
+from auditsink.listen import BACKLOG, ListenError, bound, listen
+from auditsink.receive.auth import Gate
+from auditsink.receive.connection import Connection
+from auditsink.receive.credentials import Credentials
+from auditsink.receive.errors import ReceiveError
+from auditsink.receive.port import BEYOND, Port
+from auditsink.receive.secure import SecureTransport
+from auditsink.receive.statistics import ReceiveStatistics
+from auditsink.spool import Spool
+
+log = logging.getLogger("auditsink.receive")
+
+SWEEP_SECONDS = 1.0
+POLL_SECONDS = 3.0
+"""How often the files of certificates and tokens are looked at."""
+CLOSE_SECONDS = 1.0
+"""For what is still being written when the port closes."""
+_LOOK_SECONDS = 0.02  # between two looks at whether everything is answered, or closed
+_OTHER_FILES = 256  # descriptors for everything that is no connection: segments, cursors, destinations
+
+
+class ReceiveServer:
+    """Takes batches from `start` to `close`. Every method belongs to the loop's thread."""
+
+    def __init__(self, settings: config.Receive, spool: Spool, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._clock = clock or SystemClock()
+        self._polling: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle
+        self._credentials: Credentials
+        self._port: Port
+        self._server: asyncio.Server
+        self.address: Address
+        """Where it really listens, from `start` on."""
+
+    async def start(self) -> None:
+        """Listen. Raises ReceiveError when a file or the address cannot be used."""
+        settings = self._settings
+        self._credentials = credentials = Credentials(settings)
+        try:
+            listening = listen("receive.listen", settings.listen)
+        except ListenError as problem:
+            raise ReceiveError(str(problem)) from None
+        self.address = bound(listening)
+        _raise_file_limit(settings.max_connections)
+        gate = Gate(settings.path, settings.cluster, credentials.tokens.get if credentials.tokens else None)
+        self._port = Port(settings, self._spool, gate, self._clock)
+        self._poll_at = self._port.now + POLL_SECONDS
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
+        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def stop_accepting(self) -> None:
+        """From now on every request that begins gets 503 and its connection is closed; what was begun goes on."""
+        self._port.stopping = True
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - what is not answered then is told, not cancelled
+        """Wait until what was begun is answered, for at most so many seconds; says whether it is."""
+        return await self._until(lambda: not any(one.busy for one in self._port.connections), timeout)
+
+    async def close(self) -> None:
+        """Stop listening and close all connections, answered or not. What the spool was given is not touched."""
+        self._timer.cancel()
+        self._server.close()
+        if self._polling is not None:
+            await asyncio.wait([self._polling])
+        for connection in tuple(self._port.connections):
+            connection.close()
+        await self._until(lambda: not self._port.connections, CLOSE_SECONDS)
+        for connection in tuple(self._port.connections):
+            connection.abort()
+        self._port.intake.close()
+        await self._server.wait_closed()
+
+    def statistics(self) -> ReceiveStatistics:
+        """The figures of this moment."""
+        port = self._port
+        return port.counters.read(
+            connections=len(port.connections),
+            in_flight_bytes=port.intake.budget.held,
+            problems=self._credentials.problems,
+        )
+
+    def _protocol(self) -> asyncio.BufferedProtocol:
+        certificates = self._credentials.certificates
+        return Connection(self._port) if certificates is None else SecureTransport(self._port, certificates.context)
+
+    async def _until(self, reached: Callable[[], bool], seconds: float) -> bool:
+        ends = self._clock.monotonic() + seconds
+        while not reached():
+            if self._clock.monotonic() >= ends:
+                return False
+            await self._clock.sleep(_LOOK_SECONDS)
+        return True
+
+    def _sweep(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        self._port.sweep()
+        idle = self._polling is None or self._polling.done()
+        if self._credentials.any and idle and self._port.now >= self._poll_at:
+            self._poll_at = self._port.now + POLL_SECONDS
+            self._polling = asyncio.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        known = self._credentials.problems
+        if await asyncio.to_thread(self._credentials.poll):
+            log.info("certificates or tokens have changed; new connections and requests are held to the new ones")
+        for problem in self._credentials.problems:
+            if problem not in known:
+                log.warning(problem)
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Every connection is a descriptor, and the usual soft limit of 1,024 would refuse them at the door."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = connections + BEYOND + _OTHER_FILES
+    if hard not in (resource.RLIM_INFINITY, -1) and hard < wanted:
+        log.warning(
+            "receive.max_connections is more than this process may have files; raise its limit (ulimit -n) or lower it",
+            extra={"max_connections": connections, "limit": hard, "wanted": wanted},
+        )
