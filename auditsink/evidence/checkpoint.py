@@ -12,6 +12,8 @@ import orjson
 
 VERSION = 1
 FINGERPRINT_BYTES = 4
+MOST_EVENTS = 2**21
+"""Of one checkpoint, for a reader: what `span.MOST_EVENTS` and one request of the largest allowed number come to."""
 
 _Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -28,7 +30,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     ring: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
     first: _Number
     next: _Number
-    count: _Number
+    count: Annotated[int, msgspec.Meta(ge=1, le=MOST_EVENTS)]
     first_received: datetime
     last_received: datetime
     sha256: _Digest

@@ -18,7 +18,6 @@ from auditsink.evidence.ledger import Ledger
 from auditsink.evidence.span import OpenSpan, Span
 from auditsink.evidence.witness import Witness
 from auditsink.spool import Spool
-from auditsink.spool.disk import Disk
 from auditsink.spool.types import Receipt, Record, Refusal
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.disk import FakeDisk
@@ -133,14 +132,17 @@ def record(first: int, lines: Sequence[bytes], *, received_ns: int = SECOND_NS, 
 
 def span(lines: Sequence[bytes], *, first: int = 0, cluster: str = "c", ring: bytes = bytes(16), at: int = 1) -> Span:
     """A closed range of these lines."""
-    growing = OpenSpan(record(first, lines, received_ns=at * SECOND_NS))
-    growing.add(record(first, lines, received_ns=at * SECOND_NS))
+    only = record(first, lines, received_ns=at * SECOND_NS)
+    growing = OpenSpan(only)
+    growing.add(only)
     return growing.close(cluster, ring)
 
 
-def write_ledger(path: Path, spans: Sequence[Span], disk: Disk, *, key: Ed25519PrivateKey | None = PRIVATE) -> None:
-    """Append these ranges to a checkpoint file, made one second apart from the epoch on."""
-    ledger = Ledger(path, disk)
+def ledger(spans: Sequence[Span], *, key: Ed25519PrivateKey | None = PRIVATE) -> bytes:
+    """A checkpoint file that states these ranges, the first in second 1 of the epoch, the next in second 2, ..."""
+    disk = FakeDisk()
+    file = Ledger(LEDGER, disk)
     for one in spans:
-        ledger.append([one], signer(key) if key else None, (ledger.number + 1) * SECOND_NS)
-    ledger.close()
+        file.append([one], signer(key) if key else None, (file.number + 1) * SECOND_NS)
+    file.close()
+    return disk.content(LEDGER)

@@ -1,0 +1,203 @@
+"""Lines of a file against what is stated: the file says no sequences, so each line must be recognised first.
+
+A file destination writes the events of each cluster in order, those of several clusters mixed, and after a crash (or a
+replay) some of them again. So a line is, in this order of trust,
+
+1. the event that must come next in some cluster, by its fingerprint;
+2. a repeat of a line that was recognised before, by its keyed digest;
+3. an event further on: those before it are missing;
+4. in the place of an event, when the line after it is the one that must follow: it was changed;
+5. strange: added by somebody, unless nothing that was stated is left to come: then it is newer than the checkpoints.
+
+Fingerprints only propose. What counts as proven is decided by `cover`, with SHA-256 over the recognised lines, so a
+line that was forged to have the fingerprint of another is found out.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import Protocol
+
+from crc32c import crc32c
+
+from auditsink.evidence.archive import Archive, Statements
+from auditsink.evidence.cover import Cover
+from auditsink.evidence.findings import Findings, events
+from auditsink.evidence.history import History
+from auditsink.evidence.timeline import Load, Place, Timeline
+
+BUFFERED = 256
+"""Recognised lines of a cluster that are hashed in one go."""
+SEARCHES = 64
+"""Strange lines in a row that are each looked for further on; then only the 128th, 256th, ...: each search costs."""
+MOST_SKIPPED = 1024
+"""Missing events of a cluster that are still known when they turn up later, out of order."""
+
+
+class Lines(Protocol):
+    """The input."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Every line, without its line break."""
+        ...
+
+    def where(self, number: int) -> str:
+        """The line with that number (from 0, over all files) in words: `audit.ndjson:17`."""
+        ...
+
+
+class _Stream:
+    """One cluster: what must come next, and what has come and is not hashed yet."""
+
+    def __init__(self, cluster: str, rings: Sequence[Statements], load: Load, findings: Findings) -> None:
+        self.cluster = cluster
+        self.timeline = Timeline(rings, load)
+        self.skipped: dict[int, int] = {}
+        self._load = load
+        self._findings = findings
+        self._ring = 0
+        self._cover = self._new_cover()
+        self._first = 0
+        self._lines: list[bytes] = []
+
+    def take(self, line: bytes) -> None:
+        """The line is the event that must come next."""
+        place = self.timeline.place
+        assert place is not None
+        if place.ring != self._ring or place.sequence != self._first + len(self._lines) or len(self._lines) >= BUFFERED:
+            self._flush()
+            self._reach(place.ring)
+            self._first = place.sequence
+        self._lines.append(line)
+        self.timeline.advance()
+
+    def jump(self, place: Place) -> None:
+        """The events before this place are missing."""
+        while self.timeline.place is not None and self.timeline.place != place and len(self.skipped) < MOST_SKIPPED:
+            assert self.timeline.head is not None
+            self.skipped[self.timeline.head] = self.timeline.place.sequence
+            self.timeline.advance()
+        self.timeline.jump(place)
+
+    def finish(self) -> None:
+        """No more lines: judge what is left, and miss what did not come."""
+        self._flush()
+        self._reach(len(self.timeline.rings))
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._cover.feed(self._first, self._lines)
+            self._lines = []
+
+    def _reach(self, ring: int) -> None:
+        while self._ring < ring:
+            self._cover.finish(max(self.timeline.rings[self._ring].nexts))
+            self._ring += 1
+            if self._ring < len(self.timeline.rings):
+                self._cover = self._new_cover()
+
+    def _new_cover(self) -> Cover:
+        statements = self.timeline.rings[self._ring]
+        return Cover(statements, lambda at: self._load(statements, at), self._findings)
+
+
+class Alignment:
+    """Use once: `check`, which raises EvidenceError and EnoughError."""
+
+    def __init__(self, archive: Archive, findings: Findings) -> None:
+        self._findings = findings
+        self._streams = [
+            _Stream(cluster, list(archive.of_cluster(cluster)), archive.load, findings) for cluster in archive.clusters
+        ]
+        self._history = History()
+        self._strange: list[range] = []
+        self._in_a_row = 0
+
+    def check(self, lines: Lines) -> None:
+        """Every line of the input, then what did not come."""
+        ending: Iterable[bytes | None] = chain(lines, [None])
+        for number, (line, following) in enumerate(pairwise(ending)):
+            assert line is not None
+            self._recognise(number, line, following, lines)
+        self._end(lines)
+
+    def _recognise(self, number: int, line: bytes, following: bytes | None, lines: Lines) -> None:
+        fingerprint = crc32c(line)
+        expecting = next((one for one in self._streams if one.timeline.head == fingerprint), None)
+        if expecting is not None:
+            self._accept(expecting, line, lines)
+        elif line in self._history:
+            self._findings.repeats += 1
+        elif (further := self._further(fingerprint, following)) is not None:
+            stream, place = further
+            stream.jump(place)
+            self._accept(stream, line, lines)
+        elif (late := next((one for one in self._streams if fingerprint in one.skipped), None)) is not None:
+            sequence = late.skipped.pop(fingerprint)
+            self._history.add(line)
+            self._findings.problem(f"cluster {late.cluster}: out of order: event {sequence} at {lines.where(number)}")
+        elif (replaced := self._replaced(following)) is not None:
+            self._findings.note(f"{lines.where(number)} stands in the place of {_event(replaced)}")
+            self._accept(replaced, line, lines)
+        else:
+            self._set_aside(number)
+
+    def _accept(self, stream: _Stream, line: bytes, lines: Lines) -> None:
+        if self._strange:
+            self._tell_strange(lines, allowed=stream.timeline.unstated)
+        self._in_a_row = 0
+        self._history.add(line)
+        stream.take(line)
+        if self._streams[0] is not stream:  # the next line is most likely of the same cluster
+            self._streams.remove(stream)
+            self._streams.insert(0, stream)
+
+    def _further(self, fingerprint: int, following: bytes | None) -> tuple[_Stream, Place] | None:
+        if self._in_a_row > SEARCHES and self._in_a_row & (self._in_a_row - 1):
+            return None
+        after = None if following is None else crc32c(following)
+        for far in (False, True):
+            for stream in self._streams:
+                if (place := stream.timeline.find(fingerprint, after, far=far)) is not None:
+                    return stream, place
+        return None
+
+    def _replaced(self, following: bytes | None) -> _Stream | None:
+        if following is None:
+            return None
+        after = crc32c(following)
+        return next((one for one in self._streams if one.timeline.second == after), None)
+
+    def _set_aside(self, number: int) -> None:
+        self._in_a_row += 1
+        if self._strange and self._strange[-1].stop == number:
+            self._strange[-1] = range(self._strange[-1].start, number + 1)
+        else:
+            self._strange.append(range(number, number + 1))
+
+    def _tell_strange(self, lines: Lines, *, allowed: int = 0) -> None:
+        """Something that was stated came after these lines, so they are not newer than the checkpoints."""
+        strange, self._strange = self._strange, []
+        if sum(map(len, strange)) <= allowed:  # they can be the events that nobody stated
+            self._findings.uncovered += sum(map(len, strange))
+            return
+        for some in strange:
+            until = f" to {lines.where(some[-1])}" if len(some) > 1 else ""
+            self._findings.problem(f"added: {lines.where(some[0])}{until}: no event that was stated")
+
+    def _end(self, lines: Lines) -> None:
+        if self._strange and any(one.timeline.owing for one in self._streams):
+            self._tell_strange(lines)
+        elif self._strange:
+            count = sum(map(len, self._strange))
+            self._findings.uncovered += count
+            self._findings.note(
+                f"{count:,} lines from {lines.where(self._strange[0][0])} on are newer than the checkpoints"
+            )
+        for stream in self._streams:
+            stream.finish()
+
+
+def _event(stream: _Stream) -> str:
+    assert stream.timeline.place is not None
+    sequence = stream.timeline.place.sequence
+    return f"{events(sequence, sequence + 1)} of cluster {stream.cluster}"

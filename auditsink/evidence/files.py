@@ -1,0 +1,81 @@
+"""NDJSON files as a row of lines: plain, .gz or .zst, several in the order in which they were written."""
+
+import gzip
+import io
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from auditsink.evidence import EvidenceError
+
+LONGEST_LINE = 2**28
+"""Bytes. kube-apiserver's events are a few MB at most; a file without line breaks must not fill the memory."""
+_ROTATED = re.compile(r"(?P<name>.*?)\.(?P<number>\d{1,6})\Z")
+_BLOCK = 2**20
+
+
+class Files:
+    """`read` counts the bytes taken from the disk, for a progress bar."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = in_order(paths)
+        self.read = 0
+        self._starts: list[int] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Every line without its line break. Raises EvidenceError for what cannot be read."""
+        number = 0
+        for path in self.paths:
+            self._starts.append(number)
+            for line in self._lines(path):
+                yield line
+                number += 1
+
+    def where(self, number: int) -> str:
+        """The line with that number, from 0, over all files."""
+        at = bisect_right(self._starts, number) - 1
+        return f"{self.paths[at]}:{number - self._starts[at] + 1}"
+
+    def _lines(self, path: Path) -> Iterator[bytes]:
+        try:
+            with path.open("rb", buffering=_BLOCK) as raw, unpacked(raw) as stream:
+                while line := stream.readline(LONGEST_LINE):
+                    if len(line) == LONGEST_LINE:
+                        raise EvidenceError(f"{path}: holds a line of more than {LONGEST_LINE // 2**20} MiB")
+                    self.read = raw.tell()
+                    yield line[:-1] if line.endswith(b"\n") else line
+        except (OSError, EOFError, zstandard.ZstdError) as problem:
+            raise EvidenceError(f"{path}: cannot be read: {problem}") from None
+
+
+def unpacked(raw: BinaryIO) -> BinaryIO:
+    """The stream, decompressed if its first bytes say that it is compressed."""
+    magic = raw.read(4)
+    raw.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _BLOCK)
+    if magic == b"\x28\xb5\x2f\xfd":
+        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        return io.BufferedReader(reader, _BLOCK)
+    return raw
+
+
+def in_order(paths: Sequence[Path]) -> list[Path]:
+    """As a file destination wrote them: `x.2`, `x.1`, `x`, whatever order a shell gives; others stay where they are."""
+    names = [_name(path) for path in paths]
+    groups: dict[Path, int] = {}
+    for base, _number in names:
+        groups.setdefault(base, len(groups))
+    keys = [(groups[base], -number) for base, number in names]
+    return [path for _key, path in sorted(zip(keys, paths, strict=True), key=lambda pair: pair[0])]
+
+
+def _name(path: Path) -> tuple[Path, int]:
+    """`audit.ndjson.2.gz` is number 2 of `audit.ndjson`, which itself is number 0."""
+    plain = path.with_suffix("") if path.suffix in {".gz", ".zst"} else path
+    rotated = _ROTATED.match(plain.name)
+    return (plain.with_name(rotated["name"]), int(rotated["number"])) if rotated else (plain, 0)
