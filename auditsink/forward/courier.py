@@ -143,8 +143,8 @@ class Courier:
         now = self._clock.monotonic()
         reason = reason or reason_of(outcome)
         if isinstance(outcome, Misconfigured):
-            self.pace.misconfigured(seen, now)
-            self.journal.misconfigured(cluster, outcome.why, reason, self.pace.remaining(now))
+            news = self.pace.misconfigured(seen, now)
+            self.journal.misconfigured(cluster, outcome.why, reason, self.pace.remaining(now), news=news)
         else:
             self.pace.retry(seen, now, outcome.after)
             self.journal.retrying(cluster, outcome.why, reason, self.pace.remaining(now))

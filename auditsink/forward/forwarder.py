@@ -118,8 +118,10 @@ class Forwarder:
 
         While the destination takes events, what is pending still goes for half the time, partial batches at once.
         Then no attempt begins; those that run have until the deadline and are cancelled. The cursors stand where all
-        before them is settled; the rest is delivered after the next start.
+        before them is settled; the rest is delivered after the next start. A second call does nothing.
         """
+        if self._stopped.is_set():
+            return
         began = self._clock.monotonic()
         await self._drain(began + deadline_seconds * FLUSH_SHARE)
         self._roster.close()

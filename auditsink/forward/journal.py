@@ -96,14 +96,15 @@ class Journal:
                 extra=self._extra(cluster, error=why, reason=reason.value, next_attempt_seconds=round(wait, 1)),
             )
 
-    def misconfigured(self, cluster: str, why: str, reason: Reason, wait: float) -> None:
-        """Nothing will succeed until a person acts."""
+    def misconfigured(self, cluster: str, why: str, reason: Reason, wait: float, *, news: bool) -> None:
+        """Nothing will succeed until a person acts; told at each probe, not for each attempt that was under way."""
         self._failed(why, reason)
-        log.error(
-            "a destination is misconfigured: delivery is paused, its events are kept in the spool until they are "
-            "taken or the spool is full; correct what the error names, the next attempt comes by itself",
-            extra=self._extra(cluster, error=why, reason=reason.value, next_attempt_seconds=round(wait, 1)),
-        )
+        if news:
+            log.error(
+                "a destination is misconfigured: delivery is paused, its events are kept in the spool until they are "
+                "taken or the spool is full; correct what the error names, the next attempt comes by itself",
+                extra=self._extra(cluster, error=why, reason=reason.value, next_attempt_seconds=round(wait, 1)),
+            )
 
     def recovered(self, cluster: str) -> None:
         """The trouble is over."""

@@ -38,6 +38,7 @@ class Lane:
         self._limits = limits
         self._scale = Scale(limits)
         self._scale.reset(self.frontier.end)
+        self._resume = (self.frontier.end, self.frontier.end)
         self._since: float | None = None
         self._noticed_ns: int | None = None
 
@@ -59,6 +60,13 @@ class Lane:
         """The sequences to read, from and up to (exclusive): a part that came back, else what is new."""
         returned = self.frontier.returned()
         return (self.frontier.end, self.ring.durable) if returned is None else (returned.start, returned.stop)
+
+    @property
+    def anchor(self) -> int:
+        """Where the record begins that `wanted` begins in, as far as that is known."""
+        start, _ = self.wanted
+        end, anchor = self._resume
+        return anchor if start == end else start
 
     @property
     def oldest_ns(self) -> int | None:
@@ -104,9 +112,9 @@ class Lane:
             return None
         overdue = self._since is None or now >= self._since + self._limits.max_wait
         if not (found.closed or flush or overdue):
-            self._scale.reset(self.frontier.end)
-            self._scale.add(chunk)
+            self._weigh(chunk)
             return None
+        self._resume = (found.stop, found.resume)
         slot = self.frontier.claim(found.stop, found.batch.received_ns)
         self._moved(chunk, now)
         return Claim(slot, found.batch, found.size)
@@ -117,10 +125,15 @@ class Lane:
 
     def _moved(self, chunk: Chunk, now: float) -> None:
         """What is left begins to wait now; it was accepted no earlier than the last record seen."""
-        self._scale.reset(self.frontier.end)
+        self._weigh(chunk)
         self._since = self._noticed_ns = None
         if self.pending > 0 and chunk.records:
             self.notice(now, chunk.records[-1].received_ns)
+
+    def _weigh(self, chunk: Chunk) -> None:
+        """Put what the chunk holds behind the last claim on the scale."""
+        self._scale.reset(self.frontier.end)
+        self._scale.add(section(chunk, self.frontier.end, chunk.end))
 
     def _take_again(self, slot: Slot, chunk: Chunk) -> Claim | None:
         """The events of a returned slot; where they have become fewer, the slot is cut to fit."""

@@ -49,12 +49,13 @@ class Pace:
         else:
             self._fail(Trouble.RETRYING, now + self._backoff.next(after))
 
-    def misconfigured(self, seen: int, now: float) -> None:
-        """Nothing will succeed until a person acts."""
+    def misconfigured(self, seen: int, now: float) -> bool:
+        """Nothing will succeed until a person acts. False when that was known."""
         if seen < self.failures and self.trouble is Trouble.MISCONFIGURED:
-            return
+            return False
         self._fail(Trouble.MISCONFIGURED, now + self._probe)
         self._probe = min(2 * self._probe, LONGEST_PROBE)
+        return True
 
     def answered(self, seen: int, now: float, slow_down: float = 0.0) -> bool:
         """The other side dealt with an attempt. True when that ended a trouble."""

@@ -1,11 +1,8 @@
 """From records to batches. Pure.
 
-A batch holds events of one cluster, one `source`, in order, without a gap. It closes
-
-- before a record that would take it past `max_bytes` or `max_events`: records stay whole where they can, because what
-  begins at a record's start can be read from memory and what begins in its middle cannot. Only a record that is too
-  large for a batch of its own is cut, and a single event larger than `max_bytes` is a batch alone;
-- before and after a record marked `UNSPLIT`, at a change of `source`, and at a gap in the sequences.
+A batch holds events of one cluster, one `source`, in order, without a gap. It closes at `max_bytes` or `max_events`
+(a single event larger than `max_bytes` is a batch alone), before and after a record marked `UNSPLIT`, at a change of
+`source`, and at a gap in the sequences. Records are joined and cut as the limits fall.
 
 Events are handled by slices and their sizes by `sum(map(len, ...))`: with one event a record, 20,000 records a second
 come through here. `Packed.stop` says how far a batch reaches, whatever number of events is in it; a filter may leave
@@ -26,12 +23,14 @@ class Packed:
     """A batch over the sequences up to `stop` (exclusive). `size`: bytes of its events.
 
     `closed`: no later event can join it. An open batch may wait for more (`Limits.max_wait`).
+    `resume`: where the record begins that `stop` lies in; memory finds records by their beginning only.
     """
 
     batch: Batch
     stop: int
     size: int
     closed: bool
+    resume: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +54,34 @@ def pack(cluster: str, chunk: Chunk, start: int, *, max_bytes: float, max_events
         if not mine:  # a record before `start`
             continue
         if first is None:
-            first = record
-            mine = mine[: _fitting(mine, max_bytes, max_events)]
+            first = last = record
         elif record.source != first.source or unsplit or (record.marks and Mark.UNSPLIT in record.marks):
             break
         weight = sum(map(len, mine))
-        if events and (size + weight > max_bytes or len(events) + len(mine) > max_events):
-            break
+        if size + weight > max_bytes or len(events) + len(mine) > max_events:
+            fitting = _fitting(mine, max_bytes - size, max_events - len(events))
+            mine = mine[: fitting if events else max(1, fitting)]
+            if not mine:
+                break
+            weight = sum(map(len, mine))
         events += mine
         size += weight
         stop += len(mine)
+        last = record
         if record.marks:  # rare, and operators of an IntFlag cost more than all the rest
             marks |= record.marks
             unsplit = Mark.UNSPLIT in marks
     if first is None:
         return _gap(chunk, start)
     closed = stop < chunk.end or size >= max_bytes or len(events) >= max_events or unsplit
-    return Packed(
-        Batch(cluster, first.source, events, range(start, stop), first.received_ns, marks), stop, size, closed
-    )
+    batch = Batch(cluster, first.source, events, range(start, stop), first.received_ns, marks)
+    whole = stop == last.first_sequence + len(last.events)
+    return Packed(batch, stop, size, closed, stop if whole else last.first_sequence)
 
 
 def _fitting(events: list[bytes], max_bytes: float, max_events: int) -> int:
-    """How many of the events fit into a batch of their own, at least one."""
-    return max(1, bisect_right(list(accumulate(map(len, events[:max_events]))), max_bytes))
+    """How many of the events keep within the limits."""
+    return bisect_right(list(accumulate(map(len, events[:max_events]))), max_bytes)
 
 
 def _gap(chunk: Chunk, start: int) -> Gap | None:

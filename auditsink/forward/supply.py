@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from auditsink.destinations.base import Batch
 from auditsink.forward.lane import Lane
-from auditsink.forward.packing import Packed, pack, section
+from auditsink.forward.packing import Packed, pack
 from auditsink.forward.upstream import Ring
 from auditsink.spool.types import Chunk
 
@@ -40,10 +40,17 @@ class Supply:
         return f"<Supply {self._lane} {self._chunk.start}..{self._chunk.end}>"
 
     async def read(self, lane: Lane) -> Chunk:
-        """What the lane wants, at least as much as fills a batch if there is so much. Raises OSError."""
+        """What the lane wants, at least as much as fills a batch if there is so much. Raises OSError.
+
+        The chunk may begin before that, with the record in which it begins.
+        """
         start, stop = lane.wanted
-        chunk = lane.reader.fresh(start, self._max_bytes) or self._kept(lane, start)
-        while chunk.end < stop and _size(chunk) < self._max_bytes:
+        chunk = lane.reader.fresh(lane.anchor, self._max_bytes)
+        if chunk is None:
+            chunk = self._kept(lane, start)
+        else:  # memory has taken over: a file that stays open keeps the room of a segment that was removed
+            lane.reader.close()
+        while chunk.end < stop and _size(chunk, start) < self._max_bytes:
             chunk = await self._extended(lane, chunk)
         self._lane, self._chunk = lane, chunk
         return chunk
@@ -53,7 +60,8 @@ class Supply:
         kept = self._chunk
         if lane is not self._lane or not kept.start <= start < kept.end:
             return Chunk(start, start, [])
-        return section(kept, start, kept.end)
+        records = [record for record in kept.records if record.first_sequence + len(record.events) > start]
+        return Chunk(min([start, *(record.first_sequence for record in records[:1])]), kept.end, records)
 
     async def _extended(self, lane: Lane, chunk: Chunk) -> Chunk:
         more = lane.reader.fresh(chunk.end, self._max_bytes)
@@ -64,8 +72,9 @@ class Supply:
         return Chunk(chunk.start, more.end, chunk.records + more.records)
 
 
-def _size(chunk: Chunk) -> int:
-    return sum(sum(map(len, record.events)) for record in chunk.records)
+def _size(chunk: Chunk, start: int) -> int:
+    """Bytes of the events from a sequence on."""
+    return sum(sum(map(len, record.events[max(0, start - record.first_sequence) :])) for record in chunk.records)
 
 
 def peek(ring: Ring, sequence: int) -> Chunk:

@@ -52,6 +52,18 @@ async def test_what_memory_has_is_not_read_from_the_disk():
         assert ring.loads == 0
 
 
+async def test_a_reader_lets_go_of_its_file_once_memory_has_taken_over():
+    ring = FakeRing(remembered=2)
+    ring.fill(60)
+    async with Rig(ScriptedDestination(), ring) as rig:
+        reader = rig.forwarder._roster._lanes["c1"].reader
+        assert (ring.loads > 0, reader.closed) == (True, False)
+        ring.put(b"fresh")
+        await rig.clock.advance()
+        assert reader.closed
+        assert rig.destination.sequences() == list(range(61))
+
+
 @pytest.mark.parametrize("remembered", [0, 3])
 async def test_what_memory_has_not_is_read_from_the_disk_once(remembered: int):
     ring = FakeRing(remembered=remembered)
@@ -133,6 +145,18 @@ async def test_limits_of_bytes_and_events_hold():
     ring.put(*[b"z"] * 25)
     async with Rig(ScriptedDestination(), ring) as rig:
         assert ranges(rig.destination.attempts) == [(0, 3), (3, 6), (6, 7), (7, 8), (8, 18), (18, 28), (28, 33)]
+
+
+async def test_batches_that_begin_within_a_record_are_packed_from_memory_too():
+    rings = [FakeRing("c1"), FakeRing("c2")]
+    async with Rig(ScriptedDestination(), *rings) as rig:
+        for ring in rings:
+            ring.fill(210, per_record=7)
+        await rig.clock.advance()
+        for ring in rings:
+            batches = [batch for batch in rig.destination.attempts if batch.cluster == ring.cluster]
+            assert ranges(batches) == [(at, at + 10) for at in range(0, 210, 10)]
+            assert ring.loads == 0
 
 
 async def test_source_and_unsplit_bodies_keep_apart():
@@ -271,6 +295,21 @@ async def test_a_cursor_that_cannot_be_stored_is_told_and_delivery_goes_on(caplo
         assert rig.destination.sequences() == list(range(30))
         assert ring.cursor("siem").position == 30
         assert {(record.levelname, record.cluster) for record in caplog.records} == {("ERROR", "c1")}
+
+
+async def test_a_cursor_that_cannot_be_synced_is_told_and_synced_with_its_next_move(caplog: pytest.LogCaptureFixture):
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(), ring) as rig:
+        cursor = ring.cursor("siem")
+        ring.put(b"a")
+        await rig.clock.advance()
+        cursor.fails = True
+        await rig.clock.advance(2)
+        assert (cursor.syncs, [record.destination for record in caplog.records]) == (1, ["siem"])
+        cursor.fails = False
+        ring.put(b"b")
+        await rig.clock.advance(2)
+        assert (cursor.syncs, len(caplog.records)) == (2, 1)
 
 
 async def test_a_cursor_that_cannot_be_opened_keeps_run_from_starting():

@@ -54,8 +54,8 @@ def test_a_misconfigured_destination_is_probed_ever_more_slowly():
 
 def test_attempts_that_all_find_it_misconfigured_are_one_finding():
     one = pace()
-    one.misconfigured(0, now=1)
-    one.misconfigured(0, now=1)
+    assert one.misconfigured(0, now=1)
+    assert not one.misconfigured(0, now=1)
     assert one.remaining(1) == FIRST_PROBE
     one.misconfigured(1, now=31)
     assert one.remaining(31) == 2 * FIRST_PROBE

@@ -38,14 +38,16 @@ def test_the_first_event_gives_time_and_source():
     assert (found.batch.cluster, found.batch.source, found.batch.received_ns) == ("c", "api", 3)
 
 
-def test_a_batch_closes_before_the_record_that_does_not_fit():
+def test_a_batch_closes_before_the_event_that_does_not_fit():
     found = packed(chunk(record(0, b"x" * 60), record(1, b"y" * 60)))
-    assert (found.stop, found.closed) == (1, True)
+    assert (found.stop, found.closed, found.resume) == (1, True, 1)
+    found = packed(chunk(record(0, b"x" * 60), record(1, b"y" * 30, b"z" * 30)))
+    assert (found.stop, found.closed, found.resume) == (2, True, 1)
 
 
 def test_a_batch_closes_before_too_many_events():
     found = packed(chunk(record(0, *[b"x"] * 6), record(6, *[b"x"] * 6)))
-    assert (found.stop, found.closed) == (6, True)
+    assert (found.stop, found.closed, found.resume) == (10, True, 6)
 
 
 def test_a_batch_that_is_exactly_full_is_closed():
@@ -53,7 +55,7 @@ def test_a_batch_that_is_exactly_full_is_closed():
     assert packed(chunk(record(0, *[b"x"] * 10))).closed
 
 
-def test_a_record_too_large_for_a_batch_is_cut():
+def test_a_record_larger_than_a_batch_is_cut():
     large = chunk(record(0, *[b"x" * 30] * 8))
     assert [packed(large, start).stop for start in (0, 3, 6)] == [3, 6, 8]
     assert [packed(large, start).closed for start in (0, 3, 6)] == [True, True, False]

@@ -1,0 +1,132 @@
+"""Forwarding from the real spool: its threads, its files (on a disk in memory), its recovery."""
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from forwardkit import LIMITS, ScriptedDestination
+
+from auditsink import events
+from auditsink.config import Spool as SpoolConfig
+from auditsink.destinations.base import Batch
+from auditsink.forward.deadletter import DeadLetters, place
+from auditsink.forward.forwarder import Forwarder
+from auditsink.forward.outcome import Delivered, Outcome, Poison
+from auditsink.spool import Spool
+from auditsink.spool.types import Receipt, Refusal
+from auditsink.testing.disk import FakeDisk
+from auditsink.units import Size
+
+PATH = Path("/spool")
+
+
+def body_of(cluster: str, first: int, count: int) -> bytes:
+    items = ",".join(f'{{"level":"Metadata","auditID":"{cluster}-{first + at:05d}"}}' for at in range(count))
+    return f'{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{items}]}}\n'.encode()
+
+
+class Sink:
+    """A spool and a forwarder in one life of the process."""
+
+    def __init__(self, disk: FakeDisk, destination: ScriptedDestination) -> None:
+        config = SpoolConfig(path=PATH, max_bytes=Size(2**22), segment_bytes=Size(2**16))
+        self.spool = Spool.open(config, disk=disk)
+        self.spool.start(asyncio.get_running_loop().call_soon_threadsafe)
+        letters = DeadLetters(place(PATH, destination.name), 2**20, disk=disk)
+        self.forwarder = Forwarder(destination, spool=self.spool, dead_letters=letters)
+        self.task = asyncio.create_task(self.forwarder.run())
+
+    async def submit(self, cluster: str, body: bytes) -> Receipt | Refusal:
+        answer: asyncio.Future[Receipt | Refusal] = asyncio.get_running_loop().create_future()
+        self.spool.submit(self.spool.ring(cluster), body, events.split(body), "CN=api", answer.set_result)
+        return await asyncio.wait_for(answer, 30)
+
+    async def stop(self) -> None:
+        await self.forwarder.stop(20)
+        await self.task
+        await asyncio.to_thread(self.spool.stop)
+
+    async def die(self, disk: FakeDisk) -> None:
+        """The process is killed; its threads end with it, as far as a test can do that."""
+        disk.kill()
+        self.forwarder._abandoned = True
+        self.task.cancel()
+        await asyncio.gather(self.task, *self.forwarder._workers, return_exceptions=True)
+        await asyncio.to_thread(self.spool.stop)
+
+
+def until(destination: ScriptedDestination, wanted: set[bytes]) -> asyncio.Event:
+    """Set when the destination has taken all of these events, those of earlier lives included."""
+    reached, answer = asyncio.Event(), destination.answer
+    wanted.difference_update(event for _, _, event in destination.taken)
+    if not wanted:
+        reached.set()
+
+    async def watching(batch: Batch) -> Outcome:
+        outcome = answer(batch)
+        assert not isinstance(outcome, asyncio.Future)
+        wanted.difference_update(batch.events if isinstance(outcome, Delivered) else ())
+        if not wanted:
+            reached.set()
+        return outcome  # type: ignore[return-value]  # the answers used here are plain values
+
+    destination.answer = watching
+    return reached
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+async def test_what_was_accepted_is_delivered_byte_for_byte_and_the_account_adds_up(in_flight: int):
+    disk = FakeDisk()
+    destination = ScriptedDestination(limits=replace(LIMITS, in_flight=in_flight))
+    sink = Sink(disk, destination)
+    bodies = {cluster: [body_of(cluster, at, 7) for at in range(0, 210, 7)] for cluster in ("a", "b")}
+    for pair in zip(*bodies.values(), strict=True):
+        await asyncio.gather(*(sink.submit(cluster, body) for cluster, body in zip(bodies, pair, strict=True)))
+    await sink.stop()
+    for cluster, posted in bodies.items():
+        expected = [event for body in posted for event in events.split(body).events]
+        assert [event for name, _, event in destination.taken if name == cluster] == expected
+        assert sink.forwarder.statistics().accounts[cluster].delivered == 210
+
+
+async def test_after_kills_everything_arrives_and_the_repeats_are_few():
+    disk, chance = FakeDisk(), random.Random(5)
+    destination = ScriptedDestination()
+    posted: list[bytes] = []
+    lives = 6
+    for _ in range(lives):
+        sink = Sink(disk, destination)
+        for _ in range(10):
+            body = body_of("a", len(posted), chance.randrange(1, 30))
+            posted += events.split(body).events
+            assert isinstance(await sink.submit("a", body), Receipt)
+        await sink.die(disk)
+    reached = until(destination, set(posted))
+    sink = Sink(disk, destination)
+    await asyncio.wait_for(reached.wait(), 30)
+    await sink.stop()
+    taken = [event for _, _, event in destination.taken]
+    assert list(dict.fromkeys(taken)) == posted, "all of them, in order"
+    assert sum(Counter(taken).values()) - len(posted) <= lives * 2 * LIMITS.max_events
+    account = sink.forwarder.statistics().accounts["a"]
+    assert (account.accepted, account.delivered, account.pending) == (len(posted), len(posted), 0)
+
+
+async def test_a_refused_event_is_a_dead_letter_with_the_place_it_had_in_the_ring():
+    disk = FakeDisk()
+
+    def answer(batch: Batch) -> Outcome:
+        bad = [at for at, event in enumerate(batch.events) if b"a-00005" in event]
+        return Poison(bad[0], "format") if bad else Delivered()
+
+    destination = ScriptedDestination(answer)
+    sink = Sink(disk, destination)
+    await sink.submit("a", body_of("a", 0, 9))
+    await sink.stop()
+    letters = list(DeadLetters(place(PATH, "siem"), disk=disk))
+    assert [(letter.sequence, letter.source, letter.reason) for letter in letters] == [(5, "CN=api", "format")]
+    assert letters[0].content == b'{"level":"Metadata","auditID":"a-00005"}'
+    assert destination.sequences("a") == [0, 1, 2, 3, 4, 6, 7, 8]
