@@ -1,6 +1,7 @@
 """A real sink in a process of its own, as an operator starts it."""
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -118,7 +119,10 @@ class Sink:
 
     async def post(self, body: bytes, path: str = "") -> tuple[int, dict[str, str]]:
         """Post once; status and headers (names in lower case)."""
-        async with aiohttp.ClientSession() as session, session.post(self.receive + path, data=body) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.receive + path, data=io.BytesIO(body)) as answer,
+        ):
             await answer.read()
             return answer.status, {name.lower(): value for name, value in answer.headers.items()}
 

@@ -1,9 +1,12 @@
 """What the process does when threads die or hang; signals are tested on real processes (tests/e2e)."""
 
 import asyncio
+import gc
 import logging
 import os
+import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
@@ -22,6 +25,26 @@ class Told:
         self.failures.append(why)
 
 
+class Recorded(Told):
+    """Also remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def start(self) -> None:
+        self.asked.append("start")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def stop(self, seconds: float) -> None:
+        self.asked.append(f"stop within {seconds:g}")
+        assert signal.getsignal(signal.SIGTERM) is process._at_once
+        assert signal.getsignal(signal.SIGINT) is process._at_once
+
+    def addresses(self) -> dict[str, str]:
+        return {"receive": "http://x", "admin": "http://y"}
+
+
 class LeftError(Exception):
     """`os._exit` was called."""
 
@@ -32,6 +55,33 @@ def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LeftError(code)
 
     monkeypatch.setattr(os, "_exit", leave)
+
+
+@pytest.fixture
+def own_process() -> Iterator[None]:
+    """Puts back what belongs to the test run."""
+    hook, handlers = threading.excepthook, {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    threading.excepthook = hook
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    gc.unfreeze()
+
+
+def test_a_signal_stops_it_in_order(own_process: None, caplog: pytest.LogCaptureFixture):
+    sink = Recorded()
+    with caplog.at_level(logging.INFO):
+        assert asyncio.run(process._live(sink, ["a: is risky"])) == 0  # type: ignore[arg-type] # a stand-in
+    assert sink.asked == ["start", "stop within 8"]
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "risky",
+        "ready",
+        "stopping",
+        "stopped",
+    ]
+    ready = caplog.records[1]
+    assert (vars(ready)["receive"], vars(ready)["admin"]) == ("http://x", "http://y")
+    assert sink.failures == []
 
 
 def test_a_dead_thread_is_told_and_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auditsink import address, config
-from auditsink.receive.routes import CLUSTER, CLUSTER_RULE
+from auditsink.cluster import CLUSTER, CLUSTER_RULE
 
 Broken = Iterator[tuple[str, str]]
 

@@ -10,8 +10,9 @@ import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
+from auditsink.cluster import CLUSTER, CLUSTER_RULE
 from auditsink.receive.answers import Reason, Refused
-from auditsink.receive.routes import CLUSTER, CLUSTER_RULE, Routes
+from auditsink.receive.routes import Routes
 
 _KEY = secrets.token_bytes(32)
 _LINE = 'write "cluster token", one pair a line'

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from calling import Call
 
+from auditsink import process
+from auditsink.config import Config
 from auditsink.listen import bound, listen
 from auditsink.load import parse
+from auditsink.service import StartError
 from auditsink.spool import Spool
 
 
@@ -80,3 +84,17 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path):
     path = tmp_path / "none.yaml"
     code, said = serve(tmp_path, None, "-c", str(path))
     assert (code, said) == (1, f"auditsink: {path}: No such file or directory; check the path and its permissions\n")
+
+
+def test_its_exit_code_is_the_process_own(auditsink: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "config.yaml").write_text(config(tmp_path))
+    monkeypatch.setattr(process, "run", lambda given: len(given.destinations))
+    assert auditsink("serve", "-c", tmp_path / "config.yaml") == (1, "", "")
+
+
+def test_a_failed_start_is_told_line_by_line(auditsink: Call, monkeypatch: pytest.MonkeyPatch):
+    def fail(_: Config) -> int:
+        raise StartError("a: is wrong\nb: is wrong too")
+
+    monkeypatch.setattr(process, "run", fail)
+    assert auditsink("serve") == (1, "", "auditsink: a: is wrong\nauditsink: b: is wrong too\n")
