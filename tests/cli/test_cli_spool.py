@@ -8,6 +8,7 @@ from auditsink import events
 from auditsink.cli import run
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool
+from auditsink.spool.segment import DATA_START
 from auditsink.spool.types import Tally
 from auditsink.units import Size
 
@@ -53,11 +54,11 @@ def test_verify_is_0_on_a_whole_spool_and_1_on_a_damaged_one(spool_path: Path, c
     assert "cluster blue: 3 events in 2 batches, 1 segments, whole" in capsys.readouterr().out
     path = spool_path / "rings" / "blue" / "00000000000000000000.seg"
     content = bytearray(path.read_bytes())
-    content[600] ^= 1
+    content[DATA_START + 80] ^= 1
     path.write_bytes(content)
     assert run(["spool", "verify", "--path", str(spool_path)]) == 1
     told = capsys.readouterr()
-    assert "damaged bytes at 512" in told.err
+    assert f"damaged bytes at {DATA_START}" in told.err
     assert "cluster green: 1 events in 1 batches, 1 segments, whole" in told.out
 
 
