@@ -13,7 +13,8 @@ Fingerprints only propose. What counts as proven is decided by `cover`, with SHA
 line that was forged to have the fingerprint of another is found out.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Protocol
 
@@ -23,10 +24,11 @@ from auditsink.evidence.archive import Archive, Statements
 from auditsink.evidence.cover import Cover
 from auditsink.evidence.findings import Findings, events
 from auditsink.evidence.history import History
+from auditsink.evidence.span import packed
 from auditsink.evidence.timeline import Load, Place, Timeline
 
-BUFFERED = 256
-"""Recognised lines of a cluster that are hashed in one go."""
+CHUNK_LINES, CHUNK_BYTES = 1024, 2**20
+"""Read in one go, whichever is reached first."""
 SEARCHES = 64
 """Strange lines in a row that are each looked for further on; then only the 128th, 256th, ...: each search costs."""
 MOST_SKIPPED = 1024
@@ -46,7 +48,7 @@ class Lines(Protocol):
 
 
 class _Stream:
-    """One cluster: what must come next, and what has come and is not hashed yet."""
+    """One cluster: what must come next, and whether what has come is what was stated."""
 
     def __init__(self, cluster: str, rings: Sequence[Statements], load: Load, findings: Findings) -> None:
         self.cluster = cluster
@@ -56,19 +58,14 @@ class _Stream:
         self._findings = findings
         self._ring = 0
         self._cover = self._new_cover()
-        self._first = 0
-        self._lines: list[bytes] = []
 
-    def take(self, line: bytes) -> None:
-        """The line is the event that must come next."""
+    def take(self, lines: Sequence[bytes]) -> None:
+        """The lines are the events that must come next, all of one statement."""
         place = self.timeline.place
         assert place is not None
-        if place.ring != self._ring or place.sequence != self._first + len(self._lines) or len(self._lines) >= BUFFERED:
-            self._flush()
-            self._reach(place.ring)
-            self._first = place.sequence
-        self._lines.append(line)
-        self.timeline.advance()
+        self._reach(place.ring)
+        self._cover.feed(place.sequence, lines)
+        self.timeline.advance(len(lines))
 
     def jump(self, place: Place) -> None:
         """The events before this place are missing."""
@@ -80,13 +77,7 @@ class _Stream:
 
     def finish(self) -> None:
         """No more lines: judge what is left, and miss what did not come."""
-        self._flush()
         self._reach(len(self.timeline.rings))
-
-    def _flush(self) -> None:
-        if self._lines:
-            self._cover.feed(self._first, self._lines)
-            self._lines = []
 
     def _reach(self, ring: int) -> None:
         while self._ring < ring:
@@ -114,39 +105,52 @@ class Alignment:
 
     def check(self, lines: Lines) -> None:
         """Every line of the input, then what did not come."""
-        ending: Iterable[bytes | None] = chain(lines, [None])
-        for number, (line, following) in enumerate(pairwise(ending)):
-            assert line is not None
-            self._recognise(number, line, following, lines)
+        number = 0
+        for chunk, following in pairwise(chain(_chunks(lines), [[]])):
+            self._recognise_all(number, chunk, following[0] if following else None, lines)
+            number += len(chunk)
         self._end(lines)
 
+    def _recognise_all(self, number: int, chunk: list[bytes], following: bytes | None, lines: Lines) -> None:
+        fingerprints = array("I", map(crc32c, chunk))
+        at = 0
+        while at < len(chunk):
+            expecting = next((one for one in self._streams if one.timeline.head == fingerprints[at]), None)
+            if expecting is not None:
+                count = expecting.timeline.matching(packed(fingerprints[at:]))
+                self._accept(expecting, chunk[at : at + count], lines)
+                at += count
+            else:
+                after = chunk[at + 1] if at + 1 < len(chunk) else following
+                self._recognise(number + at, chunk[at], after, lines)
+                at += 1
+
     def _recognise(self, number: int, line: bytes, following: bytes | None, lines: Lines) -> None:
+        """A line that is not expected."""
         fingerprint = crc32c(line)
-        expecting = next((one for one in self._streams if one.timeline.head == fingerprint), None)
-        if expecting is not None:
-            self._accept(expecting, line, lines)
-        elif line in self._history:
+        if line in self._history:
             self._findings.repeats += 1
         elif (further := self._further(fingerprint, following)) is not None:
             stream, place = further
             stream.jump(place)
-            self._accept(stream, line, lines)
+            self._accept(stream, [line], lines)
         elif (late := next((one for one in self._streams if fingerprint in one.skipped), None)) is not None:
             sequence = late.skipped.pop(fingerprint)
             self._history.add(line)
             self._findings.problem(f"cluster {late.cluster}: out of order: event {sequence} at {lines.where(number)}")
         elif (replaced := self._replaced(following)) is not None:
             self._findings.note(f"{lines.where(number)} stands in the place of {_event(replaced)}")
-            self._accept(replaced, line, lines)
+            self._accept(replaced, [line], lines)
         else:
             self._set_aside(number)
 
-    def _accept(self, stream: _Stream, line: bytes, lines: Lines) -> None:
+    def _accept(self, stream: _Stream, found: Sequence[bytes], lines: Lines) -> None:
         if self._strange:
             self._tell_strange(lines, allowed=stream.timeline.unstated)
         self._in_a_row = 0
-        self._history.add(line)
-        stream.take(line)
+        for line in found:
+            self._history.add(line)
+        stream.take(found)
         if self._streams[0] is not stream:  # the next line is most likely of the same cluster
             self._streams.remove(stream)
             self._streams.insert(0, stream)
@@ -177,8 +181,10 @@ class Alignment:
     def _tell_strange(self, lines: Lines, *, allowed: int = 0) -> None:
         """Something that was stated came after these lines, so they are not newer than the checkpoints."""
         strange, self._strange = self._strange, []
-        if sum(map(len, strange)) <= allowed:  # they can be the events that nobody stated
-            self._findings.uncovered += sum(map(len, strange))
+        count = sum(map(len, strange))
+        if count <= allowed:  # they can be the events that nobody stated
+            self._findings.uncovered += count
+            self._findings.note(f"{count:,} lines from {lines.where(strange[0][0])} on are covered by no checkpoint")
             return
         for some in strange:
             until = f" to {lines.where(some[-1])}" if len(some) > 1 else ""
@@ -195,6 +201,19 @@ class Alignment:
             )
         for stream in self._streams:
             stream.finish()
+
+
+def _chunks(lines: Lines) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    size = 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line)
+        if len(chunk) >= CHUNK_LINES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _event(stream: _Stream) -> str:

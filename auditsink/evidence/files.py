@@ -46,7 +46,6 @@ class Files:
                 while line := stream.readline(LONGEST_LINE):
                     if len(line) == LONGEST_LINE:
                         raise EvidenceError(f"{path}: holds a line of more than {LONGEST_LINE // 2**20} MiB")
-                    self.read = raw.tell()
                     yield line[:-1] if line.endswith(b"\n") else line
         except (OSError, EOFError, zstandard.ZstdError) as problem:
             raise EvidenceError(f"{path}: cannot be read: {problem}") from None

@@ -15,6 +15,8 @@ from auditsink.evidence.checkpoint import FINGERPRINT_BYTES, Signed
 NEAR = 2
 """Statements in which an event is looked for when nothing but its fingerprint speaks for it."""
 
+ANY = 2**63
+
 Load = Callable[[Statements, int], Signed]
 
 
@@ -34,14 +36,31 @@ class Timeline:
         self._load = lru_cache(maxsize=NEAR)(lambda ring, at: _fingerprints(load(rings[ring], at)))
         self.place: Place | None = None
         self.head: int | None = None
-        self.unstated = 0
-        """Events between the one before and this that no statement covers: lines that nobody can judge."""
         self._go(self._first_of(0))
+        self.unstated = 0 if self.place is None else self.place.sequence
+        """At most so many events between the one before and this that no statement covers: nobody can judge them."""
 
-    def advance(self) -> None:
-        """The event at `place` was found: on to the next."""
+    def matching(self, fingerprints: bytes) -> int:
+        """How many of these, from the first on, are those of the events from `place` on in its statement."""
+        if self.place is None:
+            return 0
+        ring, at, sequence = self.place
+        start = (sequence - self.rings[ring].firsts[at]) * FINGERPRINT_BYTES
+        expected = self._load(ring, at)[start : start + len(fingerprints)]
+        if fingerprints.startswith(expected):
+            return len(expected) // FINGERPRINT_BYTES
+        return (
+            next(at for at, (one, other) in enumerate(zip(fingerprints, expected, strict=False)) if one != other) // 4
+        )
+
+    def advance(self, count: int = 1) -> None:
+        """That many events from `place` on, all of its statement, were found: on to the next."""
         assert self.place is not None
-        self._go(self._after(self.place))
+        last = self.place._replace(sequence=self.place.sequence + count - 1)
+        self._go(self._after(last))
+        place = self.place
+        # What a ring took after its last statement, before it was made anew, nobody knows.
+        self.unstated = 0 if place is None else place.sequence - last.sequence - 1 if place.ring == last.ring else ANY
 
     def jump(self, place: Place) -> None:
         """Go on there, a place that `find` gave."""
@@ -95,10 +114,6 @@ class Timeline:
             found = data.find(wanted, found + 1)
 
     def _go(self, place: Place | None) -> None:
-        if self.place is not None and place is not None and place.ring == self.place.ring:
-            self.unstated = place.sequence - self.place.sequence - 1
-        else:
-            self.unstated = 0
         self.place = place
         self.head = None if place is None else self._at(place)
 

@@ -208,8 +208,8 @@ def test_a_changed_line_is_named_with_its_place():
 def test_a_line_out_of_order_is_named():
     found = verify([*LINES[:5], LINES[6], LINES[5], *LINES[7:]], SPANS)
     assert [problem.split(" (")[0].split(" at ")[0] for problem in found.problems] == [
-        "cluster c: out of order: event 5",
         "cluster c: missing: event 5",
+        "cluster c: out of order: event 5",
     ]
 
 
