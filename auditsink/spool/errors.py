@@ -1,5 +1,10 @@
 """What can go wrong with a spool so that an operator has to act. Each message is one sentence for that person."""
 
+import errno
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The disk is full, or the user's share of it."""
+
 
 class SpoolError(Exception):
     """The spool cannot be opened or extended; the message says which path and what to do."""

@@ -11,20 +11,20 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from auditsink.clock import Clock
 from auditsink.events import Mark
 from auditsink.spool import frame, segment
 from auditsink.spool.budget import Budget
 from auditsink.spool.disk import Disk, File, write_all
-from auditsink.spool.errors import RingFullError
+from auditsink.spool.errors import NO_SPACE, RingFullError
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Footer, SegmentHeader
 
 INITIAL_BYTES = 2**20
 """A ring's first segment: a cluster that says little takes little. Each following one is four times larger."""
 GROWTH = 4
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(slots=True)
@@ -161,12 +161,12 @@ class Log:
             active.held.length = active.offset
         self.ring.durable = self._next
 
-    def abandon(self) -> None:
-        """Never touch the active segment again; what of it is durable stays readable."""
+    def abandon(self) -> bool:
+        """Never touch the active segment again; what of it is durable stays readable. False: none was active."""
         active, self._active = self._active, None
         self._next = self.ring.durable
         if active is None:
-            return
+            return False
         active.held.active = False
         if active.held.end > active.held.first:
             self._link = active.link()
@@ -176,6 +176,7 @@ class Log:
                 self._disk.unlink(active.held.path)
         with contextlib.suppress(OSError):
             active.file.close()
+        return True
 
     def seal(self) -> None:
         """Close the active segment for good: what is placed, the footer, one sync. No segment is active afterwards."""
@@ -206,11 +207,9 @@ class Log:
             try:
                 self._active = self._open(size)
             except OSError as problem:
-                if problem.errno not in NO_SPACE:
+                # The budget has room and the disk has none: give up what may be given up.
+                if problem.errno not in NO_SPACE or not self._budget.free_one():
                     raise
-                # The budget has room and the disk has none: give up what may be given up, else refuse as full.
-                if not self._budget.free_one():
-                    raise RingFullError from problem
             else:
                 self._next_size = min(self._next_size * GROWTH, self._segment_bytes)
                 return self._active
@@ -222,7 +221,7 @@ class Log:
         )  # fmt: skip
         path = self.ring.path / segment.file_name(self._next)
         encoded = segment.encode_header(header)
-        file = self._disk.create(path)
+        file = self._create(path)
         try:
             file.allocate(size)
             write_all(file, [encoded], 0)
@@ -235,3 +234,11 @@ class Log:
         held = Segment(path, header, len(encoded), self._next, size, active=True)
         self.ring.segments = (*self.ring.segments, held)
         return _Active(file, held, encoded)
+
+    def _create(self, path: Path) -> File:
+        try:
+            return self._disk.create(path)
+        except FileExistsError:
+            # Left by a segment of which nothing counted, when the disk did not even remove its name.
+            self._disk.unlink(path)
+            return self._disk.create(path)

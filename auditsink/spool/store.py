@@ -120,7 +120,7 @@ class Spool:
         """Why a request that begins now would be refused, as far as that is known; cheap."""
         if self._stopping or ring.cluster not in self.rings:
             return Refusal.STOPPING
-        return self._writer.refusal()
+        return self._writer.refusal(self._shelves[ring.cluster])
 
     def submit(self, ring: Ring, body: bytes, split: Split, source: str, done: Done) -> None:
         """Store a request. `done` is called later in the loop's thread, when the result holds; never from within.

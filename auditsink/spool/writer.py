@@ -23,6 +23,7 @@ from auditsink.spool.recent import Recent
 from auditsink.spool.ring import Ring
 from auditsink.spool.statistics import SyncTimes
 from auditsink.spool.tail import Tails
+from auditsink.spool.trouble import Trouble
 from auditsink.spool.types import Done, Receipt, Record, Refusal
 
 log = logging.getLogger("auditsink.spool")
@@ -32,7 +33,11 @@ COMMIT_BYTES = 8 * 2**20
 SYNC_INTERVAL = 1.0
 """Seconds between syncs with `durability: interval`."""
 REFUSAL_PAUSE = 0.25
-"""Seconds for which requests are refused at their headers after one found no room; then the next may try again."""
+"""Seconds for which a ring's requests are refused at their headers after one found no room; then one may try again."""
+PROBE_SECONDS = 2.0
+"""Between two looks at a disk that refused. A sink that is not ready gets no requests whose success would tell."""
+HANG_SECONDS = 10.0
+"""A commit that takes longer is a disk that hangs: a third of what an apiserver waits for its answer."""
 PARALLEL_SYNCS = 4
 """Files synced at once when several rings have something: the journal merges them, more threads only queue."""
 DIGEST_BYTES = 16
@@ -54,11 +59,12 @@ class Append:
 
 @dataclass(slots=True)
 class Shelf:
-    """What the writer keeps for a ring: its log and what was accepted lately."""
+    """What the writer keeps for a ring: its log, what was accepted lately, and until when (monotonic) it refuses."""
 
     ring: Ring
     log: Log
     recent: Recent
+    refusing: tuple[float, Refusal] = (0.0, Refusal.FULL)
 
 
 @dataclass(slots=True)
@@ -84,12 +90,13 @@ class _Job:
 
 
 class Writer:
-    """The thread. `problem` is set while the disk refuses, and cleared by the first commit that succeeds."""
+    """The thread."""
 
     def __init__(self, *, durability: Durability, clock: Clock, tails: Tails, moved: set[Ring]) -> None:
-        self.problem: str | None = None
         self.sync_times = SyncTimes()
-        self._refusing: tuple[float, Refusal] = (0.0, Refusal.FULL)
+        self._trouble = Trouble()
+        self._bug: str | None = None
+        self._busy_since: float | None = None
         self._durability = durability
         self._clock = clock
         self._tails = tails
@@ -99,7 +106,6 @@ class Writer:
         self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
         self._thread = threading.Thread(target=self._run, name="auditsink-writer", daemon=True)
         self._notify: Callable[[Callable[[], None]], object] | None = None
-        self._unsynced: set[int] = set()
         self._shelves: dict[int, Shelf] = {}
 
     def start(self, notify: Callable[[Callable[[], None]], object]) -> None:
@@ -111,10 +117,18 @@ class Writer:
         """Queue a request; any thread."""
         self._queue.put(append)
 
-    def refusal(self) -> Refusal | None:
+    def refusal(self, shelf: Shelf) -> Refusal | None:
         """Why a request that arrives now would most likely be refused; any thread."""
-        until, why = self._refusing
+        until, why = shelf.refusing
         return why if self._clock.monotonic() < until else None
+
+    @property
+    def problem(self) -> str | None:
+        """Why batches are not kept right now, in a sentence; any thread."""
+        since = self._busy_since
+        if since is not None and (seconds := self._clock.monotonic() - since) > HANG_SECONDS:
+            return f"the disk has not answered for {seconds:.0f} s; check it: batches wait until it does"
+        return self._bug or self._trouble.problem
 
     def stop(self) -> None:
         """Finish what waits, then end. Blocks."""
@@ -129,7 +143,11 @@ class Writer:
         while going:
             appends, going = self._take()
             if appends:
+                self._busy_since = self._clock.monotonic()
                 self._commit(appends)
+                self._busy_since = None
+            elif self._trouble:
+                self._trouble.probe()
             if self._durability == "interval" and self._clock.monotonic() - synced_at >= SYNC_INTERVAL:
                 self._sync_late()
                 synced_at = self._clock.monotonic()
@@ -141,8 +159,7 @@ class Writer:
         taken: list[Append] = []
         size = 0
         try:
-            timeout = SYNC_INTERVAL if self._durability == "interval" else None
-            item = self._queue.get(timeout=timeout)
+            item = self._queue.get(timeout=self._patience())
             while item is not None:
                 taken.append(item)
                 size += len(item.body)
@@ -153,15 +170,22 @@ class Writer:
             return taken, True
         return taken, False
 
+    def _patience(self) -> float | None:
+        """Seconds to wait for a request before there is something else to do."""
+        if self._durability == "interval":
+            return SYNC_INTERVAL
+        return PROBE_SECONDS if self._trouble else None
+
     def _commit(self, appends: list[Append]) -> None:
         jobs: list[_Job] = []
         try:
             groups = self._prepare(appends, jobs)
             self._store(groups)
             self._settle_recent(groups)
+            self._bug = None
         except Exception as problem:  # whatever it is, nobody may wait for ever and the thread must live
             log.exception("the spool's writer failed; the requests of this moment were refused")
-            self.problem = f"the spool's writer failed: {problem!r}"
+            self._bug = f"the spool's writer failed: {problem!r}; report it with the sink's log"
             results: list[tuple[Append, Receipt | Refusal]] = [(append, Refusal.UNAVAILABLE) for append in appends]
             self._tell(partial(self._publish, results, set()))
             return
@@ -214,8 +238,6 @@ class Writer:
             self._settle_unsynced(written)
         for shelf, jobs in failed:
             self._again(shelf, [job for job in jobs if job.refusal is None])
-        if not failed:
-            self.problem = None
 
     def _place(self, shelf: Shelf, jobs: list[_Job]) -> None:
         refused = {id(entry) for entry in shelf.log.place([job.entry for job in jobs])}
@@ -237,6 +259,7 @@ class Writer:
         for (shelf, jobs), problem in zip(dirty, outcomes, strict=True):
             if problem is None:
                 shelf.log.settle()
+                self._trouble.ends(shelf.ring)
             else:
                 self._disk_failed(shelf, problem)
                 failed.append((shelf, jobs))
@@ -244,6 +267,8 @@ class Writer:
 
     def _settle_unsynced(self, written: list[tuple[Shelf, list[_Job]]]) -> None:
         for shelf, _jobs in written:
+            if shelf.log.dirty:
+                self._trouble.ends(shelf.ring)
             shelf.log.settle()
             if self._durability == "interval":
                 self._shelves[id(shelf)] = shelf
@@ -269,14 +294,16 @@ class Writer:
             for job in todo:
                 if not 0 <= job.entry.first_sequence < durable:
                     job.refusal = Refusal.UNAVAILABLE
-            self.problem = f"{shelf.ring.path} takes no writes: {problem}; check the disk"
+            self._trouble.begins(shelf.ring, problem)
+        else:
+            self._trouble.ends(shelf.ring)
 
     def _disk_failed(self, shelf: Shelf, problem: OSError) -> None:
-        log.error(
-            "the disk failed under a segment; it is not written to again",
-            extra={"cluster": shelf.ring.cluster, "error": str(problem)},
-        )
-        shelf.log.abandon()
+        if shelf.log.abandon():
+            log.error(
+                "the disk failed under a segment; it is not written to again",
+                extra={"cluster": shelf.ring.cluster, "error": str(problem)},
+            )
 
     def _settle_recent(self, groups: list[tuple[Shelf, list[_Job]]]) -> None:
         now = self._clock.monotonic()
@@ -285,7 +312,7 @@ class Writer:
                 if job.refusal is None:
                     shelf.recent.add(job.entry.digest, job.entry.first_sequence, now)
                 else:
-                    self._refusing = (now + REFUSAL_PAUSE, job.refusal)
+                    shelf.refusing = (now + REFUSAL_PAUSE, job.refusal)
 
     def _publish(self, results: list[tuple[Append, Receipt | Refusal]], moved: set[Ring]) -> None:
         """In the loop's thread: hand fresh records on, answer everybody, wake the readers."""

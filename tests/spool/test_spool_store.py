@@ -257,7 +257,7 @@ def test_a_full_disk_below_the_limit_refuses_and_recovers():
     ring.cursor("siem")
     disk.capacity = disk.allocated() + 3 * 2**16
     answers = [submit(spool, ring, noise(number)) for number in range(60)]
-    assert answers[-1] is Refusal.FULL
+    assert answers[-1] is Refusal.UNAVAILABLE
     accepted = [answer for answer in answers if isinstance(answer, Receipt)]
     disk.heal()
     assert isinstance(submit(spool, ring, noise(1000)), Receipt)
