@@ -57,7 +57,7 @@ def pack(cluster: str, chunk: Chunk, start: int, *, max_bytes: float, max_events
             first = last = record
         elif record.source != first.source or unsplit or (record.marks and Mark.UNSPLIT in record.marks):
             break
-        weight = sum(map(len, mine))
+        weight = sum(map(len, mine)) if offset else record.size
         if size + weight > max_bytes or len(events) + len(mine) > max_events:
             fitting = _fitting(mine, max_bytes - size, max_events - len(events))
             mine = mine[: fitting if events else max(1, fitting)]
@@ -103,7 +103,7 @@ def section(chunk: Chunk, start: int, stop: int) -> Chunk:
 def _cut(record: Record, start: int, stop: int) -> Record:
     if start == 0 and stop >= len(record.events):
         return record
-    return replace(record, first_sequence=record.first_sequence + start, events=record.events[start:stop])
+    return replace(record, first_sequence=record.first_sequence + start, events=record.events[start:stop], size=-1)
 
 
 class Scale:
@@ -126,7 +126,7 @@ class Scale:
     def add(self, chunk: Chunk) -> None:
         """Weigh records that begin at `at`."""
         for record in chunk.records:
-            self._bytes += sum(map(len, record.events))
+            self._bytes += record.size
             if self._source is None:
                 self._source = record.source
             if record.source != self._source or (record.marks and Mark.UNSPLIT in record.marks):

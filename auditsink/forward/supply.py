@@ -74,7 +74,10 @@ class Supply:
 
 def _size(chunk: Chunk, start: int) -> int:
     """Bytes of the events from a sequence on."""
-    return sum(sum(map(len, record.events[max(0, start - record.first_sequence) :])) for record in chunk.records)
+    return sum(
+        record.size if record.first_sequence >= start else sum(map(len, record.events[start - record.first_sequence :]))
+        for record in chunk.records
+    )
 
 
 def peek(ring: Ring, sequence: int) -> Chunk:

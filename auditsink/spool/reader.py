@@ -71,12 +71,13 @@ class Reader:
                 continue
             for record in self._records(found, end, durable):
                 records.append(record)
-                size += sum(map(len, record.events))
+                size += record.size
                 end = record.first_sequence + len(record.events)
                 if size >= max_bytes:
                     break
             else:
                 end = max(end, min(found.end, durable))
+        self._window = b""  # hundreds of rings have a reader for each destination: none may keep what it has read
         return Chunk(position, end, records)
 
     def _segment_at(self, position: int) -> "Segment | None":

@@ -26,7 +26,7 @@ class Tail:
         size = 0
         while size < max_bytes and (record := self.records.get(position)) is not None:
             found.append(record)
-            size += sum(map(len, record.events))
+            size += record.size
             position += len(record.events)
         return found
 
@@ -41,7 +41,7 @@ class Tails:
 
     def add(self, tail: Tail, record: Record) -> None:
         """Keep a record and let go of the oldest past the limit. One that is larger than the limit is not kept."""
-        size = sum(map(len, record.events)) + EVENT_OVERHEAD * len(record.events)
+        size = record.size + EVENT_OVERHEAD * len(record.events)
         if size > self.limit:
             return
         tail.records[record.first_sequence] = record

@@ -36,7 +36,7 @@ Done = Callable[[Receipt | Refusal], None]
 class Record:
     """One accepted request, as a reader gets it: `events[i]` has the sequence `first_sequence + i`.
 
-    When a reader starts in the middle of a record, `events` begins there.
+    When a reader starts in the middle of a record, `events` begins there. `size`: bytes of the events together.
     """
 
     first_sequence: int
@@ -44,6 +44,11 @@ class Record:
     received_ns: int
     source: str
     marks: Mark
+    size: int = -1
+
+    def __post_init__(self) -> None:
+        if self.size < 0:  # summed once: everybody on the way asks for it
+            object.__setattr__(self, "size", sum(map(len, self.events)))
 
 
 @dataclass(frozen=True, slots=True)
