@@ -188,7 +188,6 @@ class Connection(asyncio.BufferedProtocol):
             elif event == _END:
                 self._complete()
             elif event == _BROKEN:
-                self._port.counters.requests += 1
                 assert framer.refused is not None
                 self._hang_up(framer.refused)
             elif self._refused is not None and not self._refused.later:
@@ -202,7 +201,6 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self) -> None:
         port, framer = self._port, self._framer
         head = framer.head
-        port.counters.requests += 1
         self._close = self._crowded or not head.keep_alive
         self._received = 0
         decided = decide(port, head, framer.length, self._certificate, crowded=self._crowded)
@@ -269,12 +267,15 @@ class Connection(asyncio.BufferedProtocol):
             self._reply(result)
             if self._paused or self._ended:
                 self._go_on()
-        elif isinstance(result, Refused):
+            return
+        self._port.counters.requests += 1
+        if isinstance(result, Refused):
             self._port.refused(result, None)
 
     def _reply(self, result: int | Refused, *, bare: bool = False) -> None:
         """Answer the request; `bare`: without a body."""
         port = self._port
+        port.counters.requests += 1
         close = self._close or port.stopping
         self._since = port.now
         if isinstance(result, Refused):
@@ -328,6 +329,9 @@ class Connection(asyncio.BufferedProtocol):
     def _go_on(self) -> None:
         """The answer is out and the client reads: take what it has sent meanwhile."""
         if self._state != _READING or self._muted:
+            return
+        if self._close:  # bytes were dropped behind the last answer
+            self._linger()
             return
         if self._unread:
             unread, start = self._unread, self._unread_at

@@ -105,11 +105,13 @@ class Framer:
         known = len(self._partial)
         piece = bytes(raw[start : min(stop, start + MAX_HEAD - known)])
         head = self._partial + piece
-        if not known:
+        if known <= 1:
             blank = _BLANK.match(head)  # RFC 9112, 2.2: empty lines before a request are ignored
             assert blank is not None  # it matches the empty string
             if blank.end():
-                return _MORE, start + blank.end()
+                self._partial = b""
+                self.between = True
+                return _MORE, start + blank.end() - known
         end = head.find(END_OF_HEAD, max(0, known - len(END_OF_HEAD) + 1)) + len(END_OF_HEAD)
         refused = self._suspicious(head, known, complete=end >= len(END_OF_HEAD))
         if refused is not None:

@@ -29,7 +29,7 @@ class ClusterStatistics:
 class ReceiveStatistics:
     """One moment of the receive port; the counts run since the start of the process.
 
-    `requests`: all that were begun, however they ended; `batches`, `events`, `bytes` and `duplicates` are sums over
+    `requests`: all that got an answer, whatever it was; `batches`, `events`, `bytes` and `duplicates` are sums over
     `clusters`. `rejected`: refused requests by reason (`answers.Reason`), zeros included. `ack_counts[i]`: answers of
     200 within `ACK_BUCKETS[i]` seconds of the request's last byte (the last one: all longer ones), `ack_seconds` their
     sum. `connections`: open now. `in_flight_bytes`: what `receive.max_in_flight` limits. `problems`: sentences for the
