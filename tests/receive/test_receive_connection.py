@@ -30,7 +30,7 @@ async def exchange(port: Port, *data: bytes, piece: int = 2**20) -> list[tuple[i
     client = Client(port)
     for one in data:
         client.send(one, piece)
-        await turns()
+        await until(lambda: not client.connection.busy)
     return [(answer.status, json.loads(answer.body)) for answer in client.answers()]
 
 
@@ -231,7 +231,7 @@ class TestPipelining:
         with nothing_held(port):
             client = Client(port)
             client.send(request() * 200)
-            await until(lambda: not client.wire.paused)
+            await until(lambda: not client.connection.busy)
         assert [answer.status for answer in client.answers()] == [200] * 200
 
     async def test_what_does_not_fit_into_memory_ends_the_connection_after_the_answer(self):
