@@ -1,0 +1,69 @@
+"""Figures of one run and what several rounds of them say: medians, spans, ratios. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+Figures = Mapping[str, float]
+"""One run of one system: metric by key."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`digits` after the point in tables; `higher`: more is better."""
+
+    title: str
+    unit: str
+    digits: int = 1
+    higher: bool = False
+
+
+METRICS = {
+    "delivered": Metric("delivered", "events/s", 0, higher=True),
+    "accepted": Metric("accepted", "events/s", 0, higher=True),
+    "cpu_gb": Metric("CPU per GB of input", "s", 1),
+    "cpu_event": Metric("CPU per event", "us", 1),
+    "p50": Metric("answer, p50", "ms", 2),
+    "p99": Metric("answer, p99", "ms", 2),
+    "p99.9": Metric("answer, p99.9", "ms", 2),
+    "floor_p50": Metric("one fdatasync and the transfer, p50", "ms", 2),
+    "floor_p99": Metric("one fdatasync, p99", "ms", 2),
+    "sync_share": Metric("share of the answer that is the sync", "%", 0),
+    "rss": Metric("RSS, peak", "MB", 0),
+    "anonymous": Metric("RSS, peak, anonymous", "MB", 0),
+    "rss_catching_up": Metric("RSS catching up, peak", "MB", 0),
+    "anonymous_catching_up": Metric("RSS catching up, peak, anonymous", "MB", 0),
+    "written": Metric("written per byte of input", "bytes", 3),
+    "stored": Metric("on disk per byte of input", "bytes", 3),
+    "ready": Metric("start to ready", "s", 2),
+    "refused": Metric("posts refused", "", 0),
+    "missing": Metric("events missing at the receiver", "", 0),
+    "repeated": Metric("events received more than once", "", 0),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A metric of a system over the rounds."""
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle of the rounds."""
+        return median(self.rounds)
+
+
+def summarize(rounds: Sequence[Figures]) -> dict[str, Summary]:
+    """By metric; every round has the same ones."""
+    return {key: Summary(tuple(one[key] for one in rounds)) for key in rounds[0]}
+
+
+def ratio(ours: Summary, theirs: Summary) -> float | None:
+    """The median over the rounds of ours divided by theirs; None when theirs was 0 in some round.
+
+    Rounds of the two alternate, so that a noisy minute of the machine hits both sides of one ratio.
+    """
+    if not all(theirs.rounds):
+        return None
+    return median(mine / other for mine, other in zip(ours.rounds, theirs.rounds, strict=True))

@@ -1,0 +1,133 @@
+"""Results as text and JSON. Pure, but for `machine`."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import METRICS, Metric, Summary, ratio
+
+Results = Mapping[str, Mapping[str, Summary]]
+"""Of one scenario: by system, then by metric. The first system is the sink."""
+
+
+@dataclass
+class Report:
+    """All that was measured in one call of the command."""
+
+    machine: dict[str, str]
+    versions: dict[str, str]
+    rounds: int
+    titles: dict[str, str] = field(default_factory=dict)
+    targets: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    results: dict[str, Results] = field(default_factory=dict)
+    soak: list[Mapping[str, float]] = field(default_factory=list)
+
+
+def machine(directory: Path) -> dict[str, str]:
+    """Where it was measured; `directory` is on the measured disk."""
+    model = next((line for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ": unknown")
+    memory = next(line for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": f"{os.cpu_count()} x {model.partition(': ')[2]}",
+        "memory": f"{int(memory.split()[1]) / 1e6:.0f} GB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "file system": file_system(directory),
+    }
+
+
+def file_system(directory: Path) -> str:
+    """The type of the file system that holds the directory."""
+    mounts = [line.split()[1:3] for line in _lines("/proc/mounts")]
+    holding = [(point, kind) for point, kind in mounts if directory.is_relative_to(point.replace("\\040", " "))]
+    return max(holding, key=lambda mount: len(mount[0]))[1]
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def text(report: Report) -> str:
+    """Markdown: where, what, and a table for each scenario."""
+    parts = ["; ".join(f"{key}: {value}" for key, value in {**report.machine, **report.versions}.items())]
+    for name, results in report.results.items():
+        parts.append(f"## {report.titles[name]}\n\n{table(results, report.targets[name])}")
+    if report.soak:
+        parts.append(f"## Minute after minute of 25 batches a second\n\n{_soak_table(report.soak)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def table(results: Results, targets: Mapping[str, float]) -> str:
+    """A row for each metric; medians with the span of the rounds, and the sink divided by each peer."""
+    ours, *theirs = results
+    keys = [key for key in METRICS if any(key in several for several in results.values())]
+    header = ["", "target", *results, *(f"{ours} / {peer}" for peer in theirs)]
+    rows = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    for key in keys:
+        metric = METRICS[key]
+        mine = results[ours].get(key)
+        cells = [_cell(metric, several.get(key)) for several in results.values()]
+        ratios = [_ratio_cell(mine, results[peer].get(key)) for peer in theirs]
+        rows.append(
+            [f"{metric.title}, {metric.unit}".rstrip(", "), _target_cell(metric, targets.get(key)), *cells, *ratios]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(metric: Metric, summary: Summary | None) -> str:
+    if summary is None:
+        return ""
+    low, high = min(summary.rounds), max(summary.rounds)
+    span = f" ({_number(metric, low)} to {_number(metric, high)})" if low != high else ""
+    return f"{_number(metric, summary.median)}{span}"
+
+
+def _target_cell(metric: Metric, target: float | None) -> str:
+    if target is None:
+        return ""
+    return f"{'at least' if metric.higher else 'at most'} {_number(metric, target)}"
+
+
+def _ratio_cell(ours: Summary | None, theirs: Summary | None) -> str:
+    found = ratio(ours, theirs) if ours is not None and theirs is not None else None
+    return "" if found is None else f"{found:.2f}"
+
+
+def _number(metric: Metric, value: float) -> str:
+    return f"{value:,.{metric.digits}f}"
+
+
+def _soak_table(minutes: list[Mapping[str, float]]) -> str:
+    keys = ("rss", "anonymous", "p50", "p99", "p99.9", "cpu_gb")
+    rows = [["minute", *(f"{METRICS[key].title}, {METRICS[key].unit}" for key in keys)], ["---:"] * (len(keys) + 1)]
+    rows += [
+        [str(number), *(_number(METRICS[key], minute[key]) for key in keys)] for number, minute in enumerate(minutes, 1)
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def document(report: Report) -> dict[str, Any]:
+    """For JSON: every figure of every round."""
+    return {
+        "machine": report.machine,
+        "versions": report.versions,
+        "rounds": report.rounds,
+        "scenarios": {
+            name: {
+                "title": report.titles[name],
+                "targets": report.targets[name],
+                "systems": {
+                    system: {
+                        key: {"median": summary.median, "rounds": summary.rounds} for key, summary in found.items()
+                    }
+                    for system, found in results.items()
+                },
+            }
+            for name, results in report.results.items()
+        },
+        "soak": report.soak,
+    }

@@ -1,0 +1,192 @@
+"""What is measured. Each scenario runs one system once and returns its figures; `benchmarks.rounds` repeats them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median, quantiles
+
+from benchmarks import disk, process
+from benchmarks.figures import Figures
+from benchmarks.systems import Place, System, free_port
+from benchmarks.trial import MOST, Bench, Trial, memory, trial
+from benchmarks.wire import Load, Receiver, post, post_to
+
+BATCH_CONNECTIONS = 8
+BATCHES_PER_SECOND = 25
+SECONDS = 8.0
+"""Of posting in the short form."""
+STORED_BATCH = 36_000
+"""Bytes that a batch takes on the sink's disk: what the reference for one sync writes."""
+BACKLOG_BYTES = 2**29
+"""Of input behind a dead destination, in the short form."""
+RING_BYTES = 2**26
+"""Of the ring that is full at a restart, in the short form; 16 times that in the long one."""
+IDLE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`sink_only`: no peer has the same thing. `long`: only with `--full`. `targets`: what the sink should reach."""
+
+    title: str
+    run: Callable[[Bench, System], Figures]
+    targets: dict[str, float] = field(default_factory=dict)
+    sink_only: bool = False
+    long: bool = False
+
+
+def arrival(bench: Bench, system: System) -> Figures:
+    """Everything that is posted arrives: counted by the receiver, which inflates and looks for each event."""
+    posted_events = 0
+    with trial(bench, system, count=True) as one:
+        for load in (Load(bench.batches, 4, 30, posts=100), Load(bench.singles, 4, 30, posts=2000)):
+            posted_events += post(bench.programs.load, one.running, load).events
+        received = one.receiver.drained(one.running).events
+    return {"missing": max(0, posted_events - received), "repeated": max(0, received - posted_events)}
+
+
+def full_speed(bench: Bench, system: System) -> Figures:
+    """Batches as fast as they are answered."""
+    with trial(bench, system) as one:
+        return one.run(Load(bench.batches, BATCH_CONNECTIONS, SECONDS * bench.stretch))
+
+
+def paced(bench: Bench, system: System) -> Figures:
+    """Batches at the rate of a busy apiserver, beside what one sync and the transfer cost in the same minute."""
+    rate = BATCHES_PER_SECOND
+    with trial(bench, system) as one:
+        floor = _floor(bench, one, rate)
+        figures = one.run(Load(bench.batches, BATCH_CONNECTIONS, SECONDS * bench.stretch, rate=rate))
+        return figures | floor | _sync_share(one)
+
+
+def _floor(bench: Bench, one: Trial, rate: float) -> dict[str, float]:
+    """What nobody who syncs before the answer can beat: the transfer to a receiver that does nothing, and a sync."""
+    times = disk.sync_times(bench.directory, STORED_BATCH, rate=rate, count=50)
+    with Receiver(bench.programs.hec) as nothing:
+        load = Load(bench.batches, BATCH_CONNECTIONS, 2, rate=rate)
+        transfer = post_to(bench.programs.load, nothing.port, one.running.path, load)
+    return {
+        "floor_p50": median(times) * 1e3 + transfer.ack_ms["p50"],
+        "floor_p99": quantiles(times, n=100)[98] * 1e3,
+    }
+
+
+def _sync_share(one: Trial) -> dict[str, float]:
+    ack, count = (one.running.metric(f"auditsink_ack_seconds_{part}") for part in ("sum", "count"))
+    sync, syncs = (one.running.metric(f"auditsink_spool_sync_seconds_{part}") for part in ("sum", "count"))
+    return {"sync_share": 100 * (sync / syncs) / (ack / count)} if ack and syncs else {}
+
+
+def single(connections: int, bench: Bench, system: System) -> Figures:
+    """One event a request, as an apiserver in blocking mode posts: its API calls wait for these answers."""
+    with trial(bench, system) as one:
+        return one.run(Load(bench.singles, connections, SECONDS / 2 * bench.stretch))
+
+
+def idle(bench: Bench, system: System) -> Figures:
+    """Started with nothing stored, and left alone."""
+    with trial(bench, system) as one:
+        time.sleep(IDLE_SECONDS)
+        return {"ready": one.running.ready_seconds, **memory(process.memory(one.running.pid))}
+
+
+def backlog(bench: Bench, system: System) -> Figures:
+    """A dead destination, then it comes back while the intake goes on."""
+    port = free_port()
+    figures: dict[str, float] = {}
+    with bench.place(port) as place, system.run(place) as running:
+        posts = int(BACKLOG_BYTES * bench.stretch / bench.batches.mean_size)
+        with process.Peak(running.pid) as peak:
+            waiting = post(bench.programs.load, running, Load(bench.batches, BATCH_CONNECTIONS, 600, posts=posts))
+            time.sleep(IDLE_SECONDS)
+        figures |= memory(peak.memory) | {"stored": _stored(place) / waiting.bytes}
+        with Receiver(bench.programs.hec, port=port) as receiver, process.Peak(running.pid) as peak:
+            more = post(
+                bench.programs.load,
+                running,
+                Load(bench.batches, BATCH_CONNECTIONS, SECONDS, rate=BATCHES_PER_SECOND),
+            )
+            received = receiver.drained(running)
+        events = MOST * (waiting.events + more.events)
+        figures |= memory(peak.memory, "_catching_up")
+        figures["delivered"] = events / (received.most_ns - received.first_ns) * 1e9
+        figures |= {key: more.ack_ms[key] for key in ("p50", "p99")}
+    return figures
+
+
+def _stored(place: Place) -> int:
+    """Bytes of the directory on the disk."""
+    return sum(file.stat().st_blocks * 512 for file in place.directory.rglob("*") if file.is_file())
+
+
+def restart(bench: Bench, system: System) -> Figures:
+    """Killed with a full ring, and started again."""
+    ring_bytes = RING_BYTES * (16 if bench.stretch > 1 else 1)
+    filling = Load(bench.batches, BATCH_CONNECTIONS, 2)
+    with bench.place(free_port(), ring_bytes=ring_bytes) as place:
+        with system.run(place) as running:
+            while not post(bench.programs.load, running, filling).refused:
+                pass
+            running.kill()
+        with system.run(place) as again:
+            return {"ready": again.ready_seconds, **memory(process.memory(again.pid))}
+
+
+def clusters(count: int, bench: Bench, system: System) -> Figures:
+    """Batches at full speed, each for the next of so many clusters."""
+    with trial(bench, system) as one:
+        return one.run(Load(bench.batches, BATCH_CONNECTIONS, SECONDS, clusters=count))
+
+
+def destinations(count: int, bench: Bench, system: System) -> Figures:
+    """Batches at full speed to so many destinations: each gets everything."""
+    with ExitStack() as stack:
+        receivers = [stack.enter_context(Receiver(bench.programs.hec)) for _ in range(count)]
+        place = stack.enter_context(bench.place(*(receiver.port for receiver in receivers)))
+        running = stack.enter_context(system.run(place))
+        return Trial(bench, running, receivers[-1]).run(Load(bench.batches, BATCH_CONNECTIONS, SECONDS))
+
+
+def soak(minutes: int, bench: Bench, system: System) -> Iterator[Figures]:
+    """Minute after minute of paced batches on one system, to see whether anything grows."""
+    with trial(bench, system) as one:
+        for _ in range(minutes):
+            yield one.run(Load(bench.batches, BATCH_CONNECTIONS, 60, rate=BATCHES_PER_SECOND))
+
+
+SCENARIOS = {
+    "arrival": Scenario("What is posted arrives", arrival, {"missing": 0}),
+    "idle": Scenario("Idle", idle, {"rss": 44, "ready": 0.7}),
+    "full-speed": Scenario(
+        "Batches at full speed, 8 connections",
+        full_speed,
+        {"delivered": 120_000, "cpu_gb": 6, "rss": 112, "written": 0.15},
+    ),
+    "paced": Scenario("25 batches a second, 8 connections", paced, {"cpu_gb": 10, "rss": 64}),
+    "single-1": Scenario("One event a request, 1 connection", partial(single, 1), long=True),
+    "single-4": Scenario("One event a request, 4 connections", partial(single, 4), long=True),
+    "single-16": Scenario("One event a request, 16 connections", partial(single, 16), {"cpu_event": 80, "rss": 80}),
+    "single-64": Scenario(
+        "One event a request, 64 connections", partial(single, 64), {"delivered": 20_000, "cpu_event": 50, "rss": 80}
+    ),
+    "single-256": Scenario("One event a request, 256 connections", partial(single, 256), long=True),
+    "backlog": Scenario(
+        "A backlog behind a dead destination, and catching up", backlog, {"rss": 112, "rss_catching_up": 112}
+    ),
+    "restart": Scenario("Killed with a full ring", restart, {"ready": 1.0}, sink_only=True),
+    **{
+        f"clusters-{count}": Scenario(
+            f"Batches at full speed for {count} clusters", partial(clusters, count), sink_only=True, long=True
+        )
+        for count in (1, 10, 100)
+    },
+    **{
+        f"destinations-{count}": Scenario(
+            f"Batches at full speed to {count} destinations", partial(destinations, count), sink_only=True, long=True
+        )
+        for count in (1, 2, 4)
+    },
+}
