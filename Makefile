@@ -3,13 +3,17 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run test setup lint format bench demo clean
+.PHONY: run test torture setup lint format bench demo clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+# The long forms of tests/crash (see docs/what-a-200-means.md); as root they include real disks and power cuts.
+torture: .venv/dev.stamp
+	AUDITSINK_TORTURE=1 $(BIN)/python -m pytest tests/crash
 
 setup: .venv/run.stamp
 

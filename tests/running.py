@@ -1,6 +1,7 @@
 """A real sink in a process of its own, as an operator starts it."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -102,8 +103,9 @@ class Sink:
         return await self.ended(), time.monotonic() - began
 
     async def kill(self) -> None:
-        """No chance to do anything more."""
-        self.signal(signal.SIGKILL)
+        """No chance to do anything more; no error if it has ended by itself."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
         await self.ended()
 
     def signal(self, number: signal.Signals) -> None:
