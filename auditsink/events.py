@@ -16,6 +16,7 @@ Three ways, each for what the one before cannot take:
 import base64
 import codecs
 import re
+from collections.abc import Sequence
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -77,11 +78,12 @@ def split_fast(body: bytes) -> Split | None:
         return None
     # Copies, so that a kept event does not keep its whole request alive.
     events = list(map(bytes, items))
-    covered = frame.end() + sum(map(len, events)) + len(events) - 1 + len(_FRAME_END)
+    count = len(events)
+    covered = frame.end() + sum(map(len, events)) + count - 1 + len(_FRAME_END)
     # msgspec saw the body through to its end, so what is left over may only be the line break after it.
-    if covered != len(body) - body.endswith(b"\n") or len(events) > scan.MOST_ITEMS:
+    if covered != len(body) - body.endswith(b"\n") or count > scan.MOST_ITEMS:
         return None
-    return Split(events, _encoding_mark(body))
+    return Split(events, _NO_MARK if body.isascii() else _encoding_mark(body))
 
 
 def split_slow(body: bytes) -> Split:
@@ -141,12 +143,34 @@ def one_line(event: bytes) -> bytes:
     return event
 
 
+def ndjson(several: Sequence[bytes], marks: Mark) -> Sequence[bytes]:
+    """The events of one request as lines without line breaks: what a file destination writes, and what is attested."""
+    if marks and Mark.UNSPLIT in marks:
+        return [unsplit_document(event) for event in several]
+    joined = b"".join(several)  # one look at all of them: hardly any holds a line break
+    if b"\n" in joined or b"\r" in joined:
+        return [one_line(event) for event in several]
+    return several
+
+
 def as_utf8(event: bytes) -> bytes:
     """The event with U+FFFD for what is not UTF-8; unchanged when all of it is."""
     return event if event.isascii() else event.decode(errors="replace").encode()
 
 
+_UNSPLIT_HEAD = (
+    b'{"auditsink.io/unsplit":"this request body opens as an EventList and cannot be split into events","base64":"'
+)
+_UNSPLIT_TAIL = b'"}'
+
+
 def unsplit_document(body: bytes) -> bytes:
     """A body that could not be split as a JSON object of one line: its raw bytes in base64, and why."""
-    head = b'{"auditsink.io/unsplit":"this request body opens as an EventList and cannot be split into events",'
-    return head + b'"base64":"' + base64.b64encode(body) + b'"}'
+    return _UNSPLIT_HEAD + base64.b64encode(body) + _UNSPLIT_TAIL
+
+
+def unsplit_body(document: bytes) -> bytes:
+    """The body that such a document holds. Raises ValueError for another one."""
+    if not (document.startswith(_UNSPLIT_HEAD) and document.endswith(_UNSPLIT_TAIL)):
+        raise ValueError("is not the document of a body that could not be split")
+    return base64.b64decode(document[len(_UNSPLIT_HEAD) : -len(_UNSPLIT_TAIL)], validate=True)

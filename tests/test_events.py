@@ -165,3 +165,20 @@ def test_an_unsplit_document_is_one_line_of_json_that_gives_the_bytes_back(body:
     document = events.unsplit_document(body)
     assert b"\n" not in document
     assert base64.b64decode(json.loads(document)["base64"]) == body
+
+
+@given(st.binary(max_size=200))
+def test_an_unsplit_document_gives_its_body_back(body: bytes):
+    assert events.unsplit_body(events.unsplit_document(body)) == body
+
+
+@pytest.mark.parametrize("document", [b"", b"{}", events.unsplit_document(b"x")[:-1], b'{"auditsink.io/unsplit":1}'])
+def test_another_document_gives_no_body(document: bytes):
+    with pytest.raises(ValueError, match="not the document"):
+        events.unsplit_body(document)
+
+
+def test_events_as_lines_are_theirs_but_for_line_breaks():
+    assert events.ndjson([b"{}", b"[1]"], Mark(0)) == [b"{}", b"[1]"]
+    assert events.ndjson([b'{"a":\n1}', b"{\r}"], Mark.NOT_UTF8) == [b'{"a": 1}', b"{ }"]
+    assert events.ndjson([b"{\n"], Mark.UNSPLIT) == [events.unsplit_document(b"{\n")]

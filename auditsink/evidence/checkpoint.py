@@ -15,7 +15,7 @@ FINGERPRINT_BYTES = 4
 MOST_EVENTS = 2**21
 """Of one checkpoint, for a reader: what `span.MOST_EVENTS` and one request of the largest allowed number come to."""
 
-_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 
@@ -27,7 +27,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     previous: _Digest | None
     time: datetime
     cluster: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-    ring: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    ring: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     first: _Number
     next: _Number
     count: Annotated[int, msgspec.Meta(ge=1, le=MOST_EVENTS)]

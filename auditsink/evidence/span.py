@@ -3,13 +3,11 @@
 import hashlib
 import sys
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crc32c import crc32c
 
 from auditsink import events
-from auditsink.events import Mark
 from auditsink.spool.types import Record
 
 MOST_EVENTS = 2**17
@@ -50,7 +48,7 @@ class OpenSpan:
 
     def add(self, record: Record) -> int:
         """The next record, which begins at `next`; returns the bytes of its lines."""
-        lines = ndjson(record)
+        lines = events.ndjson(record.events, record.marks)
         joined = b"\n".join([*lines, b""])
         self._digest.update(joined)
         self._fingerprints.extend(map(crc32c, lines))
@@ -64,16 +62,6 @@ class OpenSpan:
             cluster, ring_id, self.first, self.next, self.first_received_ns, self._last_received_ns,
             self._digest.digest(), packed(self._fingerprints),
         )  # fmt: skip
-
-
-def ndjson(record: Record) -> Sequence[bytes]:
-    """The record's events as the lines that a file destination writes, without their line breaks."""
-    if record.marks and Mark.UNSPLIT in record.marks:
-        return [events.unsplit_document(event) for event in record.events]
-    joined = b"".join(record.events)  # one look at all of them: hardly any holds a line break
-    if b"\n" in joined or b"\r" in joined:
-        return [events.one_line(event) for event in record.events]
-    return record.events
 
 
 def packed(fingerprints: "array[int]") -> bytes:
