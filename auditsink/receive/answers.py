@@ -99,21 +99,20 @@ class Answers:
         """`retry_after` in seconds, for every 503; `now` in seconds since the epoch."""
         # kube-apiserver ignores fractions, and 0 makes it storm.
         self._retry_after = f"Retry-After: {max(1, round(retry_after))}\r\n"
-        self._accepted: dict[int, bytes] = {}
+        self.ready: dict[int, bytes] = {}
+        """Answers of this second to clients that stay, by the number of events accepted."""
         self.tick(now)
 
     def tick(self, now: float) -> None:
         """Another second has begun."""
         self._date = f"Date: {formatdate(now, usegmt=True)}\r\n"
-        self._accepted.clear()
+        self.ready.clear()
 
     def accepted(self, count: int, *, close: bool) -> bytes:
         """200: `count` events are as durable as was promised."""
-        answer = None if close else self._accepted.get(count)
-        if answer is None:
-            answer = self._render("200 OK", b'{"accepted":%d}' % count, "", close=close)
-            if not close:
-                self._accepted[count] = answer
+        answer = self._render("200 OK", b'{"accepted":%d}' % count, "", close=close)
+        if not close:
+            self.ready[count] = answer
         return answer
 
     def refused(self, refused: Refused, *, close: bool, bare: bool = False) -> bytes:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from auditsink.cluster import CLUSTER, CLUSTER_RULE
 from auditsink.receive.answers import Reason, Refused
-from auditsink.receive.routes import Routes
+from auditsink.receive.routes import Route, Routes
 
 _KEY = secrets.token_bytes(32)
 _LINE = 'write "cluster token", one pair a line'
@@ -71,32 +71,28 @@ class Gate:
 
     def __init__(self, path: str, cluster: str, tokens: Callable[[], Tokens] | None) -> None:
         """`cluster` is meant where the path names none. `tokens` gives the ones in force, None when none are asked."""
-        self._routes = Routes(path)
-        self._default = cluster
+        self._routes = Routes(path, cluster)
         self._tokens = tokens
 
     def admit(self, target: bytes, authorization: bytes | None, certificate: str) -> Admission | Refused:
         """`certificate` is the name in the client certificate that TLS has verified, "" without one."""
-        named = self._routes.find(target)
-        if isinstance(named, Refused):
-            return named
+        route = self._routes.find(target)
+        if isinstance(route, Refused):
+            return route
         if self._tokens is not None:
-            return _by_token(self._tokens(), named, authorization, certificate)
-        return self._by_certificate(named, certificate)
-
-    def _by_certificate(self, named: str, certificate: str) -> Admission:
+            return _by_token(self._tokens(), route, authorization, certificate)
         # The one place that will ask which clusters a certificate may speak for. Until then any that the client CA
         # signed may name any cluster, and so may everybody where no certificate is asked for.
-        return Admission(named or self._default, f"cert:{certificate}" if certificate else "")
+        return Admission(route.cluster, f"cert:{certificate}" if certificate else "")
 
 
-def _by_token(tokens: Tokens, named: str, authorization: bytes | None, certificate: str) -> Admission | Refused:
+def _by_token(tokens: Tokens, route: Route, authorization: bytes | None, certificate: str) -> Admission | Refused:
     scheme, _, token = (authorization or b"").partition(b" ")
     if scheme.lower() != b"bearer":
         return _NO_TOKEN
     cluster = tokens.cluster(token.strip())
     if cluster is None:
         return _WRONG_TOKEN
-    if named not in ("", cluster):
+    if route.named and route.cluster != cluster:
         return Refused(Reason.FORBIDDEN, f"this token is for cluster {cluster}; post without a name, or to that one")
     return Admission(cluster, f"cert:{certificate}" if certificate else f"token:{cluster}")

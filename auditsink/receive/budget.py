@@ -5,6 +5,9 @@ as it is announced: who only claims must not block others. While a batch waits f
 copies of its events, each with `PER_EVENT` for the object. All is given back when the answer is known.
 """
 
+PER_EVENT = 40
+"""Bytes that a `bytes` object and its place in a list take beside its content."""
+
 
 class Budget:
     """A counter with a limit.
@@ -12,9 +15,6 @@ class Budget:
     What a single request needs beyond its body is granted when nothing else is held, so that the largest body that
     `max_body` allows can pass however small the limit is.
     """
-
-    PER_EVENT = 40
-    """Bytes that a `bytes` object and its place in a list take beside its content."""
 
     __slots__ = ("held", "limit")
 

@@ -222,9 +222,13 @@ class Connection(asyncio.BufferedProtocol):
         if self._received > self._port.most:
             self._refuse_body(self._port.too_large)
         elif self._refused is None:
-            if not self._hold(size):
+            budget = self._port.budget  # not by `_hold`: this is the hot path
+            if budget.held + size > budget.limit:
                 self._refuse_body(OVERLOAD)
-            elif size >= SMALL_PIECE or not self._chunks:
+                return
+            budget.held += size
+            self._held += size
+            if size >= SMALL_PIECE or not self._chunks:
                 self._chunks.append(piece)
             elif isinstance(last := self._chunks[-1], bytearray):
                 last += piece
@@ -232,14 +236,14 @@ class Connection(asyncio.BufferedProtocol):
                 self._chunks.append(bytearray(piece))
 
     def _hold(self, count: int) -> bool:
-        granted = self._port.intake.budget.take(count)
+        granted = self._port.budget.take(count)
         if granted:
             self._held += count
         return granted
 
     def _release(self) -> None:
         self._chunks.clear()
-        self._port.intake.budget.give(self._held)
+        self._port.budget.give(self._held)
         self._held = 0
 
     def _refuse_body(self, refused: Refused) -> None:
@@ -282,7 +286,7 @@ class Connection(asyncio.BufferedProtocol):
             port.refused(result, self._transport.get_extra_info("peername"))
             answer = port.answers.refused(result, close=close, bare=bare)
         else:
-            answer = port.answers.accepted(result, close=close)
+            answer = (not close and port.answers.ready.get(result)) or port.answers.accepted(result, close=close)
         self._transport.write(answer)
         if close:
             self._linger()
@@ -315,14 +319,14 @@ class Connection(asyncio.BufferedProtocol):
         self._pause()
         if raw is self._unread:
             self._unread_at = start
-        elif self._port.intake.budget.take(stop - start):
+        elif self._port.budget.take(stop - start):
             self._unread = bytes(raw[start:stop])
             self._unread_at = 0
         else:
             self._close = True  # RFC 9112, 9.3.2: a client repeats what it sent behind the last request answered
 
     def _drop_unread(self) -> None:
-        self._port.intake.budget.give(len(self._unread))
+        self._port.budget.give(len(self._unread))
         self._unread = b""
         self._unread_at = 0
 

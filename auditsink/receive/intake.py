@@ -15,7 +15,7 @@ from auditsink.clock import Clock
 from auditsink.events import NotAnEventListError, Split, split_fast, split_slow
 from auditsink.receive.answers import OVERLOAD, SPOOL_REFUSED, STOPPING, Reason, Refused
 from auditsink.receive.auth import Admission
-from auditsink.receive.budget import Budget
+from auditsink.receive.budget import PER_EVENT, Budget
 from auditsink.receive.inflate import InflateError, inflate
 from auditsink.receive.statistics import Counters
 from auditsink.spool import Spool, SpoolError
@@ -35,11 +35,11 @@ _CLUSTERS = Refused(Reason.CLUSTERS, "receive.max_clusters is reached, and this 
 class Delivery:
     """One batch between its last byte and its answer."""
 
-    __slots__ = ("_answered", "_began", "_body_size", "_held", "_intake", "admission")
+    __slots__ = ("_admission", "_answered", "_began", "_body_size", "_held", "_intake")
 
     def __init__(self, intake: "Intake", admission: Admission, held: int, answered: Answered) -> None:
         self._intake = intake
-        self.admission = admission
+        self._admission = admission
         self._began = intake.clock.monotonic()
         self._body_size = 0
         self._held = held
@@ -49,24 +49,21 @@ class Delivery:
         """Hand the batch to the spool."""
         intake = self._intake
         self._body_size = len(body)
-        extra = len(body) + Budget.PER_EVENT * len(split.events)
+        extra = self._body_size + PER_EVENT * len(split.events)
+        cluster, source = self._admission
         if not split.events:
-            intake.soon(self._finish, 0)
+            intake.soon(self.finish, 0)
         elif not intake.budget.take(extra, self._held):
-            intake.soon(self._finish, OVERLOAD)
+            intake.soon(self.finish, OVERLOAD)
         else:
             self._held += extra
             try:
-                ring = intake.spool.rings.get(self.admission.cluster) or intake.spool.ring(self.admission.cluster)
+                ring = intake.spool.rings.get(cluster) or intake.spool.ring(cluster)
             except SpoolError as problem:
                 log.warning("a batch was refused: %s", problem)
-                intake.soon(self._finish, intake.no_ring())
+                intake.soon(self.finish, intake.no_ring())
             else:
-                intake.spool.submit(ring, body, split, self.admission.source, self._done)
-
-    def refuse(self, refused: Refused) -> None:
-        """End without the spool."""
-        self._finish(refused)
+                intake.spool.submit(ring, body, split, source, self._done)
 
     def grow(self, body: bytes) -> bool:
         """The body is larger than its request; False when there is no room for it."""
@@ -79,9 +76,9 @@ class Delivery:
     def _done(self, result: Receipt | Refusal) -> None:
         intake = self._intake
         if isinstance(result, Refusal):
-            self._finish(SPOOL_REFUSED[result])
+            self.finish(SPOOL_REFUSED[result])
             return
-        cluster = intake.counters.cluster(self.admission.cluster)
+        cluster = intake.counters.cluster(self._admission.cluster)
         if result.duplicate:
             cluster.duplicates += 1
         else:
@@ -90,9 +87,10 @@ class Delivery:
             cluster.bytes += self._body_size
         cluster.requests += 1
         intake.counters.acknowledged(intake.clock.monotonic() - self._began)
-        self._finish(result.count)
+        self.finish(result.count)
 
-    def _finish(self, result: int | Refused) -> None:
+    def finish(self, result: int | Refused) -> None:
+        """Let go of the memory and tell whoever waits."""
         self._intake.budget.give(self._held)
         self._answered(result)
 
@@ -137,15 +135,15 @@ class Intake:
 
     def _prepared(self, delivery: Delivery, work: "asyncio.Future[Prepared]") -> None:
         if work.cancelled():
-            delivery.refuse(STOPPING)
+            delivery.finish(STOPPING)
             return
         prepared = work.result()
         if isinstance(prepared, Refused):
-            delivery.refuse(prepared)
+            delivery.finish(prepared)
         elif delivery.grow(prepared[0]):
             delivery.submit(*prepared)
         else:
-            delivery.refuse(OVERLOAD)
+            delivery.finish(OVERLOAD)
 
 
 Prepared = tuple[bytes, Split] | Refused

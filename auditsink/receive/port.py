@@ -59,6 +59,7 @@ class Port:
         self.heads = Heads()
         self.counters = Counters()
         self.intake = Intake(limits, spool, self.counters, clock)
+        self.budget = self.intake.budget
         self.answers = Answers(limits.retry_after, clock.wall_ns() / 1e9)
         self.connections: set[Swept] = set()
         self.most = min(limits.max_body, limits.max_in_flight)

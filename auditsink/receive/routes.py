@@ -1,6 +1,7 @@
 """Which cluster a request target means: `{path}` the default one, `{path}/{cluster}` the one it names. Pure."""
 
 import re
+from typing import NamedTuple
 
 from auditsink.cluster import CLUSTER, CLUSTER_RULE
 from auditsink.receive.answers import Reason, Refused
@@ -10,15 +11,23 @@ _KEPT = 1024
 _AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
+class Route(NamedTuple):
+    """`cluster` is whose events these are; `named` says that the target named it."""
+
+    cluster: str
+    named: bool
+
+
 class Routes:
     """Finds routes and remembers them: every apiserver sends the same target for ever."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, default: str) -> None:
         self._path = path.rstrip("/")
-        self._known: dict[bytes, str | Refused] = {}
+        self._default = Route(default, named=False)
+        self._known: dict[bytes, Route | Refused] = {}
 
-    def find(self, target: bytes) -> str | Refused:
-        """The cluster that the target names, "" when it names none. `target` is what llhttp took for one."""
+    def find(self, target: bytes) -> Route | Refused:
+        """`target` is what llhttp took for one."""
         found = self._known.get(target)
         if found is None:
             if len(self._known) >= _KEPT:
@@ -26,15 +35,15 @@ class Routes:
             found = self._known[target] = self._look(target.decode("latin-1"))
         return found
 
-    def _look(self, target: str) -> str | Refused:
+    def _look(self, target: str) -> Route | Refused:
         # RFC 9112, 3.2.2: a server takes the absolute form too. kube-apiserver adds ?timeout=30s.
         path = _AUTHORITY.sub("", target, count=1).partition("?")[0]
         if path == self._path or (path == "/" and not self._path):
-            return ""
+            return self._default
         prefix = self._path + "/"
         if not path.startswith(prefix):
             return Refused(Reason.NOT_FOUND, f"nothing is here; post to {self._path or '/'} or {prefix}CLUSTER")
         cluster = path[len(prefix) :]
         if not CLUSTER.match(cluster):
             return Refused(Reason.NOT_FOUND, f"no cluster can have this name; {CLUSTER_RULE}")
-        return cluster
+        return Route(cluster, named=True)
