@@ -56,11 +56,9 @@ class _EventList(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_EventList)
-_FRAME_START = re.compile(
-    rb'\{"kind":"EventList","apiVersion":"(?:'
-    + b"|".join(re.escape(v.encode()) for v in sorted(API_VERSIONS))
-    + rb')",'
-    rb'(?:"metadata":\{\},)?"items":\['
+_FRAME_START = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
+_OTHER_FRAME_START = re.compile(
+    rb'\{"kind":"EventList","apiVersion":"audit\.k8s\.io/v1(?:beta1)?",(?:"metadata":\{\},)?"items":\['
 )
 _FRAME_END = b"]}"
 _UNCOUNTED_BYTES = 2**21  # a body this large cannot hold more than 2**20 items: 60 MiB while they are Raws
@@ -69,8 +67,8 @@ _MOST_COMMAS = 2**20
 
 def split_fast(body: bytes) -> Split | None:
     """Split what kube-apiserver writes; None sends the caller to `split_slow`, which may take a while."""
-    frame = _FRAME_START.match(body)
-    if frame is None or (len(body) > _UNCOUNTED_BYTES and body.count(b",") > _MOST_COMMAS):
+    frame = len(_FRAME_START) if body.startswith(_FRAME_START) else _other_frame(body)
+    if not frame or (len(body) > _UNCOUNTED_BYTES and body.count(b",") > _MOST_COMMAS):
         return None
     try:
         items = _decoder.decode(body).items
@@ -79,7 +77,7 @@ def split_fast(body: bytes) -> Split | None:
     # Copies, so that a kept event does not keep its whole request alive.
     events = list(map(bytes, items))
     count = len(events)
-    covered = frame.end() + sum(map(len, events)) + count - 1 + len(_FRAME_END)
+    covered = frame + sum(map(len, events)) + count - 1 + len(_FRAME_END)
     # msgspec saw the body through to its end, so what is left over may only be the line break after it.
     if covered != len(body) - body.endswith(b"\n") or count > scan.MOST_ITEMS:
         return None
@@ -103,6 +101,12 @@ def split_slow(body: bytes) -> Split:
 def split(body: bytes) -> Split:
     """Both ways in turn, for callers that are not in a hurry."""
     return split_fast(body) or split_slow(body)
+
+
+def _other_frame(body: bytes) -> int:
+    """Bytes before the items in the other ways in which an apiserver may begin; 0 for anything else."""
+    match = _OTHER_FRAME_START.match(body)
+    return 0 if match is None else match.end()
 
 
 def _not_a_list(kind: str, api_version: str) -> str:
