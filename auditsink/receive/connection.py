@@ -258,12 +258,16 @@ class Connection(asyncio.BufferedProtocol):
             self._release()
             self._reply(refused, bare=self._framer.head.bare_answer)
             return
-        chunks = self._chunks
-        body = chunks[0] if len(chunks) == 1 and isinstance(chunks[0], bytes) else b"".join(chunks)
-        held, self._held, self._chunks = self._held, 0, []
+        body, held = self._body(), self._held
+        self._held = 0
         self._state = _WAITING
         packed = self._framer.head.encoding is not None
         self._port.intake.take(self._admission, body, held, self._answered, packed=packed)
+
+    def _body(self) -> bytes:
+        """The whole body; its pieces are let go."""
+        chunks, self._chunks = self._chunks, []
+        return chunks[0] if len(chunks) == 1 and isinstance(chunks[0], bytes) else b"".join(chunks)
 
     def _answered(self, result: int | Refused) -> None:
         if self._state == _WAITING:
