@@ -28,7 +28,7 @@ class ServerTls(Section, frozen=True, kw_only=True):
 class Receive(Section, frozen=True, kw_only=True):
     """The receive port."""
 
-    listen: str = "0.0.0.0:9880"  # noqa: S104 - a Service in front of it is the usual case
+    listen: str = "0.0.0.0:9880"  # a Service in front of it is the usual case
     path: str = "/audit"
     cluster: str = "default"
     max_body: Size = Size(32 * 2**20)

@@ -15,7 +15,7 @@ MAX_BUFFERS = 1024
 """IOV_MAX on Linux: more buffers in one writev are refused with EINVAL."""
 PAGE_BYTES = 4096
 UNREADABLE = b"\xff"
-"""Stands for a byte that the disk cannot give. Not zero: zeros at the end of a segment mean that nothing was written."""
+"""A byte that the disk cannot give. Not zero: zeros at the end of a segment mean that nothing was written."""
 
 
 class File(Protocol):
