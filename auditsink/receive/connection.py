@@ -51,6 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         "_chunks",
         "_close",
         "_crowded",
+        "_deaf",
         "_ended",
         "_framer",
         "_held",
@@ -84,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._muted = False  # the client does not read its answers
         self._paused = False  # reading
         self._crowded = False  # beyond max_connections
+        self._deaf = False  # bytes had to be dropped, so nothing that follows can be understood
         self._unread: bytes = b""  # what came behind the request that is answered, from _unread_at on
         self._unread_at = 0
         self._thrown_away = 0
@@ -327,7 +329,7 @@ class Connection(asyncio.BufferedProtocol):
             self._unread = bytes(raw[start:stop])
             self._unread_at = 0
         else:
-            self._close = True  # RFC 9112, 9.3.2: a client repeats what it sent behind the last request answered
+            self._close = self._deaf = True  # RFC 9112, 9.3.2: a client repeats what it sent behind the last answer
 
     def _drop_unread(self) -> None:
         self._port.budget.give(len(self._unread))
@@ -338,8 +340,11 @@ class Connection(asyncio.BufferedProtocol):
         """The answer is out and the client reads: take what it has sent meanwhile."""
         if self._state != _READING or self._muted:
             return
-        if self._close:  # bytes were dropped behind the last answer
-            self._linger()
+        if self._deaf:
+            if self._framer.between:
+                self._linger()
+            else:
+                self._hang_up(OVERLOAD)
             return
         if self._unread:
             unread, start = self._unread, self._unread_at

@@ -10,7 +10,7 @@ without them means, which takes a tenth of the time.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httptools
 
@@ -49,7 +49,7 @@ class Head:
     """The method is HEAD, whose answer has no body."""
     keep_alive: bool
     chunked: bool
-    authorization: bytes | None
+    authorization: bytes | None = field(repr=False)
     """b"" for several: which one counts must not depend on who reads them."""
     encoding: bytes | None
     """Content-Encoding in lower case; None for identity."""

@@ -498,6 +498,30 @@ class TestEnds:
         assert len(client.answers()) == 1
         assert not client.wire.paused
 
+    async def test_the_last_request_of_a_client_that_did_not_read_for_a_while(self):
+        port = make_port()
+        client = Client(port)
+        data = request(BODY, "Connection: close")
+        client.send(data[:-10])
+        client.connection.pause_writing()
+        client.connection.resume_writing()
+        client.send(data[-10:])
+        await turns()
+        assert client.answers()[0].status == 200
+
+    async def test_a_body_that_had_to_be_dropped_is_refused(self):
+        port = make_port(max_in_flight=1_000, max_body=1_000)
+        client = Client(port)
+        client.send(request(b"x" * 600, length=900))
+        client.connection.pause_writing()
+        client.wire.paused = False  # what was read already
+        other = Client(port)
+        other.send(request(b"x" * 350, length=900))
+        client.send(b"x" * 100)
+        client.connection.resume_writing()
+        (answer,) = client.answers()
+        assert (answer.status, answer.headers[b"connection"]) == (503, b"close")
+
     async def test_stopping(self):
         port = make_port(FakeSpool(slow=True))
         under_way, waiting, idle = Client(port), Client(port), Client(port)

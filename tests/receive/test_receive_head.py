@@ -67,6 +67,10 @@ def test_two_authorizations_are_none():
     assert fields(b"Authorization: Bearer a", b"Authorization: Bearer b")[0].authorization == b""
 
 
+def test_a_head_shows_no_credential():
+    assert b"Bearer" not in repr(fields(b"Authorization: Bearer t0ken")[0]).encode()
+
+
 def test_codings_of_the_content_are_listed():
     assert fields(b"Content-Encoding: identity")[0].encoding is None
     assert fields(b"Content-Encoding: gzip", b"Content-Encoding: BR")[0].encoding == b"gzip,br"
