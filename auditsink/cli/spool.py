@@ -1,10 +1,11 @@
-r"""`auditsink spool`: look into a spool, running, stopped or copied. Reads only."""
+r"""`auditsink spool`: look into a spool, running, stopped or copied. What stands here reads only."""
 
 import sys
 from pathlib import Path
 
 import click
 
+from auditsink.cli.spool_export import export_command, import_command, path_option
 from auditsink.cli.tables import safe, table
 from auditsink.events import Mark, one_line, unsplit_document
 from auditsink.spool import SpoolError, inspect
@@ -12,15 +13,16 @@ from auditsink.spool.cursor import CursorState
 from auditsink.spool.inspect import RingReport
 from auditsink.units import Size
 
-path_option = click.option(
-    "--path", type=click.Path(path_type=Path), required=True, help="The spool's directory (spool.path)."
-)
 cluster_option = click.option("--cluster", help="Only this cluster's ring.")
 
 
 @click.group("spool")
 def command() -> None:
-    """Look into a spool, running or not."""
+    """Look into a spool, running or not; export from it and import into it."""
+
+
+command.add_command(export_command)
+command.add_command(import_command)
 
 
 @command.command("ls")

@@ -86,6 +86,11 @@ class Cover:
         self._fed += len(lines)
         self._advance(first + len(lines))
 
+    def forgo(self, begin: int) -> None:
+        """The input no longer claims to hold the events before `begin`: a ring dropped them while it was read."""
+        self._open.clear()
+        self._begin = self._position = max(begin, self._position)
+
     def finish(self, end: int) -> None:
         """There are no more events, and the input claims to hold those before `end`."""
         self._pass(end)

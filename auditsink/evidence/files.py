@@ -4,7 +4,8 @@ import gzip
 import io
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count as count_from
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,14 +17,15 @@ LONGEST_LINE = 2**28
 """Bytes. kube-apiserver's events are a few MB at most; a file without line breaks must not fill the memory."""
 _ROTATED = re.compile(r"(?P<name>.*?)\.(?P<number>\d{1,6})\Z")
 _BLOCK = 2**20
+_TELL_LINES = 1000
 
 
 class Files:
-    """`read` counts the bytes taken from the disk, for a progress bar."""
+    """`progress` is told the bytes taken from the disk, now and then."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], progress: Callable[[int], object] = lambda _bytes: None) -> None:
         self.paths = in_order(paths)
-        self.read = 0
+        self._progress = progress
         self._starts: list[int] = []
 
     def __iter__(self) -> Iterator[bytes]:
@@ -41,11 +43,18 @@ class Files:
         return f"{self.paths[at]}:{number - self._starts[at] + 1}"
 
     def _lines(self, path: Path) -> Iterator[bytes]:
+        told = 0
         try:
             with path.open("rb", buffering=_BLOCK) as raw, unpacked(raw) as stream:
-                while line := stream.readline(LONGEST_LINE):
+                for count in count_from(1):
+                    line = stream.readline(LONGEST_LINE)
                     if len(line) == LONGEST_LINE:
                         raise EvidenceError(f"{path}: holds a line of more than {LONGEST_LINE // 2**20} MiB")
+                    if not line or count % _TELL_LINES == 0:
+                        self._progress(raw.tell() - told)
+                        told = raw.tell()
+                    if not line:
+                        return
                     yield line[:-1] if line.endswith(b"\n") else line
         except (OSError, EOFError, zstandard.ZstdError) as problem:
             raise EvidenceError(f"{path}: cannot be read: {problem}") from None

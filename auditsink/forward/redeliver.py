@@ -4,15 +4,14 @@ The rules are the forwarder's (`isolation.judge`), but a person waits: a destina
 after a few tries, and what is refused again simply stays a dead letter.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from functools import partial
 
 from auditsink.clock import Clock
 from auditsink.destinations.base import Attempt, Batch, Destination, Limits
 from auditsink.events import Mark
-from auditsink.forward.isolation import Again, Settled, Split, judge
+from auditsink.forward.direct import deliver
 from auditsink.forward.letter import Letter
 from auditsink.forward.outcome import Outcome, Retry
 
@@ -33,22 +32,14 @@ class Report:
 async def redeliver(letters: Iterable[Letter], destination: Destination, *, clock: Clock, report: Report) -> None:
     """Try each letter once more, in order, and note in `report` as it goes (it is right when this is cancelled)."""
     for group in batches(letters, destination.limits):
-        parts = deque([group])
-        while parts:
-            part = parts.popleft()
-            outcome = await _attempt(await destination.prepare(_joined(part)), clock)
-            match judge(len(part), outcome):
-                case Settled(refused=refused):
-                    why = {refusal.index: refusal.why for refusal in refused}
-                    report.refused += [(part[index], why[index]) for index in sorted(why)]
-                    report.delivered += [letter for index, letter in enumerate(part) if index not in why]
-                case Split(cuts=cuts):
-                    bounds = (0, *cuts, len(part))
-                    pieces = [part[start:stop] for start, stop in pairwise(bounds)]
-                    parts.extendleft(reversed(pieces))
-                case Again(outcome=trouble):
-                    report.stopped = trouble.why
-                    return
+        async for start, stop, settled, stopped in deliver(_joined(group), destination, partial(_attempt, clock)):
+            if stopped is not None:
+                report.stopped = stopped.why
+                return
+            part = group[start:stop]
+            why = {refusal.index: refusal.why for refusal in settled.refused}
+            report.refused += [(part[index], why[index]) for index in sorted(why)]
+            report.delivered += [letter for index, letter in enumerate(part) if index not in why]
 
 
 def batches(letters: Iterable[Letter], limits: Limits) -> Iterator[Sequence[Letter]]:
@@ -79,7 +70,7 @@ def _joined(letters: Sequence[Letter]) -> Batch:
     )
 
 
-async def _attempt(attempt: Attempt, clock: Clock) -> Outcome:
+async def _attempt(clock: Clock, attempt: Attempt) -> Outcome:
     """The attempt, repeated while the destination asks for it and a person may be expected to wait."""
     for number in range(TRIES - 1):
         outcome = await attempt()

@@ -20,7 +20,7 @@ from auditsink.spool import identity, stored
 from auditsink.spool.disk import Disk, RealDisk
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.exported import MANIFEST, ExportedRing, ExportedSegment, Manifest
-from auditsink.spool.stored import Content, StoredSegment
+from auditsink.spool.stored import Content
 from auditsink.spool.types import Record
 
 LEVEL = 3
@@ -47,11 +47,11 @@ def export(
     made_ns: int,
     selection: Selection | None = None,
     disk: Disk | None = None,
-    progress: Callable[[StoredSegment], None] = lambda _segment: None,
+    progress: Callable[[int], object] = lambda _bytes: None,
 ) -> Manifest:
     """Export these rings of the spool at `path` into the directory `target`. Raises SpoolError and OSError.
 
-    `progress` is called after each segment that was looked at.
+    `progress` is called after each segment that was looked at, with its bytes on the disk.
     """
     if (target / MANIFEST).exists():
         raise SpoolError(f"{target}: holds an export already; give another directory")
@@ -76,7 +76,7 @@ class _Run:
     target: Path
     selection: Selection
     disk: Disk
-    progress: Callable[[StoredSegment], None]
+    progress: Callable[[int], object]
 
     def ring(self, cluster: str) -> ExportedRing:
         """All of a ring that is sealed and wanted."""
@@ -93,7 +93,7 @@ class _Run:
                 open_from = one.header.first_sequence
             elif self.selection.wants(content):
                 found.append(self._segment(content, cluster))
-            self.progress(one)
+            self.progress(len(content.data) if content else 0)
         ring_id = who.ring_id if who else several[0].header.ring_id if several else bytes(16)
         return ExportedRing(cluster=cluster, ring=ring_id.hex(), segments=found, open_from=open_from, gone=gone)
 

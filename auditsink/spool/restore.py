@@ -45,7 +45,7 @@ def restore(
     *,
     cluster: str | None = None,
     disk: Disk | None = None,
-    progress: Callable[[ExportedSegment], None] = lambda _segment: None,
+    progress: Callable[[ExportedSegment], object] = lambda _segment: None,
 ) -> dict[str, Restored]:
     """Restore the export in `source` (or one cluster of it) into the spool at `path`; what was done, by cluster.
 
@@ -96,7 +96,7 @@ class _Target:
         self._durable = 0
         self._done = Restored()
 
-    def fill(self, source: Path, progress: Callable[[ExportedSegment], None]) -> Restored:
+    def fill(self, source: Path, progress: Callable[[ExportedSegment], object]) -> Restored:
         """All segments of the export, in order."""
         self._open()
         held = _held(self._path, self._exported.cluster, self._disk)

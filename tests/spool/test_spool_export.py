@@ -96,15 +96,15 @@ def test_a_segment_that_the_limit_removes_meanwhile_is_told(tmp_path: Path):
     spool = several_segments(disk)
     spool.stop()
     paths = [one.path for one in stored.segments(RING, disk)]
-    looked_at: list[Path] = []
+    looked_at: list[int] = []
 
-    def progress(one: stored.StoredSegment) -> None:
+    def progress(size: int) -> None:
         if not looked_at:
             disk.unlink(paths[1])
-        looked_at.append(one.path)
+        looked_at.append(size)
 
     (ring,) = export(PATH, ["default"], tmp_path / "out", made_ns=MADE_NS, disk=disk, progress=progress).rings
-    assert looked_at == paths
+    assert [bool(size) for size in looked_at] == [True, False, *[True] * (len(paths) - 2)]
     firsts = [one.first for one in ring.segments]
     assert [name.stem for name in (paths[0], *paths[2:])] == [f"{first:020d}" for first in firsts]
     assert ring.gone == [(ring.segments[0].next, firsts[1])]
@@ -145,7 +145,7 @@ def test_an_export_that_was_cut_short_is_none(tmp_path: Path):
     disk = FakeDisk()
     several_segments(disk).stop()
 
-    def progress(_one: stored.StoredSegment) -> None:
+    def progress(_size: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

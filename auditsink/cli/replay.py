@@ -1,0 +1,125 @@
+"""`auditsink replay`: deliver again what the ring still holds."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from auditsink import moments
+from auditsink.cli.bar import bar
+from auditsink.cli.settings import config_option, read_config
+from auditsink.cli.tables import safe
+from auditsink.cli.when import since_option, until_option
+from auditsink.clock import SystemClock
+from auditsink.config import Config, DestinationConfig
+from auditsink.destinations import build
+from auditsink.destinations.base import DestinationError
+from auditsink.forward.backoff import Backoff
+from auditsink.forward.replay import Replay, Replayed
+from auditsink.spool import SpoolError, inspect, stored
+from auditsink.spool.disk import RealDisk
+from auditsink.spool.frame import FrameHeader
+from auditsink.spool.types import Record
+
+
+@click.command("replay")
+@config_option
+@click.option("--destination", required=True, metavar="NAME", help="Where to, as the configuration calls it.")
+@since_option("What was received since then.", required=True)
+@until_option("What was received before then.")
+@click.option("--cluster", help="Only this cluster's events.")
+@click.option("--path", type=click.Path(path_type=Path), metavar="DIR", help="Another spool than spool.path.")
+def command(
+    *, config_file: Path | None, destination: str, since: int, until: int, cluster: str | None, path: Path | None
+) -> int:
+    """Deliver again what the ring still holds, by the time at which it was received.
+
+    Works while the sink runs, and leaves the destination's place in the ring alone: what it gets here it gets once
+    more. Waits for a destination that asks to; Ctrl-C ends it. What is refused for good is told, its neighbours
+    arrive. Exit code 1 when not everything was delivered.
+
+    \b
+    Example:
+      auditsink replay -c /etc/auditsink/config.yaml --destination siem --since 2h
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    config = read_config(config_file)
+    chosen = _chosen(config, destination)
+    spool = path or config.spool.path
+    try:
+        clusters = [one for one in inspect.clusters(spool) if cluster in (None, one)]
+        if not clusters:
+            raise click.ClickException(
+                f"{spool} has no ring{f' of cluster {cluster!r}' if cluster else ''}; see spool ls"
+            )
+        done = _replay(chosen, spool, clusters, range(since, until))
+    except (SpoolError, DestinationError) as problem:
+        raise click.ClickException(str(problem)) from None
+    return _report(destination, done)
+
+
+def _chosen(config: Config, name: str) -> DestinationConfig:
+    for one in config.destinations:
+        if one.name == name:
+            return one
+    names = ", ".join(one.name for one in config.destinations)
+    raise click.ClickException(f"destination {name!r} is not in the configuration; there are: {names}")
+
+
+def _replay(config: DestinationConfig, spool: Path, clusters: list[str], period: range) -> Replayed:
+    done = Replayed()
+    sizes = [one.stat().st_size for name in clusters for one in (spool / "rings" / name).glob("*.seg")]
+    with bar("Replaying", sum(sizes)) as progress:
+        several = {name: _records(spool / "rings" / name, period, progress) for name in clusters}
+        try:
+            asyncio.run(_deliver(config, several, done))
+        except KeyboardInterrupt:
+            done.stopped = "ended by Ctrl-C"
+    return done
+
+
+async def _deliver(config: DestinationConfig, several: Mapping[str, Iterator[Record]], done: Replayed) -> None:
+    clock = SystemClock()
+    destination = build(config, clock=clock)
+    replay = Replay(
+        destination,
+        done,
+        backoff=Backoff(config.backoff.initial, config.backoff.max, random.random),
+        clock=clock,
+        waiting=lambda why, wait: click.echo(f"{config.name}: {safe(why)}; trying again in {wait:.1f} s", err=True),
+    )
+    try:
+        for cluster, records in several.items():
+            if done.stopped is None:
+                await replay.run(cluster, records)
+    finally:
+        await destination.close()
+
+
+def _records(ring: Path, period: range, progress: Callable[[int], None]) -> Iterator[Record]:
+    """What was received within the period, as far as it is still there when its turn comes."""
+    disk = RealDisk()
+
+    def wanted(header: FrameHeader) -> bool:
+        return header.received_ns in period
+
+    for one in stored.segments(ring, disk):
+        content = stored.read(one, disk)
+        if content is not None:
+            yield from content.records(wanted)
+            progress(len(content.data))
+
+
+def _report(name: str, done: Replayed) -> int:
+    # Not on standard output: that may be the destination.
+    for sentence in done.named:
+        click.echo(f"{name}: {safe(sentence)}", err=True)
+    refused = f", {done.refused:,} refused for good" if done.refused else ""
+    click.echo(f"{name}: delivered {done.delivered:,} events{refused}", err=True)
+    if done.stopped is not None:
+        on = ""
+        if done.reached_ns is not None:
+            on = f"; to go on: --cluster {done.cluster} --since {moments.text(moments.at(done.reached_ns))}"
+        raise click.ClickException(f"{name}: {safe(done.stopped)}{on}")
+    return 1 if done.refused else 0

@@ -1,0 +1,91 @@
+"""Spools and exports against what is stated: their events have sequences, so none has to be recognised."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from auditsink import events
+from auditsink.evidence.archive import Archive, Statements
+from auditsink.evidence.cover import Cover
+from auditsink.evidence.findings import Findings
+from auditsink.spool import exported, identity, inspect, stored
+from auditsink.spool.disk import Disk
+from auditsink.spool.exported import ExportedRing, Manifest
+from auditsink.spool.identity import Identity
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What checks share. Every check raises SpoolError, OSError, EvidenceError and EnoughError."""
+
+    archive: Archive
+    findings: Findings
+    progress: Progress
+    """Called after each segment, with its bytes on the disk."""
+
+    def check_spool(self, path: Path, clusters: Sequence[str], disk: Disk) -> None:
+        """The rings of these clusters, in a spool that may be in use.
+
+        A ring claims to hold everything from its floor on; what it dropped before is counted and no problem.
+        """
+        held = inspect.clusters(path, disk)
+        for cluster in clusters:
+            ring = path / "rings" / cluster
+            who = _identity(ring, disk) if cluster in held else None
+            self._miss_others(cluster, who.ring_id.hex() if who else None)
+            if who is not None:
+                self._check_ring(ring, cluster, who, disk)
+
+    def check_export(self, path: Path, manifest: Manifest, clusters: Sequence[str]) -> None:
+        """The rings of these clusters in an export, which claims to hold what lies between its first and last event."""
+        for ring in manifest.rings:
+            if ring.cluster in clusters and ring.segments:
+                self._check_exported(path, ring)
+
+    def _check_ring(self, ring: Path, cluster: str, who: Identity, disk: Disk) -> None:
+        cover, statements = self._cover(cluster, who.ring_id.hex(), who.floor)
+        end = who.floor
+        for one in stored.segments(ring, disk):
+            content = stored.read(one, disk)
+            if content is None:
+                now = identity.peek(ring, disk)
+                cover.forgo(now.floor if now else 0)
+            else:
+                end = content.stop
+                for record in content.records():
+                    cover.feed(record.first_sequence, events.ndjson(record.events, record.marks))
+                self.progress(len(content.data))
+        cover.finish(max([end, *statements.nexts]))
+
+    def _check_exported(self, path: Path, ring: ExportedRing) -> None:
+        cover, _statements = self._cover(ring.cluster, ring.ring, ring.segments[0].first)
+        for one in ring.segments:
+            for record in exported.read(path, one):
+                cover.feed(record.first_sequence, record.events)
+            self.progress((path / one.events).stat().st_size)
+        cover.finish(ring.segments[-1].next)
+
+    def _cover(self, cluster: str, ring: str, begin: int) -> tuple[Cover, Statements]:
+        statements = self.archive.rings.get((cluster, ring)) or Statements(cluster, ring)
+        return Cover(statements, partial(self.archive.load, statements), self.findings, begin=begin), statements
+
+    def _miss_others(self, cluster: str, ring: str | None) -> None:
+        """What is stated about rings that this cluster has no longer."""
+        for statements in self.archive.of_cluster(cluster):
+            ranges = zip(statements.firsts, statements.nexts, statements.demanded, strict=True)
+            count = sum(stop - first for first, stop, demanded in ranges if demanded)
+            if statements.ring != ring and count:
+                self.findings.problem(
+                    f"cluster {cluster}: missing: {count:,} events of the ring {statements.ring}, which is not in this "
+                    "spool: it was removed or made anew (--since passes over what was stated before)"
+                )
+
+
+def _identity(ring: Path, disk: Disk) -> Identity | None:
+    """What the ring says of itself; what its oldest segment says where that is lost."""
+    found = identity.peek(ring, disk)
+    several = [] if found else stored.segments(ring, disk)
+    return Identity(several[0].header.ring_id, several[0].header.first_sequence) if several else found
