@@ -141,18 +141,23 @@ class Writer:
         going = True
         synced_at = self._clock.monotonic()
         while going:
-            appends, going = self._take()
-            if appends:
-                self._busy_since = self._clock.monotonic()
-                self._commit(appends)
-                self._busy_since = None
-            elif self._trouble:
-                self._trouble.probe()
+            going = self._work()
             if self._durability == "interval" and self._clock.monotonic() - synced_at >= SYNC_INTERVAL:
                 self._sync_late()
                 synced_at = self._clock.monotonic()
         if self._durability == "interval":
             self._sync_late()
+
+    def _work(self) -> bool:
+        """Commit what waits. A call of its own, so that nothing keeps its requests alive during the next wait."""
+        appends, going = self._take()
+        if appends:
+            self._busy_since = self._clock.monotonic()
+            self._commit(appends)
+            self._busy_since = None
+        elif self._trouble:
+            self._trouble.probe()
+        return going
 
     def _take(self) -> tuple[list[Append], bool]:
         """All that waits, up to `COMMIT_BYTES`; False when it is time to end."""

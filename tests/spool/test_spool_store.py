@@ -2,14 +2,18 @@
 
 import errno
 import random
+import threading
+import weakref
 from pathlib import Path
 
 import pytest
 from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, submit, submit_all
 
+from auditsink import events
 from auditsink.spool import Spool, SpoolError, inspect
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.types import Receipt, Refusal, Tally
+from auditsink.spool.writer import Writer
 from auditsink.testing.disk import FakeDisk
 
 
@@ -50,6 +54,34 @@ def test_fresh_records_come_from_memory_without_touching_the_disk():
     assert disk.calls["read"] == reads
     assert ring.reader().fresh(1, 10_000) is None, "memory holds whole records only"
     spool.stop()
+
+
+def test_the_writer_keeps_no_request_alive_while_it_waits_for_the_next(monkeypatch: pytest.MonkeyPatch):
+    """The largest body and its events would stay in memory until the next batch comes."""
+    told: list[weakref.ref[object]] = []
+    alive_while_waiting: list[int] = []
+    real = Writer._patience
+
+    def patience(writer: Writer) -> float | None:
+        alive_while_waiting.append(sum(one() is not None for one in told))
+        return real(writer)
+
+    monkeypatch.setattr(Writer, "_patience", patience)
+    spool = open_spool()
+    ring = spool.ring("default")
+    answered = threading.Event()
+    body = body_of("a")
+
+    def done(_answer: object) -> None:
+        answered.set()
+
+    told.append(weakref.ref(done))
+    spool.submit(ring, body, events.split(body), "", done)
+    del done
+    assert answered.wait(30)
+    spool.stop()
+    assert len(alive_while_waiting) == 2, "before the request and after it"
+    assert alive_while_waiting[-1] == 0
 
 
 def test_one_sync_serves_all_that_waited_together():
