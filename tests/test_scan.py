@@ -5,7 +5,7 @@ import json
 import corpus
 import pytest
 from eventlists import FRAME, Made, canonical, free, hostile, texts
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditsink import scan
@@ -26,6 +26,7 @@ def test_reads_kind_version_and_ranges():
 
 
 @given(free())
+@settings(max_examples=50)
 def test_finds_every_event_whatever_the_order_of_keys_and_the_white_space(made: Made):
     found = scan.event_list(made.body)
     assert (found.kind, found.api_version) == ("EventList", "audit.k8s.io/v1")
@@ -33,6 +34,7 @@ def test_finds_every_event_whatever_the_order_of_keys_and_the_white_space(made: 
 
 
 @given(free(hostile | texts()))
+@settings(max_examples=50)
 def test_finds_hostile_events_byte_for_byte(made: Made):
     assert items(made.body) == made.events
 
