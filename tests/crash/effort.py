@@ -7,7 +7,10 @@ AUDITSINK_SEED=n repeats the random choices of an earlier run (not its timing).
 import os
 from dataclasses import dataclass
 
+import pytest
+
 LONG = os.environ.get("AUDITSINK_TORTURE", "") not in ("", "0")
+only_long = pytest.mark.skipif(not LONG, reason="one of the long forms: make torture")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,17 @@ answered 200 is there.
 """
 
 import asyncio
+import contextlib
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from arriving import NotedFile
 from disks import MIB, blank, loop_refusal, mounted, run, tmpfs, tmpfs_refusal
-from effort import LONG, Effort, Report
+from effort import Effort, Report, only_long
 from ledger import Ledger, size
 from running import Sink, check_accounts, eventually
 from storm import Storm
@@ -104,7 +105,7 @@ async def test_a_full_tmpfs_is_answered_503_until_there_is_room(tmp_path: Path, 
         await fill_and_free(tmp_path, spool, effort, report, fill=ballast.fill, free=ballast.free)
 
 
-@pytest.mark.skipif(not LONG, reason="one of the long forms: make torture")
+@only_long
 async def test_a_full_ext4_is_answered_503_until_there_is_room(tmp_path: Path, effort: Effort, report: Report):
     if (why := loop_refusal()) is not None:
         pytest.skip(why)
@@ -169,6 +170,41 @@ async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, repor
         await check_refuses_to_start(tmp_path / "again", spool, "Read-only file system")
     with mounted(image, disk):
         await all_there(tmp_path, spool, ledger, report, refusals=storm.refused[503])
+
+
+@only_long
+async def test_a_disk_that_hangs_gives_no_answer_and_no_200(tmp_path: Path, effort: Effort, report: Report):
+    """A frozen file system stands for storage that has gone quiet: no error, and no sync that returns."""
+    if (why := loop_refusal()) is not None:
+        pytest.skip(why)
+    ledger = Ledger(tmp_path / "ledger")
+    with mounted(blank(tmp_path / "disk.img", 128 * MIB), tmp_path / "disk"):
+        disk = tmp_path / "disk"
+        spool = SMALL | {"path": str(disk / "spool"), "max_bytes": "64MiB"}
+        receive = {"retry_after": "1s", "max_in_flight": "2MiB", "max_body": "2MiB"}
+        async with Sink(tmp_path / "sink", [NOWHERE], spool=spool, receive=receive) as sink:
+            async with Storm(sink, ledger, CLIENTS, seed=effort.seed):
+                await taken_again(ledger)
+                with frozen(disk):
+                    await asyncio.sleep(1)
+                    promised = len(ledger.batches())
+                    await sink.until(lambda now: not now["ready"])
+                    assert "the disk has not answered for" in await sink.get("/readyz")
+                    assert len(ledger.batches()) == promised
+                await taken_again(ledger)
+                await sink.until(lambda now: now["ready"])
+            await sink.kill()
+        await all_there(tmp_path, spool, ledger, report, frozen="11 s")
+
+
+@contextlib.contextmanager
+def frozen(disk: Path) -> Iterator[None]:
+    """Nothing is written to that file system for a while."""
+    run("fsfreeze", "--freeze", disk)
+    try:
+        yield
+    finally:
+        run("fsfreeze", "--unfreeze", disk)
 
 
 async def test_a_spool_directory_that_is_deleted_under_the_sink(tmp_path: Path, effort: Effort, report: Report):

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 from arriving import NotedFile
 from disks import MIB, Copy, Drive, loop_refusal
-from effort import LONG, Effort, Report
+from effort import Effort, Report, only_long
 from ledger import Arrivals, Key, Ledger, size
 from running import Sink, check_accounts
 from storm import Storm
-
-only_long = pytest.mark.skipif(not LONG, reason="one of the long forms: make torture")
 
 CLIENTS = 6
 SPOOL = {"max_bytes": "48MiB", "segment_bytes": "512KiB"}
