@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NoReturn
 
-from auditsink import __version__, explain
+from auditsink import __version__, explain, heap
 from auditsink.config import Config
 from auditsink.observe import logs
 from auditsink.service import Sink
@@ -29,6 +29,7 @@ THREADS = 64
 def run(config: Config) -> int:
     """Run until a signal; the exit code. Raises StartError."""
     logs.configure(config.log)
+    heap.bound()
     return asyncio.run(_live(Sink(config), [*explain.risks(config)]))
 
 
