@@ -6,8 +6,9 @@ Position and tally lie in one slot, so they cannot disagree: whatever a crash le
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
-from auditsink.spool.disk import Disk
+from auditsink.spool.disk import Disk, closed_on_error
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.types import Tally
 
@@ -45,18 +46,19 @@ class Cursor:
         self.position = state.position
         self.tally = state.tally
         self._unsynced = False
+        self._syncing = Lock()
 
     @classmethod
     def open(cls, disk: Disk, path: Path, *, floor: int) -> "Cursor":
         """The cursor stored at `path`; a new or a lost one begins at `floor`: repeats are allowed, gaps are not."""
         file = SlotFile.open(disk, path)
-        state = CursorState.decode(file.payload)
-        if state is not None:
+        with closed_on_error(file):
+            state = CursorState.decode(file.payload)
+            if state is None:
+                state = CursorState(floor, floor, Tally())
+                file.write(state.encode())
+                file.sync()
             return cls(file, state)
-        state = CursorState(floor, floor, Tally())
-        file.write(state.encode())
-        file.sync()
-        return cls(file, state)
 
     def __repr__(self) -> str:
         return f"<Cursor {self.start}..{self.position} {self.tally}>"
@@ -69,10 +71,15 @@ class Cursor:
         self._file.write(CursorState(self.start, self.position, self.tally).encode())
 
     def sync(self) -> None:
-        """Put the last move on stable storage, if there was one. Blocks. Raises OSError."""
-        if self._unsynced:
-            self._unsynced = False
-            self._file.sync()
+        """Put the last move on stable storage, if there was one. Blocks. Raises OSError; the next call tries again."""
+        with self._syncing:  # who comes second may not go on before the first one is done
+            if self._unsynced:
+                self._unsynced = False
+                try:
+                    self._file.sync()
+                except OSError:
+                    self._unsynced = True
+                    raise
 
     def close(self) -> None:
         """Let go of the file."""

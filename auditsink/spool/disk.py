@@ -4,10 +4,11 @@ The methods are the system calls with their errors (OSError) and their habits: a
 be retried or completed is done above (`write_all`), where a test with a hostile disk can see it.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -51,6 +52,14 @@ class File(Protocol):
 
     def close(self) -> None:
         """Let go of the descriptor."""
+        ...
+
+
+class Closable(Protocol):
+    """What holds a descriptor."""
+
+    def close(self) -> None:
+        """Let go of it."""
         ...
 
 
@@ -103,6 +112,17 @@ def write_all(file: File, buffers: Sequence[bytes], offset: int) -> None:
                 raise OSError(errno.EIO, "the disk takes no more bytes and gives no error")
             done += written
         offset += wanted
+
+
+@contextlib.contextmanager
+def closed_on_error(file: Closable) -> Iterator[None]:
+    """Close the file when what is done with it fails: descriptors are few, and a full disk is tried again and again."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.close()
+        raise
 
 
 def read_around(

@@ -10,7 +10,8 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from auditsink.spool.disk import File
@@ -63,15 +64,20 @@ class _Inode:
 class FakeDisk:
     """Implements `auditsink.spool.disk.Disk` in memory.
 
-    `fail(operation, error, times)` makes the next calls of that name raise; `capacity` bounds what may be allocated;
-    `short_writes` makes each write take only some of the bytes. `calls` counts what was asked for.
+    `fail(operation, error, times)` makes the next calls of that name raise; `cut_power` ends everything in the middle
+    of something; `capacity` bounds what may be allocated; `short_writes` makes each write take only some of the bytes.
+    `calls` counts what was asked for, `open_files` what was opened in this life and not closed.
     """
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.capacity: int | None = None
         self.short_writes = False
+        self.open_files = 0
+        self._calls_left: int | None = None
+        self._power_loss: Callable[[], None] = lambda: None
         self._failures: dict[str, list[int]] = {}
+        self._held: dict[str, tuple[threading.Event, threading.Event]] = {}
         self._entries: dict[Path, _Inode] = {}
         self._durable_entries: dict[Path, _Inode] = {}
         self._directories: set[Path] = {Path("/")}
@@ -81,17 +87,42 @@ class FakeDisk:
 
     def fail(self, operation: str, error: int, times: int = 1) -> None:
         """The next `times` calls of `operation` (a method's name) raise OSError(`error`)."""
-        self._failures.setdefault(operation, []).extend([error] * times)
+        self.fail_later(operation, error, 0, times)
+
+    def fail_later(self, operation: str, error: int, after: int, times: int = 1) -> None:
+        """The same, after the next `after` calls have succeeded."""
+        self._failures.setdefault(operation, []).extend([0] * after + [error] * times)
+
+    def hold(self, operation: str, reached: threading.Event, go_on: threading.Event) -> None:
+        """The next call of `operation` (sync, open or unlink) sets `reached` and begins when `go_on` is set."""
+        self._held[operation] = (reached, go_on)
+
+    def _pause(self, operation: str) -> None:
+        if (held := self._held.pop(operation, None)) is not None:
+            held[0].set()
+            held[1].wait()
 
     def heal(self) -> None:
         """Forget failures that were ordered and have not struck, and give back the room."""
         self._failures.clear()
         self.capacity = None
 
+    def cut_power(self, after: int, chance: random.Random | None) -> None:
+        """Let `after` more calls succeed; then `crash(chance)`, and each call answers EIO until `power_on`.
+
+        Without a chance the process is killed at that call and not the machine.
+        """
+        self._calls_left = after
+        self._power_loss = self.kill if chance is None else partial(self.crash, chance)
+
+    def power_on(self) -> None:
+        """Calls work again, on what survived."""
+        self._calls_left = None
+
     def crash(self, chance: random.Random) -> None:
         """Power loss: only what was synced is certain. Open files of the life before answer EBADF."""
         with self._mutex:
-            self._life += 1
+            self._end_life()
             names = sorted(set(self._entries) | set(self._durable_entries))
             survived: dict[Path, _Inode] = {}
             for name in names:
@@ -101,17 +132,20 @@ class FakeDisk:
                     survived[name] = kept
             for inode in {id(one): one for one in survived.values()}.values():
                 inode.crash(chance)
+                inode.links = 1
             self._entries = dict(survived)
             self._durable_entries = dict(survived)
-            self._locked.clear()
-            self._failures.clear()
 
     def kill(self) -> None:
         """The process dies, the machine does not: everything written stays, synced or not; locks are gone."""
         with self._mutex:
-            self._life += 1
-            self._locked.clear()
-            self._failures.clear()
+            self._end_life()
+
+    def _end_life(self) -> None:
+        self._life += 1
+        self.open_files = 0
+        self._locked.clear()
+        self._failures.clear()
 
     def content(self, path: Path) -> bytes:
         """What the cache shows of a file."""
@@ -133,11 +167,18 @@ class FakeDisk:
         return sorted(self._entries)
 
     def _enter(self, operation: str, path: Path | None = None) -> None:
+        if self._calls_left is not None:
+            self._calls_left -= 1
+            if self._calls_left == -1:
+                self._power_loss()
+            if self._calls_left < 0:
+                raise OSError(errno.EIO, "the power is off")
         self.calls[operation] += 1
         waiting = self._failures.get(operation)
         if waiting:
             number = waiting.pop(0)
-            raise OSError(number, os.strerror(number), str(path))
+            if number:
+                raise OSError(number, os.strerror(number), str(path))
 
     def allocated(self) -> int:
         """Bytes that all files take."""
@@ -156,6 +197,7 @@ class FakeDisk:
 
     def open(self, path: Path, *, write: bool = False) -> File:  # noqa: ARG002 - the same for the fake
         """See `Disk.open`."""
+        self._pause("open")
         with self._mutex:
             self._enter("open", path)
             if path not in self._entries:
@@ -186,6 +228,7 @@ class FakeDisk:
 
     def unlink(self, path: Path) -> None:
         """See `Disk.unlink`."""
+        self._pause("unlink")
         with self._mutex:
             self._enter("unlink", path)
             if path not in self._entries:
@@ -224,9 +267,11 @@ class _FakeFile:
         self._inode = inode
         self._life = life
         self._unlock = unlock
+        self._closed = False
+        disk.open_files += 1
 
     def _enter(self, operation: str) -> None:
-        if self._life != self._disk._life:  # noqa: SLF001 - the two are one model
+        if self._closed or self._life != self._disk._life:  # noqa: SLF001 - the two are one model
             raise OSError(errno.EBADF, "the process that opened this file is dead")
         self._disk._enter(operation)  # noqa: SLF001
 
@@ -262,11 +307,13 @@ class _FakeFile:
             self._inode.do(size, None)
 
     def sync(self) -> None:
+        self._disk._pause("sync")  # noqa: SLF001
         with self._disk._mutex:  # noqa: SLF001
             try:
                 self._enter("sync")
             except OSError:
-                self._inode.pending.clear()  # the cache shows it still; the platter will never have it
+                if self._life == self._disk._life:  # noqa: SLF001
+                    self._inode.pending.clear()  # the cache shows it still; the platter will never have it
                 raise
             self._inode.sync()
 
@@ -277,5 +324,9 @@ class _FakeFile:
         return self._inode.links > 0
 
     def close(self) -> None:
+        if self._closed or self._life != self._disk._life:  # noqa: SLF001
+            return
+        self._closed = True
+        self._disk.open_files -= 1
         if self._unlock is not None:
             self._disk._locked.discard(self._unlock)  # noqa: SLF001

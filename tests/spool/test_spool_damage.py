@@ -6,7 +6,7 @@ import pytest
 from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
 
 from auditsink.spool import inspect
-from auditsink.spool.segment import SECOND_COPY
+from auditsink.spool.segment import COPY_BYTES, SECOND_COPY
 from auditsink.testing.disk import FakeDisk
 
 NAMES = [f"event-{number}" for number in range(6)]
@@ -27,6 +27,11 @@ def _spool(*, sealed: bool) -> FakeDisk:
     return disk
 
 
+def _places(length: int) -> list[int]:
+    """Every byte, but few of the zeros between the two copies of the header."""
+    return [at for at in range(length) if not COPY_BYTES + 8 < at < SECOND_COPY - 8 or at % 256 == 0]
+
+
 def _segment(disk: FakeDisk):
     return next(path for path in disk.paths() if path.suffix == ".seg")
 
@@ -42,7 +47,7 @@ def test_every_byte_flipped_once_costs_at_most_the_record_it_is_in(sealed: bool)
     path = _segment(original)
     content = original.content(path).rstrip(b"\0") if not sealed else original.content(path)
     lost_somewhere = 0
-    for at in range(len(content)):
+    for at in _places(len(content)):
         flipped = bytearray(content)
         flipped[at] ^= 0x41
         disk = FakeDisk()
@@ -87,7 +92,7 @@ def test_cut_at_every_length_the_records_before_the_cut_are_read(sealed: bool):
     path = _segment(original)
     content = original.content(path)
     counts = []
-    for length in range(len(content.rstrip(b"\0")) + 1):
+    for length in _places(len(content.rstrip(b"\0")) + 1):
         disk = FakeDisk()
         for one in original.paths():
             disk.put(one, original.content(one))
@@ -177,6 +182,7 @@ def test_a_lost_cursor_slot_means_repeats_and_never_a_skip(lost: int):
     cursor = ring.cursor("siem")
     for _ in range(4):
         cursor.advance(Tally(delivered=1))
+        cursor.sync()
     spool.stop()
     path = next(one for one in disk.paths() if one.suffix == ".cursor")
     content = bytearray(disk.content(path))
