@@ -50,12 +50,15 @@ what the digest covers: everything before the footer.
 Rules
 -----
 - A segment is preallocated when it is opened, and appended to by one process in one life: a restart begins a new one.
+- The header is durable before the first frame is written: a file without one, of zeros, was never used.
+- A start syncs the last segment before anybody is told what it holds: a killed process may not have come to it.
 - A frame counts when its checksum holds and its sequence is below the first sequence of the following segment. (After
   a failed fsync the segment is left as it is, and what was not durable is written again to the next one.)
 - After a frame that does not validate, the next 8-byte boundary with a valid frame is looked for. What lies between
   is damage, unless nothing valid follows in the last segment: then it is the torn tail of a write never answered.
-- Slot file: two slots, at 0 and 4096: ``magic "SLOT" | crc u32 | generation u64 | length u32 | payload``, written in
-  turn. The valid slot with the higher generation counts; a lost one means the state before it: repeats, never loss.
+- Slot file: two slots, at 0 and 4096: ``magic "SLOT" | crc u32 | generation u64 | length u32 | payload``. The valid
+  one with the higher generation counts; a lost one means the state before it: repeats, never loss. The one that was
+  synced last is not written to before the other one is synced.
 - The floor (first sequence still held) is written and synced before a segment is unlinked.
 - Directories are synced after create, rename and unlink.
 """

@@ -4,7 +4,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from auditsink.spool.disk import Disk
+from auditsink.spool import segment
+from auditsink.spool.disk import Disk, read_around
 from auditsink.spool.slots import SlotFile
 
 _META = struct.Struct("<16sQ")
@@ -22,9 +23,9 @@ class Identity(NamedTuple):
         return _META.pack(*self)
 
     @classmethod
-    def decode(cls, payload: bytes) -> "Identity":
-        """From the slot."""
-        return cls(*_META.unpack(payload))
+    def decode(cls, payload: bytes | None) -> "Identity | None":
+        """From the slot; None when there is none or it is something else."""
+        return None if payload is None or len(payload) != _META.size else cls(*_META.unpack(payload))
 
 
 def peek(ring: Path, disk: Disk) -> Identity | None:
@@ -34,7 +35,19 @@ def peek(ring: Path, disk: Disk) -> Identity | None:
     except FileNotFoundError:
         return None
     try:
-        payload = SlotFile(file).payload
-        return None if payload is None else Identity.decode(payload)
+        return Identity.decode(SlotFile(file).payload)
     finally:
         file.close()
+
+
+def of_segments(ring: Path, disk: Disk) -> bytes | None:
+    """The ring id that the segments in this directory carry: what is left when `ring.meta` is lost. Raises OSError."""
+    for path in [ring / name for name in disk.names(ring) if segment.is_file_name(name)]:
+        file = disk.open(path)
+        try:
+            header = segment.decode_header(read_around(file, segment.DATA_START, 0))
+        finally:
+            file.close()
+        if header is not None:
+            return header.ring_id
+    return None

@@ -207,8 +207,12 @@ class Log:
             try:
                 self._active = self._open(size)
             except OSError as problem:
-                # The budget has room and the disk has none: give up what may be given up.
-                if problem.errno not in NO_SPACE or not self._budget.free_one():
+                if problem.errno not in NO_SPACE:
+                    raise
+                # The budget has room and the disk has none: take less, then give up what may be given up.
+                if size > least:
+                    size = least
+                elif not self._budget.free_one():
                     raise
             else:
                 self._next_size = min(self._next_size * GROWTH, self._segment_bytes)
@@ -225,6 +229,7 @@ class Log:
         try:
             file.allocate(size)
             write_all(file, [encoded], 0)
+            file.sync()  # before the first frame: recovery takes a file without a header for one that was never used
             self._disk.sync_directory(self.ring.path)
         except OSError:
             file.close()

@@ -1,25 +1,32 @@
 """What stands on the disk after a stop of any kind, turned into rings. Reads; removes only what never counted.
 
-Cost: two small reads for each sealed segment, the last unsealed one is read whole. So a start does not depend on how
-much the ring holds. Damage inside sealed segments is met, counted and stepped over when it is read.
+Cost: two small reads for each sealed segment, unsealed ones are read whole. So a start does not depend on how much the
+ring holds. Damage inside sealed segments is met, counted and stepped over when it is read.
+
+What a killed process wrote and did not sync is found like everything else, and counts from then on: its sender will be
+told so when it tries again. So the last segment is synced here; those before it were, before it was begun.
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditsink.spool import cursor, frame, segment
+from auditsink.spool import cursor, segment
 from auditsink.spool.disk import PAGE_BYTES, File, read_around
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.log import Link
-from auditsink.spool.recent import WINDOW, Recent
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Damage, SegmentHeader
 
 log = logging.getLogger("auditsink.spool")
+
+NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENOENT})
+"""What comes of a directory, or of a link that leads nowhere, under a segment's name."""
+READ_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,11 @@ class _Found:
     header: SegmentHeader
     size: int
     footer: segment.Footer | None
+
+    @property
+    def name(self) -> str:
+        """What it should be called."""
+        return segment.file_name(self.header.first_sequence)
 
 
 def recover(ring: Ring) -> Link:
@@ -45,6 +57,8 @@ def recover(ring: Ring) -> Link:
         if held is not None:
             _trim(ring, held)
             segments.append(held)
+    if segments:
+        _make_durable(ring, segments[-1])
     # Below the floor nothing is held any more: a crash came between writing the floor and the unlink.
     for held in segments:
         if held.end <= ring.floor:
@@ -58,21 +72,42 @@ def recover(ring: Ring) -> Link:
 
 
 def _headers(ring: Ring) -> list[_Found]:
-    found: list[_Found] = []
-    for name in ring.disk.names(ring.path):
-        if not name.endswith(".seg"):
-            continue
-        path = ring.path / name
+    # Other names are a person's copies or an editor's backups, and theirs.
+    paths = [ring.path / name for name in ring.disk.names(ring.path) if segment.is_file_name(name)]
+    return [found for path in paths if (found := _accepted(ring, path)) is not None]
+
+
+def _accepted(ring: Ring, path: Path) -> _Found | None:
+    """The segment in a file, if it is one of this ring; what is not goes out of the way."""
+    found, unused = None, False
+    try:
         file = ring.disk.open(path)
         try:
-            one = _header(path, file)
+            found = _header(path, file)
+            unused = found is None and _is_unused(file)
         finally:
             file.close()
-        if one is not None and one.header.ring_id == ring.ring_id:
-            found.append(one)
-        else:
-            _set_aside(ring, path)
-    return found
+    except OSError as problem:
+        if problem.errno not in NO_FILE:
+            raise
+    if unused:
+        _remove(ring, path)
+        return None
+    if found is not None and found.header.ring_id == ring.ring_id and found.name == path.name:
+        return found
+    _set_aside(ring, path)
+    return None
+
+
+def _is_unused(file: File) -> bool:
+    """Whether nothing was ever written: a header is durable before the first frame, so nobody was answered."""
+    at, size = 0, file.size()
+    while at < size:
+        data = read_around(file, READ_BYTES, at)
+        if data.strip(b"\0"):
+            return False
+        at += len(data) or READ_BYTES
+    return True
 
 
 def _header(path: Path, file: File) -> _Found | None:
@@ -152,28 +187,41 @@ def _trim(ring: Ring, held: Segment) -> None:
             file.close()
 
 
+def _make_durable(ring: Ring, held: Segment) -> None:
+    """Raises OSError: on a disk that syncs nothing, nothing can be promised."""
+    file = ring.disk.open(held.path, write=True)
+    try:
+        file.sync()
+    finally:
+        file.close()
+    ring.disk.sync_directory(ring.path)
+
+
 def _set_aside(ring: Ring, path: Path) -> None:
-    """Move a file that is no segment of this ring out of the way; one bad segment never stops a start."""
+    """Move a file that is no segment of this ring out of the way; one bad segment never stops a start.
+
+    Raises OSError when it cannot be moved: the next segment may need its name.
+    """
     aside = ring.path / "damaged" / f"{path.name}.{time.time_ns()}"
     log.error(
         "a segment cannot be read and was set aside; its events are lost, all others are read; check the disk",
         extra={"cluster": ring.cluster, "segment": str(path), "set_aside": str(aside)},
     )
-    try:
+    with contextlib.suppress(OSError):
         file = ring.disk.open(path)
         ring.damaged_bytes += file.size()
         file.close()
-        ring.disk.make_directory(aside.parent)
-        ring.disk.rename(path, aside)
-        ring.disk.sync_directory(ring.path)
-    except OSError as problem:
-        log.warning("cannot set a segment aside", extra={"segment": str(path), "error": str(problem)})
+    ring.disk.make_directory(aside.parent)
+    ring.disk.rename(path, aside)
+    ring.disk.sync_directory(ring.path)
 
 
 def _remove(ring: Ring, path: Path) -> None:
-    with contextlib.suppress(OSError):
+    try:
         ring.disk.unlink(path)
         ring.disk.sync_directory(ring.path)
+    except OSError as problem:
+        log.warning("cannot remove a segment", extra={"segment": str(path), "error": str(problem)})
 
 
 def _positions(ring: Ring) -> list[int]:
@@ -185,41 +233,3 @@ def _positions(ring: Ring) -> list[int]:
             if state is not None:
                 positions.append(state.position)
     return positions
-
-
-def remember(ring: Ring, recent: Recent, *, wall_ns: int, monotonic: float) -> None:
-    """Fill in the digests of the last minutes from the frames' headers, newest segments first, up to the limit."""
-    since = wall_ns - int(WINDOW * 1e9)
-    chosen: list[Segment] = []
-    for held in reversed(ring.segments):
-        chosen.append(held)
-        if held.header.created_ns < since:
-            break
-    digests: list[tuple[bytes, int]] = []
-    for held in chosen:
-        digests[:0] = _digests(ring, held, since)
-        if len(digests) >= recent.limit // 2:
-            break
-    for digest, first_sequence in digests[-(recent.limit // 2) :]:
-        recent.add(digest, first_sequence, monotonic)
-
-
-def _digests(ring: Ring, held: Segment, since: int) -> list[tuple[bytes, int]]:
-    """From the headers alone, unchecked: a wrong digest matches nothing."""
-    found: list[tuple[bytes, int]] = []
-    offset = segment.DATA_START
-    try:
-        file = ring.disk.open(held.path)
-    except OSError:
-        return found
-    try:
-        while offset < held.length:
-            header = frame.peek(read_around(file, frame.HEADER.size, offset), 0, offset, held.header.seed)
-            if header is None:
-                break
-            if header.received_ns >= since:
-                found.append((header.digest, header.first_sequence))
-            offset += header.size
-    finally:
-        file.close()
-    return found

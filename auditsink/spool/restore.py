@@ -17,6 +17,7 @@ from auditsink import events
 from auditsink.events import Mark
 from auditsink.spool import exported, frame, identity, inspect, recovery, segment
 from auditsink.spool.disk import Disk, RealDisk, write_all
+from auditsink.spool.door import check_version, take_lock
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.exported import ExportedRing, ExportedSegment
 from auditsink.spool.identity import Identity
@@ -24,7 +25,6 @@ from auditsink.spool.log import Link
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Footer, SegmentHeader
 from auditsink.spool.slots import SlotFile
-from auditsink.spool.store import check_version, take_lock
 from auditsink.spool.types import Record
 from auditsink.spool.writer import DIGEST_BYTES
 
@@ -111,7 +111,7 @@ class _Target:
         self._disk.make_directory(self._directory / "cursors")
         meta = SlotFile.open(self._disk, self._directory / identity.FILE)
         try:
-            found = Identity.decode(meta.payload) if meta.payload else None
+            found = Identity.decode(meta.payload)
             if found is None or (found.ring_id != self._ring_id and self._untouched(found)):
                 meta.write(Identity(self._ring_id, first).encode())
                 meta.sync()

@@ -21,6 +21,7 @@ _HEADER_MAGIC = b"AUDITSEG"
 FOOTER = struct.Struct("<8sIIQQ32s")
 _FOOTER_MAGIC = b"AUDITEND"
 NO_DIGEST = bytes(32)
+_FILE_NAME = re.compile(r"[0-9]{20}\.seg\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class Damage:
 def file_name(first_sequence: int) -> str:
     """The name under which a segment lies in its ring's directory."""
     return f"{first_sequence:020d}.seg"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file of this name is a segment, or should be one."""
+    return _FILE_NAME.match(name) is not None
 
 
 def encode_header(header: SegmentHeader) -> bytes:

@@ -2,19 +2,21 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
-from pathlib import Path
 
 from auditsink.clock import Clock, SystemClock
 from auditsink.config import Spool as SpoolConfig
 from auditsink.events import Split
-from auditsink.spool import identity, recovery, segment
+from auditsink.spool import identity, recovery
 from auditsink.spool.budget import Budget
-from auditsink.spool.disk import Disk, File, RealDisk, read_around, write_all
+from auditsink.spool.disk import Disk, File, RealDisk, closed_on_error
+from auditsink.spool.door import check_version, take_lock
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.identity import Identity
 from auditsink.spool.log import Link, Log
 from auditsink.spool.recent import MIN_ENTRIES, TOTAL_ENTRIES, Recent
+from auditsink.spool.remember import remember
 from auditsink.spool.ring import Ring
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
@@ -24,7 +26,8 @@ from auditsink.spool.writer import Append, Shelf, Writer
 
 log = logging.getLogger("auditsink.spool")
 
-VERSION_LINE = b"auditsink spool 1\n"
+_RING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+"""Whatever the receiver allows: a ring's name never leaves its directory, and is no hidden file."""
 
 
 class Spool:
@@ -66,14 +69,10 @@ class Spool:
         try:
             disk.make_directory(path / "rings")
             lock = take_lock(disk, path)
-            try:
+            with closed_on_error(lock):
                 check_version(disk, path)
                 spool = cls(config, disk, clock, lock, max_rings)
-                for cluster in disk.names(path / "rings"):
-                    spool._load(cluster)  # a second constructor
-            except BaseException:
-                lock.close()
-                raise
+                spool._recover()  # a second constructor
         except OSError as problem:
             raise SpoolError(
                 f"spool.path {path}: {problem.strerror or problem}"
@@ -97,6 +96,8 @@ class Spool:
         Raises SpoolError past the allowed number and when the disk fails.
         """
         if cluster not in self.rings:
+            if not _RING_NAME.match(cluster):
+                raise SpoolError(f"{cluster[:64]!r} is no name for a cluster: it is to be a directory's name")
             if len(self.rings) >= self._max_rings:
                 raise SpoolError(
                     f"cluster {cluster!r} is one more than receive.max_clusters ({self._max_rings}) allows; "
@@ -141,9 +142,7 @@ class Spool:
                 except OSError as problem:
                     extra = {"cluster": shelf.ring.cluster, "error": str(problem)}
                     log.warning("a ring could not be closed cleanly; the next start repairs it", extra=extra)
-            shelf.ring.close()
-            self._metas[shelf.ring.cluster].close()
-        self._lock.close()
+        self._release()
 
     def statistics(self) -> SpoolStatistics:
         """What is held right now."""
@@ -163,76 +162,61 @@ class Spool:
         times = self._writer.sync_times
         return SpoolStatistics(self._config.max_bytes, rings, tuple(times.counts), times.total, self.problem)
 
+    def _recover(self) -> None:
+        """Open all rings there are."""
+        for directory in (self._path, self._path / "rings"):  # a start that was killed may not have come to it
+            self._disk.sync_directory(directory)
+        try:
+            for name in self._disk.names(self._path / "rings"):
+                self._load_if_ours(name)
+            wall_ns, monotonic = self._clock.wall_ns(), self._clock.monotonic()
+            for shelf in self._shelves.values():  # now that each one's share of the memory is known
+                remember(shelf.ring, shelf.recent, wall_ns=wall_ns, monotonic=monotonic)
+        except BaseException:
+            self._release()
+            raise
+
+    def _load_if_ours(self, name: str) -> None:
+        place = self._path / "rings" / name
+        if not _RING_NAME.match(name):
+            log.warning("this is no ring's directory, and is left alone", extra={"directory": str(place)})
+            return
+        try:
+            self._load(name)
+        except (NotADirectoryError, FileExistsError):
+            log.warning("a file has the name of a ring's directory, and is left alone", extra={"file": str(place)})
+
     def _load(self, cluster: str) -> Ring:
         """Open or make one ring."""
         path = self._path / "rings" / cluster
         self._disk.make_directory(path / "cursors")
         meta = SlotFile.open(self._disk, path / identity.FILE)
-        if meta.payload is None:
-            meta.write(Identity(_ring_id(self._disk, path), 0).encode())
-            meta.sync()
-        assert meta.payload is not None
-        ring_id, floor = Identity.decode(meta.payload)
-        ring = Ring(cluster, path, ring_id, self._disk, floor=floor)
-        link: Link = recovery.recover(ring)
+        with closed_on_error(meta):
+            known = Identity.decode(meta.payload)
+            if known is None:
+                known = Identity(identity.of_segments(path, self._disk) or os.urandom(16), 0)
+                meta.write(known.encode())
+                meta.sync()
+            ring = Ring(cluster, path, known.ring_id, self._disk, floor=known.floor)
+            link: Link = recovery.recover(ring)
         ring_log = Log(
             ring, self._disk, self._budget, clock=self._clock, segment_bytes=self._config.segment_bytes, link=link
         )
-        recent = Recent()
-        self.rings[cluster] = ring
         self._metas[cluster] = meta
-        self._shelves[cluster] = Shelf(ring, ring_log, recent)
+        self._shelves[cluster] = Shelf(ring, ring_log, Recent())
+        self.rings[cluster] = ring  # last: the writer's thread goes through these
         for shelf in self._shelves.values():
             shelf.recent.limit = max(MIN_ENTRIES, TOTAL_ENTRIES // len(self._shelves))
-        recovery.remember(ring, recent, wall_ns=self._clock.wall_ns(), monotonic=self._clock.monotonic())
         return ring
+
+    def _release(self) -> None:
+        """Let go of all files."""
+        for shelf in self._shelves.values():
+            shelf.ring.close()
+            self._metas[shelf.ring.cluster].close()
+        self._lock.close()
 
     def _save_floor(self, ring: Ring, floor: int) -> None:
         meta = self._metas[ring.cluster]
         meta.write(Identity(ring.ring_id, floor).encode())
         meta.sync()
-
-
-def take_lock(disk: Disk, path: Path) -> File:
-    """The spool is ours until the file is closed or the process ends. Raises SpoolError when another has it."""
-    try:
-        lock = disk.lock(path / "lock")
-    except BlockingIOError as problem:
-        raise SpoolError(
-            f"spool.path {path} is in use by another auditsink (its pid is in {path / 'lock'}); "
-            "stop that one, or give this one a directory of its own"
-        ) from problem
-    lock.truncate(0)
-    write_all(lock, [f"{os.getpid()}\n".encode()], 0)
-    return lock
-
-
-def check_version(disk: Disk, path: Path) -> None:
-    """Refuse a spool in another format (SpoolError); mark a new one with ours."""
-    name = path / "version"
-    try:
-        file = disk.open(name)
-    except FileNotFoundError:
-        file = disk.create(name)
-        write_all(file, [VERSION_LINE], 0)
-        file.sync()
-        disk.sync_directory(path)
-    found = file.read(64, 0)
-    file.close()
-    if found not in (VERSION_LINE, b""):
-        raise SpoolError(
-            f"{name} says {found.decode(errors='replace').strip()!r}, this auditsink reads "
-            f"{VERSION_LINE.decode().strip()!r}: run the auditsink that wrote it, or give this one an empty directory"
-        )
-
-
-def _ring_id(disk: Disk, path: Path) -> bytes:
-    """A new ring's id; that of its segments when only `ring.meta` was lost."""
-    for name in disk.names(path):
-        if name.endswith(".seg"):
-            file = disk.open(path / name)
-            header = segment.decode_header(read_around(file, segment.DATA_START, 0))
-            file.close()
-            if header is not None:
-                return header.ring_id
-    return os.urandom(16)

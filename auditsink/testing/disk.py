@@ -116,7 +116,9 @@ class FakeDisk:
         self._power_loss = self.kill if chance is None else partial(self.crash, chance)
 
     def power_on(self) -> None:
-        """Calls work again, on what survived."""
+        """Calls work again, on what survived. Where no call came after the last that was let through, it ends now."""
+        if self._calls_left is not None and self._calls_left >= 0:
+            self._power_loss()
         self._calls_left = None
 
     def crash(self, chance: random.Random) -> None:

@@ -74,3 +74,9 @@ def read_all(ring: Ring, position: int = 0, max_bytes: int = 10_000) -> tuple[li
         position = chunk.end
     reader.close()
     return found, missing
+
+
+def die(spool: Spool, disk: FakeDisk) -> None:
+    """The end of a process after `disk.cut_power`: its thread ends too, and the disk is there for the next one."""
+    spool._writer.stop()
+    disk.power_on()

@@ -123,12 +123,13 @@ def test_weaker_durability_answers_without_waiting_for_a_sync_and_survives_a_kil
     disk = FakeDisk()
     spool = open_spool(disk, durability=durability)
     ring = spool.ring("default")
+    submit(spool, ring, body_of("a"))
     before = disk.calls["sync"]
-    assert submit(spool, ring, body_of("a")) == Receipt(0, 1)
+    assert submit(spool, ring, body_of("b")) == Receipt(1, 1)
     assert disk.calls["sync"] == before
     disk.kill()
     spool = open_spool(disk, durability=durability)
-    assert read_all(spool.ring("default")) == (events_of("a"), 0)
+    assert read_all(spool.ring("default")) == (events_of("a", "b"), 0)
     spool.stop()
 
 

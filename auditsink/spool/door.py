@@ -1,0 +1,59 @@
+"""What stands at a spool's door: the lock, and the version of what is inside."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from auditsink.spool.disk import Disk, File, write_all
+from auditsink.spool.errors import SpoolError
+
+VERSION_LINE = b"auditsink spool 1\n"
+
+
+def take_lock(disk: Disk, path: Path) -> File:
+    """The spool is ours until the file is closed or the process ends. Raises SpoolError when another has it."""
+    try:
+        lock = disk.lock(path / "lock")
+    except BlockingIOError as problem:
+        raise SpoolError(
+            f"spool.path {path} is in use by another auditsink (its pid is in {path / 'lock'}); "
+            "stop that one, or give this one a directory of its own"
+        ) from problem
+    with contextlib.suppress(OSError):  # for people; a full disk must not keep a sink from delivering what it holds
+        lock.truncate(0)
+        write_all(lock, [f"{os.getpid()}\n".encode()], 0)
+    return lock
+
+
+def check_version(disk: Disk, path: Path) -> None:
+    """Refuse a spool in another format (SpoolError); mark a new one with ours."""
+    name = path / "version"
+    try:
+        file = disk.open(name)
+    except FileNotFoundError:
+        _write_version(disk, path)
+        return
+    try:
+        found = file.read(64, 0)
+    finally:
+        file.close()
+    if found != VERSION_LINE:
+        raise SpoolError(
+            f"{name} says {found.decode(errors='replace').strip()!r}, this auditsink reads "
+            f"{VERSION_LINE.decode().strip()!r}: run the auditsink that wrote it, or give this one an empty directory"
+        )
+
+
+def _write_version(disk: Disk, path: Path) -> None:
+    """Under its name only when it is whole: a power loss must not leave a spool that nobody can read."""
+    draft = path / "version.new"
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(draft)
+    file = disk.create(draft)
+    try:
+        write_all(file, [VERSION_LINE], 0)
+        file.sync()
+    finally:
+        file.close()
+    disk.rename(draft, path / "version")
+    disk.sync_directory(path)
