@@ -1,7 +1,6 @@
 """A checkpoint and its line in the file. Pure; the format is in the package's text."""
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,7 +94,7 @@ def decode(line: bytes) -> Signed:
         checkpoint = _checkpoints.decode(canonical)
         signature = None if envelope.signature is None else base64.b64decode(envelope.signature, validate=True)
         fingerprints = base64.b64decode(envelope.fingerprints or "", validate=True)
-    except (msgspec.MsgspecError, orjson.JSONDecodeError, binascii.Error, UnicodeError, RecursionError, OverflowError):
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         raise NoCheckpointError("is no checkpoint") from None
     if checkpoint.version != VERSION:
         raise NoCheckpointError(f"is of version {checkpoint.version}, this auditsink reads {VERSION}: use a newer one")

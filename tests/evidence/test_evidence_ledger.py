@@ -1,0 +1,120 @@
+"""The checkpoint file through crashes, full disks and strange owners: one chain, no half line."""
+
+import errno
+import random
+
+import pytest
+from evidencekit import LEDGER, SECOND_NS, event, signer, span
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditsink.evidence import EvidenceError
+from auditsink.evidence.checkpoint import decode
+from auditsink.evidence.ledger import Ledger
+from auditsink.testing.disk import FakeDisk
+
+SPANS = [span([event(number)], first=number) for number in range(10)]
+
+
+def chain(disk: FakeDisk) -> list[int]:
+    """The numbers in the file, after a look at the chain."""
+    entries = [decode(line) for line in disk.content(LEDGER).splitlines()]
+    assert [entry.checkpoint.previous for entry in entries] == [None, *(entry.digest for entry in entries)][:-1]
+    return [entry.checkpoint.number for entry in entries]
+
+
+def test_the_chain_goes_on_after_a_restart():
+    disk = FakeDisk()
+    for number in range(3):
+        ledger = Ledger(LEDGER, disk)
+        ledger.append(SPANS[number : number + 2], signer(), SECOND_NS)
+        ledger.close()
+    assert chain(disk) == [1, 2, 3, 4, 5, 6]
+
+
+@given(st.integers(0, 2000))
+def test_a_torn_line_is_cut_off_and_the_chain_is_whole(cut: int):
+    disk = FakeDisk()
+    ledger = Ledger(LEDGER, disk)
+    ledger.append(SPANS[:3], signer(), SECOND_NS)
+    ledger.close()
+    content = disk.content(LEDGER)
+    cut = min(cut, len(content))
+    disk.put(LEDGER, content[:cut])
+
+    ledger = Ledger(LEDGER, disk)
+    assert ledger.number == content[:cut].count(b"\n")
+    ledger.append(SPANS[3:5], None, SECOND_NS)
+    assert chain(disk) == list(range(1, ledger.number + 1))
+
+
+@given(st.integers(0, 10_000))
+def test_after_a_power_loss_all_that_was_returned_is_there(seed: int):
+    disk, chance = FakeDisk(), random.Random(seed)
+    ledger = Ledger(LEDGER, disk)
+    ledger.append(SPANS[:2], signer(), SECOND_NS)
+    operation = chance.choice(["write", "sync"])
+    disk.fail(operation, errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        ledger.append(SPANS[2:4], signer(), SECOND_NS)
+    disk.crash(chance)
+    ledger = Ledger(LEDGER, disk)
+    assert chain(disk)[:2] == [1, 2]
+    ledger.append(SPANS[2:4], signer(), SECOND_NS)
+    disk.crash(chance)
+    assert chain(disk)[-1] >= 4
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_a_failed_append_leaves_nothing_before_the_next(operation: str):
+    disk = FakeDisk()
+    ledger = Ledger(LEDGER, disk)
+    ledger.append(SPANS[:1], signer(), SECOND_NS)
+    disk.fail(operation, errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        ledger.append(SPANS[1:4], signer(), SECOND_NS)
+    assert ledger.number == 1
+    disk.short_writes = True
+    ledger.append(SPANS[1:2], signer(), SECOND_NS)
+    assert chain(disk) == [1, 2]
+
+
+def test_a_file_that_somebody_removed_is_begun_anew_and_the_gap_shows():
+    disk = FakeDisk()
+    ledger = Ledger(LEDGER, disk)
+    ledger.append(SPANS[:2], signer(), SECOND_NS)
+    disk.unlink(LEDGER)
+    ledger.append(SPANS[2:3], signer(), SECOND_NS)
+    (entry,) = [decode(line) for line in disk.content(LEDGER).splitlines()]
+    assert entry.checkpoint.number == 3
+    assert entry.checkpoint.previous is not None
+
+
+def test_nothing_is_written_for_nothing():
+    disk = FakeDisk()
+    ledger = Ledger(LEDGER, disk)
+    assert ledger.append([], signer(), SECOND_NS) == []
+    assert disk.content(LEDGER) == b""
+
+
+def test_two_sinks_do_not_share_a_file():
+    disk = FakeDisk()
+    Ledger(LEDGER, disk)
+    with pytest.raises(EvidenceError, match="in use by another auditsink"):
+        Ledger(LEDGER, disk)
+
+
+def test_a_file_of_something_else_is_not_appended_to():
+    disk = FakeDisk()
+    disk.make_directory(LEDGER.parent)
+    disk.put(LEDGER, b"audit log\n")
+    with pytest.raises(EvidenceError, match=r"the last line .* is no checkpoint; give the sink a file of its own"):
+        Ledger(LEDGER, disk)
+    assert disk.content(LEDGER) == b"audit log\n"
+
+
+def test_a_disk_that_refuses_at_the_start_is_told_with_the_path():
+    disk = FakeDisk()
+    disk.fail("lock", errno.EACCES)
+    with pytest.raises(EvidenceError, match=f"evidence.path: {LEDGER}: Permission denied"):
+        Ledger(LEDGER, disk)
