@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run test torture setup lint format bench demo clean
+.PHONY: run test torture setup lint format bench clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve

@@ -67,8 +67,7 @@ def run(arguments: list[str] | None = None) -> int:
         result = commands.main(arguments, prog_name="auditsink", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as problem:
-        path = problem.ctx.command_path if problem.ctx else "auditsink"
-        return _fail(f"{problem.format_message()} See `{path} --help`.", problem.exit_code)
+        return _misused(problem)
     except click.ClickException as problem:
         return _fail(problem.format_message(), problem.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -81,6 +80,14 @@ def run(arguments: list[str] | None = None) -> int:
         what = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
         return _fail(f"unexpected: {what}; please report it, with the output of AUDITSINK_TRACEBACK=1 set", 1)
     return result if isinstance(result, int) else 0
+
+
+def _misused(problem: click.UsageError) -> int:
+    if isinstance(problem, click.exceptions.NoArgsIsHelpError):  # no mistake, and its text is the help
+        click.echo(problem.format_message(), err=True)
+        return problem.exit_code
+    path = problem.ctx.command_path if problem.ctx else "auditsink"
+    return _fail(f"{problem.format_message()} See `{path} --help`.", problem.exit_code)
 
 
 def _fail(message: str, code: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from auditsink.cli.settings import config_option, read_config
-from auditsink.cli.tables import safe, table
+from auditsink.cli.tables import safe, shown, table
 from auditsink.clock import SystemClock
 from auditsink.config import DestinationConfig
 from auditsink.destinations import build
@@ -76,7 +76,7 @@ def list_letters(config_file: Path | None, spool_path: Path | None, destination:
 @config_option
 @_path_option
 @_destination_option
-@click.option("--raw", is_flag=True, help="Only the event, byte for byte.")
+@click.option("--raw", is_flag=True, help="Only the event, byte for byte (a terminal gets no control characters).")
 @click.argument("letter_id", metavar="ID")
 def show(
     *, config_file: Path | None, spool_path: Path | None, destination: str | None, raw: bool, letter_id: str
@@ -89,7 +89,7 @@ def show(
     """  # noqa: D301
     (letter,) = _chosen(_boxes(config_file, spool_path, destination).values(), (letter_id,))[:1]
     if raw:
-        sys.stdout.buffer.write(letter.content)
+        sys.stdout.buffer.write(shown(letter.content) if sys.stdout.isatty() else letter.content)
         return
     for name in ("id", "destination", "cluster", "sequence", "source", "received_at", "refused_at", "reason"):
         click.echo(f"{name + ':':<13}{safe(getattr(letter, name))}")
@@ -147,10 +147,22 @@ def drop(
     """  # noqa: D301
     boxes = _boxes(config_file, spool_path, destination)
     count = len(_chosen(boxes.values(), ids))
+    if not count:
+        click.echo("no dead letters")
+        return
     if not yes:
-        click.confirm(f"Throw away {count:,} events that were never delivered?", abort=True, err=True)
+        _confirm(f"Throw away {count:,} events that were never delivered?")
     dropped = sum(box.remove(frozenset(ids)) if ids else box.clear() for box in boxes.values())
     click.echo(f"dropped {dropped:,}")
+
+
+def _confirm(question: str) -> None:
+    """Raises click.Abort, and says so: without a terminal there is nobody to answer."""
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        click.echo("\nauditsink: nothing was thrown away (--yes does not ask)", err=True)
+        raise
 
 
 def _boxes(config_file: Path | None, spool_path: Path | None, destination: str | None) -> dict[str, DeadLetters]:
@@ -161,6 +173,9 @@ def _boxes(config_file: Path | None, spool_path: Path | None, destination: str |
     boxes = deadletter.open_all(path)
     if destination is None:
         return boxes
+    if destination not in boxes:
+        others = ", ".join(sorted(boxes)) or "no destination"
+        click.echo(f"no dead letters of {safe(destination)!r}; there are some of: {others}", err=True)
     return {name: box for name, box in boxes.items() if name == destination}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from auditsink.cli import tables
 from auditsink.cli.spool_export import export_command, import_command, path_option
 from auditsink.cli.tables import safe, table
 from auditsink.events import Mark, one_line, unsplit_document
@@ -87,15 +88,18 @@ def verify(path: Path, cluster: str | None) -> None:
 @command.command("cat")
 @path_option
 @cluster_option
-@click.option("--since", type=int, default=0, help="Begin at this sequence (see `spool ls`).")
-@click.option("--limit", type=int, help="Stop after so many events.")
+@click.option("--since", type=click.IntRange(0), default=0, help="Begin at this sequence (see `spool ls`).")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
 def cat(path: Path, cluster: str | None, since: int, limit: int | None) -> None:
     """Print the events as they were received, one a line.
+
+    To a terminal go no control characters: they stand as `?` there, and only there.
 
     \b
     Example:
       auditsink spool cat --path /var/lib/auditsink --cluster default | jq .verb
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    shown = tables.shown if sys.stdout.isatty() else bytes
     out = sys.stdout.buffer
     left = limit
     for name in _clusters(path, cluster):
@@ -104,7 +108,7 @@ def cat(path: Path, cluster: str | None, since: int, limit: int | None) -> None:
             if left is not None:
                 events, left = events[:left], left - len(events[:left])
             write = unsplit_document if record.marks & Mark.UNSPLIT else one_line
-            out.writelines(write(event) + b"\n" for event in events)
+            out.writelines(shown(write(event)) + b"\n" for event in events)
             if left == 0:
                 return
 

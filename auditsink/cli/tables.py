@@ -5,13 +5,19 @@ from typing import Any
 
 from auditsink.units import Size
 
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "?")
+_BIDIRECTIONAL = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they reorder what stands around
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *_BIDIRECTIONAL), "?")
 _NUMBERS = ("accepted", "delivered", "filtered", "dead_lettered", "dropped", "pending")
 
 
 def safe(text: object) -> str:
     """The text without what could steer a terminal."""
     return str(text).translate(_CONTROLS)
+
+
+def shown(event: bytes) -> bytes:
+    """An event for a terminal: `safe` as bytes; what is not UTF-8 becomes U+FFFD."""
+    return safe(event.decode(errors="replace")).encode()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()) -> str:

@@ -1,5 +1,6 @@
 """`auditsink deadletter`: list, show, deliver again, drop."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,11 +125,13 @@ def test_a_destination_that_cannot_be_built_is_told(auditsink: Call, spool: Path
 
 def test_they_are_dropped_only_when_asked_twice(auditsink: Call, spool: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
-    assert auditsink("deadletter", "drop", "--path", spool).code == 130
+    said = auditsink("deadletter", "drop", "--path", spool)
+    assert (said.code, said.err.splitlines()[-1]) == (130, "auditsink: nothing was thrown away (--yes does not ask)")
     assert len(left(spool, "disk")) == 3
     said = auditsink("deadletter", "drop", "--path", spool, "--destination", "disk", "--yes", letters("disk")[0].id)
     assert (said.code, said.out) == (0, "dropped 1\n")
     assert auditsink("deadletter", "drop", "--path", spool, "--yes").out == "dropped 5\n"
+    assert auditsink("deadletter", "drop", "--path", spool).out == "no dead letters\n", "and nobody is asked"
     assert left(spool, "disk") == left(spool, "siem") == []
 
 
@@ -136,3 +139,21 @@ def test_a_path_that_is_no_spool_is_told(auditsink: Call, tmp_path: Path):
     said = auditsink("deadletter", "ls", "--path", tmp_path / "none")
     assert (said.code, said.out) == (1, "")
     assert said.err.endswith("none: is no directory; give the spool's by --path, or the sink's -c FILE\n")
+
+
+def test_a_name_without_dead_letters_may_be_misspelt(auditsink: Call, spool: Path):
+    said = auditsink("deadletter", "ls", "--path", spool, "--destination", "siam")
+    assert (said.code, said.out) == (0, "no dead letters\n")
+    assert said.err == "no dead letters of 'siam'; there are some of: disk, siem\n"
+
+
+def test_a_terminal_gets_no_control_characters(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+):
+    one = letters("disk")[1].id
+    arguments = ["deadletter", "show", "--path", str(spool), "--destination", "disk", "--raw", one]
+    assert cli.run(arguments) == 0
+    assert capfdbinary.readouterr().out == EVENTS[1], "byte for byte"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert cli.run(arguments) == 0
+    assert capfdbinary.readouterr().out == '{"auditID":"\ufffd?[2J"}'.encode()

@@ -34,6 +34,12 @@ def test_help_lists_every_command_and_loads_none(auditsink: Call):
     assert loaded("from auditsink import cli; cli.run(['--help'])", HEAVY) == "[]\n"
 
 
+def test_without_arguments_the_help_comes_as_it_is(auditsink: Call):
+    said = auditsink()
+    assert (said.code, said.out) == (2, "")
+    assert said.err == auditsink("--help").out
+
+
 def test_send_needs_neither_kafka_nor_the_admin_port():
     assert loaded("import auditsink.cli.send", ["aiokafka", "starlette", "uvicorn", "prometheus_client"]) == "[]\n"
 

@@ -1,5 +1,6 @@
 """`auditsink spool` on real directories."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,23 @@ def test_cat_prints_one_event_a_line(spool_path: Path, capfdbinary: pytest.Captu
     assert b'"auditsink.io/unsplit"' in capfdbinary.readouterr().out
 
 
+def test_a_terminal_gets_no_control_characters_of_an_event(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+):
+    """They are legal in JSON beyond ASCII, and reach the ring raw in what only the scanner can split."""
+    event = '{"a":"\x1b[31m\x9b1m\u202e"}'.encode()
+    body = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + event + b"]}"
+    spool = Spool.open(SpoolConfig(path=tmp_path, max_bytes=Size(2**24)))
+    spool.submit(spool.ring("c"), body, events.split(body), "", lambda _answer: None)
+    spool.start(lambda call: call())
+    spool.stop()
+    assert run(["spool", "cat", "--path", str(tmp_path)]) == 0
+    assert capfdbinary.readouterr().out == event + b"\n", "a pipe gets the bytes"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(["spool", "cat", "--path", str(tmp_path)]) == 0
+    assert capfdbinary.readouterr().out == b'{"a":"?[31m?1m?"}\n'
+
+
 def test_verify_is_0_on_a_whole_spool_and_1_on_a_damaged_one(spool_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(["spool", "verify", "--path", str(spool_path)]) == 0
     assert "cluster blue: 3 events in 2 batches, 1 segments, whole" in capsys.readouterr().out
@@ -67,6 +85,8 @@ def test_verify_is_0_on_a_whole_spool_and_1_on_a_damaged_one(spool_path: Path, c
     [
         (["ls", "--path", "/nonexistent"], "/nonexistent is no spool"),
         (["verify"], "Missing option '--path'"),
+        (["cat", "--path", "/", "--limit", "-3"], "'--limit'"),
+        (["cat", "--path", "/", "--since", "-1"], "'--since'"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]):
