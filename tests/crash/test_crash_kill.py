@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from arriving import NotedFile, NotingCollector, NotingHec
 from effort import Effort, Report
