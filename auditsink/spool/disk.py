@@ -15,6 +15,7 @@ from typing import Protocol
 MAX_BUFFERS = 1024
 """IOV_MAX on Linux: more buffers in one writev are refused with EINVAL."""
 PAGE_BYTES = 4096
+READ_BYTES = 2**20
 UNREADABLE = b"\xff"
 """A byte that the disk cannot give. Not zero: zeros at the end of a segment mean that nothing was written."""
 
@@ -151,6 +152,17 @@ def read_around(
             pieces.append(UNREADABLE * wanted)
         start += wanted
     return b"".join(pieces)
+
+
+def is_unused(file: File) -> bool:
+    """Whether nothing was ever written to a segment's file: its header is durable before the first frame."""
+    at, size = 0, file.size()
+    while at < size:
+        data = read_around(file, READ_BYTES, at)
+        if data.strip(b"\0"):
+            return False
+        at += len(data) or READ_BYTES
+    return True
 
 
 class RealFile:

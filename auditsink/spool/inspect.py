@@ -11,7 +11,7 @@ from pathlib import Path
 
 from auditsink.spool import cursor, segment, stored
 from auditsink.spool.cursor import CursorState
-from auditsink.spool.disk import Disk, RealDisk, read_around
+from auditsink.spool.disk import Disk, RealDisk, is_unused, read_around
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.segment import Damage, Footer, SegmentHeader
 from auditsink.spool.types import Record
@@ -62,7 +62,7 @@ def verify(path: Path, cluster: str, disk: Disk | None = None) -> RingReport:
     disk = disk or RealDisk()
     report = RingReport(cluster)
     before: SegmentReport | None = None
-    paths = _segment_paths(disk, path / "rings" / cluster)
+    paths = _used(disk, _segment_paths(disk, path / "rings" / cluster), report)
     headers = [_header(disk, one, report) for one in paths]
     for at, (one, header) in enumerate(zip(paths, headers, strict=True)):
         if header is None:
@@ -80,6 +80,23 @@ def verify(path: Path, cluster: str, disk: Disk | None = None) -> RingReport:
         place = path / "rings" / cluster / "cursors" / name
         report.cursors[name.removesuffix(".cursor")] = cursor.peek(disk, place)
     return report
+
+
+def _used(disk: Disk, paths: list[Path], report: RingReport) -> list[Path]:
+    """Without a last segment that was opened and never written to: a stop came in between, or the sink is at it."""
+    try:
+        file = disk.open(paths[-1]) if paths else None
+    except FileNotFoundError:
+        return paths
+    if file is None:
+        return paths
+    try:
+        unused = is_unused(file)
+    finally:
+        file.close()
+    if unused:
+        report.notes.append(f"{paths[-1]}: was opened and never written to")
+    return paths[:-1] if unused else paths
 
 
 def _header(disk: Disk, path: Path, report: RingReport) -> SegmentHeader | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditsink.spool import cursor, segment
-from auditsink.spool.disk import PAGE_BYTES, File, read_around
+from auditsink.spool.disk import PAGE_BYTES, File, is_unused, read_around
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.log import Link
 from auditsink.spool.ring import Ring, Segment
@@ -26,7 +26,6 @@ log = logging.getLogger("auditsink.spool")
 
 NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENOENT})
 """What comes of a directory, or of a link that leads nowhere, under a segment's name."""
-READ_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def _accepted(ring: Ring, path: Path) -> _Found | None:
         file = ring.disk.open(path)
         try:
             found = _header(path, file)
-            unused = found is None and _is_unused(file)
+            unused = found is None and is_unused(file)
         finally:
             file.close()
     except OSError as problem:
@@ -97,17 +96,6 @@ def _accepted(ring: Ring, path: Path) -> _Found | None:
         return found
     _set_aside(ring, path)
     return None
-
-
-def _is_unused(file: File) -> bool:
-    """Whether nothing was ever written: a header is durable before the first frame, so nobody was answered."""
-    at, size = 0, file.size()
-    while at < size:
-        data = read_around(file, READ_BYTES, at)
-        if data.strip(b"\0"):
-            return False
-        at += len(data) or READ_BYTES
-    return True
 
 
 def _header(path: Path, file: File) -> _Found | None:

@@ -133,6 +133,25 @@ def test_damage_in_the_middle_is_set_aside_with_its_bytes_and_verify_names_it():
     spool.stop()
 
 
+@pytest.mark.parametrize("length", [0, 2**16])
+def test_a_segment_that_was_opened_and_never_written_to_is_no_damage(length: int):
+    """The power went between a rotation and its first sync, or the sink is rotating right now."""
+    disk = _spool(sealed=True)
+    disk.put(_segment(disk).with_name(f"{len(EVENTS):020d}.seg"), bytes(length))
+    report = inspect.verify(PATH, "default", disk)
+    assert (report.problems, report.events) == ([], len(EVENTS))
+    assert [note for note in report.notes if "never written to" in note]
+
+
+def test_a_segment_in_the_middle_that_holds_nothing_is_damage():
+    disk = _spool(sealed=True)
+    spool = open_spool(disk)
+    submit(spool, spool.ring("default"), body_of("after"))
+    spool.stop()
+    disk.put(_segment(disk), bytes(2**16))
+    assert any("neither copy of the header" in problem for problem in inspect.verify(PATH, "default", disk).problems)
+
+
 def test_verify_sees_a_segment_that_was_taken_out_of_the_chain():
     disk = FakeDisk()
     for number in range(4):
