@@ -157,6 +157,15 @@ class StdoutConfig(_Common, frozen=True, kw_only=True, tag="stdout"):
 DestinationConfig = SplunkConfig | KafkaConfig | HttpConfig | FileConfig | StdoutConfig
 
 
+class Evidence(Section, frozen=True, kw_only=True):
+    """Signed checkpoints of what the rings hold; see docs/evidence.md. Absent: none are made."""
+
+    path: Path
+    key_file: Path | None = None  # Ed25519, PEM; without it checkpoints are not signed
+    every: Duration = Duration(60)
+    deliver_as: str | None = None  # a cluster's name: destinations get the checkpoints as its events
+
+
 class Admin(Section, frozen=True, kw_only=True):
     """The admin port."""
 
@@ -176,5 +185,6 @@ class Config(Section, frozen=True, kw_only=True):
     receive: Receive = Receive()
     spool: Spool = Spool()
     destinations: list[DestinationConfig]
+    evidence: Evidence | None = None
     admin: Admin = Admin()
     log: Log = Log()

@@ -11,6 +11,7 @@ from auditsink.config import (
     ClientTls,
     Config,
     DestinationConfig,
+    Evidence,
     FileConfig,
     HttpConfig,
     KafkaConfig,
@@ -41,6 +42,8 @@ def plan(config: Config) -> Iterator[str]:
     yield f"keeps up to {spool.max_bytes} in {spool.path}; when that is full, {_WHEN_FULL[spool.when_full]}"
     for one in config.destinations:
         yield f"delivers to {one.name}: {_where(one)}"
+    if config.evidence is not None:
+        yield from _evidence_plan(config.evidence)
     yield f"tells how it is on http://{config.admin.listen} (/livez, /readyz, /metrics, /status)"
 
 
@@ -51,6 +54,8 @@ def risks(config: Config) -> Iterator[str]:
     for place, one in enumerate(config.destinations):
         for key, risk in _destination_risks(one):
             yield f"destinations[{place}].{key}: {risk}"
+    if config.evidence is not None:
+        yield from _evidence_risks(config.evidence, config.spool)
     if not address.parse(config.admin.listen).loopback:
         yield "admin.listen: whoever reaches it reads the names and states of clusters and destinations"
 
@@ -111,6 +116,20 @@ def _spool_risks(spool: Spool, receive: Receive) -> Iterator[str]:
         yield "spool.when_full: drop_oldest loses events when a destination is down for too long"
     if receive.max_body * 2 > spool.max_bytes:
         yield "spool.max_bytes: a body of receive.max_body may never fit; make it at least twice that"
+
+
+def _evidence_plan(evidence: Evidence) -> Iterator[str]:
+    signed = "signed checkpoints" if evidence.key_file else "checkpoints"
+    yield f"states every {evidence.every} what it took: {signed} in {evidence.path}"
+    if evidence.deliver_as:
+        yield f"delivers the checkpoints too, as events of cluster {evidence.deliver_as}"
+
+
+def _evidence_risks(evidence: Evidence, spool: Spool) -> Iterator[str]:
+    if evidence.key_file is None:
+        yield "evidence.key_file: is not set, so whoever can write the checkpoint file can replace what it says"
+    if spool.path in evidence.path.parents:
+        yield "evidence.path: lies in the spool; put it where the spool's end does not take it along"
 
 
 def _destination_risks(one: DestinationConfig) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,9 @@ from auditsink.clock import Clock, SystemClock
 from auditsink.config import Config, DestinationConfig
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
+from auditsink.evidence import EvidenceError
+from auditsink.evidence import build as evidence
+from auditsink.evidence.witness import Witness
 from auditsink.forward import deadletter
 from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
@@ -45,6 +48,7 @@ class Sink:
         self._phase = Phase.STARTING
         self._failures: list[str] = []
         self._forwarders: list[Forwarder] = []
+        self._witness: Witness | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._spool: Spool
         self._receive: ReceiveServer
@@ -60,7 +64,7 @@ class Sink:
         async with AsyncExitStack() as undo:
             try:
                 await self._start(undo)
-            except (SpoolError, DestinationError, ListenError) as problem:
+            except (SpoolError, DestinationError, EvidenceError, ListenError) as problem:
                 self._phase = Phase.STOPPING  # what ends now was asked to
                 raise StartError(str(problem)) from problem
             undo.pop_all()
@@ -76,8 +80,8 @@ class Sink:
         self._phase = Phase.STOPPING
         self._receive.stop_accepting()
         await self._step("draining the receive port", self._receive.drain(until(DRAIN_SHARE)))
-        forwarders = [one.stop(until(FORWARD_SHARE) - CLOSE_SECONDS) for one in self._forwarders]
-        await self._step("stopping the forwarders", asyncio.gather(*forwarders))
+        readers = [one.stop(until(FORWARD_SHARE) - CLOSE_SECONDS) for one in self._readers]
+        await self._step("stopping the forwarders", asyncio.gather(*readers))
         await self._step("closing the receive port", self._receive.close())
         await self._step("closing the spool", asyncio.wait_for(asyncio.to_thread(self._spool.stop), until(1.0)))
         await self._step("closing the admin port", self._admin.close())
@@ -93,8 +97,13 @@ class Sink:
             tuple(self._failures),
             self._receive.statistics(),
             self._spool.statistics(),
-            tuple(one.statistics() for one in self._forwarders),
+            tuple(one.statistics() for one in self._readers),
         )
+
+    @property
+    def _readers(self) -> list[Forwarder | Witness]:
+        """All that have a cursor in each ring."""
+        return [*self._forwarders, *([] if self._witness is None else [self._witness])]
 
     def addresses(self) -> dict[str, str]:
         """Where the two ports really are, as URLs."""
@@ -113,6 +122,10 @@ class Sink:
             forwarder = self._forwarder(one)
             undo.push_async_callback(forwarder.stop, 0.0)
             self._forwarders.append(forwarder)
+        if config.evidence is not None:
+            self._witness = evidence.witness(config.evidence, self._spool, clock=self._clock)
+            undo.push_async_callback(self._witness.stop, 0.0)
+            self._watch("making checkpoints", asyncio.create_task(self._witness.run()))
         for one, forwarder in zip(config.destinations, self._forwarders, strict=True):
             self._watch(f"delivery to {one.name}", asyncio.create_task(forwarder.run()))
         self._receive = ReceiveServer(config.receive, self._spool, clock=self._clock)

@@ -64,7 +64,7 @@ def sections(kind: type) -> dict[str, type]:
 
 SHARED = set(sections(config.StdoutConfig))
 OWNERS = {
-    "auditsink.yaml": [config.Receive, config.Spool, config.FileConfig, config.Admin, config.Log],
+    "auditsink.yaml": [config.Receive, config.Spool, config.FileConfig, config.Evidence, config.Admin, config.Log],
     "splunk.yaml": [config.SplunkConfig],
     "kafka.yaml": [config.KafkaConfig],
     "http.yaml": [config.HttpConfig],

@@ -13,6 +13,8 @@ from auditsink.clock import SystemClock
 from auditsink.config import Config, DestinationConfig
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
+from auditsink.evidence import EvidenceError
+from auditsink.evidence import build as evidence
 from auditsink.forward.outcome import Delivered, Outcome, Retry
 from auditsink.load import files
 from auditsink.units import Size
@@ -41,7 +43,7 @@ def command(config_file: Path | None, connect: bool) -> int:
         click.echo("Risks")
     for risk in risks:
         click.echo(f"  {safe(risk)}")
-    mistakes = files.missing(config)
+    mistakes = files.missing(config) or _key(config)
     if connect and not mistakes:
         click.echo("Destinations")
         mistakes = asyncio.run(_probe_all(config))
@@ -58,6 +60,15 @@ def _room(config: Config) -> list[str]:
         return []
     much = f"{config.spool.max_bytes} is more than the {Size(free)} that are free in {existing}"
     return [f"spool.max_bytes: {much} (what the spool holds already counts as used)"]
+
+
+def _key(config: Config) -> list[str]:
+    try:
+        if config.evidence is not None:
+            evidence.signer(config.evidence)
+    except EvidenceError as problem:
+        return [str(problem)]
+    return []
 
 
 async def _probe_all(config: Config) -> list[str]:

@@ -89,6 +89,8 @@ class Witness:
 
     async def run(self) -> None:
         """Witness until `stop`. Raises OSError when a cursor cannot be opened at the start."""
+        if self._stopped:  # the start of another part failed before this one ran
+            return
         self._task = asyncio.current_task()
         for ring in self._spool.rings.values():
             self._follow(ring)

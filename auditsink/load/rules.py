@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from auditsink import address, config
 from auditsink.cluster import CLUSTER, CLUSTER_RULE
+from auditsink.evidence import NAME as CHECKPOINTS
 
 Broken = Iterator[tuple[str, str]]
 
@@ -138,6 +139,13 @@ def _file(section: config.FileConfig) -> Broken:
     yield from _whole("keep", section.keep, 1, 10_000)
 
 
+def _evidence(section: config.Evidence) -> Broken:
+    if not 1 <= section.every <= 3600:
+        yield "every", "must be from 1s to 1h: what is younger than the last checkpoint is not covered"
+    if section.deliver_as is not None and not CLUSTER.match(section.deliver_as):
+        yield "deliver_as", CLUSTER_RULE
+
+
 def _admin(section: config.Admin) -> Broken:
     yield from _address("listen", section.listen)
 
@@ -148,9 +156,19 @@ def _config(section: config.Config) -> Broken:
     yield from _unique(section.destinations, "name", "names must be unique")
     files = [one if isinstance(one, config.FileConfig) else None for one in section.destinations]
     yield from _unique(files, "path", "each file destination needs a file of its own")
+    if section.evidence is not None:
+        yield from _beside(section.evidence, section.destinations)
     receive, admin = address.parse(section.receive.listen), address.parse(section.admin.listen)
     if receive == admin and receive.port:
         yield "admin.listen", "is the same as receive.listen; choose another port"
+
+
+def _beside(evidence: config.Evidence, destinations: Sequence[config.DestinationConfig]) -> Broken:
+    for place, one in enumerate(destinations):
+        if one.name == CHECKPOINTS:
+            yield f"destinations[{place}].name", f"{CHECKPOINTS!r} is what evidence is called; choose another name"
+        if isinstance(one, config.FileConfig) and one.path == evidence.path:
+            yield "evidence.path", f"is the same as destinations[{place}].path; checkpoints need a file of their own"
 
 
 def _unique(several: Sequence[Any], key: str, why: str) -> Broken:
@@ -211,6 +229,7 @@ _RULES: dict[type, Callable[[Any], Broken]] = {
     config.HttpConfig: _http,
     config.HttpAuth: _http_auth,
     config.FileConfig: _file,
+    config.Evidence: _evidence,
     config.Admin: _admin,
     config.Config: _config,
 }
