@@ -17,7 +17,7 @@ CLIENTS = 8
 TOKEN = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 BATCH = 200
 """Events in a batch of a destination: what one attempt in flight can repeat."""
-SMALL = {"max_bytes": "64MiB", "segment_bytes": "128KiB"}
+SMALL = {"max_bytes": "4MiB", "segment_bytes": "128KiB"}
 """Segments that are full many times a second, so that a kill finds one being opened, sealed or removed."""
 START_SECONDS = 1.0
 STORM_SECONDS = 0.6
