@@ -51,8 +51,15 @@ def status(values: Mapping[str, Any]) -> str:
         for one in values["destinations"]
     ]
     header = ("DESTINATION", "TYPE", "STATE", "ACCEPTED", "DELIVERED", "FILTERED", "DEAD", "DROPPED", "PENDING", "LAG")
-    errors = [f"{one['name']}: {one['last_error']}" for one in values["destinations"] if one["last_error"]]
+    errors = [_trouble(one) for one in values["destinations"] if one["last_error"]]
     return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
+
+
+def _trouble(one: Mapping[str, Any]) -> str:
+    """The last error, with its time: it stands there when all is well again, too."""
+    at = f" (last error, {one['last_error_at']})" if one.get("last_error_at") else ""
+    wait = one.get("next_attempt_seconds") or 0
+    return f"{one['name']}{at}: {one['last_error']}" + (f"; next try in {seconds(wait)}" if wait else "")
 
 
 def seconds(value: float) -> str:

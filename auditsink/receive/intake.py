@@ -29,7 +29,10 @@ WORKERS = 2
 Answered = Callable[[int | Refused], None]
 """Called once, in the loop's thread, never from within `take`: the number of events accepted, or why not."""
 
-_CLUSTERS = Refused(Reason.CLUSTERS, "receive.max_clusters is reached, and this cluster is a new one")
+_CLUSTERS = Refused(
+    Reason.CLUSTERS,
+    "receive.max_clusters is reached, and this cluster is a new one; raise it, or remove the rings of clusters gone",
+)
 
 
 class Delivery:
@@ -60,8 +63,7 @@ class Delivery:
             try:
                 ring = intake.spool.rings.get(cluster) or intake.spool.ring(cluster)
             except SpoolError as problem:
-                log.warning("a batch was refused: %s", problem)
-                intake.soon(self.finish, intake.no_ring())
+                intake.soon(self.finish, intake.no_ring(problem))
             else:
                 intake.spool.submit(ring, body, split, source, self._done)
 
@@ -125,9 +127,12 @@ class Intake:
         refusal = None if ring is None else self.spool.refusal(ring)
         return None if refusal is None else SPOOL_REFUSED[refusal]
 
-    def no_ring(self) -> Refused:
-        """Why a cluster gets no ring."""
-        return _CLUSTERS if len(self.spool.rings) >= self._max_clusters else SPOOL_REFUSED[Refusal.UNAVAILABLE]
+    def no_ring(self, problem: SpoolError) -> Refused:
+        """Why a cluster gets no ring. The disk's trouble is logged; made-up names must not fill the log."""
+        if len(self.spool.rings) >= self._max_clusters:
+            return _CLUSTERS
+        log.warning("a batch was refused: %s", problem)
+        return SPOOL_REFUSED[Refusal.UNAVAILABLE]
 
     def close(self) -> None:
         """Let the threads go; what waits for one is not begun any more."""
@@ -155,7 +160,7 @@ def _prepare(body: bytes, most: int | None) -> Prepared:
         if most is not None:
             unpacked = inflate(body, most)
             if unpacked is None:
-                return Refused(Reason.TOO_LARGE, f"the body unpacks to more than receive.max_body ({most} bytes)")
+                return Refused(Reason.TOO_LARGE, f"the body unpacks to more than receive.max_body ({most})")
             body = unpacked
         return body, split_fast(body) or split_slow(body)
     except InflateError as problem:

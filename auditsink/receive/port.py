@@ -64,7 +64,7 @@ class Port:
         self.connections: set[Swept] = set()
         self.most = min(limits.max_body, limits.max_in_flight)
         key = "max_body" if self.most == limits.max_body else "max_in_flight"
-        self.too_large = Refused(Reason.TOO_LARGE, f"the body is larger than receive.{key} ({self.most} bytes)")
+        self.too_large = Refused(Reason.TOO_LARGE, f"the body is larger than receive.{key} ({self.most})")
         self.stopping = False
         self.soon = asyncio.get_running_loop().call_soon
         self.buffer = bytearray(READ_BYTES)
@@ -97,5 +97,10 @@ class Port:
         self.counters.rejected[refused.reason] += 1
         if self.now - self._logged.get(refused.reason, -SILENCE_SECONDS) >= SILENCE_SECONDS:
             self._logged[refused.reason] = self.now
-            extra = {"reason": refused.reason.value, "peer": str(peer), "silent_seconds": SILENCE_SECONDS}
+            extra = {"reason": refused.reason.value, "peer": _address(peer), "silent_seconds": SILENCE_SECONDS}
             log.warning("a request was refused: %s", refused.sentence, extra=extra)
+
+
+def _address(peer: object) -> str:
+    """`host:port` of what a transport calls its peer; "" for one that is gone, or was never known."""
+    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""

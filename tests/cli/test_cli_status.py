@@ -64,6 +64,13 @@ def test_the_table_shows_the_accounting(auditsink: Call, url: str):
     ]
 
 
+def test_an_error_is_told_with_its_time_and_what_comes_next():
+    """It stands there when all is well again, too; and a destination that is paused may wait for minutes."""
+    one = STATUS["destinations"][0] | {"last_error_at": "2026-11-22T10:00:00Z", "next_attempt_seconds": 250.9}
+    shown = tables.status(STATUS | {"destinations": [one]}).splitlines()[-1]
+    assert shown == "siem (last error, 2026-11-22T10:00:00Z): bad ?[31m day; next try in 4m 10s"
+
+
 def test_json_is_passed_on(auditsink: Call, url: str):
     assert orjson.loads(auditsink("status", "--url", url + "/", "-o", "json").out) == STATUS
 

@@ -324,6 +324,16 @@ class TestFullness:
         assert [status for status, _ in await exchange(port, request())] == [503]
         assert port.counters.rejected["clusters"] == 1
 
+    async def test_made_up_clusters_do_not_fill_the_log(self, caplog: pytest.LogCaptureFixture):
+        port = make_port(max_clusters=1)
+        spool_of(port).ring("other")
+        spool_of(port).ring_problem = "one more than receive.max_clusters (1) allows"
+        for number in range(20):
+            await exchange(port, request(target=f"/audit/made-up-{number}"))
+        assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+            "a request was refused: receive.max_clusters is reached, and this cluster is a new one"
+        ]
+
     async def test_a_ring_that_cannot_be_made(self):
         port = make_port()
         spool_of(port).ring_problem = "the disk is gone"

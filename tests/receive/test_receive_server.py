@@ -184,7 +184,7 @@ async def test_the_sweep_runs_by_itself(monkeypatch: pytest.MonkeyPatch):
 
 
 def replaced(path: Path, text: str) -> None:
-    """As secrets are changed in a cluster: whole, by a rename. A file caught half written is another test's business."""
+    """As secrets are changed in a cluster: whole, by a rename. A file caught half written is another test's affair."""
     draft = path.with_name("draft")
     draft.write_text(text)
     draft.rename(path)
@@ -236,6 +236,7 @@ async def test_refusals_are_logged_once_a_minute_and_counted_always(caplog: pyte
     Client(port).send(request(b"", method="GET"))
     assert len(caplog.records) == 2
     assert caplog.records[0].levelno == logging.WARNING
+    assert vars(caplog.records[0])["peer"] == "192.0.2.1:4711"
 
 
 async def test_an_idle_connection_is_cheap():
