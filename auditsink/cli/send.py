@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from auditsink.cli.tables import safe
 from auditsink.clock import SystemClock
 from auditsink.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
 from auditsink.sender.patience import ATTEMPTS, Answer
@@ -122,6 +123,7 @@ class _Run:
         self._batch = batch
         self._totals = Totals()
         self._passed_over: Counter[str] = Counter()
+        self._first_passed_over: dict[str, str] = {}
         self._damaged: list[str] = []
         self._told: set[tuple[str, int]] = set()
         self._started = time.monotonic()
@@ -146,7 +148,7 @@ class _Run:
         """Print the summary; the exit code."""
         totals, seconds = self._totals, time.monotonic() - self._started
         for why, count in self._passed_over.items():
-            click.echo(f"passed over {count:,}: {why}", err=True)
+            click.echo(f"passed over {count:,}: {why} (the first: {safe(self._first_passed_over[why])})", err=True)
         for damage in self._damaged:
             click.echo(f"auditsink: {damage}", err=True)
         if totals.failed_batches:
@@ -177,8 +179,9 @@ class _Run:
         if self._bar:
             self._bar.update(read)
 
-    def _pass_over(self, _name: str, why: str) -> None:
+    def _pass_over(self, name: str, why: str) -> None:
         self._passed_over[why] += 1
+        self._first_passed_over.setdefault(why, name)
 
     def _on_retry(self, failure: Answer, wait: float, attempt: int) -> None:
         # A hundred connections that fail alike are one piece of news.

@@ -67,7 +67,7 @@ def test_an_archive_is_posted_byte_for_byte(auditsink: Call, sink: Sink):
     assert said.code == 0
     assert sink.bodies == [body.data for body in corpus.bodies(name)]
     assert sink.paths == {"/audit/prod?timeout=30s"}
-    assert said.err == "passed over 38: is no EventList\n"
+    assert re.fullmatch(r"passed over 38: is no EventList \(the first: \S+\.meta\.json\)\n", said.err)
     assert re.fullmatch(
         r"sent 38 batches, 758 events, 792,574 bytes in \d+\.\ds; 0 retries, 0 failed\n", said.out.replace(" s;", "s;")
     )
