@@ -34,6 +34,10 @@ class Follower:
         self.reader = ring.reader()
         self.position = self.cursor.position
         self.closed: list[Span] = []
+        self.announced = True
+        """Whether events were announced since the last look into memory."""
+        self.caught_up = False
+        self._from_memory = False
         self._open: OpenSpan | None = None
 
     def __repr__(self) -> str:
@@ -55,6 +59,20 @@ class Follower:
         if self.closed:
             return self.closed[0].first_received_ns
         return self._open.first_received_ns if self._open else None
+
+    def fresh(self, max_bytes: int) -> Chunk | None:
+        """What comes next from memory; None: it must be read from the disk.
+
+        Events are durable a moment before memory has them. Whoever read all that memory had waits for the next
+        announcement (then the chunk is empty and `caught_up` is set), or each batch would be read from the disk.
+        """
+        announced, self.announced = self.announced, False
+        chunk = self.reader.fresh(self.position, max_bytes)
+        if chunk is None and self._from_memory and not announced:
+            self.caught_up = True
+            return Chunk(self.position, self.position, [])
+        self._from_memory, self.caught_up = chunk is not None, False
+        return chunk
 
     def absorb(self, chunk: Chunk) -> int:
         """Hash what was read at `position`; the bytes hashed. May run in a thread, while nothing else is done here."""

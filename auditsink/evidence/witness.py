@@ -35,10 +35,10 @@ log = logging.getLogger("auditsink.evidence")
 
 T = TypeVar("T")
 
-CHUNK_BYTES = 2**20
-"""Events hashed in one go."""
-INLINE_BYTES = 2**16
-"""Hashing less takes under 0.1 ms, which is what handing it to a thread costs."""
+CHUNK_BYTES = 2**22
+"""Events hashed in one go. Under load a thread may wait for its turn; then there must be enough for it to do."""
+INLINE_BYTES = 2**18
+"""Hashing less takes under 0.3 ms in the loop; to hand it to a thread and back costs about as much."""
 HASH_SHARE = 0.5
 """Of the time for stopping: for hashing what is left. The rest is for the last checkpoints."""
 PAUSE = 5.0
@@ -77,6 +77,7 @@ class Witness:
         self._followers: dict[str, Follower] = {}
         self._rota: Rota[Follower] = Rota()
         self._full: set[Follower] = set()
+        self._alarms: set[asyncio.Task[None]] = set()
         self._due: float | None = None
         self._retry_at: float | None = None
         self._closing_at: float | None = None
@@ -112,7 +113,11 @@ class Witness:
 
     def _follow(self, ring: Any) -> None:
         follower = self._followers[ring.cluster] = Follower(ring)
-        ring.on_durable(partial(self._wake, follower))
+        ring.on_durable(partial(self._announced, follower))
+        self._announced(follower)
+
+    def _announced(self, follower: Follower) -> None:
+        follower.announced = True
         self._wake(follower)
 
     def _wake(self, follower: Follower) -> None:
@@ -139,8 +144,18 @@ class Witness:
             await self._state_all()
             self._stopped = self._retry_at is None
         else:
-            times = [due for due in (self._due, self._rota.next_due) if due is not None]
-            await self._bell.wait(min(times) - now if times else None)
+            await self._bell.wait()
+
+    def _ring_in(self, seconds: float) -> None:
+        """Wake up by then. Not by a wait with a timeout: a timer for each batch would cost as much as its hash."""
+
+        async def ring() -> None:
+            await self._clock.sleep(seconds)
+            self._bell.ring()
+
+        alarm = asyncio.create_task(ring())
+        self._alarms.add(alarm)
+        alarm.add_done_callback(self._alarms.discard)
 
     async def _hash(self, follower: Follower) -> None:
         try:
@@ -150,19 +165,22 @@ class Witness:
             self._full.discard(follower)
             now = self._clock.monotonic()
             self._rota.put(follower, now + PAUSE, now)
+            self._ring_in(PAUSE)
             if not isinstance(problem, OSError):
                 raise
             self._failed(f"the ring of cluster {follower.ring.cluster} cannot be read: {problem}; check the disk")
             return
         if follower.closed:
             self._full.add(follower)
-        if self._due is None:
+        if self._due is None and follower.uncovered:
             self._due = self._clock.monotonic() + self._every
-        self._wake(follower)
+            self._ring_in(self._every)
+        if not follower.caught_up:
+            self._wake(follower)
 
     async def _absorb(self, follower: Follower) -> int:
         """Hash what comes next in a ring; the bytes hashed."""
-        chunk = follower.reader.fresh(follower.position, CHUNK_BYTES)
+        chunk = follower.fresh(CHUNK_BYTES)
         if chunk is None:
             chunk = await self._in_thread(follower.reader.load, follower.position, CHUNK_BYTES)
         if sum(sum(map(len, record.events)) for record in chunk.records) < INLINE_BYTES:
@@ -233,6 +251,8 @@ class Witness:
             await within(self._clock, deadline_seconds, [self._task])
             self._task.cancel()
         self._stopped = True
+        for alarm in self._alarms:
+            alarm.cancel()
         if not self._in_use:
             for follower in self._followers.values():
                 follower.reader.close()

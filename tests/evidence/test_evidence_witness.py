@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from evidencekit import HEAD, LEDGER, OTHER, PRIVATE, SPOOL, Bench, bench, body_of, event, signer, stated
+from evidencekit import HEAD, LEDGER, OTHER, PRIVATE, SPOOL, Bench, bench, body_of, event, signer, stated, submit
 
 from auditsink import events
 from auditsink.evidence import NAME
@@ -294,8 +294,22 @@ async def test_what_memory_no_longer_has_is_read_from_the_disk():
 
 
 async def test_a_large_range_is_hashed_in_a_thread_and_is_the_same():
-    big = [event("x" * 1000) for _ in range(100)]
+    big = [event("x" * 1000) for _ in range(400)]
     async with bench() as one:
         await one.post("c", body_of(*big))
         await one.clock.advance(60)
         assert stated(one.disk)[0].checkpoint.sha256 == sha(*big)
+
+
+async def test_what_is_fresh_is_never_read_from_the_disk(monkeypatch: pytest.MonkeyPatch):
+    """Also where the writer is a moment ahead of what memory has: a batch after the other, as fast as they come."""
+    async with bench() as one:
+        await one.put("c", "first")
+        monkeypatch.setattr(one.witness._followers["c"].reader, "load", raiser(AssertionError("read from the disk")))
+        waiting = [submit(one.spool, "c", body_of(event(number))) for number in range(200)]
+        while waiting:
+            await asyncio.sleep(0)
+            waiting = [answer for answer in waiting if not answer.done()]
+        await one.clock.advance(60)
+        assert one.witness.statistics().last_error is None
+        assert ranges(one.disk) == [(0, 201)]
