@@ -113,8 +113,9 @@ def _report(findings: Findings, *, signed: bool) -> int:
         if count:
             click.echo(text.format(count))
     if findings.problems:
-        more = " or more" if len(findings.problems) >= MOST_PROBLEMS else ""
-        raise click.ClickException(f"{len(findings.problems)}{more} mismatches, named above")
+        count = len(findings.problems)
+        more = " or more" if count >= MOST_PROBLEMS else ""
+        raise click.ClickException(f"{count}{more} {'mismatch' if count == 1 else 'mismatches'}, named above")
     if not findings.proven:
         raise click.ClickException("nothing was proven: no checkpoint covers what is here")
     return 0

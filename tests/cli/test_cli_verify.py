@@ -122,7 +122,7 @@ def test_a_removed_line_is_named(place: Place, auditsink: Call):
     said = auditsink(*place.given, "--file", place.file)
     assert said.code == 1
     assert "MISMATCH: cluster blue: missing: event 200 (checkpoint " in said.err
-    assert said.err.endswith("auditsink: 1 mismatches, named above\n")
+    assert said.err.endswith("auditsink: 1 mismatch, named above\n")
 
 
 def test_a_changed_line_is_named(place: Place, auditsink: Call):
