@@ -29,6 +29,10 @@ POLL = 0.02
 COMMAND = (sys.executable, "-m", "auditsink")
 
 
+LIVE: set[int] = set()
+"""Processes that were started and have not been seen to end: a test that fails must not leave one behind."""
+
+
 class Sink:
     """`async with Sink(tmp_path, destinations=[...]) as sink`: running, ready, and gone at the end."""
 
@@ -84,6 +88,7 @@ class Sink:
         self._process = await asyncio.create_subprocess_exec(
             *self._command, "serve", "-c", self.config, stderr=asyncio.subprocess.PIPE, limit=2**24
         )
+        LIVE.add(self._process.pid)
         self._listener = asyncio.create_task(self._listen())
 
     @property
@@ -116,6 +121,7 @@ class Sink:
         """Its exit code, when it has one."""
         async with asyncio.timeout(PATIENCE):
             code = await self._process.wait()
+            LIVE.discard(self._process.pid)
             await self._listener
         return code
 
