@@ -113,6 +113,7 @@ class Roster:
             chunk = await self._supply.read(lane)
             lane.reading = False
             claim = lane.take(chunk, self._clock.monotonic(), flush=self._flush)
+            self._supply.let_go(lane)
         except Exception as problem:  # noqa: BLE001 - whatever is wrong with one ring must not stop the others
             lane.reading = False
             log.error(  # noqa: TRY400 - its text may quote what was read

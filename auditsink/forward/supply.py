@@ -55,6 +55,11 @@ class Supply:
         self._lane, self._chunk = lane, chunk
         return chunk
 
+    def let_go(self, lane: Lane) -> None:
+        """Keep nothing of which the lane has taken all: an idle destination must not hold the largest list it saw."""
+        if lane is self._lane and self._chunk.end <= lane.frontier.end:
+            self._lane, self._chunk = None, Chunk(0, 0, [])
+
     def _kept(self, lane: Lane, start: int) -> Chunk:
         """What is kept from `start` on, empty if that is nothing."""
         kept = self._chunk
