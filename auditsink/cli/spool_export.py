@@ -74,8 +74,8 @@ def import_command(*, path: Path, cluster: str | None, source: Path) -> None:
     """Restore an export into a spool that no sink runs on, under the same sequences.
 
     Everything is checked before anything is written. Where the ring has these events already they are compared and
-    left; so it can be repeated. A sink that is then started delivers what its destinations have not had; to deliver
-    to one of them only, `auditsink replay --path`.
+    left; so it can be repeated. Run it as the user that runs auditsink. A sink that is then started delivers what its
+    destinations have not had; to deliver to one of them only, `auditsink replay --path`.
 
     \b
     Example:

@@ -46,14 +46,16 @@ class Holdings:
                 self._check_exported(path, ring)
 
     def _check_ring(self, ring: Path, cluster: str, who: Identity, disk: Disk) -> None:
+        several = stored.segments(ring, disk)
+        who = _identity(ring, disk) or who  # after the list: the floor is raised before a segment is removed
         cover, statements = self._cover(cluster, who.ring_id.hex(), who.floor)
         end = who.floor
-        for one in stored.segments(ring, disk):
+        for one in several:
             content = stored.read(one, disk)
             if content is None:
                 now = identity.peek(ring, disk)
                 cover.forgo(now.floor if now else 0)
-            else:
+            elif content.stop > who.floor:
                 end = content.stop
                 for record in content.records():
                     cover.feed(record.first_sequence, events.ndjson(record.events, record.marks))

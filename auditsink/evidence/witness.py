@@ -39,6 +39,8 @@ CHUNK_BYTES = 2**22
 """Events hashed in one go. Under load a thread may wait for its turn; then there must be enough for it to do."""
 INLINE_BYTES = 2**18
 """Hashing less takes under 0.3 ms in the loop; to hand it to a thread and back costs about as much."""
+MOST_UNSTATED = 2**20
+"""Events of all rings that are hashed and not stated: 4 MiB of fingerprints, however many clusters are busy."""
 HASH_SHARE = 0.5
 """Of the time for stopping: for hashing what is left. The rest is for the last checkpoints."""
 PAUSE = 5.0
@@ -79,6 +81,7 @@ class Witness:
         self._full: set[Follower] = set()
         self._alarms: set[asyncio.Task[None]] = set()
         self._due: float | None = None
+        self._unstated = 0
         self._retry_at: float | None = None
         self._closing_at: float | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -136,7 +139,7 @@ class Witness:
         elif self._full:
             # A range that ended with its segment is stated at once: the ring may need the room.
             await self._state([(one, list(one.closed)) for one in self._full])
-        elif self._due is not None and now >= self._due:
+        elif (self._due is not None and now >= self._due) or self._unstated >= MOST_UNSTATED:
             await self._state_all()
         elif (self._closing_at is None or now < self._closing_at) and (follower := self._rota.next(now)) is not None:
             await self._hash(follower)
@@ -158,6 +161,7 @@ class Witness:
         alarm.add_done_callback(self._alarms.discard)
 
     async def _hash(self, follower: Follower) -> None:
+        began = follower.position
         try:
             self._counters.bytes += await self._absorb(follower)
         except Exception as problem:
@@ -170,6 +174,7 @@ class Witness:
                 raise
             self._failed(f"the ring of cluster {follower.ring.cluster} cannot be read: {problem}; check the disk")
             return
+        self._unstated += follower.position - began
         if follower.closed:
             self._full.add(follower)
         if self._due is None and follower.uncovered:
@@ -199,7 +204,7 @@ class Witness:
 
     async def _state_all(self) -> None:
         """Everything that is hashed, the ranges under way too."""
-        self._due = None
+        self._due, self._unstated = None, 0
         await self._state([(one, one.cut()) for one in self._followers.values() if one.uncovered])
 
     async def _state(self, groups: Sequence[tuple[Follower, list[Span]]]) -> None:

@@ -100,6 +100,14 @@ def test_all_that_a_sink_left_is_proven(place: Place, auditsink: Call):
         assert "not covered" not in said.out
 
 
+def test_a_restored_spool_is_the_same_evidence(place: Place, auditsink: Call):
+    assert auditsink("spool", "export", "--path", place.spool, "--to", place.path / "out").code == 0
+    assert auditsink("spool", "import", "--path", place.path / "again", place.path / "out").code == 0
+    said = auditsink(*place.given, "--spool", place.path / "again")
+    assert (said.code, said.err) == (0, "")
+    assert "proven:       788 events" in said.out
+
+
 @pytest.mark.parametrize("pack", ["plain", "gz", "zst"])
 def test_rotated_and_compressed_files_in_any_order(place: Place, auditsink: Call, pack: str):
     packs = {"plain": bytes, "gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}
