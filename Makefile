@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run test torture setup lint format bench clean
+.PHONY: run demo test torture setup lint format bench clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -14,6 +14,10 @@ test: .venv/dev.stamp
 # The long forms of tests/crash (see docs/what-a-200-means.md); as root they include real disks and power cuts.
 torture: .venv/dev.stamp
 	AUDITSINK_TORTURE=1 $(BIN)/python -m pytest tests/crash
+
+# A Splunk that is busy, an event that it refuses, and what a sink makes of them; a few seconds, in a temporary directory.
+demo: .venv/run.stamp
+	$(BIN)/python -m auditsink.testing.demo tests/data/batch-default-mixed-http.tar.gz
 
 setup: .venv/run.stamp
 

@@ -1,0 +1,90 @@
+"""`make demo`: a sink on a bad day, in one process and a temporary directory, with a Splunk by script.
+
+Splunk is busy at first, then finds one event that it will never take. Meanwhile a recorded kube-apiserver posts, and
+all that is seen at the end is what the README promises: everything arrived, one dead letter, the accounts add up.
+"""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from auditsink.cli import tables
+from auditsink.clock import SystemClock
+from auditsink.load import parse
+from auditsink.observe import status
+from auditsink.sender.sources import bodies
+from auditsink.sender.webhook import Webhook
+from auditsink.service import Sink
+from auditsink.testing.apiserver import Apiserver
+from auditsink.testing.hec import HecServer, reply
+
+TOKEN = "demo-token"
+CONFIG = """
+receive: {{listen: "127.0.0.1:0"}}
+spool: {{path: {path}/spool, max_bytes: 64MiB}}
+admin: {{listen: "127.0.0.1:0"}}
+destinations:
+  - name: siem
+    type: splunk
+    url: "{url}"
+    token: {token}
+    backoff: {{initial: 200ms, max: 1s}}
+    batch: {{max_wait: 200ms}}
+  - {{name: disk, type: file, path: {path}/audit.ndjson, batch: {{max_wait: 200ms}}}}
+"""
+PATIENCE = 60.0
+"""Seconds for all of it; it takes two or three."""
+
+
+async def demo(archive: Path, path: Path) -> bool:
+    """Play it; whether all that was promised was seen."""
+    refused: list[bytes] = []
+
+    def refuse(event: bytes) -> int | None:
+        """The first event that is looked at is one that Splunk will never take."""
+        if not refused:
+            refused.append(event)
+        return 6 if event == refused[0] else None
+
+    async with HecServer(token=TOKEN, script=[reply(9)] * 3, refuse=refuse) as splunk:
+        config = parse(CONFIG.format(path=path, url=splunk.url, token=TOKEN).encode(), "demo.yaml", {})
+        sink = Sink(config)
+        await sink.start()
+        say(f"a sink listens at {sink.addresses()['receive']}, its Splunk says 'server is busy' (code 9)")
+        async with Webhook(sink.addresses()["receive"]) as webhook:
+            apiserver = Apiserver(webhook.post, SystemClock())
+            with archive.open("rb") as stream:
+                await apiserver.storm([body.data for body in bodies(archive, stream, 400, lambda *_: None)], 4)
+        say(f"{len(apiserver.acknowledged)} batches of a real kube-apiserver were answered 200; they are on disk")
+        async with asyncio.timeout(PATIENCE):
+            while _pending(sink):  # noqa: ASYNC110 - a person would look now and then, too
+                await asyncio.sleep(0.2)
+        found = status.document(sink.snapshot())
+        say("Splunk took them when it was back, but for one event that it refuses for good:")
+        say(tables.status(found))
+        siem = next(one for one in found["destinations"] if one["name"] == "siem")
+        await sink.stop(5.0)
+    say("\nThe refused event waits as a dead letter, with the reason, for `auditsink deadletter show` and `replay`.")
+    return bool(siem["delivered"] == siem["accepted"] - 1 and siem["dead_lettered"] == 1)
+
+
+def _pending(sink: Sink) -> bool:
+    return any(account.pending for one in sink.snapshot().destinations for account in one.accounts.values())
+
+
+def say(text: str) -> None:
+    """To the person who looks on."""
+    click.echo(text)
+
+
+def main() -> None:
+    """The archive to post is the only argument."""
+    with tempfile.TemporaryDirectory(prefix="auditsink-demo-") as path:
+        sys.exit(0 if asyncio.run(demo(Path(sys.argv[1]), Path(path))) else 1)
+
+
+if __name__ == "__main__":
+    main()
