@@ -6,6 +6,7 @@ split, and gzip, goes through `WORKERS` threads: hostile bodies wait for each ot
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +26,8 @@ log = logging.getLogger("auditsink.receive")
 
 WORKERS = 2
 """Threads for slow bodies: one may be busy for seconds with 32 MiB of brackets while the other goes on."""
+LARGE_BODY = 2**16
+"""Bytes from which a body waits for its turn: splitting it takes longer than all else that a turn of the loop does."""
 
 Answered = Callable[[int | Refused], None]
 """Called once, in the loop's thread, never from within `take`: the number of events accepted, or why not."""
@@ -108,18 +111,21 @@ class Intake:
         self._max_body = limits.max_body
         self._max_clusters = limits.max_clusters
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="auditsink-split")
+        self._large: deque[tuple[Delivery, bytes]] = deque()
         self._loop = asyncio.get_running_loop()
         self.soon = self._loop.call_soon
 
     def take(self, admission: Admission, body: bytes, held: int, answered: Answered, *, packed: bool = False) -> None:
         """A request is complete; `held` bytes of the budget come with it. `packed`: the body is gzip."""
         delivery = Delivery(self, admission, held, answered)
-        split = None if packed else split_fast(body)
-        if split is not None:
-            delivery.submit(body, split)
+        if packed:
+            self._split_slowly(delivery, body, self._max_body)
+        elif len(body) < LARGE_BODY:
+            self._split(delivery, body)
         else:
-            work = self._loop.run_in_executor(self._threads, _prepare, body, self._max_body if packed else None)
-            work.add_done_callback(partial(self._prepared, delivery))
+            self._large.append((delivery, body))
+            if len(self._large) == 1:
+                self.soon(self._next_large)
 
     def refusal(self, cluster: str) -> Refused | None:
         """Why a batch of this cluster would be refused now, before its body is read; a guess that costs little."""
@@ -135,8 +141,31 @@ class Intake:
         return SPOOL_REFUSED[Refusal.UNAVAILABLE]
 
     def close(self) -> None:
-        """Let the threads go; what waits for one is not begun any more."""
+        """Let the threads go; what waits for one, or for its turn, is not begun any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        while self._large:
+            self._large.popleft()[0].finish(STOPPING)
+
+    def _next_large(self) -> None:
+        """One in each turn of the loop: when many clients post at full speed, delivery gets its turns in between.
+
+        It would else fall behind the fresh records that memory holds, and then everything is read and split again.
+        """
+        if self._large:
+            self._split(*self._large.popleft())
+        if self._large:
+            self.soon(self._next_large)
+
+    def _split(self, delivery: Delivery, body: bytes) -> None:
+        split = split_fast(body)
+        if split is not None:
+            delivery.submit(body, split)
+        else:
+            self._split_slowly(delivery, body, None)
+
+    def _split_slowly(self, delivery: Delivery, body: bytes, most: int | None) -> None:
+        work = self._loop.run_in_executor(self._threads, _prepare, body, most)
+        work.add_done_callback(partial(self._prepared, delivery))
 
     def _prepared(self, delivery: Delivery, work: "asyncio.Future[Prepared]") -> None:
         if work.cancelled():

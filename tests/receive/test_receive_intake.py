@@ -135,6 +135,43 @@ async def test_a_closed_intake_begins_nothing_new(monkeypatch: pytest.MonkeyPatc
     assert sorted(client.answers()[0].status for client in clients) == [200] * intake.WORKERS + [503]
 
 
+LARGE = corpus.event_list([corpus.event("large", b" " * intake.LARGE_BODY + b"1")])
+
+
+async def test_large_bodies_take_turns_with_all_else_that_the_loop_does():
+    port = make_port(spool := FakeSpool(slow=True))
+    clients = [Client(port) for _ in range(3)]
+    for client in clients:
+        client.send(request(LARGE))
+    seen = []
+    for _ in range(4):
+        seen.append(len(spool.waiting))
+        await turns(1)
+    assert seen == [0, 1, 2, 3]
+
+
+async def test_a_small_body_does_not_wait_for_large_ones():
+    port = make_port(spool := FakeSpool(slow=True))
+    large, small = Client(port), Client(port)
+    large.send(request(LARGE))
+    small.send(request())
+    assert [one.body for one in spool.waiting] == [BODY]
+    await turns()
+    assert [one.body for one in spool.waiting] == [BODY, LARGE]
+
+
+async def test_a_closed_intake_refuses_what_waits_for_its_turn():
+    port = make_port(spool := FakeSpool())
+    clients = [Client(port) for _ in range(3)]
+    with nothing_held(port):
+        for client in clients:
+            client.send(request(LARGE))
+        port.intake.close()
+        await turns()
+        assert [client.answers()[0].status for client in clients] == [503] * 3
+    assert not spool.stored
+
+
 async def test_acknowledgements_are_timed_and_counted():
     port = make_port(spool := FakeSpool(slow=True))
     clients = [Client(port) for _ in range(3)]
