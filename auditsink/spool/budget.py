@@ -4,6 +4,7 @@ Called by the writer's thread alone. Removing a segment is done in the order tha
 it removable first, then the floor, then the file.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -61,12 +62,17 @@ class Budget:
         for cursor in ring.cursors.values():
             cursor.sync()
         self.save_floor(ring, segment.end)
+        ring.segments = ring.segments[1:]  # first: a reader that finds no file looks here whether that is meant
+        try:
+            with contextlib.suppress(FileNotFoundError):  # somebody was quicker
+                self.disk.unlink(segment.path)
+        except OSError:
+            ring.segments = (segment, *ring.segments)  # it still takes its room
+            raise
         if victim.wanted:
             _report_drop(victim)
         ring.floor = max(ring.floor, segment.end)
-        ring.segments = ring.segments[1:]
         self.moved.add(ring)
-        self.disk.unlink(segment.path)
         self.disk.sync_directory(ring.path)
         return True
 

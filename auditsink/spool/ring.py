@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from auditsink.spool.cursor import Cursor
 from auditsink.spool.disk import Disk
@@ -58,6 +59,7 @@ class Ring:
         self.cursors: dict[str, Cursor] = {}
         self.damaged_bytes = 0
         self._damage: set[tuple[int, int]] = set()
+        self._noting = Lock()
         self._listeners: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -77,7 +79,8 @@ class Ring:
         """That destination's cursor; the same object each time. Raises OSError."""
         if destination not in self.cursors:
             path = self.path / "cursors" / f"{destination}.cursor"
-            self.cursors[destination] = Cursor.open(self.disk, path, floor=self.floor)
+            # Replaced and not changed: the writer's thread may be going through them.
+            self.cursors = {**self.cursors, destination: Cursor.open(self.disk, path, floor=self.floor)}
         return self.cursors[destination]
 
     def reader(self) -> Reader:
@@ -94,8 +97,8 @@ class Ring:
 
     def account(self, cursor: Cursor) -> Account:
         """The identity for one destination. Events below the floor that it never got count as dropped at once."""
-        # Read once each: the writer's thread moves these two.
-        durable, floor = self.durable, self.floor
+        # Read once each, and the one that is never ahead of the other first: the writer's thread moves these two.
+        floor, durable = self.floor, self.durable
         lost = max(0, floor - cursor.position)
         tally = cursor.tally
         return Account(
@@ -119,10 +122,11 @@ class Ring:
     def note_damage(self, segment: Segment, damage: Damage, content: bytes) -> None:
         """Count a damaged stretch once, tell the operator, and put its bytes aside for a person to look at."""
         key = (segment.first, damage.offset)
-        if key in self._damage:
-            return
-        self._damage.add(key)
-        self.damaged_bytes += damage.length
+        with self._noting:  # readers come here from threads of their own
+            if key in self._damage:
+                return
+            self._damage.add(key)
+            self.damaged_bytes += damage.length
         aside = self.path / "damaged" / f"{segment.first:020d}-{damage.offset}.bin"
         log.error(
             "damage in the spool: events in it are lost, all others are read; check the disk",

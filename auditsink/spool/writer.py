@@ -18,6 +18,7 @@ import zstandard
 
 from auditsink.clock import Clock
 from auditsink.events import Split
+from auditsink.spool.frame import MAX_SOURCE
 from auditsink.spool.log import Entry, Log
 from auditsink.spool.recent import Recent
 from auditsink.spool.ring import Ring
@@ -101,6 +102,8 @@ class Writer:
         self._clock = clock
         self._tails = tails
         self._moved = moved
+        self._door = threading.Lock()
+        self._closed = False
         self._queue: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
@@ -115,7 +118,11 @@ class Writer:
 
     def submit(self, append: Append) -> None:
         """Queue a request; any thread."""
-        self._queue.put(append)
+        with self._door:
+            if not self._closed:
+                self._queue.put(append)
+                return
+        self._tell(partial(self._publish, [(append, Refusal.STOPPING)], set()))
 
     def refusal(self, shelf: Shelf) -> Refusal | None:
         """Why a request that arrives now would most likely be refused; any thread."""
@@ -132,8 +139,10 @@ class Writer:
 
     def stop(self) -> None:
         """Finish what waits, then end. Blocks."""
-        if self._thread.is_alive():
+        with self._door:
+            self._closed = True  # nothing comes after this, so nobody waits for a thread that has ended
             self._queue.put(None)
+        if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown()
 
@@ -215,9 +224,10 @@ class Writer:
             payload = self._compress(append.body)
             # Over the compressed bytes, which are few: equal bodies compress equally, different ones never do.
             digest = hashlib.sha256(shelf.ring.ring_id + payload).digest()[:DIGEST_BYTES]
+            source = append.source.encode(errors="replace")[:MAX_SOURCE]
             entry = Entry(
-                len(append.split.events), append.split.marks, append.source.encode()[:1024], append.received_ns,
-                len(append.body), payload, digest,
+                len(append.split.events), append.split.marks, source, append.received_ns, len(append.body), payload,
+                digest,
             )  # fmt: skip
             job = _Job(append, entry, duplicate_of=shelf.recent.find(digest, now), twin=first_of.get(digest))
             jobs.append(job)
@@ -289,6 +299,8 @@ class Writer:
         """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
         durable = shelf.ring.durable
         todo = [job for job in jobs if not 0 <= job.entry.first_sequence < durable]
+        for job in todo:
+            job.entry.first_sequence = -1  # that of the first try may be given to another one now
         try:
             self._place(shelf, todo)
             shelf.log.sync()
