@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # a ring makes its readers
 
 log = logging.getLogger("auditsink.spool")
 
+MARK_BYTES = 16 * 2**10
+"""Between two places in a segment that a reader remembers, to find back to what it read last."""
 WINDOW_BYTES = 256 * 2**10
 """What is read from the disk at once: about ten compressed batches of 400 events."""
 
@@ -39,6 +41,7 @@ class Reader:
         self._segment: Segment | None = None
         self._offset = 0
         self._next = -1
+        self._marks: list[tuple[int, int]] = []
         self._window = b""
         self._window_at = 0
 
@@ -97,6 +100,8 @@ class Reader:
             header, at = self._frame(held, length)
             if header is None:
                 return
+            if header.offset - self._marks[-1][1] >= MARK_BYTES:
+                self._marks.append((header.first_sequence, header.offset))
             self._offset = header.offset + header.size
             self._next = header.end_sequence
             if header.end_sequence > position and (record := self._record(held, header, at, position)) is not None:
@@ -104,7 +109,8 @@ class Reader:
 
     def _reach(self, held: "Segment", position: int) -> bool:
         """Be in that segment, at `position` or before it. False when its file is gone."""
-        if held is self._segment and position == self._next:
+        if held is self._segment:
+            self._go_back(position)
             return True
         self.close()
         try:
@@ -114,8 +120,20 @@ class Reader:
                 self._ring.note_damage(held, Damage(segment.DATA_START, held.length - segment.DATA_START), b"")
             return False
         self._segment, self._offset, self._next = held, segment.DATA_START, held.first
+        self._marks = [(held.first, segment.DATA_START)]
         self._window, self._window_at = b"", 0
         return True
+
+    def _go_back(self, position: int) -> None:
+        """If `position` has been passed: to the last place known before it. Marks before that place are forgotten.
+
+        A destination that takes turns between rings asks again for what it had read and not taken. To read the
+        segment from its start each time would make a backlog's cost quadratic.
+        """
+        at = bisect_right(self._marks, position, key=lambda mark: mark[0]) - 1
+        self._marks[1:] = self._marks[max(at, 1) : at + 1]
+        if position < self._next:
+            self._next, self._offset = self._marks[-1]
 
     def _frame(self, held: "Segment", length: int) -> tuple[FrameHeader | None, int]:
         """The next valid frame and its place in the window; damage before it is noted. None at the end."""
