@@ -201,6 +201,6 @@ def records(path: Path, cluster: str, disk: Disk | None = None) -> Iterator[Reco
 
 def _segment_paths(disk: Disk, ring: Path) -> list[Path]:
     try:
-        return [ring / name for name in disk.names(ring) if name.endswith(".seg")]
+        return [ring / name for name in disk.names(ring) if segment.is_file_name(name)]
     except OSError as problem:
         raise SpoolError(f"{ring}: {problem.strerror}; `auditsink spool ls` names the clusters there are") from None

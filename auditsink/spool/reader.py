@@ -100,6 +100,10 @@ class Reader:
             header, at = self._frame(held, length)
             if header is None:
                 return
+            if header.first_sequence < self._next:  # whole, and not in its place: somebody moved it
+                self._ring.note_damage(held, Damage(header.offset, header.size), self._window[at : at + header.size])
+                self._offset = header.offset + header.size
+                continue
             if header.offset - self._marks[-1][1] >= MARK_BYTES:
                 self._marks.append((header.first_sequence, header.offset))
             self._offset = header.offset + header.size

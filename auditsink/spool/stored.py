@@ -70,7 +70,7 @@ class Content:
 def segments(ring: Path, disk: Disk) -> list[StoredSegment]:
     """The segments in a ring's directory whose headers are readable, oldest first. Raises SpoolError and OSError."""
     try:
-        paths = [ring / name for name in disk.names(ring) if name.endswith(".seg")]
+        paths = [ring / name for name in disk.names(ring) if segment.is_file_name(name)]
     except OSError as problem:
         raise SpoolError(f"{ring}: {problem.strerror}; `auditsink spool ls` names the clusters there are") from None
     found = [(path, header) for path in paths if (header := _header(path, disk)) is not None]

@@ -8,7 +8,7 @@ import pytest
 from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all, submit, submit_all
 
 from auditsink import events
-from auditsink.spool import Spool, frame
+from auditsink.spool import Spool, frame, segment
 from auditsink.spool.log import Entry, Log
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Damage, SegmentHeader
@@ -213,6 +213,27 @@ def test_a_smaller_segment_is_taken_where_the_disk_has_room_for_no_larger_one():
     assert (sizes[0], sizes[30], sizes[60]) == (2**20, 2**22, 2**20), "16 MiB were wanted"
     assert read_all(ring)[1] == 0
     assert ring.floor == 0, "nothing had to be dropped for it"
+    spool.stop()
+
+
+def test_frames_that_changed_places_are_not_read_out_of_order():
+    disk = FakeDisk()
+    spool = open_spool(disk)
+    submit_all(spool, spool.ring("default"), [body_of(name) for name in ("a", "b", "c", "d")])
+    path = spool.ring("default").segments[0].path
+    spool.stop()
+    content = disk.content(path)
+    header = segment.decode_header(content)
+    assert header is not None
+    first, second, *_ = [part for part in segment.walk(content, header.seed) if isinstance(part, frame.FrameHeader)]
+    begin, middle, end = first.offset, second.offset, second.offset + second.size
+    disk.put(path, content[:begin] + content[middle:end] + content[begin:middle] + content[end:])
+    spool = open_spool(disk)
+    ring = spool.ring("default")
+    chunk = ring.reader().load(0, 10_000)
+    assert [record.first_sequence for record in chunk.records] == [1, 2, 3]
+    assert (chunk.missing, read_all(ring)) == (1, (events_of("b", "c", "d"), 1))
+    assert ring.damaged_bytes == middle - begin
     spool.stop()
 
 
