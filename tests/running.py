@@ -160,8 +160,15 @@ class Sink:
         return status
 
     async def delivered(self) -> dict[str, Any]:
-        """`/status` when nothing is pending any more; for each destination the five add up."""
-        status = await self.until(lambda now: all(one["pending"] == 0 for one in now["destinations"]))
+        """`/status` when nothing is pending any more; for each destination the five add up.
+
+        However long that takes: it is a failure when nothing moves for `PATIENCE`.
+        """
+        pending = [-1]
+        while any(pending):
+            before = pending
+            status = await self.until(lambda now: [one["pending"] for one in now["destinations"]] != before)
+            pending = [one["pending"] for one in status["destinations"]]
         check_accounts(status)
         return status
 
