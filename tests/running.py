@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -164,11 +165,10 @@ class Sink:
 
         However long that takes: it is a failure when nothing moves for `PATIENCE`.
         """
-        pending = [-1]
-        while any(pending):
-            before = pending
-            status = await self.until(lambda now: [one["pending"] for one in now["destinations"]] != before)
-            pending = [one["pending"] for one in status["destinations"]]
+        left, status = [-1], {}
+        while any(left):
+            status = await self.until(partial(_moved, left))
+            left = _pending(status)
         check_accounts(status)
         return status
 
@@ -196,6 +196,14 @@ class Sink:
             if said["message"] == "ready":
                 self.receive, self.admin = said["receive"], said["admin"]
                 self._ready.set()
+
+
+def _pending(status: dict[str, Any]) -> list[int]:
+    return [one["pending"] for one in status["destinations"]]
+
+
+def _moved(before: list[int], status: dict[str, Any]) -> bool:
+    return _pending(status) != before
 
 
 async def eventually(condition: Callable[[], object]) -> None:
