@@ -94,7 +94,8 @@ class Log:
         self._next_size = min(INITIAL_BYTES, segment_bytes)
         self._link = link
         self._active: _Active | None = None
-        self._next = ring.durable
+        self.settled = ring.durable  # up to here events may be shown to readers; the ring tells them in its own time
+        self._next = self.settled
 
     @property
     def dirty(self) -> bool:
@@ -151,7 +152,7 @@ class Log:
             raise OSError(errno.ESTALE, "the segment was deleted under the running sink", str(active.held.path))
 
     def settle(self) -> None:
-        """Let readers see what was written: after `sync`, or at once where the durability asks for no more."""
+        """What was written may be shown to readers: after `sync`, or at once where the durability asks for no more."""
         active = self._active
         if active is not None:
             for written in active.unsynced:
@@ -159,12 +160,12 @@ class Log:
             active.unsynced.clear()
             active.held.end = self._next
             active.held.length = active.offset
-        self.ring.durable = self._next
+        self.settled = self._next
 
     def abandon(self) -> bool:
         """Never touch the active segment again; what of it is durable stays readable. False: none was active."""
         active, self._active = self._active, None
-        self._next = self.ring.durable
+        self._next = self.settled
         if active is None:
             return False
         active.held.active = False

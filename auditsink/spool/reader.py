@@ -65,12 +65,12 @@ class Reader:
         size, end = 0, position
         while end < durable and size < max_bytes:
             found = self._segment_at(end)
-            if found is None:  # nothing is held between here and the end: dropped, or lost with a segment
+            if found is None or found.first >= durable:  # dropped, or lost with a segment
                 end = durable
                 break
             end = max(end, found.first)
             if not self._reach(found, end):
-                end = found.end
+                end = min(found.end, durable)
                 continue
             for record in self._records(found, end, durable):
                 records.append(record)

@@ -1,7 +1,7 @@
 """A ring as its readers and the rest of the sink see it: what is held, what is durable, who is how far.
 
-The writing side is `auditsink.spool.log`. The two share the list of segments, which is replaced and never changed,
-and `durable`, which only grows: a reader in another thread sees either the state before or the one after.
+The writing side is `auditsink.spool.log`. The two share the list of segments, which is replaced and never changed: a
+reader in another thread sees either the state before or the one after. `durable` only grows, in the loop's thread.
 """
 
 import logging
@@ -97,9 +97,9 @@ class Ring:
 
     def account(self, cursor: Cursor) -> Account:
         """The identity for one destination. Events below the floor that it never got count as dropped at once."""
-        # Read once each, and the one that is never ahead of the other first: the writer's thread moves these two.
-        floor, durable = self.floor, self.durable
-        lost = max(0, floor - cursor.position)
+        durable = self.durable
+        # The writer's thread moves the floor, and may be ahead of what was announced.
+        lost = max(0, min(self.floor, durable) - cursor.position)
         tally = cursor.tally
         return Account(
             accepted=durable - cursor.start,

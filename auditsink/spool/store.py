@@ -154,7 +154,7 @@ class Spool:
                 ring.size,
                 len(ring.segments),
                 0.0 if (oldest := ring.oldest_ns) is None else max(0.0, (now - oldest) / 1e9),
-                ring.floor,
+                min(ring.floor, ring.durable),
                 ring.durable,
                 ring.damaged_bytes,
             )

@@ -122,7 +122,7 @@ class Writer:
             if not self._closed:
                 self._queue.put(append)
                 return
-        self._tell(partial(self._publish, [(append, Refusal.STOPPING)], set()))
+        self._tell(partial(self._publish, [(append, Refusal.STOPPING)], {}))
 
     def refusal(self, shelf: Shelf) -> Refusal | None:
         """Why a request that arrives now would most likely be refused; any thread."""
@@ -201,9 +201,9 @@ class Writer:
             log.exception("the spool's writer failed; the requests of this moment were refused")
             self._bug = f"the spool's writer failed: {problem!r}; report it with the sink's log"
             results: list[tuple[Append, Receipt | Refusal]] = [(append, Refusal.UNAVAILABLE) for append in appends]
-            self._tell(partial(self._publish, results, set()))
+            self._tell(partial(self._publish, results, {}))
             return
-        moved = {shelf.ring for shelf, _jobs in groups} | self._moved
+        moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in groups}
         self._moved.clear()
         self._tell(partial(self._publish, [(job.append, job.result()) for job in jobs], moved))
 
@@ -297,8 +297,8 @@ class Writer:
 
     def _again(self, shelf: Shelf, jobs: list[_Job]) -> None:
         """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
-        durable = shelf.ring.durable
-        todo = [job for job in jobs if not 0 <= job.entry.first_sequence < durable]
+        settled = shelf.log.settled
+        todo = [job for job in jobs if not 0 <= job.entry.first_sequence < settled]
         for job in todo:
             job.entry.first_sequence = -1  # that of the first try may be given to another one now
         try:
@@ -307,9 +307,9 @@ class Writer:
             shelf.log.settle()
         except OSError as problem:
             self._disk_failed(shelf, problem)
-            durable = shelf.ring.durable
+            settled = shelf.log.settled
             for job in todo:
-                if not 0 <= job.entry.first_sequence < durable:
+                if not 0 <= job.entry.first_sequence < settled:
                     job.refusal = Refusal.UNAVAILABLE
             self._trouble.begins(shelf.ring, problem)
         else:
@@ -331,8 +331,14 @@ class Writer:
                 else:
                     shelf.refusing = (now + REFUSAL_PAUSE, job.refusal)
 
-    def _publish(self, results: list[tuple[Append, Receipt | Refusal]], moved: set[Ring]) -> None:
-        """In the loop's thread: hand fresh records on, answer everybody, wake the readers."""
+    def _publish(self, results: list[tuple[Append, Receipt | Refusal]], moved: dict[Ring, int]) -> None:
+        """In the loop's thread: hand fresh records on, answer everybody, wake the readers.
+
+        `moved`: rings, and up to where each is durable. That moves here and together with the tail: a destination
+        that is caught up would else see events a moment before memory has them, and read them from the disk.
+        """
+        for ring, durable in moved.items():
+            ring.durable = max(ring.durable, durable)
         for append, result in results:
             if isinstance(result, Receipt) and not result.duplicate:
                 ring, split = append.shelf.ring, append.split

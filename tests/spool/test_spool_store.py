@@ -1,9 +1,11 @@
 """The spool as its neighbours use it, on a disk that does what it is told."""
 
 import errno
+import queue
 import random
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, sub
 from auditsink import events
 from auditsink.spool import Spool, SpoolError, inspect
 from auditsink.spool.disk import RealDisk
-from auditsink.spool.types import Receipt, Refusal, Tally
+from auditsink.spool.types import Chunk, Receipt, Refusal, Tally
 from auditsink.spool.writer import Writer
 from auditsink.testing.disk import FakeDisk
 
@@ -150,6 +152,23 @@ def test_a_cursor_ahead_of_a_tail_that_a_weaker_durability_lost_skips_nothing_ne
     assert ring.durable == 3
     submit(spool, ring, body_of("d"))
     assert read_all(ring, ring.cursor("siem").position) == (events_of("d"), 0)
+    spool.stop()
+
+
+def test_events_are_announced_together_with_the_memory_of_them():
+    """Whoever is caught up must never find an event on the disk that memory does not have yet."""
+    calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    spool = Spool.open(config(), disk=FakeDisk())
+    spool.start(calls.put)
+    ring = spool.ring("default")
+    reader = ring.reader()
+    spool.submit(ring, body_of("a", "b"), events.split(body_of("a", "b")), "", lambda _answer: None)
+    announce = calls.get(timeout=30)
+    assert (ring.durable, reader.fresh(0, 1000), reader.load(0, 1000)) == (0, None, Chunk(0, 0, []))
+    announce()
+    chunk = reader.fresh(0, 1000)
+    assert chunk == reader.load(0, 1000)
+    assert (ring.durable, chunk.end if chunk else 0) == (2, 2)
     spool.stop()
 
 
