@@ -3,9 +3,12 @@
 import asyncio
 import random
 import signal
+import statistics
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from arriving import NotedFile, NotingCollector, NotingHec
 from effort import Effort, Report
@@ -19,6 +22,7 @@ BATCH = 200
 """Events in a batch of a destination: what one attempt in flight can repeat."""
 SMALL = {"max_bytes": "4MiB", "segment_bytes": "128KiB"}
 """Segments that are full many times a second, so that a kill finds one being opened, sealed or removed."""
+COMMON = {"batch": {"max_wait": "50ms", "max_events": BATCH}, "backoff": {"initial": "50ms", "max": "200ms"}}
 START_SECONDS = 1.0
 STORM_SECONDS = 0.6
 
@@ -80,59 +84,114 @@ async def check_restart(sink: Sink, ledger: Ledger) -> None:
         assert accepted.get(cluster, 0) >= promised[cluster], cluster
 
 
+@dataclass(slots=True)
+class Rounds:
+    """Kill after kill, with a start and a check after each. `look` is called while the sink runs."""
+
+    sink: Sink
+    ledger: Ledger
+    chance: random.Random
+    kills: int = 0
+    peak: int = 0
+    starts: list[float] = field(default_factory=list)
+
+    async def run(self, rounds: int, look: Callable[[], object]) -> None:
+        """Clients post all the time."""
+        self.starts.append(await self.sink.start())
+        async with Storm(self.sink, self.ledger, CLIENTS, seed=self.chance.randrange(2**32)):
+            for number in range(rounds):
+                await KILLS[number % len(KILLS)](self.sink, self.chance)
+                self.peak = max(self.peak, peak_of(self.sink))
+                await self.sink.kill()
+                self.kills += 1
+                if number % 4 == 3:
+                    await killed_while_starting(self.sink, self.chance)
+                self.starts.append(await self.sink.start())
+                await check_restart(self.sink, self.ledger)
+                look()
+
+    async def end(self) -> dict[str, Any]:
+        """All delivered, an orderly stop, and what `/status` said last."""
+        status = await self.sink.delivered()
+        self.peak = max(self.peak, self.sink.peak)
+        assert (await self.sink.stop())[0] == 0
+        assert self.ledger.events() > 50 * self.kills
+        return status
+
+    def figures(self) -> dict[str, object]:
+        """For the report."""
+        return {
+            "kills": self.kills,
+            "batches_answered_200": len(self.ledger.batches()),
+            "events_answered_200": self.ledger.events(),
+            "peak_MiB": self.peak // 2**20,
+            "starts": f"{statistics.median(self.starts):.2f}s, slowest {max(self.starts):.2f}s",
+        }
+
+
 async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort, report: Report):
     """Storms, rotations, recoveries and orderly stops are cut short; three destinations are compared in the end."""
-    rounds = effort.of(12, 200)
-    chance = random.Random(effort.seed)
     ledger = Ledger(tmp_path / "ledger")
     noted = NotedFile(tmp_path / "audit.ndjson")
-    starts: list[float] = []
-    peak = kills = 0
     async with NotingCollector(max_body=20_000_000) as collector, NotingHec(token=TOKEN) as splunk:
-        common = {"batch": {"max_wait": "50ms", "max_events": BATCH}, "backoff": {"initial": "50ms", "max": "200ms"}}
         destinations = [
-            {"name": "disk", "type": "file", "path": str(noted.path), "rotate_bytes": "1TiB", **common},
-            {"name": "hook", "type": "http", "url": collector.url, "in_flight": 1, **common},
-            {"name": "siem", "type": "splunk", "url": splunk.url, "token": TOKEN, "in_flight": 3, **common},
+            {"name": "disk", "type": "file", "path": str(noted.path), "rotate_bytes": "1TiB", **COMMON},
+            {"name": "hook", "type": "http", "url": collector.url, "in_flight": 1, **COMMON},
+            {"name": "siem", "type": "splunk", "url": splunk.url, "token": TOKEN, "in_flight": 3, **COMMON},
         ]
         sink = Sink(tmp_path / "sink", destinations, spool=SMALL, receive={"retry_after": "1s"})
-        starts.append(await sink.start())
-        async with Storm(sink, ledger, CLIENTS, seed=effort.seed):
-            for number in range(rounds):
-                await KILLS[number % len(KILLS)](sink, chance)
-                peak = max(peak, peak_of(sink))
-                await sink.kill()
-                kills += 1
-                if number % 4 == 3:
-                    await killed_while_starting(sink, chance)
-                starts.append(await sink.start())
-                await check_restart(sink, ledger)
-                noted.look()
-        status = await sink.delivered()
-        peak = max(peak, sink.peak)
-        assert (await sink.stop())[0] == 0
+        rounds = Rounds(sink, ledger, random.Random(effort.seed))
+        await rounds.run(effort.of(12, 200), noted.look)
+        status = await rounds.end()
     everywhere = {"disk": noted.look(), "hook": collector.arrivals, "siem": splunk.arrivals}
     promised = ledger.batches()
     report.row(
-        kills=kills,
-        batches_answered_200=len(promised),
-        events_answered_200=ledger.events(),
+        **rounds.figures(),
         missing=sum(len(one.missing(promised)) for one in everywhere.values()),
         repeats={name: one.repeats for name, one in everywhere.items()},
-        peak_MiB=peak // 2**20,
-        slowest_start=f"{max(starts):.2f}s",
     )
-    assert ledger.events() > 50 * rounds
     allowed = {"disk": 1, "hook": 1, "siem": 3}
     for one in status["destinations"]:
-        check_arrivals(everywhere[one["name"]], ledger, repeats=kills * allowed[one["name"]] * BATCH)
-        assert one["delivered"] == everywhere[one["name"]].distinct
+        arrivals = everywhere[one["name"]]
+        assert not arrivals.missing(promised)
+        check_arrivals(arrivals, ledger, repeats=rounds.kills * allowed[one["name"]] * BATCH)
+        assert one["delivered"] == one["accepted"] == arrivals.distinct
     assert everywhere["disk"].disorder == everywhere["hook"].disorder == 0
 
 
+async def test_what_drop_oldest_drops_is_counted_to_the_event_over_kills(
+    tmp_path: Path, effort: Effort, report: Report
+):
+    """One destination is down for all of it: what it gets in the end and what was dropped make up what was accepted."""
+    ledger = Ledger(tmp_path / "ledger")
+    noted = NotedFile(tmp_path / "audit.ndjson")
+    async with NotingCollector(max_body=20_000_000) as collector:
+        await collector.stop()
+        destinations = [
+            {"name": "disk", "type": "file", "path": str(noted.path), "rotate_bytes": "1TiB", **COMMON},
+            {"name": "hook", "type": "http", "url": collector.url, "in_flight": 1, **COMMON},
+        ]
+        spool = {"max_bytes": "384KiB", "segment_bytes": "16KiB", "when_full": "drop_oldest"}
+        rounds = Rounds(Sink(tmp_path / "sink", destinations, spool=spool), ledger, random.Random(effort.seed))
+        await rounds.run(effort.of(4, 60), noted.look)
+        await collector.start(collector.port)
+        status = await rounds.end()
+    everywhere = {"disk": noted.look(), "hook": collector.arrivals}
+    promised = ledger.batches()
+    dropped = {one["name"]: one["dropped"] for one in status["destinations"]}
+    missing = {name: len(one.missing(promised)) for name, one in everywhere.items()}
+    report.row(**rounds.figures(), dropped_and_counted=dropped, missing=missing)
+    for one in status["destinations"]:
+        arrivals = everywhere[one["name"]]
+        check_arrivals(arrivals, ledger, repeats=rounds.kills * BATCH)
+        assert one["accepted"] - one["dropped"] == one["delivered"] == arrivals.distinct
+        assert missing[one["name"]] <= one["dropped"]
+        assert arrivals.disorder == 0
+    assert dropped["hook"] > 0
+
+
 def check_arrivals(arrivals: Arrivals, ledger: Ledger, *, repeats: int) -> None:
-    """Nothing promised is missing, nothing was invented, and no more came twice than was in flight."""
-    assert not arrivals.missing(ledger.batches())
+    """Nothing was invented, and no more came twice than was in flight."""
     assert not arrivals.foreign
     assert set(arrivals.counts) <= ledger.posted
     assert arrivals.repeats <= repeats
