@@ -175,8 +175,9 @@ async def test_with_durability_os_the_same_power_cut_loses_events(
     """The control: if this lost nothing, the test above would prove nothing."""
     async with scene(tmp_path, "os", storeys=storeys, flowing=False) as made:
         await cut_under_load(made, effort)
-        for cut in made.cuts:
-            assert (await power_on(tmp_path, cut, report)).missing > 0
+        # Now and then the kernel has just written everything by itself; the first cut comes before it does.
+        missing = [(await power_on(tmp_path, cut, report)).missing for cut in made.cuts]
+        assert missing[0] > 0, missing
 
 
 @only_long
