@@ -68,17 +68,19 @@ def main(
         done = Report(report.machine(directory), versions, rounds)
         for scenario_name, scenario in chosen.items():
             _measure(scenario_name, scenario, systems, bench, done)
+            _write(done, out)
         for minute in soak(soak_minutes, bench, systems[0]):
             _say("soak", len(done.soak) + 1, systems[0], minute)
             done.soak.append(minute)
-    _write(done, out)
+            _write(done, out)
+    click.echo(f"written to {out}")
 
 
 def _measure(name: str, scenario: Scenario, systems: Sequence[System], bench: Bench, done: Report) -> None:
     """All rounds of a scenario; the systems take turns within each."""
     mine = systems[:1] if scenario.sink_only else systems
     rounds: dict[str, list[Figures]] = {system.name: [] for system in mine}
-    for number in range(done.rounds):
+    for number in range(min(done.rounds, scenario.rounds)):
         for system in mine:
             try:
                 figures = scenario.run(bench, system)
@@ -123,7 +125,6 @@ def _write(done: Report, out: Path) -> None:
     (out / "latest.md").write_text(report.text(done))
     for name, drawing in plot.plots(done).items():
         (out / f"{name}.svg").write_text(drawing)
-    click.echo(f"written to {out}")
 
 
 if __name__ == "__main__":
