@@ -42,6 +42,12 @@ class Receive(Section, frozen=True, kw_only=True):
     tokens_file: Path | None = None
 
 
+class Encryption(Section, frozen=True, kw_only=True):
+    """Encryption at rest of what the rings hold; see docs/encryption.md. Re-read when the file changes."""
+
+    key_file: Path  # "name<space>base64 of 32 bytes" a line: the first key encrypts, all decrypt
+
+
 class Spool(Section, frozen=True, kw_only=True):
     """The disk-backed rings."""
 
@@ -50,6 +56,7 @@ class Spool(Section, frozen=True, kw_only=True):
     segment_bytes: Size = Size(16 * 2**20)
     durability: Literal["fsync", "interval", "os"] = "fsync"
     when_full: Literal["reject", "drop_oldest"] = "reject"
+    encryption: Encryption | None = None
 
 
 class Packing(Section, frozen=True, kw_only=True):

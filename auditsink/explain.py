@@ -39,7 +39,8 @@ def plan(config: Config) -> Iterator[str]:
     yield f"takes batches from {_who(receive)}"
     yield f"calls what comes without a cluster's name {receive.cluster!r}"
     yield f"answers 200 for a batch {_DURABILITY[spool.durability]}"
-    yield f"keeps up to {spool.max_bytes} in {spool.path}; when that is full, {_WHEN_FULL[spool.when_full]}"
+    encrypted = f", encrypted under the first key of {spool.encryption.key_file}" if spool.encryption else ""
+    yield f"keeps up to {spool.max_bytes} in {spool.path}{encrypted}; when that is full, {_WHEN_FULL[spool.when_full]}"
     for one in config.destinations:
         yield f"delivers to {one.name}: {_where(one)}"
     if config.evidence is not None:
@@ -114,6 +115,8 @@ def _spool_risks(spool: Spool, receive: Receive) -> Iterator[str]:
         yield "spool.durability: os loses half a minute of answered batches or more when the power fails"
     if spool.when_full == "drop_oldest":
         yield "spool.when_full: drop_oldest loses events when a destination is down for too long"
+    if spool.encryption is not None:
+        yield "spool.encryption: covers the rings; dead letters and file destinations are as readable as their disk"
     if receive.max_body * 2 > spool.max_bytes:
         yield "spool.max_bytes: a body of receive.max_body may never fit; make it at least twice that"
 

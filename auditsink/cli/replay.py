@@ -21,6 +21,7 @@ from auditsink.forward.replay import Replay, Replayed
 from auditsink.spool import SpoolError, inspect, stored
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.frame import FrameHeader
+from auditsink.spool.keys import Keyring
 from auditsink.spool.types import Record
 
 
@@ -53,7 +54,9 @@ def command(
             raise click.ClickException(
                 f"{spool} has no ring{f' of cluster {cluster!r}' if cluster else ''}; see spool ls"
             )
-        done = _replay(chosen, spool, clusters, range(since, until))
+        encryption = config.spool.encryption
+        keys = None if encryption is None else Keyring.load(encryption.key_file)
+        done = _replay(chosen, spool, clusters, range(since, until), keys)
     except (SpoolError, DestinationError) as problem:
         raise click.ClickException(str(problem)) from None
     return _report(destination, done)
@@ -67,11 +70,13 @@ def _chosen(config: Config, name: str) -> DestinationConfig:
     raise click.ClickException(f"destination {name!r} is not in the configuration; there are: {names}")
 
 
-def _replay(config: DestinationConfig, spool: Path, clusters: list[str], period: range) -> Replayed:
+def _replay(
+    config: DestinationConfig, spool: Path, clusters: list[str], period: range, keys: Keyring | None
+) -> Replayed:
     done = Replayed()
     sizes = [one.stat().st_size for name in clusters for one in (spool / "rings" / name).glob("*.seg")]
     with bar("Replaying", sum(sizes)) as progress:
-        several = {name: _records(spool / "rings" / name, period, progress) for name in clusters}
+        several = {name: _records(spool / "rings" / name, period, progress, keys) for name in clusters}
         try:
             asyncio.run(_deliver(config, several, done))
         except KeyboardInterrupt:
@@ -97,7 +102,7 @@ async def _deliver(config: DestinationConfig, several: Mapping[str, Iterator[Rec
         await destination.close()
 
 
-def _records(ring: Path, period: range, progress: Callable[[int], None]) -> Iterator[Record]:
+def _records(ring: Path, period: range, progress: Callable[[int], None], keys: Keyring | None) -> Iterator[Record]:
     """What was received within the period, as far as it is still there when its turn comes."""
     disk = RealDisk()
 
@@ -105,7 +110,7 @@ def _records(ring: Path, period: range, progress: Callable[[int], None]) -> Iter
         return header.received_ns in period
 
     for one in stored.segments(ring, disk):
-        content = stored.read(one, disk)
+        content = stored.read(one, disk, keys)
         if content is not None:
             yield from content.records(wanted)
             progress(len(content.data))

@@ -1,17 +1,20 @@
 r"""`auditsink spool`: look into a spool, running, stopped or copied. What stands here reads only."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from auditsink.cli import tables
+from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.spool_export import export_command, import_command, path_option
 from auditsink.cli.tables import safe, table
 from auditsink.events import Mark, one_line, unsplit_document
 from auditsink.spool import SpoolError, inspect
 from auditsink.spool.cursor import CursorState
-from auditsink.spool.inspect import RingReport
+from auditsink.spool.inspect import RingReport, SegmentReport
+from auditsink.spool.types import Record
 from auditsink.units import Size
 
 cluster_option = click.option("--cluster", help="Only this cluster's ring.")
@@ -41,7 +44,7 @@ def ls(path: Path, cluster: str | None) -> None:
         rows = [
             (
                 one.path.name, f"{one.header.first_sequence:,}", f"{one.next_sequence - 1:,}", f"{one.records:,}",
-                Size(one.size), Size(one.body_bytes), "sealed" if one.sealed else "open",
+                Size(one.size), Size(one.body_bytes), _state(one),
             )
             for one in report.segments
         ]  # fmt: skip
@@ -55,6 +58,11 @@ def ls(path: Path, cluster: str | None) -> None:
         click.echo()
 
 
+def _state(one: SegmentReport) -> str:
+    state = "sealed" if one.sealed else "open"
+    return f"{state}, encrypted under {safe(one.header.key_name)}" if one.header.encrypted else state
+
+
 def _cursor_cells(state: CursorState | None) -> tuple[str, ...]:
     return ("lost", "", "", "", "") if state is None else tuple(f"{n:,}" for n in (state.position, *state.tally))
 
@@ -62,15 +70,18 @@ def _cursor_cells(state: CursorState | None) -> tuple[str, ...]:
 @command.command("verify")
 @path_option
 @cluster_option
-def verify(path: Path, cluster: str | None) -> None:
+@key_file_option
+def verify(path: Path, cluster: str | None, key_file: Path | None) -> None:
     """Check every record, the sequences, the seals and the chain. Exit 1 on damage.
+
+    Needs no key for an encrypted spool; with --key-file it also tells records that somebody without the key changed.
 
     \b
     Example:
       auditsink spool verify --path /var/lib/auditsink
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     damaged = 0
-    for report in _reports(path, cluster):
+    for report in _reports(path, cluster, key_file):
         for note in report.notes:
             click.echo(f"note: {safe(note)}")
         for problem in report.problems:
@@ -88,9 +99,10 @@ def verify(path: Path, cluster: str | None) -> None:
 @command.command("cat")
 @path_option
 @cluster_option
+@key_file_option
 @click.option("--since", type=click.IntRange(0), default=0, help="Begin at this sequence (see `spool ls`).")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
-def cat(path: Path, cluster: str | None, since: int, limit: int | None) -> None:
+def cat(path: Path, cluster: str | None, key_file: Path | None, since: int, limit: int | None) -> None:
     """Print the events as they were received, one a line.
 
     To a terminal go no control characters: they stand as `?` there, and only there.
@@ -99,23 +111,32 @@ def cat(path: Path, cluster: str | None, since: int, limit: int | None) -> None:
     Example:
       auditsink spool cat --path /var/lib/auditsink --cluster default | jq .verb
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    clusters = _clusters(path, cluster)
+    try:
+        keys = keyring(key_file)
+        _print((record for name in clusters for record in inspect.records(path, name, keys=keys)), since, limit)
+    except SpoolError as problem:
+        raise click.ClickException(str(problem)) from None
+
+
+def _print(records: Iterable[Record], since: int, limit: int | None) -> None:
     shown = tables.shown if sys.stdout.isatty() else bytes
     out = sys.stdout.buffer
     left = limit
-    for name in _clusters(path, cluster):
-        for record in inspect.records(path, name):
-            events = record.events[max(0, since - record.first_sequence) :]
-            if left is not None:
-                events, left = events[:left], left - len(events[:left])
-            write = unsplit_document if record.marks & Mark.UNSPLIT else one_line
-            out.writelines(shown(write(event)) + b"\n" for event in events)
-            if left == 0:
-                return
+    for record in records:
+        events = record.events[max(0, since - record.first_sequence) :]
+        if left is not None:
+            events, left = events[:left], left - len(events[:left])
+        write = unsplit_document if record.marks & Mark.UNSPLIT else one_line
+        out.writelines(shown(write(event)) + b"\n" for event in events)
+        if left == 0:
+            return
 
 
-def _reports(path: Path, cluster: str | None) -> list[RingReport]:
+def _reports(path: Path, cluster: str | None, key_file: Path | None = None) -> list[RingReport]:
     try:
-        return [inspect.verify(path, name) for name in _clusters(path, cluster)]
+        keys = keyring(key_file)
+        return [inspect.verify(path, name, keys=keys) for name in _clusters(path, cluster)]
     except SpoolError as problem:
         raise click.ClickException(str(problem)) from None
     except OSError as problem:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from auditsink.cli.bar import bar
+from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.clock import SystemClock
@@ -21,13 +22,17 @@ path_option = click.option("--path", type=_PATH, required=True, help="The spool'
 @path_option
 @click.option("--to", "target", type=_PATH, required=True, help="A directory of its own, made if need be.")
 @click.option("--cluster", help="Only this cluster's ring.")
+@key_file_option
 @since_option("Segments that hold something received since then.")
 @until_option("Segments that hold something received before then.")
-def export_command(*, path: Path, target: Path, cluster: str | None, since: int, until: int) -> None:
+def export_command(
+    *, path: Path, target: Path, cluster: str | None, key_file: Path | None, since: int, until: int
+) -> None:
     """Write the events of sealed segments as NDJSON, with a manifest and digests.
 
     Safe on a running sink. What its current segments hold is left out: a stop seals them. One file for each segment,
     one event a line; `auditsink verify --export` checks it against the checkpoints, `spool import` restores it.
+    An export of an encrypted spool is plain: keep it accordingly.
 
     \b
     Example:
@@ -39,11 +44,18 @@ def export_command(*, path: Path, target: Path, cluster: str | None, since: int,
             raise click.ClickException(
                 f"{path} has no ring{f' of cluster {cluster!r}' if cluster else ''}; see spool ls"
             )
+        keys = keyring(key_file)
         sizes = [one.stat().st_size for name in clusters for one in (path / "rings" / name).glob("*.seg")]
         with bar("Exporting", sum(sizes)) as shown:
             selection = Selection(since, until)
             manifest = export(
-                path, clusters, target, made_ns=SystemClock().wall_ns(), selection=selection, progress=shown
+                path,
+                clusters,
+                target,
+                made_ns=SystemClock().wall_ns(),
+                selection=selection,
+                keys=keys,
+                progress=shown,
             )
     except (SpoolError, OSError) as problem:
         raise click.ClickException(_sentence(problem)) from None
@@ -69,13 +81,15 @@ def _tell(ring: ExportedRing) -> None:
 @click.command("import")
 @path_option
 @click.option("--cluster", help="Only this cluster's events.")
+@key_file_option
 @click.argument("source", type=_PATH, metavar="FROM")
-def import_command(*, path: Path, cluster: str | None, source: Path) -> None:
+def import_command(*, path: Path, cluster: str | None, key_file: Path | None, source: Path) -> None:
     """Restore an export into a spool that no sink runs on, under the same sequences.
 
     Everything is checked before anything is written. Where the ring has these events already they are compared and
     left; so it can be repeated. Run it as the user that runs auditsink. A sink that is then started delivers what its
-    destinations have not had; to deliver to one of them only, `auditsink replay --path`.
+    destinations have not had; to deliver to one of them only, `auditsink replay --path`. With --key-file what is
+    written is encrypted.
 
     \b
     Example:
@@ -85,7 +99,8 @@ def import_command(*, path: Path, cluster: str | None, source: Path) -> None:
         rings = exported.load(source).rings
         size = sum(one.count for ring in rings for one in ring.segments)
         with bar("Importing", 2 * size) as shown:
-            done = restore(source, path, cluster=cluster, progress=lambda one: shown(one.count))
+            keys = keyring(key_file)
+            done = restore(source, path, cluster=cluster, keys=keys, progress=lambda one: shown(one.count))
     except (SpoolError, OSError) as problem:
         raise click.ClickException(_sentence(problem)) from None
     for name, restored in done.items():

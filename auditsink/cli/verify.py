@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from auditsink.cli.bar import bar
+from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.evidence import EvidenceError
@@ -17,6 +18,7 @@ from auditsink.evidence.findings import MOST_PROBLEMS, EnoughError, Findings
 from auditsink.evidence.holdings import Holdings
 from auditsink.spool import SpoolError, exported
 from auditsink.spool.disk import RealDisk
+from auditsink.spool.keys import Keyring
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -26,6 +28,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--checkpoints", type=_FILE, multiple=True, required=True, help="The sink's evidence.path. Repeatable.")
 @click.option("--public-key", type=_FILE, multiple=True, help="PEM; each key that ever signed. Repeatable.")
 @click.option("--spool", type=_PATH, help="Verify a spool's directory, in use or not.")
+@key_file_option
 @click.option("--export", "export_path", type=_PATH, help="Verify what `spool export` wrote.")
 @click.option("--file", type=_FILE, help="Verify a file destination's output; its rotated files follow as arguments.")
 @click.argument("more", type=_FILE, nargs=-1, metavar="[FILE]...")
@@ -37,6 +40,7 @@ def command(
     checkpoints: tuple[Path, ...],
     public_key: tuple[Path, ...],
     spool: Path | None,
+    key_file: Path | None,
     export_path: Path | None,
     file: Path | None,
     more: tuple[Path, ...],
@@ -65,7 +69,7 @@ def command(
                     f"no checkpoint speaks of cluster {cluster!r}; there are: {', '.join(archive.clusters) or 'none'}"
                 )
             if spool is not None:
-                _check_spool(archive, findings, spool, cluster)
+                _check_spool(archive, findings, spool, cluster, keyring(key_file))
             elif export_path is not None:
                 _check_export(archive, findings, export_path, cluster)
             elif file is not None:
@@ -77,11 +81,11 @@ def command(
     return _report(findings, signed=bool(public_key))
 
 
-def _check_spool(archive: Archive, findings: Findings, path: Path, cluster: str | None) -> None:
+def _check_spool(archive: Archive, findings: Findings, path: Path, cluster: str | None, keys: Keyring | None) -> None:
     sizes = [one.stat().st_size for one in path.glob(f"rings/{cluster or '*'}/*.seg")]
     with bar("Verifying", sum(sizes)) as progress:
         clusters = [cluster] if cluster else archive.clusters
-        Holdings(archive, findings, progress).check_spool(path, clusters, RealDisk())
+        Holdings(archive, findings, progress).check_spool(path, clusters, RealDisk(), keys)
 
 
 def _check_export(archive: Archive, findings: Findings, path: Path, cluster: str | None) -> None:

@@ -13,6 +13,7 @@ from auditsink.spool import exported, identity, inspect, stored
 from auditsink.spool.disk import Disk
 from auditsink.spool.exported import ExportedRing, Manifest
 from auditsink.spool.identity import Identity
+from auditsink.spool.keys import Keyring
 
 Progress = Callable[[int], object]
 
@@ -26,8 +27,8 @@ class Holdings:
     progress: Progress
     """Called after each segment, with its bytes on the disk."""
 
-    def check_spool(self, path: Path, clusters: Sequence[str], disk: Disk) -> None:
-        """The rings of these clusters, in a spool that may be in use.
+    def check_spool(self, path: Path, clusters: Sequence[str], disk: Disk, keys: Keyring | None = None) -> None:
+        """The rings of these clusters, in a spool that may be in use; `keys` open what is encrypted.
 
         A ring claims to hold everything from its floor on; what it dropped before is counted and no problem.
         """
@@ -37,7 +38,7 @@ class Holdings:
             who = _identity(ring, disk) if cluster in held else None
             self._miss_others(cluster, who.ring_id.hex() if who else None)
             if who is not None:
-                self._check_ring(ring, cluster, who, disk)
+                self._check_ring(ring, cluster, who, disk, keys)
 
     def check_export(self, path: Path, manifest: Manifest, clusters: Sequence[str]) -> None:
         """The rings of these clusters in an export, which claims to hold what lies between its first and last event."""
@@ -45,13 +46,13 @@ class Holdings:
             if ring.cluster in clusters and ring.segments:
                 self._check_exported(path, ring)
 
-    def _check_ring(self, ring: Path, cluster: str, who: Identity, disk: Disk) -> None:
+    def _check_ring(self, ring: Path, cluster: str, who: Identity, disk: Disk, keys: Keyring | None) -> None:
         several = stored.segments(ring, disk)
         who = _identity(ring, disk) or who  # after the list: the floor is raised before a segment is removed
         cover, statements = self._cover(cluster, who.ring_id.hex(), who.floor)
         end = who.floor
         for one in several:
-            content = stored.read(one, disk)
+            content = stored.read(one, disk, keys)
             if content is None:
                 now = identity.peek(ring, disk)
                 cover.forgo(now.floor if now else 0)

@@ -31,10 +31,10 @@ Segment
     ...    zeros up to the preallocated size, while it is not
 
 Header: ``magic "AUDITSEG" | version u16 | flags u16 | crc u32 | ring id 16s | segment id 8s | first sequence u64 |
-created ns u64 | previous first sequence u64 | previous length u64 | previous digest 32s | zeros``. The checksum
-covers the 256 bytes without the field itself, unseeded. `previous digest` is the SHA-256 of the first `previous
-length` bytes of the segment before (header included, so each digest covers its predecessor's: a chain). The chain
-therefore also covers a segment that lost its footer in a crash.
+created ns u64 | previous first sequence u64 | previous length u64 | previous digest 32s | key name 24s | key check 8s |
+zeros``. The checksum covers the 256 bytes without the field itself, unseeded. `previous digest` is the SHA-256 of the
+first `previous length` bytes of the segment before (header included, so each digest covers its predecessor's: a chain).
+The chain therefore also covers a segment that lost its footer in a crash. `key check` is 0: not encrypted.
 
 Frame: one accepted request. ``magic "ASR1" | header crc u32 | content crc u32 | payload length u32 | body length u32 |
 events u32 | flags u16 | source length u16 | first sequence u64 | received ns u64 | digest 16s | zeros`` (64 bytes),
@@ -42,10 +42,40 @@ then `source` (UTF-8), then the payload (the request's body as it came, zstd), t
 `content crc` covers source and payload, `header crc` the header from `content crc` on; both are seeded. A header has a
 checksum of its own because an event may be full of bytes that look like headers with long payloads: after damage
 each of them must cost 64 bytes to dismiss, and the header of a damaged frame tells where the next one begins. `digest`
-is the start of SHA-256(ring id, payload): it recognises a retry of the same bytes.
+is the start of SHA-256(ring id, payload): it recognises a retry of the same bytes. Flags: 1 zstd (with its content
+size, which is `body length`), 2 encrypted, 256 and 512 the marks of `auditsink.events.Mark`.
 
 Footer: ``magic "AUDITEND" | crc u32 | records u32 | next sequence u64 | length u64 | digest 32s``, seeded; `length` is
 what the digest covers: everything before the footer.
+
+Encryption
+----------
+Optional; a segment's records are encrypted or they are not. `key name` and `key check` in its header say under which
+key (the name is for people, the check value tells another key of that name), so a start sees from the headers whether
+all that is held can be read, and a new key begins a new segment. All of this comes from the 32 random bytes of a key by
+HKDF-Expand (RFC 5869, SHA-256) with the info ``"auditsink spool 1 " + purpose``:
+
+- key check: the first 8 bytes for ``"check"``;
+- a segment's own key: ``"segment " + ring id + segment id + first sequence + created ns`` (as in the header);
+- the key of `digest`, which is BLAKE2b (16 bytes, personalised with the ring id) over the compressed body here: without
+  the key nobody can tell whether a body that he guesses is in the ring. A new key forgets what retries look like, once:
+  at worst a batch whose retry comes right then is stored twice.
+
+The payload is ``nonce 12s | ciphertext | tag 16s`` of AES-256-GCM over the compressed body. Bound to it (additional
+data) is the frame's header from `payload length` on, and `source`; and by the segment's key the place in the ring: a
+record that was moved, or whose time, count or source was changed, does not open. The nonce is random. GCM allows 2^32
+random nonces under one key (NIST SP 800-38D, 8.3), which a busy sink would use up in days, and one that counts (say,
+the offset) repeats itself when a machine is restored from a snapshot in the middle of a segment. So both: a random
+nonce, under a key that is used for one segment, some 100,000 records at most.
+
+In the clear stay: cluster, source (the name of a certificate or of a cluster: who sent it, never a credential), times,
+counts, sizes and sequences. So `spool verify`, recovery and the chain need no key. Checksums, footers and the chain
+cover what is on the disk, the ciphertext. A record whose checksum holds and whose seal does not was changed by somebody
+who can write to the disk and has not the key: it is told as tampering and set aside. One whose key is not there is no
+damage: the sink does not start, and no command steps over it.
+
+Not covered: dead letters, checkpoints, what file destinations write, exports. And who may write to the disk can take
+records away, or add a segment of his own that is not encrypted: see `auditsink.evidence` for what tells on him.
 
 Rules
 -----

@@ -10,5 +10,13 @@ class SpoolError(Exception):
     """The spool cannot be opened or extended; the message says which path and what to do."""
 
 
+class MissingKeyError(SpoolError):
+    """A segment's records are encrypted under a key that is not there. They are whole: nothing may step over them."""
+
+
+class SealBrokenError(Exception):
+    """Internal: these are not the bytes that were encrypted, or not in this place."""
+
+
 class RingFullError(Exception):
     """Internal to the writer: the ring has no room for a segment and nothing may be dropped."""

@@ -20,6 +20,7 @@ from auditsink.spool import identity, stored
 from auditsink.spool.disk import Disk, RealDisk
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.exported import MANIFEST, ExportedRing, ExportedSegment, Manifest
+from auditsink.spool.keys import Keyring
 from auditsink.spool.stored import Content
 from auditsink.spool.types import Record
 
@@ -47,15 +48,17 @@ def export(
     made_ns: int,
     selection: Selection | None = None,
     disk: Disk | None = None,
+    keys: Keyring | None = None,
     progress: Callable[[int], object] = lambda _bytes: None,
 ) -> Manifest:
     """Export these rings of the spool at `path` into the directory `target`. Raises SpoolError and OSError.
 
+    What is encrypted is decrypted with `keys`: an export is plain.
     `progress` is called after each segment that was looked at, with its bytes on the disk.
     """
     if (target / MANIFEST).exists():
         raise SpoolError(f"{target}: holds an export already; give another directory")
-    run = _Run(path / "rings", target, selection or Selection(), disk or RealDisk(), progress)
+    run = _Run(path / "rings", target, selection or Selection(), disk or RealDisk(), keys, progress)
     rings = [run.ring(one) for one in clusters]
     manifest = Manifest(tool=f"auditsink {__version__}", made=moments.at(made_ns), rings=rings)
     content = orjson.dumps(msgspec.to_builtins(manifest), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -76,6 +79,7 @@ class _Run:
     target: Path
     selection: Selection
     disk: Disk
+    keys: Keyring | None
     progress: Callable[[int], object]
 
     def ring(self, cluster: str) -> ExportedRing:
@@ -86,7 +90,7 @@ class _Run:
         who = identity.peek(self.source / cluster, self.disk)
         several = stored.segments(self.source / cluster, self.disk)
         for one in several:
-            content = stored.read(one, self.disk)
+            content = stored.read(one, self.disk, self.keys)
             if content is None:
                 gone.append((one.header.first_sequence, one.stop or one.header.first_sequence))
             elif not content.sealed:

@@ -1,6 +1,7 @@
 """A frame: one accepted request as it lies in a segment. Pure; the layout is in the package's text."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from crc32c import crc32c
@@ -9,12 +10,21 @@ from auditsink.events import Mark
 
 MAGIC = b"ASR1"
 HEADER = struct.Struct("<4sIIIIIHHQQ16s4x")
+_BOUND_FROM = 12  # after the magic and the two checksums
 ALIGNMENT = 8
 MAX_SOURCE = 1024
 """Bytes of a source that are kept: an identity from a certificate can be long, and a header is not its place."""
 
+SEAL_BYTES = 12 + 16
+"""What encryption adds to a payload: a nonce before it, a tag behind it."""
+
 _ZSTD = 1
-_KNOWN_FLAGS = _ZSTD | (int(Mark.UNSPLIT | Mark.NOT_UTF8) << 8)
+_ENCRYPTED = 2
+_KNOWN_FLAGS = _ZSTD | _ENCRYPTED | (int(Mark.UNSPLIT | Mark.NOT_UTF8) << 8)
+
+
+Seal = Callable[[bytes, bytes], bytes]
+"""Encrypts the first argument and binds the second to it; the result is `SEAL_BYTES` longer than the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,7 @@ class FrameHeader:
     digest: bytes
     checksum: int
     """Of source and payload; see `intact`."""
+    encrypted: bool = False
 
     @property
     def size(self) -> int:
@@ -60,16 +71,25 @@ def encode(
     body_length: int,
     payload: bytes,
     digest: bytes,
+    seal: Seal | None = None,
 ) -> bytes:
     """The frame's bytes, padding included. `payload` is the compressed body, `digest` 16 bytes."""
-    flags = _ZSTD | (int(marks) << 8)
-    checksum = crc32c(payload, crc32c(source, seed))
-    rest = HEADER.pack(
-        MAGIC, 0, checksum, len(payload), body_length, events, flags, len(source), first_sequence, received_ns, digest
-    )[8:]
-    length = HEADER.size + len(source) + len(payload)
+    flags = _ZSTD | (_ENCRYPTED if seal else 0) | (int(marks) << 8)
+    length = len(payload) + (SEAL_BYTES if seal else 0)
+    bound = HEADER.pack(
+        MAGIC, 0, 0, length, body_length, events, flags, len(source), first_sequence, received_ns, digest
+    )[_BOUND_FROM:]
+    if seal is not None:
+        payload = seal(payload, bound + source)
+    rest = crc32c(payload, crc32c(source, seed)).to_bytes(4, "little") + bound
     head = MAGIC + crc32c(rest, seed).to_bytes(4, "little") + rest
-    return b"".join((head, source, payload, bytes(aligned(length) - length)))
+    end = HEADER.size + len(source) + length
+    return b"".join((head, source, payload, bytes(aligned(end) - end)))
+
+
+def size_of(source_length: int, payload_length: int, *, encrypted: bool) -> int:
+    """What `encode` will return, in bytes; `payload_length` before encryption."""
+    return aligned(HEADER.size + source_length + payload_length + (SEAL_BYTES if encrypted else 0))
 
 
 def peek(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
@@ -87,7 +107,7 @@ def peek(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
         return None
     return FrameHeader(
         offset, payload_length, body_length, events, Mark(flags >> 8), source_length, sequence, received, digest,
-        checksum,
+        checksum, bool(flags & _ENCRYPTED),
     )  # fmt: skip
 
 
@@ -111,6 +131,11 @@ def source_of(header: FrameHeader, data: bytes, at: int) -> str:
 
 
 def payload_of(header: FrameHeader, data: bytes, at: int) -> memoryview:
-    """The compressed body stored in the frame at `data[at]`."""
+    """The compressed body stored in the frame at `data[at]`, encrypted or not."""
     start = at + HEADER.size + header.source_length
     return memoryview(data)[start : start + header.payload_length]
+
+
+def bound_of(header: FrameHeader, data: bytes, at: int) -> bytes:
+    """What an encrypted payload is bound to: its header without the checksums, and its source."""
+    return data[at + _BOUND_FROM : at + HEADER.size + header.source_length]

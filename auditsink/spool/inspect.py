@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from auditsink.spool import cursor, segment, stored
+from auditsink.spool.content import TamperedError, Unpacker
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.disk import Disk, RealDisk, is_unused, read_around
 from auditsink.spool.errors import SpoolError
+from auditsink.spool.keys import Keyring
 from auditsink.spool.segment import Damage, Footer, SegmentHeader
 from auditsink.spool.types import Record
 
@@ -57,8 +59,11 @@ def clusters(path: Path, disk: Disk | None = None) -> list[str]:
         ) from None
 
 
-def verify(path: Path, cluster: str, disk: Disk | None = None) -> RingReport:
-    """Check every frame, the sequences, the seals and the chain of one ring."""
+def verify(path: Path, cluster: str, disk: Disk | None = None, *, keys: Keyring | None = None) -> RingReport:
+    """Check every frame, the sequences, the seals and the chain of one ring.
+
+    Needs no key; with `keys` also what only they can tell: whether an encrypted record is the one that was encrypted.
+    """
     disk = disk or RealDisk()
     report = RingReport(cluster)
     before: SegmentReport | None = None
@@ -76,6 +81,8 @@ def verify(path: Path, cluster: str, disk: Disk | None = None) -> RingReport:
             _check_link(before, found, report)
         report.segments.append(found)
         before = found
+    if keys is not None:
+        _check_contents(disk, path / "rings" / cluster, keys, report)
     for name in disk.names(path / "rings" / cluster / "cursors"):
         place = path / "rings" / cluster / "cursors" / name
         report.cursors[name.removesuffix(".cursor")] = cursor.peek(disk, place)
@@ -162,6 +169,23 @@ def _segment(
     )
 
 
+def _check_contents(disk: Disk, ring: Path, keys: Keyring, report: RingReport) -> None:
+    """What only a key can tell: whether each encrypted record is the one that was encrypted."""
+    unpacker = Unpacker(keys)
+    for one in stored.segments(ring, disk):
+        content = stored.read(one, disk)
+        if content is None:
+            continue
+        for part in content.frames:
+            try:
+                unpacker.payload(one.header, part, content.data, part.offset)
+            except TamperedError as problem:
+                last = part.end_sequence - 1
+                report.problems.append(
+                    f"{one.path}: TAMPERING at byte {part.offset}, events {part.first_sequence} to {last}: {problem}"
+                )
+
+
 def _judge_damage(path: Path, damages: list[Damage], length: int, report: RingReport, *, last: bool) -> int:
     """Damage is a problem, but for a torn tail in the last segment; returns that tail's bytes."""
     torn = 0
@@ -190,11 +214,11 @@ def _check_link(before: SegmentReport, this: SegmentReport, report: RingReport) 
         report.problems.append(f"{this.path}: the chain breaks: {before.path.name} is not what was sealed before it")
 
 
-def records(path: Path, cluster: str, disk: Disk | None = None) -> Iterator[Record]:
-    """Every readable record of a ring, in order."""
+def records(path: Path, cluster: str, disk: Disk | None = None, *, keys: Keyring | None = None) -> Iterator[Record]:
+    """Every readable record of a ring, in order. Raises SpoolError, where a key is missing too."""
     disk = disk or RealDisk()
     for one in stored.segments(path / "rings" / cluster, disk):
-        content = stored.read(one, disk)
+        content = stored.read(one, disk, keys)
         if content is not None:
             yield from content.records()
 

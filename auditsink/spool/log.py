@@ -19,6 +19,7 @@ from auditsink.spool import frame, segment
 from auditsink.spool.budget import Budget
 from auditsink.spool.disk import Disk, File, write_all
 from auditsink.spool.errors import NO_SPACE, RingFullError
+from auditsink.spool.keys import Key
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Footer, SegmentHeader
 
@@ -40,11 +41,6 @@ class Entry:
     digest: bytes
     first_sequence: int = -1
 
-    @property
-    def size(self) -> int:
-        """Bytes that its frame takes."""
-        return frame.aligned(frame.HEADER.size + len(self.source) + len(self.payload))
-
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -58,14 +54,19 @@ class Link:
 class _Active:
     """The segment being written: the open file, where the next frame goes, and what is written and not yet durable."""
 
-    def __init__(self, file: File, held: Segment, header: bytes) -> None:
+    def __init__(self, file: File, held: Segment, header: bytes, key: Key | None) -> None:
         self.file = file
         self.held = held
+        self.key = key
+        self.seal = None if key is None else key.cipher(held.header).seal
         self.seed = held.header.seed
         self.offset = len(header)
         self.records = 0
         self.digest = hashlib.sha256(header)
         self.unsynced: list[bytes] = []
+
+    def fits(self, size: int) -> bool:
+        return self.offset + size + segment.FOOTER.size <= self.held.size
 
     def link(self) -> Link:
         return Link(self.held.first, self.held.length, self.digest.digest())
@@ -98,6 +99,10 @@ class Log:
         self._next = self.settled
 
     @property
+    def _key(self) -> Key | None:
+        return None if self.ring.keys is None else self.ring.keys.newest
+
+    @property
     def dirty(self) -> bool:
         """Whether something is written that is not durable."""
         return self._active is not None and bool(self._active.unsynced)
@@ -114,9 +119,10 @@ class Log:
         return refused
 
     def _place(self, entry: Entry) -> None:
-        size = entry.size
+        key = self._key
+        size = frame.size_of(len(entry.source), len(entry.payload), encrypted=key is not None)
         active = self._active
-        if active is None or active.offset + size + segment.FOOTER.size > active.held.size:
+        if active is None or active.key is not key or not active.fits(size):
             active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
         entry.first_sequence = self._next
         active.unsynced.append(
@@ -130,6 +136,7 @@ class Log:
                 body_length=entry.body_length,
                 payload=entry.payload,
                 digest=entry.digest,
+                seal=active.seal,
             )
         )
         active.offset += size
@@ -220,9 +227,11 @@ class Log:
                 return self._active
 
     def _open(self, size: int) -> _Active:
+        key = self._key
         header = SegmentHeader(
             self.ring.ring_id, self._entropy(8), self._next, self._clock.wall_ns(),
             self._link.first, self._link.length, self._link.digest,
+            *(() if key is None else (key.name, key.check)),
         )  # fmt: skip
         path = self.ring.path / segment.file_name(self._next)
         encoded = segment.encode_header(header)
@@ -239,7 +248,7 @@ class Log:
             raise
         held = Segment(path, header, len(encoded), self._next, size, active=True)
         self.ring.segments = (*self.ring.segments, held)
-        return _Active(file, held, encoded)
+        return _Active(file, held, encoded, key)
 
     def _create(self, path: Path) -> File:
         try:

@@ -10,11 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import zstandard
-
-from auditsink import events
-from auditsink.events import Mark
 from auditsink.spool import frame, segment
+from auditsink.spool.content import ContentError, TamperedError, Unpacker
 from auditsink.spool.disk import File, read_around
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.segment import Damage
@@ -36,7 +33,7 @@ class Reader:
 
     def __init__(self, ring: "Ring") -> None:
         self._ring = ring
-        self._decompress = zstandard.ZstdDecompressor().decompress
+        self._unpacker = Unpacker(ring.keys)
         self._file: File | None = None
         self._segment: Segment | None = None
         self._offset = 0
@@ -58,7 +55,7 @@ class Reader:
     def load(self, position: int, max_bytes: int) -> Chunk:
         """What follows `position` on the disk: about `max_bytes` of events, at least one record if there is any.
 
-        Raises OSError when the disk cannot be read.
+        Raises OSError when the disk cannot be read, MissingKeyError where a key is not there: nothing steps over that.
         """
         durable = self._ring.durable
         records: list[Record] = []
@@ -107,8 +104,10 @@ class Reader:
             if header.offset - self._marks[-1][1] >= MARK_BYTES:
                 self._marks.append((header.first_sequence, header.offset))
             self._offset = header.offset + header.size
-            self._next = header.end_sequence
-            if header.end_sequence > position and (record := self._record(held, header, at, position)) is not None:
+            record = self._record(held, header, at, position) if header.end_sequence > position else None
+            if record is not None or header.end_sequence <= position:  # a forged count must not cost the next records
+                self._next = header.end_sequence
+            if record is not None:
                 yield record
 
     def _reach(self, held: "Segment", position: int) -> bool:
@@ -168,31 +167,20 @@ class Reader:
         return at
 
     def _record(self, held: "Segment", header: FrameHeader, at: int, position: int) -> Record | None:
-        """The record of a frame, from `position` on. None for one whose content contradicts its header."""
-        payload = frame.payload_of(header, self._window, at)
+        """The record of a frame, from `position` on. None for one whose content cannot be had for good."""
         try:
-            body = self._decompress(payload, max_output_size=header.body_length)
-            found = [body] if header.marks & Mark.UNSPLIT else events.split(body).events
-        except (zstandard.ZstdError, events.NotAnEventListError) as problem:
-            found, reason = [], str(problem)
-        else:
-            reason = f"{len(found)} events where the header says {header.events}"
-        if len(found) != header.events:
-            # The checksum holds, so these bytes are what was written: the writer was at fault, or another version.
-            log.error(
-                "a record in the spool cannot be read; its events are lost",
-                extra={"cluster": self._ring.cluster, "first_sequence": header.first_sequence, "error": reason},
+            record = self._unpacker.record(held.header, header, self._window, at)
+        except ContentError as problem:
+            # The checksum holds: the writer was at fault, or another version, or somebody wrote this who may not.
+            log.error(  # noqa: TRY400 - the sentence says it all
+                "TAMPERING: a record was changed on the disk; its events are lost"
+                if isinstance(problem, TamperedError)
+                else "a record in the spool cannot be read; its events are lost",
+                extra={"cluster": self._ring.cluster, "first_sequence": header.first_sequence, "error": str(problem)},
             )
             self._ring.note_damage(held, Damage(header.offset, header.size), self._window[at : at + header.size])
             return None
-        skipped = max(0, position - header.first_sequence)
-        return Record(
-            header.first_sequence + skipped,
-            found[skipped:] if skipped else found,
-            header.received_ns,
-            frame.source_of(header, self._window, at),
-            header.marks,
-        )
+        return record.since(position)
 
     def close(self) -> None:
         """Let go of the file; reading on opens it again."""

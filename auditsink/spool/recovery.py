@@ -12,12 +12,15 @@ import errno
 import hashlib
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from auditsink.spool import cursor, segment
 from auditsink.spool.disk import PAGE_BYTES, File, is_unused, read_around
+from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.frame import FrameHeader
+from auditsink.spool.keys import Keyring, cipher_of
 from auditsink.spool.log import Link
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Damage, SegmentHeader
@@ -221,3 +224,18 @@ def _positions(ring: Ring) -> list[int]:
             if state is not None:
                 positions.append(state.position)
     return positions
+
+
+def check_keys(rings: Iterable[Ring], keys: Keyring | None) -> None:
+    """Raise MissingKeyError when a ring holds what cannot be read: delivering the rest would step over it."""
+    for ring in rings:
+        for held in ring.segments:
+            try:
+                cipher_of(held.header, keys)
+            except MissingKeyError as problem:
+                same = sum(one.header.key_check == held.header.key_check for one in ring.segments)
+                raise MissingKeyError(
+                    f"{held.path} and {same - 1} more segments of cluster {ring.cluster!r} cannot be read: {problem}; "
+                    "add that key to the key file (spool.encryption.key_file, --key-file), below its first line, or "
+                    "move those segments away and give up their events"
+                ) from None

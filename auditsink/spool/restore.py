@@ -15,18 +15,19 @@ import zstandard
 
 from auditsink import events
 from auditsink.events import Mark
-from auditsink.spool import exported, frame, identity, inspect, recovery, segment
+from auditsink.spool import content, exported, frame, identity, inspect, recovery, segment
 from auditsink.spool.disk import Disk, RealDisk, write_all
 from auditsink.spool.door import check_version, take_lock
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.exported import ExportedRing, ExportedSegment
+from auditsink.spool.frame import Seal
 from auditsink.spool.identity import Identity
+from auditsink.spool.keys import Key, Keyring
 from auditsink.spool.log import Link
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Footer, SegmentHeader
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.types import Record
-from auditsink.spool.writer import DIGEST_BYTES
 
 _FRAME = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[%b]}\n'
 
@@ -45,10 +46,12 @@ def restore(
     *,
     cluster: str | None = None,
     disk: Disk | None = None,
+    keys: Keyring | None = None,
     progress: Callable[[ExportedSegment], object] = lambda _segment: None,
 ) -> dict[str, Restored]:
     """Restore the export in `source` (or one cluster of it) into the spool at `path`; what was done, by cluster.
 
+    With `keys` what is written is encrypted. A ring that is encrypted takes nothing else.
     `progress` is called twice for each segment: when it has been checked, and when it is restored. Raises SpoolError,
     and OSError when the disk fails; then it can be repeated.
     """
@@ -66,7 +69,7 @@ def restore(
     lock = take_lock(disk, path)
     try:
         check_version(disk, path)
-        return {ring.cluster: _Target(path, ring, disk).fill(source, progress) for ring in rings if ring.segments}
+        return {ring.cluster: _Target(path, ring, disk, keys).fill(source, progress) for ring in rings if ring.segments}
     finally:
         lock.close()
 
@@ -86,12 +89,13 @@ def body_of(record: Record) -> bytes | None:
 class _Target:
     """One ring that is being filled."""
 
-    def __init__(self, path: Path, exported_ring: ExportedRing, disk: Disk) -> None:
+    def __init__(self, path: Path, exported_ring: ExportedRing, disk: Disk, keys: Keyring | None) -> None:
         self._path = path
         self._exported = exported_ring
         self._ring_id = bytes.fromhex(exported_ring.ring)
         self._directory = path / "rings" / exported_ring.cluster
         self._disk = disk
+        self._keys = keys
         self._link = Link()
         self._durable = 0
         self._done = Restored()
@@ -99,7 +103,7 @@ class _Target:
     def fill(self, source: Path, progress: Callable[[ExportedSegment], object]) -> Restored:
         """All segments of the export, in order."""
         self._open()
-        held = _held(self._path, self._exported.cluster, self._disk)
+        held = _held(self._path, self._exported.cluster, self._disk, self._keys)
         for one in self._exported.segments:
             self._fill_one(one, exported.read(source, one), held)
             progress(one)
@@ -125,6 +129,7 @@ class _Target:
         floor = first if found is None or found.ring_id != self._ring_id else found.floor
         ring = Ring(self._exported.cluster, self._directory, self._ring_id, self._disk, floor=floor)
         self._link = recovery.recover(ring)
+        recovery.check_keys([ring], self._keys)
         self._durable = ring.durable
         if first < ring.floor:
             raise SpoolError(
@@ -164,18 +169,21 @@ class _Target:
         """A sealed segment with these records, linked to the one before it."""
         begin = next(records)
         link = self._link
+        key = None if self._keys is None else self._keys.newest
         header = SegmentHeader(
-            self._ring_id, os.urandom(8), first, begin.received_ns, link.first, link.length, link.digest
-        )
+            self._ring_id, os.urandom(8), first, begin.received_ns, link.first, link.length, link.digest,
+            *(() if key is None else (key.name, key.check)),
+        )  # fmt: skip
+        seal = None if key is None else key.cipher(header).seal
         frames, count = [], 0
         for record in chain([begin], records):
-            frames.append(_frame(header, record))
+            frames.append(_frame(header, record, key, seal))
             count += len(record.events)
-        content = segment.encode_header(header) + b"".join(frames)
-        digest = hashlib.sha256(content).digest()
-        seal = segment.encode_footer(Footer(len(frames), stop, len(content), digest), header.seed)
-        self._put(self._directory / segment.file_name(first), content + seal)
-        self._link, self._durable = Link(first, len(content), digest), stop
+        data = segment.encode_header(header) + b"".join(frames)
+        digest = hashlib.sha256(data).digest()
+        footer = segment.encode_footer(Footer(len(frames), stop, len(data), digest), header.seed)
+        self._put(self._directory / segment.file_name(first), data + footer)
+        self._link, self._durable = Link(first, len(data), digest), stop
         self._done.written += count
 
     def _put(self, path: Path, content: bytes) -> None:
@@ -192,7 +200,7 @@ class _Target:
         self._disk.sync_directory(path.parent)
 
 
-def _frame(header: SegmentHeader, record: Record) -> bytes:
+def _frame(header: SegmentHeader, record: Record, key: Key | None, seal: Seal | None) -> bytes:
     body = body_of(record)
     assert body is not None  # it was looked at before anything was written
     payload = zstandard.ZstdCompressor(level=1).compress(body)
@@ -205,11 +213,12 @@ def _frame(header: SegmentHeader, record: Record) -> bytes:
         received_ns=record.received_ns,
         body_length=len(body),
         payload=payload,
-        digest=hashlib.sha256(header.ring_id + payload).digest()[:DIGEST_BYTES],
+        digest=content.digest(header.ring_id, payload, key),
+        seal=seal,
     )
 
 
-def _held(path: Path, cluster: str, disk: Disk) -> Iterator[tuple[int, bytes]]:
+def _held(path: Path, cluster: str, disk: Disk, keys: Keyring | None) -> Iterator[tuple[int, bytes]]:
     """What the ring holds already, in order, as lines."""
-    for record in inspect.records(path, cluster, disk):
+    for record in inspect.records(path, cluster, disk, keys=keys):
         yield from enumerate(events.ndjson(record.events, record.marks), record.first_sequence)

@@ -12,6 +12,7 @@ from threading import Lock
 
 from auditsink.spool.cursor import Cursor
 from auditsink.spool.disk import Disk
+from auditsink.spool.keys import Keyring
 from auditsink.spool.reader import Reader
 from auditsink.spool.segment import Damage, SegmentHeader
 from auditsink.spool.tail import Tail
@@ -47,11 +48,14 @@ class Segment:
 class Ring:
     """The events of one cluster."""
 
-    def __init__(self, cluster: str, path: Path, ring_id: bytes, disk: Disk, *, floor: int) -> None:
+    def __init__(
+        self, cluster: str, path: Path, ring_id: bytes, disk: Disk, *, floor: int, keys: Keyring | None = None
+    ) -> None:
         self.cluster = cluster
         self.path = path
         self.ring_id = ring_id
         self.disk = disk
+        self.keys = keys
         self.segments: tuple[Segment, ...] = ()
         self.floor = floor
         self.durable = floor

@@ -16,17 +16,23 @@ COPY_BYTES = 256
 SECOND_COPY = 4096
 """Where the header's other copy begins: in a page of its own, because that is what a disk loses."""
 DATA_START = SECOND_COPY + COPY_BYTES
-_HEADER = struct.Struct("<8sHHI16s8sQQQQ32s")
+_HEADER = struct.Struct("<8sHHI16s8sQQQQ32s24s8s")
+_IDENTITY = struct.Struct("<16s8sQQ")
 _HEADER_MAGIC = b"AUDITSEG"
 FOOTER = struct.Struct("<8sIIQQ32s")
 _FOOTER_MAGIC = b"AUDITEND"
 NO_DIGEST = bytes(32)
+KEY_CHECK_BYTES = 8
+NO_KEY = bytes(KEY_CHECK_BYTES)
 _FILE_NAME = re.compile(r"[0-9]{20}\.seg\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """Who a segment is, and which one stood before it (`previous_*`: zeros for the first of a ring)."""
+    """Who a segment is, and which one stood before it (`previous_*`: zeros for the first of a ring).
+
+    `key_*`: the key its records are encrypted under; empty and zeros when they are not.
+    """
 
     ring_id: bytes
     segment_id: bytes
@@ -35,6 +41,18 @@ class SegmentHeader:
     previous_first: int = 0
     previous_length: int = 0
     previous_digest: bytes = NO_DIGEST
+    key_name: str = ""
+    key_check: bytes = NO_KEY
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether its records are."""
+        return self.key_check != NO_KEY
+
+    @property
+    def identity(self) -> bytes:
+        """What no other segment has: 40 bytes, 24 of them random."""
+        return _IDENTITY.pack(self.ring_id, self.segment_id, self.first_sequence, self.created_ns)
 
     @property
     def seed(self) -> int:
@@ -74,7 +92,8 @@ def encode_header(header: SegmentHeader) -> bytes:
     """Both copies and the zeros between: what stands before the first frame."""
     packed = _HEADER.pack(
         _HEADER_MAGIC, VERSION, 0, 0, header.ring_id, header.segment_id, header.first_sequence, header.created_ns,
-        header.previous_first, header.previous_length, header.previous_digest,
+        header.previous_first, header.previous_length, header.previous_digest, header.key_name.encode(),
+        header.key_check,
     ).ljust(COPY_BYTES, b"\0")  # fmt: skip
     copy = packed[:12] + crc32c(packed[:12] + packed[16:]).to_bytes(4, "little") + packed[16:]
     return copy.ljust(SECOND_COPY, b"\0") + copy
@@ -97,6 +116,7 @@ def decode_header(data: bytes) -> SegmentHeader | None:
                 f"the spool was written in format version {version}, this auditsink reads {VERSION}: "
                 "run the newer auditsink, or move the spool directory away to start an empty one"
             )
+        fields[-2] = fields[-2].rstrip(b"\0").decode(errors="replace")
         return SegmentHeader(*fields)
     return None
 

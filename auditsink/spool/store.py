@@ -14,6 +14,7 @@ from auditsink.spool.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.spool.door import check_version, take_lock
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.identity import Identity
+from auditsink.spool.keys import Keyring
 from auditsink.spool.log import Link, Log
 from auditsink.spool.recent import MIN_ENTRIES, TOTAL_ENTRIES, Recent
 from auditsink.spool.remember import remember
@@ -33,7 +34,9 @@ _RING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 class Spool:
     """All rings of one sink. Methods belong to the loop's thread unless they say otherwise."""
 
-    def __init__(self, config: SpoolConfig, disk: Disk, clock: Clock, lock: File, max_rings: int) -> None:
+    def __init__(
+        self, config: SpoolConfig, disk: Disk, clock: Clock, lock: File, *, max_rings: int, keys: Keyring | None
+    ) -> None:
         self.rings: dict[str, Ring] = {}
         self._path = config.path
         self._config = config
@@ -41,6 +44,7 @@ class Spool:
         self._clock = clock
         self._lock = lock
         self._max_rings = max_rings
+        self._keys = keys
         self._shelves: dict[str, Shelf] = {}
         self._metas: dict[str, SlotFile] = {}
         self._listeners: list[Callable[[Ring], None]] = []
@@ -49,7 +53,9 @@ class Spool:
             config.max_bytes, config.when_full, disk, lambda: list(self.rings.values()), self._save_floor
         )
         self._tails = Tails()
-        self._writer = Writer(durability=config.durability, clock=clock, tails=self._tails, moved=self._budget.moved)
+        self._writer = Writer(
+            durability=config.durability, clock=clock, tails=self._tails, moved=self._budget.moved, keys=keys
+        )
 
     def __repr__(self) -> str:
         return f"<Spool {self._path}: {list(self.rings.values())}>"
@@ -66,12 +72,13 @@ class Spool:
         """Take the lock and recover every ring. Raises SpoolError with a sentence for the operator."""
         disk, clock = disk or RealDisk(), clock or SystemClock()
         path = config.path
+        keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
         try:
             disk.make_directory(path / "rings")
             lock = take_lock(disk, path)
             with closed_on_error(lock):
                 check_version(disk, path)
-                spool = cls(config, disk, clock, lock, max_rings)
+                spool = cls(config, disk, clock, lock, max_rings=max_rings, keys=keys)
                 spool._recover()  # a second constructor
         except OSError as problem:
             raise SpoolError(
@@ -170,6 +177,7 @@ class Spool:
         try:
             for name in self._disk.names(self._path / "rings"):
                 self._load_if_ours(name)
+            recovery.check_keys(self.rings.values(), self._keys)
             wall_ns, monotonic = self._clock.wall_ns(), self._clock.monotonic()
             for shelf in self._shelves.values():  # now that each one's share of the memory is known
                 remember(shelf.ring, shelf.recent, wall_ns=wall_ns, monotonic=monotonic)
@@ -198,7 +206,7 @@ class Spool:
                 known = Identity(identity.of_segments(path, self._disk) or os.urandom(16), 0)
                 meta.write(known.encode())
                 meta.sync()
-            ring = Ring(cluster, path, known.ring_id, self._disk, floor=known.floor)
+            ring = Ring(cluster, path, known.ring_id, self._disk, floor=known.floor, keys=self._keys)
             link: Link = recovery.recover(ring)
         ring_log = Log(
             ring, self._disk, self._budget, clock=self._clock, segment_bytes=self._config.segment_bytes, link=link

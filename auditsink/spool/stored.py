@@ -4,19 +4,18 @@ For commands beside a running sink, on a stopped one, or on a copy. Memory holds
 while it is looked at was removed by the ring's limit and is passed over.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import zstandard
-
-from auditsink import events
-from auditsink.events import Mark
-from auditsink.spool import frame, segment
+from auditsink.spool import segment
+from auditsink.spool.content import ContentError, Unpacker
 from auditsink.spool.disk import Disk, read_around
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import FrameHeader
+from auditsink.spool.keys import Keyring
 from auditsink.spool.segment import Footer, SegmentHeader
 from auditsink.spool.types import Record
 
@@ -39,6 +38,7 @@ class Content:
     frames: list[FrameHeader]
     length: int
     footer: Footer | None
+    keys: Keyring | None = None
 
     @property
     def sealed(self) -> bool:
@@ -60,11 +60,15 @@ class Content:
         return hashlib.sha256(memoryview(self.data)[: self.length]).digest()
 
     def records(self, wanted: Callable[[FrameHeader], bool] = lambda _header: True) -> Iterator[Record]:
-        """The records whose header is wanted, in order. One that cannot be unpacked is left out, as damage is."""
-        decompress = zstandard.ZstdDecompressor().decompress
+        """The records whose header is wanted, in order. One that cannot be unpacked is left out, as damage is.
+
+        Raises MissingKeyError when they are encrypted under a key that is not in `keys`: nothing steps over that.
+        """
+        unpacker = Unpacker(self.keys)
         for header in self.frames:
-            if wanted(header) and (record := _record(header, self.data, decompress)) is not None:
-                yield record
+            if wanted(header):
+                with contextlib.suppress(ContentError):
+                    yield unpacker.record(self.stored.header, header, self.data, header.offset)
 
 
 def segments(ring: Path, disk: Disk) -> list[StoredSegment]:
@@ -78,8 +82,8 @@ def segments(ring: Path, disk: Disk) -> list[StoredSegment]:
     return [StoredSegment(path, header, stop) for (path, header), stop in zip(found, stops, strict=False)]
 
 
-def read(stored: StoredSegment, disk: Disk) -> Content | None:
-    """All of a segment; None when it is gone. Raises OSError."""
+def read(stored: StoredSegment, disk: Disk, keys: Keyring | None = None) -> Content | None:
+    """All of a segment; None when it is gone. Raises OSError. `keys` open the records if they are encrypted."""
     try:
         file = disk.open(stored.path)
     except FileNotFoundError:
@@ -98,7 +102,7 @@ def read(stored: StoredSegment, disk: Disk) -> Content | None:
                 break
             frames.append(part)
     length = frames[-1].offset + frames[-1].size if frames else segment.DATA_START
-    return Content(stored, data, frames, length, footer)
+    return Content(stored, data, frames, length, footer, keys)
 
 
 def _header(path: Path, disk: Disk) -> SegmentHeader | None:
@@ -110,16 +114,3 @@ def _header(path: Path, disk: Disk) -> SegmentHeader | None:
         return segment.decode_header(read_around(file, segment.DATA_START, 0))
     finally:
         file.close()
-
-
-def _record(header: FrameHeader, data: bytes, decompress: Callable[..., bytes]) -> Record | None:
-    payload = frame.payload_of(header, data, header.offset)
-    try:
-        body = decompress(payload, max_output_size=header.body_length)
-        found = [body] if header.marks & Mark.UNSPLIT else events.split(body).events
-    except (zstandard.ZstdError, events.NotAnEventListError):
-        return None
-    if len(found) != header.events:
-        return None
-    source = frame.source_of(header, data, header.offset)
-    return Record(header.first_sequence, found, header.received_ns, source, header.marks)

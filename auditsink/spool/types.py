@@ -50,6 +50,13 @@ class Record:
         if self.size < 0:  # summed once: everybody on the way asks for it
             object.__setattr__(self, "size", sum(map(len, self.events)))
 
+    def since(self, position: int) -> "Record":
+        """The part of it from the sequence `position` on."""
+        skipped = position - self.first_sequence
+        if skipped <= 0:
+            return self
+        return Record(position, self.events[skipped:], self.received_ns, self.source, self.marks)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

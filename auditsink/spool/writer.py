@@ -4,7 +4,6 @@ While one sync runs, the next requests gather; so sixty-four waiting clients cos
 nobody. Compression happens here too: zstd releases the GIL.
 """
 
-import hashlib
 import logging
 import queue
 import threading
@@ -18,7 +17,9 @@ import zstandard
 
 from auditsink.clock import Clock
 from auditsink.events import Split
+from auditsink.spool import content
 from auditsink.spool.frame import MAX_SOURCE
+from auditsink.spool.keys import Keyring
 from auditsink.spool.log import Entry, Log
 from auditsink.spool.recent import Recent
 from auditsink.spool.ring import Ring
@@ -41,7 +42,6 @@ HANG_SECONDS = 10.0
 """A commit that takes longer is a disk that hangs: a third of what an apiserver waits for its answer."""
 PARALLEL_SYNCS = 4
 """Files synced at once when several rings have something: the journal merges them, more threads only queue."""
-DIGEST_BYTES = 16
 
 Durability = Literal["fsync", "interval", "os"]
 
@@ -93,12 +93,15 @@ class _Job:
 class Writer:
     """The thread."""
 
-    def __init__(self, *, durability: Durability, clock: Clock, tails: Tails, moved: set[Ring]) -> None:
+    def __init__(
+        self, *, durability: Durability, clock: Clock, tails: Tails, moved: set[Ring], keys: Keyring | None = None
+    ) -> None:
         self.sync_times = SyncTimes()
         self._trouble = Trouble()
         self._bug: str | None = None
         self._busy_since: float | None = None
         self._durability = durability
+        self._keys = keys
         self._clock = clock
         self._tails = tails
         self._moved = moved
@@ -219,11 +222,14 @@ class Writer:
         now = self._clock.monotonic()
         groups: dict[int, tuple[Shelf, list[_Job]]] = {}
         first_of: dict[bytes, _Job] = {}
+        key = None
+        if self._keys is not None:
+            self._keys.refresh(now)
+            key = self._keys.newest
         for append in appends:
             shelf = append.shelf
             payload = self._compress(append.body)
-            # Over the compressed bytes, which are few: equal bodies compress equally, different ones never do.
-            digest = hashlib.sha256(shelf.ring.ring_id + payload).digest()[:DIGEST_BYTES]
+            digest = content.digest(shelf.ring.ring_id, payload, key)
             source = append.source.encode(errors="replace")[:MAX_SOURCE]
             entry = Entry(
                 len(append.split.events), append.split.marks, source, append.received_ns, len(append.body), payload,

@@ -5,15 +5,19 @@ them in order; what was never acknowledged may be there or not. With `drop_oldes
 are counted. After a crash in the middle of a write the sender repeats what it got no answer for, as an apiserver does.
 """
 
+import base64
 import errno
 import random
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from spoolkit import body_of, die, open_spool, submit_all
 
+from auditsink.config import Encryption
 from auditsink.spool import SpoolError
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Receipt, Tally
@@ -48,16 +52,23 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.disk = FakeDisk()
         self.number = 0
+        self.keys: list[str] = []
+        self.directory = tempfile.TemporaryDirectory()
+        self.key_file = Path(self.directory.name) / "spool.keys"
         self.sent: dict[str, list[bytes]] = {cluster: [] for cluster in CLUSTERS}
         self.acknowledged: dict[str, dict[int, bytes]] = {cluster: {} for cluster in CLUSTERS}
 
-    @initialize(when_full=st.sampled_from(["reject", "drop_oldest"]))
-    def begin(self, when_full: str) -> None:
+    @initialize(when_full=st.sampled_from(["reject", "drop_oldest"]), encrypt=st.booleans())
+    def begin(self, when_full: str, encrypt: bool) -> None:
         self.when_full = when_full
+        self.encryption = Encryption(key_file=self.key_file) if encrypt else None
+        self.change_keys()
         self._open()
 
     def _open(self) -> None:
-        self.spool = open_spool(self.disk, when_full=self.when_full, max_bytes=MAX_BYTES, segment_bytes=2**15)
+        self.spool = open_spool(
+            self.disk, when_full=self.when_full, max_bytes=MAX_BYTES, segment_bytes=2**15, encryption=self.encryption
+        )
         self.disk.heal()
         for cluster in CLUSTERS:
             for destination in DESTINATIONS:
@@ -80,6 +91,13 @@ class SpoolMachine(RuleBasedStateMachine):
                 event = body[body.index(b"[") + 1 : body.rindex(b"]")]
                 assert known.setdefault(answer.first_sequence, event) == event, "no sequence is given out twice"
         return [body for body, answer in zip(bodies, answers, strict=True) if not isinstance(answer, Receipt)]
+
+    @rule()
+    def change_keys(self) -> None:
+        name = f"key-{len(self.keys)}"
+        key = base64.b64encode(random.Random(name).randbytes(32)).decode()
+        self.keys.insert(0, f"{name} {key}\n")
+        self.key_file.write_text("".join(self.keys))
 
     @rule(cluster=CLUSTER, sizes=SIZES)
     def append(self, cluster: str, sizes: list[int]) -> None:
@@ -206,6 +224,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.disk.heal()
             self.spool.stop()
             assert self.disk.open_files == 0
+        self.directory.cleanup()
 
 
 def events_in(body: bytes) -> list[bytes]:
