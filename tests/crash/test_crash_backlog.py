@@ -48,7 +48,7 @@ async def fill(sink: Sink, storm: Storm, limit: int) -> tuple[int, int]:
 
 async def test_a_backlog_fills_the_ring_and_not_the_memory(tmp_path: Path, effort: Effort, report: Report):
     """200 until the ring is full, then 503 with a whole number in Retry-After; all of it arrives, in order."""
-    limit = effort.of(6, 128) * MIB
+    limit = effort.of(3, 128) * MIB
     ledger = Ledger(tmp_path / "ledger")
     noted = NotedFile(tmp_path / "out" / "audit.ndjson")
     common = {"batch": {"max_wait": "50ms"}, "backoff": {"initial": "100ms", "max": "500ms"}, "in_flight": 1}

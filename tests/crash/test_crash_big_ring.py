@@ -75,7 +75,7 @@ async def start(sink: Sink) -> Start:
 
 async def test_a_start_does_not_depend_on_what_the_ring_holds(tmp_path: Path, effort: Effort, report: Report):
     """After an orderly stop, and after a kill that left a segment without its seal."""
-    size = effort.of(128, 10 * 1024) * MIB
+    size = effort.of(64, 10 * 1024) * MIB
     if shutil.disk_usage(tmp_path).free < 1.5 * size:
         pytest.skip(f"needs {1.5 * size / 2**30:.1f} GiB of disk")
     settings = {"max_bytes": 2 * size}

@@ -104,7 +104,7 @@ class Rounds:
                 self.peak = max(self.peak, peak_of(self.sink))
                 await self.sink.kill()
                 self.kills += 1
-                if number % 4 == 3:
+                if number % 5 == 4:
                     await killed_while_starting(self.sink, self.chance)
                 self.starts.append(await self.sink.start())
                 await check_restart(self.sink, self.ledger)
@@ -173,7 +173,7 @@ async def test_what_drop_oldest_drops_is_counted_to_the_event_over_kills(
         ]
         spool = {"max_bytes": "384KiB", "segment_bytes": "16KiB", "when_full": "drop_oldest"}
         rounds = Rounds(Sink(tmp_path / "sink", destinations, spool=spool), ledger, random.Random(effort.seed))
-        await rounds.run(effort.of(4, 60), noted.look)
+        await rounds.run(effort.of(3, 60), noted.look)
         await collector.start(collector.port)
         status = await rounds.end()
     everywhere = {"disk": noted.look(), "hook": collector.arrivals}
