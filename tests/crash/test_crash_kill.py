@@ -16,6 +16,8 @@ from ledger import CLUSTERS, Arrivals, Ledger
 from running import Sink, check_accounts
 from storm import Storm
 
+from auditsink.spool import inspect
+
 CLIENTS = 8
 TOKEN = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 BATCH = 200
@@ -111,10 +113,12 @@ class Rounds:
                 look()
 
     async def end(self) -> dict[str, Any]:
-        """All delivered, an orderly stop, and what `/status` said last."""
+        """All delivered, an orderly stop, an unbroken chain, and what `/status` said last."""
         status = await self.sink.delivered()
         self.peak = max(self.peak, self.sink.peak)
         assert (await self.sink.stop())[0] == 0
+        for cluster in CLUSTERS:
+            assert inspect.verify(self.sink.spool, cluster).problems == []
         assert self.ledger.events() > 50 * self.kills
         return status
 
