@@ -178,7 +178,7 @@ SCENARIOS = {
     ),
     "single-256": Scenario("One event a request, 256 connections", partial(single, 256), long=True),
     "backlog": Scenario(
-        "A backlog behind a dead destination, and catching up", backlog, {"rss": 112, "rss_catching_up": 112}
+        "A backlog behind a dead destination, and catching up", backlog, {"rss": 112, "rss_catching_up": 112}, rounds=3
     ),
     "restart": Scenario("Killed with a full ring", restart, {"ready": 1.0}, sink_only=True, rounds=3),
     **{
