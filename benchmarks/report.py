@@ -37,6 +37,7 @@ def machine(directory: Path) -> dict[str, str]:
         "memory": f"{int(memory.split()[1]) / 1e6:.0f} GB",
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": file_system(directory),
+        "load before": f"{os.getloadavg()[0]:.1f}",
     }
 
 
