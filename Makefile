@@ -3,13 +3,17 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test torture setup lint format bench clean
+.PHONY: run demo test test-real torture setup lint format bench clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+# Against servers of other makers (tests/real), fetched or built into .real/; what cannot be had is skipped with the reason.
+test-real: .venv/dev.stamp
+	AUDITSINK_REAL=1 $(BIN)/python -m pytest tests/real
 
 # The long forms of tests/crash (see docs/what-a-200-means.md); as root they include real disks and power cuts.
 torture: .venv/dev.stamp

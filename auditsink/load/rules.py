@@ -222,7 +222,7 @@ _RULES: dict[type, Callable[[Any], Broken]] = {
     config.Packing: _packing,
     config.BackoffSettings: _backoff,
     config.ClientTls: _client_tls,
-    config._Common: _common,  # noqa: SLF001 - what all destinations share has no public name, and needs none elsewhere
+    config.Destination: _common,
     config.SplunkConfig: _splunk,
     config.KafkaConfig: _kafka,
     config.KafkaSecurity: _kafka_security,

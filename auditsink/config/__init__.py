@@ -1,0 +1,73 @@
+"""The file a user writes, as frozen types: validated once, unknown keys refused by path.
+
+These types are the reference of every key and default. `auditsink.load` turns YAML into them and speaks of mistakes;
+the parts of the sink take the section that is theirs and nothing else.
+"""
+
+from typing import Literal
+
+from auditsink.config.destinations import (
+    BackoffSettings,
+    ClientTls,
+    Destination,
+    DestinationConfig,
+    FileConfig,
+    HttpAuth,
+    HttpConfig,
+    KafkaConfig,
+    KafkaSecurity,
+    Packing,
+    SplunkConfig,
+    StdoutConfig,
+)
+from auditsink.config.receive import Receive, ServerTls
+from auditsink.config.section import Section
+from auditsink.config.spool import Encryption, Evidence, Spool
+
+__all__ = [
+    "Admin",
+    "BackoffSettings",
+    "ClientTls",
+    "Config",
+    "Destination",
+    "DestinationConfig",
+    "Encryption",
+    "Evidence",
+    "FileConfig",
+    "HttpAuth",
+    "HttpConfig",
+    "KafkaConfig",
+    "KafkaSecurity",
+    "Log",
+    "Packing",
+    "Receive",
+    "Section",
+    "ServerTls",
+    "SplunkConfig",
+    "Spool",
+    "StdoutConfig",
+]
+
+
+class Admin(Section, frozen=True, kw_only=True):
+    """The admin port."""
+
+    listen: str = "127.0.0.1:2020"
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """What the sink says on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    receive: Receive = Receive()
+    spool: Spool = Spool()
+    destinations: list[DestinationConfig]
+    evidence: Evidence | None = None
+    admin: Admin = Admin()
+    log: Log = Log()

@@ -1,0 +1,117 @@
+"""`destinations`: where the events go, one type of section for each kind."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from auditsink.config.section import Section
+from auditsink.secret import Secret
+from auditsink.units import Duration, Size
+
+
+class Packing(Section, frozen=True, kw_only=True):
+    """How events are packed into requests; what is left out is the destination type's own default."""
+
+    max_bytes: Size | None = None
+    max_events: int | None = None
+    max_wait: Duration | None = None
+
+
+class BackoffSettings(Section, frozen=True, kw_only=True):
+    """Full jitter between 0 and initial * 2^n, at most max."""
+
+    initial: Duration = Duration(1)
+    max: Duration = Duration(60)
+
+
+class ClientTls(Section, frozen=True, kw_only=True):
+    """How a destination's certificate is checked, and what we show of ourselves. Re-read when the files change."""
+
+    ca_file: Path | None = None
+    server_name: str | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    insecure_skip_verify: bool = False
+
+
+class Destination(Section, frozen=True, kw_only=True):
+    """What all of them share."""
+
+    name: str
+    batch: Packing = Packing()
+    in_flight: int | None = None
+    timeout: Duration = Duration(30)
+    backoff: BackoffSettings = BackoffSettings()
+    dead_letter_bytes: Size = Size(64 * 2**20)  # full: the destination pauses, nothing is thrown away
+
+
+class SplunkConfig(Destination, frozen=True, kw_only=True, tag="splunk"):
+    """Splunk's HTTP Event Collector."""
+
+    url: str
+    token: Secret | None = None
+    token_file: Path | None = None
+    index: str | None = None
+    source: str | None = None
+    sourcetype: str = "kube:apiserver-audit"
+    host: str = "{cluster}"
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    acknowledge: bool = False
+    compression: Literal["gzip", "none"] = "gzip"
+    tls: ClientTls = ClientTls()
+
+
+class KafkaSecurity(Section, frozen=True, kw_only=True):
+    """How to get in: TLS, SASL, both or neither."""
+
+    tls: ClientTls | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = None
+    password: Secret | None = None
+    password_file: Path | None = None
+
+
+class KafkaConfig(Destination, frozen=True, kw_only=True, tag="kafka"):
+    """Apache Kafka: idempotent, acks=all, key = cluster."""
+
+    bootstrap_servers: list[str]
+    topic: str = "audit.{cluster}"
+    compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
+    security: KafkaSecurity = KafkaSecurity()
+
+
+class HttpAuth(Section, frozen=True, kw_only=True):
+    """How to show who we are: a bearer token or a name and password."""
+
+    bearer: Secret | None = None
+    bearer_file: Path | None = None
+    username: str | None = None
+    password: Secret | None = None
+    password_file: Path | None = None
+
+
+class HttpConfig(Destination, frozen=True, kw_only=True, tag="http"):
+    """Any HTTP collector that takes a POST."""
+
+    url: str
+    format: Literal["ndjson", "json_array", "event_list"] = "ndjson"
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    compression: Literal["gzip", "none"] = "gzip"
+    auth: HttpAuth = HttpAuth()
+    tls: ClientTls = ClientTls()
+
+
+class FileConfig(Destination, frozen=True, kw_only=True, tag="file"):
+    """NDJSON in a file that rotates."""
+
+    path: Path
+    rotate_bytes: Size = Size(256 * 2**20)
+    keep: int = 4
+
+
+class StdoutConfig(Destination, frozen=True, kw_only=True, tag="stdout"):
+    """NDJSON on standard output."""
+
+
+DestinationConfig = SplunkConfig | KafkaConfig | HttpConfig | FileConfig | StdoutConfig
