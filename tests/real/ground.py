@@ -18,7 +18,7 @@ PATIENCE = 180.0
 
 
 def tool(name: str, use: str) -> str:
-    """The path of a program that fetches, builds or runs a server; without it the test is skipped, and says what for."""
+    """The path of a program that fetches, builds or runs a server; without it the test is skipped, saying `use`."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed: {use}")
@@ -59,12 +59,14 @@ async def running(
         async with asyncio.timeout(PATIENCE):
             while not ready():
                 if server.returncode is not None:
-                    pytest.fail(
-                        f"{command[0]} ended with {server.returncode}:\n{log.read_text(errors='replace')[-4000:]}"
-                    )
+                    pytest.fail(f"{command[0]} ended with {server.returncode}:\n{_end_of(log)}")
                 await asyncio.sleep(0.1)
         yield server
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         await server.wait()
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-4000:]
