@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from rows import Rows, table
 
 HERE = Path(__file__).parent
+_ROWS = pytest.StashKey[Rows]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -14,3 +16,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.path.is_relative_to(HERE):
                 item.add_marker(pytest.mark.skip(reason="fetches and runs real servers: make test-real"))
+
+
+@pytest.fixture
+def rows(request: pytest.FixtureRequest) -> Rows:
+    """Where a test notes what it threw at which server and what came of it: `rows(server=..., thrown=..., ...)`."""
+    return request.config.stash.setdefault(_ROWS, Rows())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table."""
+    rows = config.stash.get(_ROWS, Rows())
+    if rows:
+        terminalreporter.section("what was thrown at real servers, and what came of it (events)")
+        for line in table(rows):
+            terminalreporter.line(line)
