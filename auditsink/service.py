@@ -23,6 +23,7 @@ from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
 from auditsink.listen import ListenError
 from auditsink.load import files
 from auditsink.observe.admin import AdminServer
+from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.receive import ReceiveServer
 from auditsink.spool import Spool, SpoolError
@@ -131,7 +132,7 @@ class Sink:
         self._receive = ReceiveServer(config.receive, self._spool, clock=self._clock)
         await self._receive.start()
         undo.push_async_callback(self._receive.close)
-        self._admin = AdminServer(config.admin, self.snapshot)
+        self._admin = AdminServer(config.admin, self.snapshot, Expiries(config))
         self._watch("the admin port", self._admin.start())
 
     def _forwarder(self, one: DestinationConfig) -> Forwarder:

@@ -10,7 +10,12 @@ from auditsink.config import Config
 
 def missing(config: Config) -> list[str]:
     """A line for each key ending in `_file` whose file cannot be read or is empty: key, file, what to do."""
-    return [f"{key}: {path}: {problem}" for key, path in _named("", config) if (problem := _problem(path))]
+    return [f"{key}: {path}: {problem}" for key, path in named(config) if (problem := _problem(path))]
+
+
+def named(config: Config) -> Iterator[tuple[str, Path]]:
+    """Every file that must be there: the key's path, and the file's."""
+    return _named("", config)
 
 
 def _named(where: str, value: object) -> Iterator[tuple[str, Path]]:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from auditsink.config import Admin
 from auditsink.listen import bound, listen
 from auditsink.observe import health, metrics, page, status
+from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Snapshot
 
 CONNECTIONS = 200
@@ -23,8 +24,11 @@ CLOSE_SECONDS = 1
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-def application(snapshot: Callable[[], Snapshot]) -> Starlette:
+def application(snapshot: Callable[[], Snapshot], expiries: Expiries | None = None) -> Starlette:
     """The application; `snapshot` is called in the loop's thread for each request that needs one."""
+
+    def rendered(moment: Snapshot, accept: str) -> tuple[bytes, str]:
+        return metrics.render(moment, accept, expiries.read() if expiries else ())
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("alive\n", headers=_HEADERS)
@@ -35,7 +39,7 @@ def application(snapshot: Callable[[], Snapshot]) -> Starlette:
 
     async def show_metrics(request: Request) -> Response:
         accept = request.headers.get("accept", "")
-        content, content_type = await asyncio.to_thread(metrics.render, snapshot(), accept)
+        content, content_type = await asyncio.to_thread(rendered, snapshot(), accept)
         return Response(content, headers={**_HEADERS, "Content-Type": content_type})
 
     async def show_status(_: Request) -> Response:
@@ -61,13 +65,13 @@ class _Server(uvicorn.Server):
 class AdminServer:
     """The application on its port, from the constructor to `close`."""
 
-    def __init__(self, config: Admin, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, config: Admin, snapshot: Callable[[], Snapshot], expiries: Expiries | None = None) -> None:
         """Bind the port. Raises ListenError."""
         self._socket = listen("admin.listen", config.listen)
         self.address = bound(self._socket)
         self._server = _Server(
             uvicorn.Config(
-                application(snapshot),
+                application(snapshot, expiries),
                 http="httptools",
                 ws="none",
                 lifespan="off",

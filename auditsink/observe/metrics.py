@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from auditsink import __version__
 from auditsink.forward.statistics import ForwarderStatistics, State
 from auditsink.observe import health
+from auditsink.observe.expiry import Expiry
 from auditsink.observe.snapshot import Snapshot
 from auditsink.receive.statistics import ACK_BUCKETS, ReceiveStatistics
 from auditsink.spool.statistics import SYNC_BUCKETS, SpoolStatistics
@@ -32,18 +33,20 @@ _UP = frozenset({State.DELIVERING, State.IDLE})
 class _Families:
     """What `prometheus_client` asks of a registry."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, expiries: Sequence[Expiry]) -> None:
         self._snapshot = snapshot
+        self._expiries = expiries
 
     def collect(self) -> Iterator[Metric]:
         yield from _PROCESS.collect()
         yield from families(self._snapshot)
+        yield _certificates(self._expiries)
 
 
-def render(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
+def render(snapshot: Snapshot, accept: str, expiries: Sequence[Expiry] = ()) -> tuple[bytes, str]:
     """The text and its Content-Type, in the format that the `Accept` header prefers; run it off the loop."""
     encode, content_type = exposition.choose_encoder(accept)
-    return encode(_Families(snapshot)), content_type
+    return encode(_Families(snapshot, expiries)), content_type
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
@@ -94,6 +97,7 @@ def _spool(spool: SpoolStatistics) -> Iterator[Metric]:
     )
     for name, text in (
         ("bytes", "Disk that the ring's segments take."),
+        ("wanted_bytes", "The part of it that some destination has not got yet."),
         ("segments", "Files of the ring."),
         ("oldest_seconds", "Age of the oldest segment held."),
     ):
@@ -138,6 +142,9 @@ def _destinations(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metri
     up = GaugeMetricFamily(
         "auditsink_destination_up", "1 when the destination takes events, 0 when it does not.", labels=["destination"]
     )
+    states = GaugeMetricFamily(
+        "auditsink_destination_state", "1 for the state it is in, 0 for the others.", labels=["destination", "state"]
+    )
     requests = CounterMetricFamily(
         "auditsink_destination_requests", "Attempts, by what they came to.", labels=["destination", "code"]
     )
@@ -147,11 +154,24 @@ def _destinations(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metri
     for one in destinations:
         lag.add_metric([one.name], one.lag_seconds)
         up.add_metric([one.name], float(one.state in _UP))
+        for state in State:
+            states.add_metric([one.name, state.value], float(one.state is state))
         for code, count in one.requests.items():
             requests.add_metric([one.name, code], count)
         for reason, count in one.retries.items():
             retries.add_metric([one.name, reason], count)
-    yield from (lag, up, requests, retries)
+    yield from (lag, up, states, requests, retries)
+
+
+def _certificates(expiries: Sequence[Expiry]) -> Metric:
+    ends = GaugeMetricFamily(
+        "auditsink_certificate_expiry_timestamp_seconds",
+        "When the first certificate in the file of this configuration key ends, seconds since the epoch.",
+        labels=["key"],
+    )
+    for one in expiries:
+        ends.add_metric([one.key], one.at)
+    return ends
 
 
 def _histogram(name: str, text: str, bounds: Sequence[float], counts: Sequence[int], total: float) -> Metric:

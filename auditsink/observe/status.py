@@ -44,7 +44,7 @@ def total(accounts: Iterable[Account]) -> dict[str, int]:
 
 def _rings(rings: Iterable[RingStatistics]) -> dict[str, Any]:
     several = list(rings)
-    sums = ("bytes", "segments", "first_sequence", "next_sequence", "damaged_bytes")
+    sums = ("bytes", "wanted_bytes", "segments", "first_sequence", "next_sequence", "damaged_bytes")
     oldest = max((ring.oldest_seconds for ring in several), default=0.0)
     return {key: sum(getattr(ring, key) for ring in several) for key in sums} | {"oldest_seconds": round(oldest, 3)}
 

@@ -75,6 +75,12 @@ class Ring:
         return sum(segment.size for segment in self.segments)
 
     @property
+    def wanted(self) -> int:
+        """The part of `size` that some destination still needs."""
+        consumed = self.consumed()
+        return sum(segment.size for segment in self.segments if segment.end > consumed)
+
+    @property
     def oldest_ns(self) -> int | None:
         """When the oldest segment that still holds events was begun (nanoseconds since the epoch)."""
         return self.segments[0].header.created_ns if self.segments and self.durable > self.floor else None

@@ -22,10 +22,14 @@ class SyncTimes:
 
 @dataclass(frozen=True, slots=True)
 class RingStatistics:
-    """One cluster's ring. Sequences count events; `oldest_seconds` is the age of the oldest segment held."""
+    """One cluster's ring. Sequences count events; `oldest_seconds` is the age of the oldest segment held.
+
+    `wanted_bytes` is the part of `bytes` that cannot be given up without a drop: some destination has not got it yet.
+    """
 
     cluster: str
     bytes: int
+    wanted_bytes: int
     segments: int
     oldest_seconds: float
     first_sequence: int

@@ -159,6 +159,7 @@ class Spool:
             RingStatistics(
                 ring.cluster,
                 ring.size,
+                ring.wanted,
                 len(ring.segments),
                 0.0 if (oldest := ring.oldest_ns) is None else max(0.0, (now - oldest) / 1e9),
                 min(ring.floor, ring.durable),

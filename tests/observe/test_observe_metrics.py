@@ -7,6 +7,7 @@ from moments import moment
 from prometheus_client.parser import text_string_to_metric_families
 
 from auditsink.observe import metrics
+from auditsink.observe.expiry import Expiry
 
 PROMISED = """
 auditsink_received_requests_total auditsink_received_batches_total auditsink_received_events_total
@@ -17,7 +18,8 @@ auditsink_spool_damaged_bytes_total auditsink_spool_sync_seconds_bucket auditsin
 auditsink_destination_accepted_events_total auditsink_destination_delivered_events_total
 auditsink_destination_filtered_events_total auditsink_destination_dead_lettered_events_total
 auditsink_destination_dropped_events_total auditsink_destination_pending_events auditsink_destination_lag_seconds
-auditsink_destination_up auditsink_destination_requests_total auditsink_destination_retries_total
+auditsink_destination_up auditsink_destination_state auditsink_spool_wanted_bytes
+auditsink_certificate_expiry_timestamp_seconds auditsink_destination_requests_total auditsink_destination_retries_total
 process_resident_memory_bytes process_cpu_seconds_total python_info python_gc_collections_total
 """
 
@@ -25,7 +27,7 @@ Sample = tuple[str, frozenset[tuple[str, str]], float]
 
 
 def samples(accept: str = "") -> Iterator[Sample]:
-    text, content_type = metrics.render(moment(), accept)
+    text, content_type = metrics.render(moment(), accept, [Expiry("receive.tls.cert_file", 1_800_000_000.0)])
     assert content_type.startswith("text/plain")
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
@@ -43,7 +45,7 @@ def test_every_promised_name_is_there(found: dict[tuple[str, frozenset[tuple[str
 
 def test_only_bounded_labels_are_used(found: dict[tuple[str, frozenset[tuple[str, str]]], float]):
     ours = {label for name, labels in found if name.startswith("auditsink_") for label, _ in labels}
-    assert ours == {"cluster", "destination", "reason", "code", "le", "version"}
+    assert ours == {"cluster", "destination", "reason", "code", "le", "version", "state", "key"}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,10 @@ def test_only_bounded_labels_are_used(found: dict[tuple[str, frozenset[tuple[str
         ("auditsink_destination_lag_seconds", {"destination": "siem"}, 7.25),
         ("auditsink_destination_up", {"destination": "siem"}, 0),
         ("auditsink_destination_up", {"destination": "disk"}, 1),
+        ("auditsink_destination_state", {"destination": "siem", "state": "retrying"}, 1),
+        ("auditsink_destination_state", {"destination": "siem", "state": "misconfigured"}, 0),
+        ("auditsink_spool_wanted_bytes", {"cluster": "prod"}, 800),
+        ("auditsink_certificate_expiry_timestamp_seconds", {"key": "receive.tls.cert_file"}, 1_800_000_000),
         ("auditsink_destination_requests_total", {"destination": "siem", "code": "retry"}, 2),
         ("auditsink_destination_retries_total", {"destination": "siem", "reason": "failed"}, 2),
     ],

@@ -58,8 +58,8 @@ def test_the_status_is_what_is_promised():
         "state": "running", "ready": True, "reasons": [], "accepted_events": 130, "accepted_batches": 5,
         "duplicate_batches": 2, "rejected_requests": {"full": 1, "disk": 3},
         "spool": {
-            "bytes": 1500, "max_bytes": 4000, "segments": 4, "oldest_seconds": 12.346, "first_sequence": 10,
-            "next_sequence": 130, "damaged_bytes": 8,
+            "bytes": 1500, "wanted_bytes": 800, "max_bytes": 4000, "segments": 4, "oldest_seconds": 12.346,
+            "first_sequence": 10, "next_sequence": 130, "damaged_bytes": 8,
         },
         "destinations": [
             {
