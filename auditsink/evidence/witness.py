@@ -77,7 +77,7 @@ class Witness:
         self._backoff = Backoff(1.0, 60.0, random)
         self._counters = Counters()
         self._followers: dict[str, Follower] = {}
-        self._rota: Rota[Follower] = Rota()
+        self._rota: Rota[Follower] = Rota(1)  # a turn is one read
         self._full: set[Follower] = set()
         self._alarms: set[asyncio.Task[None]] = set()
         self._due: float | None = None
@@ -142,6 +142,7 @@ class Witness:
         elif (self._due is not None and now >= self._due) or self._unstated >= MOST_UNSTATED:
             await self._state_all()
         elif (self._closing_at is None or now < self._closing_at) and (follower := self._rota.next(now)) is not None:
+            self._rota.charge(follower, 1)
             await self._hash(follower)
         elif self._closing_at is not None:
             await self._state_all()

@@ -1,7 +1,7 @@
 """The lanes of one destination: a lane for each ring, a turn for each lane that has a batch, round and round.
 
-One batch a turn, then a lane with more goes to the back of the queue: a cluster with an endless backlog delays
-another's fresh event by one round at most.
+A turn is as many bytes as fill a batch, then a lane with more goes to the back of the queue: a cluster with an endless
+backlog delays another's fresh event by one round at most.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Roster:
         self._moved = moved
         self._supply = Supply(limits.max_bytes, offload)
         self._lanes: dict[str, Lane] = {}
-        self._rota: Rota[Lane] = Rota()
+        self._rota: Rota[Lane] = Rota(limits.max_bytes)
         self._bell = Bell(clock)
         self._taking = asyncio.Lock()
         self._flush = False
@@ -125,8 +125,10 @@ class Roster:
                 },
             )
             now = self._clock.monotonic()
+            self._rota.charge(lane, 0)
             self._rota.put(lane, now + READ_PAUSE, now)
             return None
+        self._rota.charge(lane, 0 if claim is None else claim.size)
         self._commit(lane)
         self._queue(lane)
         return claim
