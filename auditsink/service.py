@@ -141,6 +141,7 @@ class Sink:
             build(one, clock=self._clock),
             spool=self._spool,
             dead_letters=letters,
+            files=[path for _, path in files.named(one)],
             backoff=one.backoff,
             clock=self._clock,
         )

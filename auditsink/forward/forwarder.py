@@ -10,7 +10,8 @@ Nothing here is shared with another destination: a slow or broken one delays nob
 import asyncio
 import logging
 import random as random_module
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from auditsink.clock import Clock, SystemClock
 from auditsink.config import BackoffSettings
@@ -22,6 +23,7 @@ from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.isolation import Settled, Split
 from auditsink.forward.journal import where
 from auditsink.forward.pace import Pace
+from auditsink.forward.repairs import Repairs
 from auditsink.forward.roster import Roster
 from auditsink.forward.statistics import ForwarderStatistics, State
 from auditsink.forward.supply import Offload
@@ -47,12 +49,16 @@ class Forwarder:
         *,
         spool: Upstream,
         dead_letters: DeadLetters,
+        files: Sequence[Path] = (),
         backoff: BackoffSettings | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = random_module.random,
         offload: Offload = asyncio.to_thread,
     ) -> None:
-        """`random` gives floats from [0, 1); `offload` runs what blocks."""
+        """`random` gives floats from [0, 1); `offload` runs what blocks.
+
+        `files`: what the destination reads again when it changes (token, CA): a repair that is seen is tried at once.
+        """
         backoff = backoff or BackoffSettings()
         clock = clock or SystemClock()
         self._destination = destination
@@ -64,6 +70,7 @@ class Forwarder:
         )
         self._pace = Pace(Backoff(backoff.initial, backoff.max, random))
         self._courier = Courier(destination, dead_letters, pace=self._pace, clock=clock, offload=offload)
+        self._repairs = Repairs(files, pace=self._pace, bell=self._courier.bell, clock=clock)
         self._workers: list[asyncio.Task[None]] = []
         self._abandoned = False
         self._stopped = asyncio.Event()
@@ -75,12 +82,12 @@ class Forwarder:
         """Deliver until `stop`. Raises OSError when a cursor cannot be opened at the start."""
         await self._roster.open(self._spool.rings)
         self._spool.on_new_ring(self._roster.add)
-        syncing = asyncio.create_task(self._cursors.run())
+        helpers = [asyncio.create_task(one) for one in (self._cursors.run(), self._repairs.run())]
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._destination.limits.in_flight + 1)]
         try:
             await self._stopped.wait()
         finally:
-            for task in (syncing, *self._workers):
+            for task in (*helpers, *self._workers):
                 task.cancel()
 
     async def _work(self) -> None:

@@ -68,6 +68,12 @@ class Pace:
         self._probe = FIRST_PROBE
         return recovered
 
+    def repaired(self, now: float) -> None:
+        """A person seems to have acted: the next probe may come at once, and again soon if that was not all."""
+        if self.trouble is Trouble.MISCONFIGURED:
+            self._hold_until = now
+            self._probe = FIRST_PROBE
+
     def _fail(self, trouble: Trouble, until: float) -> None:
         self.trouble = trouble
         self.failures += 1

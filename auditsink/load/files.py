@@ -13,9 +13,9 @@ def missing(config: Config) -> list[str]:
     return [f"{key}: {path}: {problem}" for key, path in named(config) if (problem := _problem(path))]
 
 
-def named(config: Config) -> Iterator[tuple[str, Path]]:
-    """Every file that must be there: the key's path, and the file's."""
-    return _named("", config)
+def named(section: msgspec.Struct) -> Iterator[tuple[str, Path]]:
+    """Every file that a configuration, or a section of it, wants to be there: the key's path, and the file's."""
+    return _named("", section)
 
 
 def _named(where: str, value: object) -> Iterator[tuple[str, Path]]:

@@ -268,6 +268,7 @@ class Rig:
         clock: FakeClock | None = None,
         disk: FakeDisk | None = None,
         dead_letter_bytes: int = 1_000_000,
+        files: Sequence[Path] = (),
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self.destination = destination
@@ -281,6 +282,7 @@ class Rig:
             destination,
             spool=self.spool,
             dead_letters=self.dead_letters,
+            files=files,
             backoff=BackoffSettings(),
             clock=self.clock,
             random=random,
