@@ -14,6 +14,7 @@ from auditsink.clock import Clock, SystemClock
 from auditsink.config import Config, DestinationConfig
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
+from auditsink.evidence import NAME as EVIDENCE
 from auditsink.evidence import EvidenceError
 from auditsink.evidence import build as evidence
 from auditsink.evidence.witness import Witness
@@ -116,7 +117,12 @@ class Sink:
 
     async def _start(self, undo: AsyncExitStack) -> None:
         config = self._config
-        self._spool = Spool.open(config.spool, clock=self._clock, max_rings=config.receive.max_clusters)
+        self._spool = Spool.open(
+            config.spool,
+            clock=self._clock,
+            max_rings=config.receive.max_clusters,
+            destinations=[*(one.name for one in config.destinations), *([EVIDENCE] if config.evidence else [])],
+        )
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
         self._spool.start(asyncio.get_running_loop().call_soon_threadsafe)
         for one in config.destinations:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from auditsink.spool import cursor, segment
 from auditsink.spool.disk import PAGE_BYTES, File, is_unused, read_around
@@ -29,6 +30,9 @@ log = logging.getLogger("auditsink.spool")
 
 NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENOENT})
 """What comes of a directory, or of a link that leads nowhere, under a segment's name."""
+
+_READING = Lock()
+"""Rings are opened side by side; what must be read whole is read one segment after the other, for the memory's sake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ def _segment(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Seg
         footer = this.footer
         held = Segment(this.path, this.header, footer.length, footer.next_sequence, this.size)
         return held, Link(this.header.first_sequence, footer.length, footer.digest)
-    return _unsealed(ring, this, after)
+    with _READING:
+        return _unsealed(ring, this, after)
 
 
 def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Segment | None, Link]:

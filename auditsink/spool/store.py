@@ -1,9 +1,12 @@
 """The spool as the rest of the sink sees it: rings by cluster, `submit` on one side, readers on the other."""
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from auditsink.clock import Clock, SystemClock
 from auditsink.config import Spool as SpoolConfig
@@ -29,6 +32,17 @@ log = logging.getLogger("auditsink.spool")
 
 _RING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 """Whatever the receiver allows: a ring's name never leaves its directory, and is no hidden file."""
+RINGS_PER_OPENER = 8
+MOST_OPENERS = 32
+"""Threads that open rings at a start. They wait for syncs nearly all of the time, and a disk takes many together."""
+
+
+class _Opened(NamedTuple):
+    """A ring as it was found or made: its `ring.meta`, and where its chain goes on."""
+
+    ring: Ring
+    meta: SlotFile
+    link: Link
 
 
 class Spool:
@@ -68,8 +82,12 @@ class Spool:
         disk: Disk | None = None,
         clock: Clock | None = None,
         max_rings: int = 1000,
+        destinations: Iterable[str] = (),
     ) -> "Spool":
-        """Take the lock and recover every ring. Raises SpoolError with a sentence for the operator."""
+        """Take the lock and recover every ring. Raises SpoolError with a sentence for the operator.
+
+        The cursors of `destinations` are opened on the way, which is faster than later and one by one.
+        """
         disk, clock = disk or RealDisk(), clock or SystemClock()
         path = config.path
         keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
@@ -79,7 +97,7 @@ class Spool:
             with closed_on_error(lock):
                 check_version(disk, path)
                 spool = cls(config, disk, clock, lock, max_rings=max_rings, keys=keys)
-                spool._recover()  # a second constructor
+                spool._recover(tuple(destinations))  # a second constructor
         except OSError as problem:
             raise SpoolError(
                 f"spool.path {path}: {problem.strerror or problem}"
@@ -111,7 +129,7 @@ class Spool:
                     "raise it, or remove the rings of clusters that are gone"
                 )
             try:
-                ring = self._load(cluster)
+                ring = self._take_in(self._open_ring(cluster))
             except OSError as problem:
                 raise SpoolError(
                     f"the ring of cluster {cluster!r} cannot be made: {problem}; check the disk"
@@ -171,13 +189,12 @@ class Spool:
         times = self._writer.sync_times
         return SpoolStatistics(self._config.max_bytes, rings, tuple(times.counts), times.total, self.problem)
 
-    def _recover(self) -> None:
+    def _recover(self, destinations: tuple[str, ...]) -> None:
         """Open all rings there are."""
         for directory in (self._path, self._path / "rings"):  # a start that was killed may not have come to it
             self._disk.sync_directory(directory)
         try:
-            for name in self._disk.names(self._path / "rings"):
-                self._load_if_ours(name)
+            self._open_all(self._disk.names(self._path / "rings"), destinations)
             recovery.check_keys(self.rings.values(), self._keys)
             wall_ns, monotonic = self._clock.wall_ns(), self._clock.monotonic()
             for shelf in self._shelves.values():  # now that each one's share of the memory is known
@@ -186,18 +203,34 @@ class Spool:
             self._release()
             raise
 
-    def _load_if_ours(self, name: str) -> None:
+    def _open_all(self, names: list[str], destinations: tuple[str, ...]) -> None:
+        """The rings of these names. Raises what the first that failed raised; then the others are still ours."""
+        openers = min(1 + len(names) // RINGS_PER_OPENER, MOST_OPENERS)
+        with ThreadPoolExecutor(openers, thread_name_prefix="auditsink-open") as pool:
+            several = [pool.submit(self._open_if_ours, name, destinations) for name in names]
+        for one in several:
+            if one.exception() is None and (opened := one.result()) is not None:
+                self._take_in(opened)
+        for one in several:
+            one.result()
+
+    def _open_if_ours(self, name: str, destinations: tuple[str, ...]) -> _Opened | None:
         place = self._path / "rings" / name
         if not _RING_NAME.match(name):
             log.warning("this is no ring's directory, and is left alone", extra={"directory": str(place)})
-            return
+            return None
         try:
-            self._load(name)
+            opened = self._open_ring(name)
         except (NotADirectoryError, FileExistsError):
             log.warning("a file has the name of a ring's directory, and is left alone", extra={"file": str(place)})
+            return None
+        for destination in destinations:
+            with contextlib.suppress(OSError):  # told by the destination, which tries it again
+                opened.ring.cursor(destination)
+        return opened
 
-    def _load(self, cluster: str) -> Ring:
-        """Open or make one ring."""
+    def _open_ring(self, cluster: str) -> _Opened:
+        """Open or make one ring. Any thread."""
         path = self._path / "rings" / cluster
         self._disk.make_directory(path / "cursors")
         meta = SlotFile.open(self._disk, path / identity.FILE)
@@ -208,11 +241,20 @@ class Spool:
                 meta.write(known.encode())
                 meta.sync()
             ring = Ring(cluster, path, known.ring_id, self._disk, floor=known.floor, keys=self._keys)
-            link: Link = recovery.recover(ring)
+            return _Opened(ring, meta, recovery.recover(ring))
+
+    def _take_in(self, opened: _Opened) -> Ring:
+        """Have a ring from now on."""
+        ring, cluster = opened.ring, opened.ring.cluster
         ring_log = Log(
-            ring, self._disk, self._budget, clock=self._clock, segment_bytes=self._config.segment_bytes, link=link
+            ring,
+            self._disk,
+            self._budget,
+            clock=self._clock,
+            segment_bytes=self._config.segment_bytes,
+            link=opened.link,
         )
-        self._metas[cluster] = meta
+        self._metas[cluster] = opened.meta
         self._shelves[cluster] = Shelf(ring, ring_log, Recent())
         self.rings[cluster] = ring  # last: the writer's thread goes through these
         for shelf in self._shelves.values():

@@ -266,3 +266,50 @@ def test_a_segment_whose_name_is_not_its_own_is_not_unused():
     assert disk.names(RING) == ["00000000000000000000.seg", "cursors", "damaged", "ring.meta"]
     assert spool.ring("default").damaged_bytes == 70_001
     spool.stop()
+
+
+def test_many_rings_are_opened_in_their_order_with_the_cursors_that_are_wanted():
+    disk = FakeDisk()
+    names = [f"cluster-{number:03}" for number in range(60)]
+    spool = open_spool(disk, max_bytes=2**23)
+    for name in reversed(names):
+        cursor = spool.ring(name).cursor("siem")
+        submit(spool, spool.ring(name), body_of(name, "second"))
+        cursor.advance(Tally(delivered=1))
+    spool.stop()
+    spool = Spool.open(config(), disk=disk, destinations=["siem", "lake"])
+    assert list(spool.rings) == names
+    for name, ring in spool.rings.items():
+        assert {one: cursor.position for one, cursor in ring.cursors.items()} == {"siem": 1, "lake": 0}
+        assert read_all(ring) == (events_of(name, "second"), 0)
+    spool.stop()
+    assert disk.open_files == 0
+
+
+@pytest.mark.parametrize("operation", ["open", "sync", "sync_directory", "names"])
+def test_one_ring_of_many_that_cannot_be_opened_stops_the_start_and_leaves_nothing_open(operation: str):
+    disk = FakeDisk()
+    spool = open_spool(disk)
+    for number in range(40):
+        spool.ring(f"cluster-{number}").cursor("siem")
+    spool.stop()
+    disk.fail_later(operation, errno.EIO, 30)
+    with pytest.raises(SpoolError, match="Input/output error"):
+        Spool.open(config(), disk=disk)
+    assert disk.open_files == 0
+    disk.heal()
+    spool = open_spool(disk)
+    assert len(spool.rings) == 40
+    spool.stop()
+
+
+def test_a_cursor_that_cannot_be_opened_keeps_no_ring_from_being_opened():
+    """Its destination finds that out by itself, and says so; the others go on."""
+    disk = FakeDisk()
+    spool = open_spool(disk)
+    spool.ring("default").cursor("siem")
+    spool.stop()
+    disk.fail("create", errno.ENOSPC)
+    spool = Spool.open(config(), disk=disk, destinations=["lake", "siem"])
+    assert list(spool.rings["default"].cursors) == ["siem"]
+    spool.stop()
