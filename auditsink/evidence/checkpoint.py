@@ -75,6 +75,10 @@ class NoCheckpointError(ValueError):
     """A line that holds no checkpoint. The message is the rest of a sentence about that line."""
 
 
+class OtherVersionError(NoCheckpointError):
+    """A checkpoint, but not ours to read."""
+
+
 class _Envelope(msgspec.Struct):
     checkpoint: msgspec.Raw
     signature: str | None = None
@@ -97,7 +101,7 @@ def decode(line: bytes) -> Signed:
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         raise NoCheckpointError("is no checkpoint") from None
     if checkpoint.version != VERSION:
-        raise NoCheckpointError(f"is of version {checkpoint.version}, this auditsink reads {VERSION}: use a newer one")
+        raise OtherVersionError(f"is of version {checkpoint.version}, this auditsink reads {VERSION}: use a newer one")
     if not checkpoint.first < checkpoint.next or checkpoint.count != checkpoint.next - checkpoint.first:
         raise NoCheckpointError("is no checkpoint: its range contradicts its count")
     if len(fingerprints) not in (0, checkpoint.count * FINGERPRINT_BYTES):

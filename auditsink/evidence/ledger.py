@@ -1,21 +1,26 @@
 """The checkpoint file as its maker sees it: one owner, appended to, synced, and the end of the chain.
 
-A crash may tear the last lines of an append. They are cut off at the next start: the cursor has not moved past them,
-so their ranges are stated again.
+A crash may tear the last lines of an append, or, where the power went, any of them. They are cut off at the next start,
+with what follows them: the cursor has not moved past them, so their ranges are stated again. The lines of one append
+carry one time; so what is broken before that is no torn append, and is left for `auditsink verify` to tell.
 """
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from auditsink import moments
 from auditsink.evidence import EvidenceError
-from auditsink.evidence.checkpoint import Checkpoint, NoCheckpointError, Signed, decode
+from auditsink.evidence.checkpoint import Checkpoint, NoCheckpointError, OtherVersionError, Signed, decode
 from auditsink.evidence.span import Span
 from auditsink.spool.disk import Disk, File, write_all
 
+log = logging.getLogger("auditsink.evidence")
+
 _BLOCK = 2**20
+_BEGINNING = b'{"checkpoint":'
 
 
 class Signing(Protocol):
@@ -41,7 +46,6 @@ class Ledger:
             disk.make_directory(path.parent)
             self._file = self._open()
             try:
-                self._end = _complete(self._file)
                 self._recall()
             except BaseException:
                 self._file.close()
@@ -94,17 +98,43 @@ class Ledger:
         return file
 
     def _recall(self) -> None:
-        """Where the chain stands."""
-        if self._end == 0:
-            return
-        start = _line_start(self._file, self._end - 1)
-        try:
-            last = decode(self._file.read(self._end - start, start))
-        except NoCheckpointError as problem:
+        """Where the chain stands, after what a crash left of an append is cut off."""
+        size = self._file.size()
+        complete = _line_start(self._file, size)
+        # A power cut may have torn the very first line, at any byte.
+        if not _BEGINNING.startswith(self._file.read(len(_BEGINNING), 0).rstrip(b"\0")):
             raise EvidenceError(
-                f"evidence.path: the last line of {self.path} {problem}; give the sink a file of its own"
-            ) from None
-        self.number, self.digest = last.checkpoint.number, last.digest
+                f"evidence.path: {self.path} holds no checkpoints but something else; give the sink a file of its own"
+            )
+        try:
+            last, self._end = _last_whole(self._file, complete)
+        except OtherVersionError as problem:
+            raise EvidenceError(f"evidence.path: the last line of {self.path} {problem}") from None
+        if last is not None:
+            self.number, self.digest = last.checkpoint.number, last.digest
+        if self._end < complete:
+            self._set_aside(complete)
+        if self._end < size:
+            self._file.truncate(self._end)
+            self._file.sync()
+
+    def _set_aside(self, complete: int) -> None:
+        """Keep a copy of the broken lines: nobody can tell for sure that they were never stated."""
+        aside = self.path.with_name(f"{self.path.name}.torn-{self._end}")
+        log.error(
+            "the last checkpoints were broken by a crash and are made again; what was in the file is set aside",
+            extra={"file": str(self.path), "bytes": complete - self._end, "set_aside": str(aside)},
+        )
+        with contextlib.suppress(FileNotFoundError):  # of a start that came no further than this
+            self._disk.unlink(aside)
+        copy = self._disk.create(aside)
+        try:
+            for at in range(self._end, complete, _BLOCK):
+                write_all(copy, [self._file.read(min(_BLOCK, complete - at), at)], at - self._end)
+            copy.sync()
+        finally:
+            copy.close()
+        self._disk.sync_directory(aside.parent)
 
 
 def _state(span: Span, number: int, previous: str | None, signer: Signing | None, now_ns: int) -> Signed:
@@ -126,14 +156,33 @@ def _state(span: Span, number: int, previous: str | None, signer: Signing | None
     return Signed(checkpoint, canonical, signer.sign(canonical) if signer else None, span.fingerprints)
 
 
-def _complete(file: File) -> int:
-    """The end of the last complete line; what follows it is cut off."""
-    size = file.size()
-    end = _line_start(file, size)
-    if end < size:
-        file.truncate(end)
-        file.sync()
-    return end
+def _last_whole(file: File, end: int) -> tuple[Signed | None, int]:
+    """The last checkpoint before which nothing of the last append is broken, and where its line ends.
+
+    Lines before `end` are looked at, from the last one back to the append before. Raises OtherVersionError.
+    """
+    last, whole, time = None, end, None
+    while end > 0:
+        start = _line_start(file, end - 1)
+        found = _decoded(file.read(end - start, start))
+        if found is None:
+            last, whole = None, start
+        else:
+            last = last or found
+            if time not in (None, found.checkpoint.time):
+                break
+            time = found.checkpoint.time
+        end = start
+    return last, whole
+
+
+def _decoded(line: bytes) -> Signed | None:
+    try:
+        return decode(line)
+    except OtherVersionError:
+        raise
+    except NoCheckpointError:
+        return None
 
 
 def _line_start(file: File, before: int) -> int:

@@ -14,6 +14,7 @@ from auditsink.evidence.ledger import Ledger
 from auditsink.testing.disk import FakeDisk
 
 SPANS = [span([event(number)], first=number) for number in range(10)]
+LARGE = [span([event(first + number) for number in range(400)], first=first) for first in range(0, 1600, 400)]
 
 
 def chain(disk: FakeDisk) -> list[int]:
@@ -65,6 +66,40 @@ def test_after_a_power_loss_all_that_was_returned_is_there(seed: int):
     assert chain(disk)[-1] >= 4
 
 
+@pytest.mark.parametrize("stated_before", [0, 1])
+@given(seed=st.integers(0, 10_000))
+def test_a_power_cut_during_an_append_leaves_a_chain_that_goes_on(stated_before: int, seed: int):
+    """Lines of many pages, of which any may be lost: one that follows a broken line is no longer in the chain."""
+    disk, chance = FakeDisk(), random.Random(seed)
+    ledger = Ledger(LEDGER, disk)
+    ledger.append(LARGE[:stated_before], signer(), SECOND_NS)
+    disk.cut_power(1, chance)
+    with pytest.raises(OSError, match="the power is off"):
+        ledger.append(LARGE[1:3], signer(), 2 * SECOND_NS)
+    disk.power_on()
+    left = disk.content(LEDGER)
+    ledger = Ledger(LEDGER, disk)
+    kept = disk.content(LEDGER)
+    assert left.startswith(kept)
+    assert stated_before <= ledger.number == len(chain(disk)) <= stated_before + 2
+    lost = left[len(kept) : left.rfind(b"\n") + 1]
+    assert [disk.content(path) for path in disk.paths() if "torn" in path.name] == ([lost] if lost else [])
+    ledger.append(LARGE[3:], signer(), 3 * SECOND_NS)
+    assert chain(disk) == list(range(1, ledger.number + 1))
+
+
+def test_a_line_that_was_spoiled_long_ago_is_left_to_verify():
+    disk = FakeDisk()
+    ledger = Ledger(LEDGER, disk)
+    for number in range(4):
+        ledger.append(SPANS[number : number + 1], signer(), number * SECOND_NS)
+    ledger.close()
+    content = disk.content(LEDGER).replace(b'"number":2', b'"number":"', 1)
+    disk.put(LEDGER, content)
+    assert Ledger(LEDGER, disk).number == 4
+    assert disk.content(LEDGER) == content
+
+
 @pytest.mark.parametrize("operation", ["write", "sync"])
 def test_a_failed_append_leaves_nothing_before_the_next(operation: str):
     disk = FakeDisk()
@@ -107,10 +142,22 @@ def test_two_sinks_do_not_share_a_file():
 def test_a_file_of_something_else_is_not_appended_to():
     disk = FakeDisk()
     disk.make_directory(LEDGER.parent)
-    disk.put(LEDGER, b"audit log\n")
-    with pytest.raises(EvidenceError, match=r"the last line .* is no checkpoint; give the sink a file of its own"):
+    for content in (b"audit log\n", b"no line", b'{"kind":"Event"}\n', b"\n"):
+        disk.put(LEDGER, content)
+        with pytest.raises(EvidenceError, match=r"no checkpoints but something else; give the sink a file of its own"):
+            Ledger(LEDGER, disk)
+        assert disk.content(LEDGER) == content
+
+
+def test_a_file_of_a_later_version_is_not_appended_to():
+    disk = FakeDisk()
+    Ledger(LEDGER, disk).append(SPANS[:2], signer(), SECOND_NS)
+    content = disk.content(LEDGER).replace(b'"version":1', b'"version":2')
+    disk.put(LEDGER, content)
+    disk.kill()
+    with pytest.raises(EvidenceError, match=r"the last line of .* is of version 2, .* use a newer one"):
         Ledger(LEDGER, disk)
-    assert disk.content(LEDGER) == b"audit log\n"
+    assert disk.content(LEDGER) == content
 
 
 def test_a_disk_that_refuses_at_the_start_is_told_with_the_path():
