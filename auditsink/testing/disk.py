@@ -17,7 +17,7 @@ from pathlib import Path
 from auditsink.spool.disk import File
 
 SECTOR = 512
-"""Bytes that reach the platter together or not at all."""
+"""Of a write that was not synced, each stretch of so many bytes reaches the platter whole, in part, or not at all."""
 
 
 class _Inode:
@@ -55,8 +55,9 @@ class _Inode:
                     self.apply(self.platter, offset, None)
                 continue
             for start in range(0, len(data), SECTOR):
-                if chance.random() < 0.5:
-                    self.apply(self.platter, offset + start, data[start : start + SECTOR])
+                piece = data[start : start + SECTOR]
+                share = min(1.0, max(0.0, chance.uniform(-2, 3)))  # nothing, all, or now and then some bytes of it
+                self.apply(self.platter, offset + start, piece[: int(len(piece) * share)])
         self.pending.clear()
         self.cached = bytearray(self.platter)
 

@@ -121,8 +121,10 @@ class SpoolMachine(RuleBasedStateMachine):
         self._submit(cluster, refused)
 
     @rule(
-        operation=st.sampled_from(["write", "sync", "allocate", "create", "truncate", "unlink", "sync_directory"]),
-        error=st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS]),
+        operation=st.sampled_from(
+            ["write", "sync", "allocate", "create", "truncate", "unlink", "sync_directory", "open"]
+        ),
+        error=st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS, errno.EINTR]),
         times=st.integers(1, 3),
     )
     def break_disk(self, operation: str, error: int, times: int) -> None:
@@ -196,6 +198,9 @@ class SpoolMachine(RuleBasedStateMachine):
             wanted = {at: event for at, event in self.acknowledged[cluster].items() if at >= ring.floor}
             assert {at: found.get(at) for at in wanted} == wanted
             assert set(found.values()) <= {event for body in self.sent[cluster] for event in events_in(body)}
+            for name in DESTINATIONS:
+                position = max(ring.cursor(name).position, ring.floor)
+                assert dict(stored(ring, position)) == {at: event for at, event in found.items() if at >= position}
             if self.when_full == "reject":
                 consumed = min(ring.cursor(name).position for name in DESTINATIONS)
                 assert ring.floor <= consumed, "what somebody still wants is held"
