@@ -7,6 +7,8 @@ from auditsink.units import Size
 
 _BIDIRECTIONAL = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they reorder what stands around
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *_BIDIRECTIONAL), "?")
+_HELD_SHOWN = 10
+"""Of each destination: a cluster may have been made up by anybody, and there may be hundreds."""
 _NUMBERS = ("accepted", "delivered", "filtered", "dead_lettered", "dropped", "pending")
 
 
@@ -52,6 +54,7 @@ def status(values: Mapping[str, Any]) -> str:
     ]
     header = ("DESTINATION", "TYPE", "STATE", "ACCEPTED", "DELIVERED", "FILTERED", "DEAD", "DROPPED", "PENDING", "LAG")
     errors = [_trouble(one) for one in values["destinations"] if one["last_error"]]
+    errors += [_held(one["name"], held) for one in values["destinations"] for held in one.get("held", [])[:_HELD_SHOWN]]
     return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
 
 
@@ -60,6 +63,11 @@ def _trouble(one: Mapping[str, Any]) -> str:
     at = f" (last error, {one['last_error_at']})" if one.get("last_error_at") else ""
     wait = one.get("next_attempt_seconds") or 0
     return f"{one['name']}{at}: {one['last_error']}" + (f"; next try in {seconds(wait)}" if wait else "")
+
+
+def _held(destination: str, held: Mapping[str, Any]) -> str:
+    wait = seconds(held["next_attempt_seconds"])
+    return f"{destination} does not take the events of cluster {held['cluster']}: {held['why']}; next try in {wait}"
 
 
 def seconds(value: float) -> str:

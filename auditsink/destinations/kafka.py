@@ -7,7 +7,6 @@ cuts its batches smaller until the event stands by itself, and never sends again
 
 import asyncio
 import re
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, codec
@@ -85,8 +84,7 @@ class KafkaDestination:
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
-        topic = topic_name(self._topic, batch.cluster)
-        return _Delivery(self._link, topic, batch.cluster.encode(), messages(batch), self._timeout)
+        return _Delivery(self._link, self._topic, batch, self._timeout)
 
     async def probe(self) -> Outcome:
         """Connect and log in; a topic that is the same for all clusters is looked up as well."""
@@ -95,11 +93,12 @@ class KafkaDestination:
             async with asyncio.timeout(self._timeout):
                 producer = await self._link.producer()
                 if "{cluster}" not in self._topic:
-                    await producer.partitions_for(self._topic)
+                    await self._link.topics.partitions(producer, self._topic)
         except Exception as problem:  # noqa: BLE001 - see _Delivery.__call__
             self._link.discard(producer)
             verdict, why = classify(problem)
-            return Misconfigured(f"Kafka: {why}") if verdict is Verdict.MISCONFIGURED else Retry(f"Kafka: {why}")
+            hopeless = verdict in {Verdict.MISCONFIGURED, Verdict.TOPIC}
+            return Misconfigured(f"Kafka: {why}") if hopeless else Retry(f"Kafka: {why}")
         return Delivered()
 
     async def close(self) -> None:
@@ -110,11 +109,12 @@ class KafkaDestination:
 class _Delivery:
     """An attempt that remembers what is already there: trying again goes on where it stopped."""
 
-    def __init__(self, link: Link, topic: str, message_key: bytes, several: Sequence[Message], timeout: float) -> None:
+    def __init__(self, link: Link, template: str, batch: Batch, timeout: float) -> None:
         self._link = link
-        self._topic = topic
-        self._key = message_key
-        self._messages = several
+        self._topic = topic_name(template, batch.cluster)
+        self._topic_of_its_own = "{cluster}" in template
+        self._key = batch.cluster.encode()
+        self._messages = messages(batch)
         self._timeout = timeout
         self._done = 0
         self._alone_until = 0
@@ -151,7 +151,7 @@ class _Delivery:
         return builder, end - self._done
 
     async def _send(self, producer: AIOKafkaProducer, builder: Any) -> None:
-        partitions = sorted(await producer.partitions_for(self._topic))
+        partitions = await self._link.topics.partitions(producer, self._topic)
         partition = _partition_of(self._key, partitions, partitions)
         stored = await producer.send_batch(builder, self._topic, partition=partition)
         await stored
@@ -160,8 +160,8 @@ class _Delivery:
         """What the failure of the next `count` messages means; None when going on will settle it."""
         verdict, why = classify(problem)
         why = f"Kafka, topic {self._topic}: {why}"
-        if verdict is Verdict.MISCONFIGURED:
-            return Misconfigured(why)
+        if verdict in {Verdict.MISCONFIGURED, Verdict.TOPIC}:
+            return Misconfigured(why, cluster_only=verdict is Verdict.TOPIC and self._topic_of_its_own)
         if verdict is Verdict.RETRY or count == 0:
             return Retry(why)
         size = sum(len(message.value) for message in self._messages[self._done : self._done + count])

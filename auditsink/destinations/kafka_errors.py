@@ -15,6 +15,7 @@ class Verdict(Enum):
 
     RETRY = "again, later"
     MISCONFIGURED = "nothing succeeds until a person acts"
+    TOPIC = "nothing succeeds in this topic until a person acts"
     TOO_LARGE = "the broker's limit is lower than this"
     REFUSED = "an event in it is refused for good"
 
@@ -31,7 +32,7 @@ ERRORS: dict[type[BaseException], tuple[Verdict, str]] = {
     errors.RecordListTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
     errors.RecordTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
     errors.InvalidTimestampError: (Verdict.REFUSED, "its time is outside of what the topic allows"),
-    errors.TopicAuthorizationFailedError: (Verdict.MISCONFIGURED, _RIGHTS),
+    errors.TopicAuthorizationFailedError: (Verdict.TOPIC, _RIGHTS),
     errors.ClusterAuthorizationFailedError: (Verdict.MISCONFIGURED, _RIGHTS),
     errors.TransactionalIdAuthorizationFailed: (Verdict.MISCONFIGURED, _RIGHTS),
     errors.SaslAuthenticationFailed: (Verdict.MISCONFIGURED, _PASSWORD),
@@ -41,8 +42,8 @@ ERRORS: dict[type[BaseException], tuple[Verdict, str]] = {
     errors.IllegalSaslStateError: (Verdict.MISCONFIGURED, _PASSWORD),
     errors.SecurityDisabled: (Verdict.MISCONFIGURED, _PASSWORD),
     ssl.SSLCertVerificationError: (Verdict.MISCONFIGURED, _TLS),
-    errors.UnknownTopicOrPartitionError: (Verdict.MISCONFIGURED, _TOPIC),
-    errors.InvalidTopicError: (Verdict.MISCONFIGURED, _TOPIC),
+    errors.UnknownTopicOrPartitionError: (Verdict.TOPIC, _TOPIC),
+    errors.InvalidTopicError: (Verdict.TOPIC, _TOPIC),
     errors.PolicyViolationError: (Verdict.MISCONFIGURED, "the brokers' policy forbids it; ask whoever runs them"),
     errors.InvalidRequiredAcksError: (Verdict.MISCONFIGURED, "the brokers do not take acks=all"),
     errors.UnsupportedVersionError: (Verdict.MISCONFIGURED, _VERSION),

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaTimeoutError
 
 from auditsink.config import KafkaConfig
 from auditsink.destinations.kafka_errors import Verdict, classify
+from auditsink.destinations.kafka_topics import Topics
 from auditsink.destinations.settings import Credential, key
 from auditsink.destinations.tls import Tls
 
@@ -40,6 +41,7 @@ class Link:
             if security.mechanism
             else None
         )
+        self.topics = Topics()
         self._starting = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._disposals: set[asyncio.Task[None]] = set()
@@ -88,7 +90,7 @@ class Link:
         sasl, ssl = self._password is not None, self._tls is not None
         return {
             "client_id": "auditsink",
-            # aiokafka takes so long to find that a topic does not exist: it must come before an attempt's own end.
+            # A broker that does not answer must be found out before an attempt's own end.
             "request_timeout_ms": max(1, int(self._config.timeout * 500)),
             "security_protocol": f"{'SASL_' if sasl else ''}{'SSL' if ssl else 'PLAINTEXT'}",
             "ssl_context": self._tls.context() if self._tls else None,

@@ -92,7 +92,10 @@ class Courier:
     async def _turn(self, job: Job) -> bool:
         """Wait until the job may be attempted. False: it must not be."""
         while not self.closing:
-            wait = self.gate.wait(job.ticket, self._clock.monotonic())
+            now = self._clock.monotonic()
+            if job.lane.hold.remaining(now) > 0:
+                return False
+            wait = self.gate.wait(job.ticket, now)
             if wait == 0:
                 if self._strict and job.lane.frontier.head is not job.claim.slot:
                     return False  # what lies before it came back in parts and goes first
@@ -112,6 +115,9 @@ class Courier:
         outcome = self._suspicion.examine(size, await self._outcome(job))
         verdict = judge(size, outcome)
         if isinstance(verdict, Again):
+            if isinstance(outcome, Misconfigured) and outcome.cluster_only:
+                self._hold(job, outcome, seen)
+                return None
             job.suspected = isinstance(outcome, Misconfigured) and self._suspicion.aroused
             self._in_trouble(job.lane.cluster, verdict.outcome, seen)
             return None
@@ -149,9 +155,18 @@ class Courier:
             self.pace.retry(seen, now, outcome.after)
             self.journal.retrying(cluster, outcome.why, reason, self.pace.remaining(now))
 
+    def _hold(self, job: Job, outcome: Misconfigured, seen: int) -> None:
+        """Only this cluster waits: its batch goes back, and takes no memory meanwhile."""
+        now = self._clock.monotonic()
+        self.pace.answered(seen, now)  # about this cluster only: whatever ailed the destination is over
+        news = job.lane.hold.again(now, outcome.why)
+        wait = job.lane.hold.remaining(now)
+        self.journal.misconfigured(job.lane.cluster, outcome.why, Reason.MISCONFIGURED, wait, news=news)
+
     def _answered(self, job: Job, outcome: Outcome, seen: int) -> None:
         slow_down = outcome.slow_down if isinstance(outcome, Delivered) else 0.0
-        if self.pace.answered(seen, self._clock.monotonic(), slow_down):
+        recovered = self.pace.answered(seen, self._clock.monotonic(), slow_down)
+        if job.lane.hold.lift() or recovered:
             self.journal.recovered(job.lane.cluster)
         if isinstance(outcome, TooLarge) and len(job.batch.events) > 1:
             self.journal.too_large(job.lane.cluster, job.claim.size)

@@ -166,6 +166,8 @@ class Forwarder:
             return State.STOPPED
         if self._pace.trouble is not None:
             return State(self._pace.trouble.value)
+        if self._roster.held:
+            return State.MISCONFIGURED
         return State.IDLE if self._roster.settled else State.DELIVERING
 
     def statistics(self) -> ForwarderStatistics:
@@ -185,4 +187,5 @@ class Forwarder:
             in_flight=self._courier.gate.running,
             next_attempt_seconds=self._pace.remaining(self._clock.monotonic()),
             accounts=self._roster.accounts(),
+            held=self._roster.held,
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from auditsink.destinations.base import Batch, Limits
 from auditsink.forward.frontier import Frontier, Slot
+from auditsink.forward.hold import Hold
 from auditsink.forward.packing import Gap, Packed, Scale, pack, section
 from auditsink.forward.upstream import Ring
 from auditsink.spool.types import Account, Chunk, Tally
@@ -34,6 +35,7 @@ class Lane:
         self.cursor = ring.cursor(destination)
         self.reader = ring.reader()
         self.frontier = Frontier(self.cursor.position)
+        self.hold = Hold()
         self.reading = False
         self._limits = limits
         self._scale = Scale(limits)
@@ -85,10 +87,13 @@ class Lane:
         """When the next batch may be taken: `now` if it is full, has waited `max_wait`, or `flush`; None for never."""
         if self.reading:
             return None
-        if self.frontier.returned() is not None:
-            return now
-        if self.pending <= 0 or len(self.frontier) > self._limits.in_flight:
+        returned = self.frontier.returned() is not None
+        if not returned and (self.pending <= 0 or len(self.frontier) > self._limits.in_flight):
             return None
+        if self.hold.remaining(now) > 0:
+            return self.hold.until
+        if returned:
+            return now
         due = (now if self._since is None else self._since) + self._limits.max_wait
         return now if flush or due <= now or self._full() else due
 

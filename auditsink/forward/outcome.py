@@ -36,9 +36,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """Nothing of this destination can succeed until a person acts: pause, shout, probe slowly, keep the data."""
+    """Nothing of this destination can succeed until a person acts: pause, shout, probe slowly, keep the data.
+
+    `cluster_only`: that is so for the batch's cluster (its own topic is missing, say); the others' events go on.
+    """
 
     why: str
+    cluster_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from auditsink.forward.isolation import Settled, Split
 from auditsink.forward.journal import where
 from auditsink.forward.lane import Claim, Lane
 from auditsink.forward.rota import Rota
+from auditsink.forward.statistics import Held
 from auditsink.forward.supply import Offload, Supply, peek
 from auditsink.forward.upstream import Cursor, Ring
 from auditsink.forward.waiting import Bell
@@ -103,6 +104,8 @@ class Roster:
                 if lane is None:
                     due = self._rota.next_due
                     await self._bell.wait(None if due is None else due - now)
+                elif lane.hold.remaining(now) > 0:
+                    self._queue(lane)  # it was held after it had got its turn
                 elif (claim := await self._take_from(lane)) is not None:
                     return lane, claim
         return None
@@ -180,8 +183,18 @@ class Roster:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to deliver."""
-        return all(lane.settled for lane in self._lanes.values())
+        """Whether nothing is left to deliver, but for clusters that are held."""
+        return all(lane.settled or lane.hold.why for lane in self._lanes.values())
+
+    @property
+    def held(self) -> dict[str, Held]:
+        """Clusters whose events the destination does not take, while it takes those of others."""
+        now = self._clock.monotonic()
+        return {
+            cluster: Held(lane.hold.why, lane.hold.remaining(now))
+            for cluster, lane in self._lanes.items()
+            if lane.hold.why
+        }
 
     @property
     def oldest_ns(self) -> int | None:

@@ -27,6 +27,14 @@ class LastError:
     at_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why the destination does not take one cluster's events, and in how many seconds that is tried again."""
+
+    why: str
+    next_attempt_seconds: float
+
+
 @dataclass(slots=True)
 class Counters:
     """Since the start of the process."""
@@ -43,7 +51,7 @@ class ForwarderStatistics:
     """One destination. `batches` and `bytes` (of events, before encoding) count what was delivered since the start.
 
     `lag_seconds` is the age of the oldest event that is not settled, 0 when all are. `next_attempt_seconds` is how
-    long a pause still lasts. `accounts` is by cluster.
+    long a pause still lasts. `accounts` is by cluster; so is `held`: clusters that wait by themselves, see `hold`.
     """
 
     name: str
@@ -58,3 +66,4 @@ class ForwarderStatistics:
     in_flight: int
     next_attempt_seconds: float
     accounts: Mapping[str, Account]
+    held: Mapping[str, Held] = field(default_factory=dict)

@@ -20,6 +20,7 @@ def reasons(snapshot: Snapshot) -> list[str]:
 def worries(snapshot: Snapshot) -> list[str]:
     """What somebody should look at although the sink is ready."""
     found = [worry for one in snapshot.destinations if (worry := _worry(one))]
+    found += [_held(one) for one in snapshot.destinations if one.held]
     found += [f"receive: {problem}" for problem in snapshot.receive.problems]
     if snapshot.spool.damaged_bytes:
         found.append(f"spool: {snapshot.spool.damaged_bytes:,} bytes are damaged; run auditsink spool verify")
@@ -31,6 +32,12 @@ def readiness(snapshot: Snapshot) -> tuple[bool, str]:
     why = reasons(snapshot)
     lines = [f"not ready: {reason}" for reason in why] or ["ready"]
     return not why, "\n".join(lines + [f"look at: {worry}" for worry in worries(snapshot)]) + "\n"
+
+
+def _held(one: ForwarderStatistics) -> str:
+    cluster, held = min(one.held.items())
+    more = f" (and {len(one.held) - 1} more)" if len(one.held) > 1 else ""
+    return f"destination {one.name} does not take the events of cluster {cluster}{more}: {held.why}"
 
 
 def _worry(one: ForwarderStatistics) -> str:

@@ -60,6 +60,10 @@ def _destination(one: ForwarderStatistics) -> dict[str, Any]:
         "last_error": error.text if error else None,
         "last_error_at": _time(error.at_ns) if error else None,
         "next_attempt_seconds": round(one.next_attempt_seconds, 3),
+        "held": [
+            {"cluster": cluster, "why": held.why, "next_attempt_seconds": round(held.next_attempt_seconds, 3)}
+            for cluster, held in sorted(one.held.items())
+        ],
     }
 
 

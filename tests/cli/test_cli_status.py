@@ -122,3 +122,11 @@ def test_spans_are_told_in_two_units(value: float, text: str):
 
 def test_an_empty_table_is_its_header():
     assert tables.table(("A", "LONG"), []) == "A  LONG"
+
+
+def test_clusters_that_wait_by_themselves_are_named():
+    held = [{"cluster": f"c{number:02d}", "why": "no topic\x1b", "next_attempt_seconds": 29.6} for number in range(30)]
+    trouble = STATUS | {"destinations": [STATUS["destinations"][0] | {"held": held}]}
+    lines = [line for line in tables.status(trouble).splitlines() if "does not take" in line]
+    assert lines[0].endswith("does not take the events of cluster c00: no topic?; next try in 29s")
+    assert len(lines) == 10

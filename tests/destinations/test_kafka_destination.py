@@ -197,12 +197,15 @@ async def test_a_topic_that_nobody_made_needs_a_person(servers: list[str], monke
         learned.set_result(True)
         return learned
 
-    async with lake(servers, timeout=0.2) as destination:
+    async with lake(servers) as destination:
         await destination.probe()
         monkeypatch.setattr(AIOKafkaClient, "force_metadata_update", learned_nothing)
         outcome = await deliver(destination, batch([event()], cluster="nowhere"))
+        monkeypatch.undo()
+        assert await deliver(destination, batch([event()], cluster="nowhere")) == Delivered()
 
     assert isinstance(outcome, Misconfigured)
+    assert outcome.cluster_only
     assert outcome.why.startswith("Kafka, topic audit.nowhere: the broker answered 3, UnknownTopicOrPartitionError;")
 
 

@@ -9,8 +9,8 @@ from auditsink.destinations.kafka_errors import ERRORS, Verdict, classify
 
 TOO_LARGE = [errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, errors.RecordTooLargeError]
 REFUSED = [errors.InvalidTimestampError]
+TOPIC = [errors.TopicAuthorizationFailedError, errors.UnknownTopicOrPartitionError, errors.InvalidTopicError]
 MISCONFIGURED = [
-    errors.TopicAuthorizationFailedError,
     errors.ClusterAuthorizationFailedError,
     errors.TransactionalIdAuthorizationFailed,
     errors.SaslAuthenticationFailed,
@@ -19,8 +19,6 @@ MISCONFIGURED = [
     errors.UnsupportedSaslMechanismError,
     errors.IllegalSaslStateError,
     errors.SecurityDisabled,
-    errors.UnknownTopicOrPartitionError,
-    errors.InvalidTopicError,
     errors.PolicyViolationError,
     errors.InvalidRequiredAcksError,
     errors.UnsupportedVersionError,
@@ -58,7 +56,7 @@ PASSING = [
 
 
 def test_every_row_of_the_table_has_a_row_here():
-    assert set(ERRORS) == {*TOO_LARGE, *REFUSED, *MISCONFIGURED}
+    assert set(ERRORS) == {*TOO_LARGE, *REFUSED, *TOPIC, *MISCONFIGURED}
 
 
 @pytest.mark.parametrize(
@@ -66,6 +64,7 @@ def test_every_row_of_the_table_has_a_row_here():
     [
         *((kind, Verdict.TOO_LARGE) for kind in TOO_LARGE),
         *((kind, Verdict.REFUSED) for kind in REFUSED),
+        *((kind, Verdict.TOPIC) for kind in TOPIC),
         *((kind, Verdict.MISCONFIGURED) for kind in MISCONFIGURED),
         *((kind, Verdict.RETRY) for kind in PASSING),
     ],

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
-from auditsink.forward.statistics import LastError, State
+from auditsink.forward.statistics import Held, LastError, State
 from auditsink.observe import health, page, status
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.spool.types import Account
@@ -39,6 +39,17 @@ def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, rea
     assert status.document(snapshot)["reasons"] == [reason]
 
 
+def test_a_held_cluster_is_told_in_status_and_as_a_worry():
+    held = {"test": Held("no topic", 29.56789), "prod": Held("no right", 1.0)}
+    found = moment(destinations=(replace(SIEM, state=State.MISCONFIGURED, held=held),))
+
+    assert status.document(found)["destinations"][0]["held"] == [
+        {"cluster": "prod", "why": "no right", "next_attempt_seconds": 1.0},
+        {"cluster": "test", "why": "no topic", "next_attempt_seconds": 29.568},
+    ]
+    assert "destination siem does not take the events of cluster prod (and 1 more): no right" in health.worries(found)
+
+
 def test_misconfiguration_drops_and_unreadable_files_are_worries():
     wrong = replace(SIEM, state=State.MISCONFIGURED, last_error=None)
     lossy = replace(FILE, accounts={"prod": Account(10, 5, 0, 0, 5, 0)})
@@ -65,12 +76,13 @@ def test_the_status_is_what_is_promised():
             {
                 "name": "disk", "type": "file", "state": "idle", "accepted": 120, "delivered": 120, "filtered": 0,
                 "dead_lettered": 0, "dropped": 0, "pending": 0, "lag_seconds": 0.0, "last_error": None,
-                "last_error_at": None, "next_attempt_seconds": 0.0,
+                "last_error_at": None, "next_attempt_seconds": 0.0, "held": [],
             },
             {
                 "name": "siem", "type": "splunk", "state": "retrying", "accepted": 120, "delivered": 50, "filtered": 10,
                 "dead_lettered": 5, "dropped": 1, "pending": 54, "lag_seconds": 7.25, "last_error": "no answer <b>",
                 "last_error_at": "2023-11-14T22:13:20Z", "next_attempt_seconds": 1.5,
+                    "held": [],
             },
         ],
     }  # fmt: skip
