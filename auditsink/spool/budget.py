@@ -1,4 +1,4 @@
-"""The bytes that all rings may take together, and what is removed to stay below.
+"""The bytes that each ring may take, and what is removed to stay below.
 
 Called by the writer's thread alone. Removing a segment is done in the order that a crash forgives: cursors that made
 it removable first, then the floor, then the file.
@@ -6,7 +6,7 @@ it removable first, then the floor, then the file.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,45 +15,64 @@ from auditsink.spool.disk import Disk
 from auditsink.spool.errors import RingFullError
 from auditsink.spool.retention import Victim
 from auditsink.spool.ring import Ring
+from auditsink.spool.shares import Shares
 
 log = logging.getLogger("auditsink.spool")
 
 
 @dataclass(slots=True)
 class Budget:
-    """`max_bytes` over all `rings`; `save_floor` makes a floor durable; `moved` collects rings whose floor rose."""
+    """`shares` of all `rings`; `save_floor` makes a floor durable; `moved` collects rings whose floor rose.
 
-    max_bytes: int
+    `shares` may be replaced at any moment. A reservation that grew takes effect as others give back what they hold
+    beyond theirs; one that shrank makes what is held beyond it shared.
+    """
+
+    shares: Shares
     when_full: Literal["reject", "drop_oldest"]
     disk: Disk
     rings: Callable[[], Iterable[Ring]]
     save_floor: Callable[[Ring, int], None]
     moved: set[Ring] = field(default_factory=set)
 
-    def reserve(self, wanted: int, needed: int) -> int:
-        """Room for a new segment: `wanted` bytes, or whatever is left if that is at least `needed`.
+    def segment_bytes(self, ring: Ring) -> int:
+        """The largest segment that this ring should have."""
+        return self.shares.segment_bytes(ring.cluster, len(list(self.rings())))
 
-        Removes what every destination has; with `drop_oldest` also what some still want. Raises RingFullError when
-        that is not enough, OSError when the disk fails.
+    def reserve(self, ring: Ring, wanted: int, needed: int) -> int:
+        """Room for a new segment of the ring: `wanted` bytes, or whatever it may have if that is at least `needed`.
+
+        Removes what every destination has; with `drop_oldest` also what some still want. Nothing that another ring
+        holds within its reservation. Raises RingFullError when that is not enough, OSError when the disk fails.
         """
         while True:
-            available = self.max_bytes - sum(ring.size for ring in self.rings())
+            sizes = {one.cluster: one.size for one in self.rings()}
+            available = self.shares.room(ring.cluster, sizes)
             if available >= wanted:
                 return wanted
-            if self._remove(retention.oldest_consumed(self.rings())):
+            if self._remove(retention.oldest_consumed(self._giving(ring, sizes))):
                 continue
             if available >= needed:
                 return available
-            if not self.drop_one():
+            if not self._drop_one(ring):
                 raise RingFullError
 
-    def free_one(self) -> bool:
-        """Remove one segment, because the disk itself is full. False when nothing may go."""
-        return self._remove(retention.oldest_consumed(self.rings())) or self.drop_one()
+    def free_one(self, ring: Ring) -> bool:
+        """Remove one segment, because the disk itself is full. False when nothing may go.
 
-    def drop_one(self) -> bool:
-        """With `drop_oldest`, remove the oldest segment of the largest ring, wanted or not."""
-        return self.when_full == "drop_oldest" and self._remove(retention.oldest_of_greediest(self.rings()))
+        What every destination has may go whosever it is: a reservation is for room, and there is none.
+        """
+        return self._remove(retention.oldest_consumed(self.rings())) or self._drop_one(ring)
+
+    def _giving(self, taker: Ring, sizes: Mapping[str, int]) -> list[Ring]:
+        """Rings whose removed segments would be room for the taker."""
+        shares = self.shares
+        return [ring for ring in self.rings() if ring is taker or shares.beyond(ring.cluster, sizes[ring.cluster]) > 0]
+
+    def _drop_one(self, taker: Ring) -> bool:
+        """With `drop_oldest`, remove the oldest segment of the greediest ring, wanted or not."""
+        victim = retention.oldest_of_greediest(self.rings(), self.shares, taker)
+        return self.when_full == "drop_oldest" and self._remove(victim)
 
     def _remove(self, victim: Victim | None) -> bool:
         if victim is None:

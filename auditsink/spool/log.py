@@ -24,7 +24,8 @@ from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Footer, SegmentHeader
 
 INITIAL_BYTES = 2**20
-"""A ring's first segment: a cluster that says little takes little. Each following one is four times larger."""
+"""A ring's first segment: a cluster that says little takes little. Each following one is four times larger, and all
+are smaller where the ring's part of the spool is (see `Shares.segment_bytes`)."""
 GROWTH = 4
 
 
@@ -207,9 +208,10 @@ class Log:
         active.file.close()
 
     def _rotate(self, needed: int) -> _Active:
-        wanted = max(needed, self._next_size)
-        least = max(needed, min(INITIAL_BYTES, self._segment_bytes))
-        size = self._budget.reserve(wanted, least)
+        largest = min(self._segment_bytes, self._budget.segment_bytes(self.ring))
+        wanted = max(needed, min(self._next_size, largest))
+        least = max(needed, min(INITIAL_BYTES, largest))
+        size = self._budget.reserve(self.ring, wanted, least)
         self.seal()
         while True:
             try:
@@ -220,7 +222,7 @@ class Log:
                 # The budget has room and the disk has none: take less, then give up what may be given up.
                 if size > least:
                     size = least
-                elif not self._budget.free_one():
+                elif not self._budget.free_one(self.ring):
                     raise
             else:
                 self._next_size = min(self._next_size * GROWTH, self._segment_bytes)

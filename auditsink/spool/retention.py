@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from auditsink.spool.ring import Ring, Segment
+from auditsink.spool.shares import Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,18 @@ def oldest_consumed(rings: Iterable[Ring]) -> Victim | None:
     return min(found, key=lambda victim: victim.segment.header.created_ns, default=None)
 
 
-def oldest_of_greediest(rings: Iterable[Ring]) -> Victim | None:
-    """The oldest segment of the ring that takes the most room: the one that must give when something must."""
-    ring = max(filter(_removable, rings), key=lambda ring: ring.size, default=None)
+def oldest_of_greediest(rings: Iterable[Ring], shares: Shares, taker: Ring) -> Victim | None:
+    """The oldest segment of the ring that is furthest beyond its reservation: the one that must give.
+
+    Never one that would cut into what is reserved for its ring, unless that is the `taker`, who needs the room.
+    """
+    found = [
+        (beyond, ring)
+        for ring in rings
+        if _removable(ring)
+        and ((beyond := shares.beyond(ring.cluster, ring.size)) >= ring.segments[0].size or ring is taker)
+    ]
+    _, ring = max(found, key=lambda one: one[0], default=(0, None))
     return None if ring is None else Victim(ring, ring.segments[0], wanted=ring.consumed() < ring.segments[0].end)
 
 

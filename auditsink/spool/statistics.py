@@ -25,11 +25,14 @@ class RingStatistics:
     """One cluster's ring. Sequences count events; `oldest_seconds` is the age of the oldest segment held.
 
     `wanted_bytes` is the part of `bytes` that cannot be given up without a drop: some destination has not got it yet.
+    `reserved_bytes` is what nobody else can take, `room_bytes` what the ring may take beyond `wanted_bytes` right now.
     """
 
     cluster: str
     bytes: int
     wanted_bytes: int
+    reserved_bytes: int
+    room_bytes: int
     segments: int
     oldest_seconds: float
     first_sequence: int

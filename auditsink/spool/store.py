@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from auditsink.spool.log import Link, Log
 from auditsink.spool.recent import MIN_ENTRIES, TOTAL_ENTRIES, Recent
 from auditsink.spool.remember import remember
 from auditsink.spool.ring import Ring
+from auditsink.spool.shares import Shares
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
 from auditsink.spool.tail import Tails
@@ -64,7 +65,7 @@ class Spool:
         self._listeners: list[Callable[[Ring], None]] = []
         self._stopping = False
         self._budget = Budget(
-            config.max_bytes, config.when_full, disk, lambda: list(self.rings.values()), self._save_floor
+            Shares(config.max_bytes), config.when_full, disk, lambda: list(self.rings.values()), self._save_floor
         )
         self._tails = Tails()
         self._writer = Writer(
@@ -142,6 +143,10 @@ class Spool:
         """Have `callback` called for each ring made from now on, before anything is stored in it."""
         self._listeners.append(callback)
 
+    def reserve(self, reserved: Mapping[str, int]) -> None:
+        """From now on these bytes are reserved for these clusters. Any thread."""
+        self._budget.shares = Shares(self._config.max_bytes, reserved)
+
     def refusal(self, ring: Ring) -> Refusal | None:
         """Why a request that begins now would be refused, as far as that is known; cheap."""
         if self._stopping or ring.cluster not in self.rings:
@@ -173,11 +178,15 @@ class Spool:
     def statistics(self) -> SpoolStatistics:
         """What is held right now."""
         now = self._clock.wall_ns()
+        shares, wanted = self._budget.shares, {ring.cluster: ring.wanted for ring in self.rings.values()}
+        rooms = shares.rooms(wanted)
         rings = tuple(
             RingStatistics(
                 ring.cluster,
                 ring.size,
-                ring.wanted,
+                wanted[ring.cluster],
+                shares.of(ring.cluster),
+                rooms[ring.cluster],
                 len(ring.segments),
                 0.0 if (oldest := ring.oldest_ns) is None else max(0.0, (now - oldest) / 1e9),
                 min(ring.floor, ring.durable),

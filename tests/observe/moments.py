@@ -14,8 +14,8 @@ RECEIVE = ReceiveStatistics(
     ack_counts=(1,) * (len(ACK_BUCKETS) + 1), ack_seconds=1.5, connections=7, in_flight_bytes=99,
     clusters={"prod": ClusterStatistics(6, 4, 45, 4500, 2), "test": ClusterStatistics(1, 1, 5, 500, 0)},
 )  # fmt: skip
-PROD = RingStatistics("prod", 1000, 800, 3, 12.3456, 10, 110, 0)
-TEST = RingStatistics("test", 500, 0, 1, 2.0, 0, 20, 8)
+PROD = RingStatistics("prod", 1000, 800, 600, 2600, 3, 12.3456, 10, 110, 0)
+TEST = RingStatistics("test", 500, 0, 0, 2600, 1, 2.0, 0, 20, 8)
 SPOOL = SpoolStatistics(4000, (PROD, TEST), (2,) * (len(SYNC_BUCKETS) + 1), 0.25, None)
 FILE = ForwarderStatistics(
     name="disk", type="file", state=State.IDLE, last_error=None, lag_seconds=0.0, requests={"delivered": 4}, retries={},
