@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from auditsink import __version__, explain, heap
 from auditsink.config import Config
+from auditsink.load import files
 from auditsink.observe import logs
 from auditsink.service import Sink
 
@@ -30,7 +31,7 @@ def run(config: Config) -> int:
     """Run until a signal; the exit code. Raises StartError."""
     logs.configure(config.log)
     heap.bound()
-    return asyncio.run(_live(Sink(config), [*explain.risks(config)]))
+    return asyncio.run(_live(Sink(config), [*explain.risks(config), *files.exposed(config)]))
 
 
 async def _live(sink: Sink, risks: list[str]) -> int:

@@ -17,6 +17,8 @@ from auditsink.evidence import EvidenceError
 from auditsink.evidence import build as evidence
 from auditsink.forward.outcome import Delivered, Outcome, Retry
 from auditsink.load import files
+from auditsink.spool import SpoolError
+from auditsink.spool.keys import Keyring
 from auditsink.units import Size
 
 PROBE_SECONDS = 10
@@ -38,12 +40,12 @@ def command(config_file: Path | None, connect: bool) -> int:
     click.echo("This sink")
     for sentence in explain.plan(config):
         click.echo(f"  {safe(sentence)}")
-    risks = [*explain.risks(config), *_room(config)]
+    risks = [*explain.risks(config), *files.exposed(config), *_room(config)]
     if risks:
         click.echo("Risks")
     for risk in risks:
         click.echo(f"  {safe(risk)}")
-    mistakes = files.missing(config) or _key(config)
+    mistakes = files.missing(config) or _keys(config)
     if connect and not mistakes:
         click.echo("Destinations")
         mistakes = asyncio.run(_probe_all(config))
@@ -62,13 +64,19 @@ def _room(config: Config) -> list[str]:
     return [f"spool.max_bytes: {much} (what the spool holds already counts as used)"]
 
 
-def _key(config: Config) -> list[str]:
+def _keys(config: Config) -> list[str]:
+    mistakes = []
     try:
         if config.evidence is not None:
             evidence.signer(config.evidence)
     except EvidenceError as problem:
-        return [str(problem)]
-    return []
+        mistakes.append(str(problem))
+    try:
+        if config.spool.encryption is not None:
+            Keyring.load(config.spool.encryption.key_file)
+    except SpoolError as problem:
+        mistakes.append(str(problem))
+    return mistakes
 
 
 async def _probe_all(config: Config) -> list[str]:

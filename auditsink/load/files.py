@@ -1,11 +1,15 @@
-"""The files that a configuration names (certificates, tokens), looked at before anything starts."""
+"""The files that a configuration names (certificates, tokens, keys), looked at before anything starts."""
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from auditsink.config import Config
+
+PUBLIC = ("cert_file", "ca_file")
+"""How keys end whose files are no secret."""
 
 
 def missing(config: Config) -> list[str]:
@@ -16,6 +20,23 @@ def missing(config: Config) -> list[str]:
 def named(section: msgspec.Struct) -> Iterator[tuple[str, Path]]:
     """Every file that a configuration, or a section of it, wants to be there: the key's path, and the file's."""
     return _named("", section)
+
+
+def exposed(config: Config) -> list[str]:
+    """A line for each key of a file with a secret in it that everybody on the machine may read or write."""
+    return [
+        f"{key}: {path} may be read or changed by everybody on this machine (mode {mode:04o}); chmod o= that file, "
+        "or set defaultMode: 0440 on the Secret that it is mounted from"
+        for key, path in _named("", config)
+        if not key.endswith(PUBLIC) and (mode := _mode(path)) & stat.S_IRWXO
+    ]
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:  # see `missing`
+        return 0
 
 
 def _named(where: str, value: object) -> Iterator[tuple[str, Path]]:

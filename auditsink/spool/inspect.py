@@ -13,7 +13,7 @@ from auditsink.spool import cursor, segment, stored
 from auditsink.spool.content import TamperedError, Unpacker
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.disk import Disk, RealDisk, is_unused, read_around
-from auditsink.spool.errors import SpoolError
+from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.keys import Keyring
 from auditsink.spool.segment import Damage, Footer, SegmentHeader
 from auditsink.spool.types import Record
@@ -179,6 +179,9 @@ def _check_contents(disk: Disk, ring: Path, keys: Keyring, report: RingReport) -
         for part in content.frames:
             try:
                 unpacker.payload(one.header, part, content.data, part.offset)
+            except MissingKeyError as problem:
+                report.problems.append(f"{one.path}: whether its records were changed cannot be told: {problem}")
+                break
             except TamperedError as problem:
                 last = part.end_sequence - 1
                 report.problems.append(

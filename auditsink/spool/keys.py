@@ -128,11 +128,22 @@ class Keyring:
             self._looked_at = now
             complaint = self._file.error
             if self._file.changed():
-                self._known = {**self._known, **{key.check: key for key in self._file.get()}}
-                self.newest = self._file.get()[0]
-                log.info("records are encrypted under the first key of the file", extra={"key": self.newest.name})
+                self._take_over()
             elif self._file.error and self._file.error != complaint:
                 log.warning("spool.encryption.key_file: %s; the keys known so far stay in use", self._file.error)
+
+    def _take_over(self) -> None:
+        """What the file says now."""
+        there = {key.check: key for key in self._file.get()}
+        if gone := [key.name for check, key in self._known.items() if check not in there]:
+            log.warning(
+                "keys are no longer in the key file; they stay in use until this process ends, and the next start "
+                "needs each one under which `auditsink spool ls` still shows a segment",
+                extra={"keys": gone, "file": str(self.path)},
+            )
+        self._known = {**self._known, **there}
+        self.newest = self._file.get()[0]
+        log.info("records are encrypted under the first key of the file", extra={"key": self.newest.name})
 
 
 def cipher_of(header: SegmentHeader, keys: Keyring | None) -> "SegmentCipher | None":

@@ -4,7 +4,6 @@ For commands beside a running sink, on a stopped one, or on a copy. Memory holds
 while it is looked at was removed by the ring's limit and is passed over.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from auditsink.spool import segment
 from auditsink.spool.content import ContentError, Unpacker
 from auditsink.spool.disk import Disk, read_around
-from auditsink.spool.errors import SpoolError
+from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
 from auditsink.spool.segment import Footer, SegmentHeader
@@ -67,8 +66,15 @@ class Content:
         unpacker = Unpacker(self.keys)
         for header in self.frames:
             if wanted(header):
-                with contextlib.suppress(ContentError):
+                try:
                     yield unpacker.record(self.stored.header, header, self.data, header.offset)
+                except ContentError:
+                    continue
+                except MissingKeyError as problem:
+                    raise MissingKeyError(
+                        f"{self.stored.path}: {problem}; give a file that holds it (--key-file, for a replay "
+                        "spool.encryption.key_file)"
+                    ) from None
 
 
 def segments(ring: Path, disk: Disk) -> list[StoredSegment]:

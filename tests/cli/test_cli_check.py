@@ -53,6 +53,31 @@ def test_risks_are_said_and_are_no_error(auditsink: Call, tmp_path: Path):
     assert "  spool.max_bytes: 500 TiB is more than the " in said.out
 
 
+def test_a_secret_that_everybody_may_read_is_a_risk(auditsink: Call, tmp_path: Path):
+    keys = tmp_path / "spool.keys"
+    keys.write_text(f"2026-11 {'A' * 43}=\n")
+    text = f"{LOCAL}spool: {{path: {tmp_path}, max_bytes: 128MiB, encryption: {{key_file: {keys}}}}}\n"
+    path = written(tmp_path, text + "destinations: [{name: out, type: stdout}]")
+    risk = (
+        f"spool.encryption.key_file: {keys} may be read or changed by everybody on this machine (mode 0644); chmod o="
+    )
+    for mode, told in ((0o644, True), (0o640, False), (0o400, False)):
+        keys.chmod(mode)
+        said = auditsink("check", "-c", path)
+        assert (said.code, risk in said.out) == (0, told)
+
+
+def test_a_key_file_that_is_none_is_an_error(auditsink: Call, tmp_path: Path):
+    keys = tmp_path / "spool.keys"
+    keys.write_text("2026-11 not-a-key\n")
+    text = f"{LOCAL}spool: {{path: {tmp_path}, encryption: {{key_file: {keys}}}}}\n"
+    text += "destinations: [{name: out, type: stdout}]"
+    said = auditsink("check", "-c", written(tmp_path, text))
+    assert said.code == 1
+    assert said.err.startswith(f"auditsink: spool.encryption.key_file: {keys}: line 1 is no key")
+    assert "not-a-key" not in said.err
+
+
 def test_a_missing_file_is_an_error(auditsink: Call, tmp_path: Path):
     text = "destinations: [{name: a, type: splunk, url: 'https://h', token_file: /nowhere/token}]"
     said = auditsink("check", "-c", written(tmp_path, text))

@@ -132,8 +132,28 @@ def test_commands_beside_the_sink_refuse_without_the_key_and_work_with_it(key_fi
     wrong.write_text(line("other"))
     with pytest.raises(MissingKeyError, match=r"other.keys does not hold \(it holds other\)"):
         list(inspect.records(PATH, "default", disk, keys=keys_of(wrong)))
+    with pytest.raises(MissingKeyError, match=r"^/spool/rings/default/0{20}.seg: .*--key-file"):
+        list(inspect.records(PATH, "default", disk))
     found = [event for one in inspect.records(PATH, "default", disk, keys=keys_of(key_file)) for event in one.events]
     assert found == events_of(*NAMES)
+
+
+def test_verify_with_some_of_the_keys_tells_what_it_can_and_what_it_cannot(key_file: Path):
+    disk = FakeDisk()
+    first = stored_names(disk, key_file)
+    key_file.write_text(line("second") + key_file.read_text())
+    spool = encrypted(disk, key_file)
+    submit_all(spool, spool.ring("default"), [body_of("later")])
+    second = spool.ring("default").segments[-1].path
+    spool.stop()
+    header, frames, content = parts(disk, second)
+    victim = frames[0]
+    content[victim.offset : victim.offset + victim.size] = reframed(header, victim, bytes(content), received=1)
+    disk.put(second, bytes(content))
+    key_file.write_text(line("second"))
+    problems = inspect.verify(PATH, "default", disk, keys=keys_of(key_file)).problems
+    assert any(one.startswith(f"{first}: whether its records were changed cannot be told") for one in problems)
+    assert any(one.startswith(f"{second}: TAMPERING") for one in problems)
 
 
 def test_a_new_key_begins_a_new_segment_and_the_old_one_reads_what_it_wrote(key_file: Path):

@@ -91,6 +91,8 @@ def test_a_new_first_line_encrypts_and_a_removed_one_still_decrypts(tmp_path: Pa
         ring.refresh(1.5)
     assert ring.newest.name == "newest"
     assert ring.find(old.check) is old
+    warned = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert [one.keys for one in warned] == [["old"]], "the next start may need it"  # type: ignore[attr-defined]
     assert ONE not in caplog.text
 
 
