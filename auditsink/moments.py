@@ -14,6 +14,11 @@ def at(ns: int) -> datetime:
     return datetime.fromtimestamp(ns // 1000 / 1e6, UTC)
 
 
+def seconds(ns: int) -> str:
+    """Nanoseconds since the epoch as RFC 3339 in UTC, without a fraction."""
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def nanoseconds(time: datetime) -> int:
     """A time with a zone as nanoseconds since the epoch."""
     return round(time.timestamp() * 1e6) * 1000

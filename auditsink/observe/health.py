@@ -5,8 +5,12 @@ reasons: the sink answers 503 with Retry-After, or keeps the events, and taking 
 apiserver meet a closed port instead.
 """
 
+from collections.abc import Iterable, Iterator
+
+from auditsink import moments
 from auditsink.forward.statistics import ForwarderStatistics, State
 from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.spool.statistics import RingStatistics
 
 
 def reasons(snapshot: Snapshot) -> list[str]:
@@ -19,7 +23,7 @@ def reasons(snapshot: Snapshot) -> list[str]:
 
 def worries(snapshot: Snapshot) -> list[str]:
     """What somebody should look at although the sink is ready."""
-    found = [worry for one in snapshot.destinations if (worry := _worry(one))]
+    found = [worry for one in snapshot.destinations for worry in _worries(one, snapshot.spool.rings)]
     found += [_held(one) for one in snapshot.destinations if one.held]
     found += [f"receive: {problem}" for problem in snapshot.receive.problems]
     if snapshot.spool.damaged_bytes:
@@ -40,10 +44,21 @@ def _held(one: ForwarderStatistics) -> str:
     return f"destination {one.name} does not take the events of cluster {cluster}{more}: {held.why}"
 
 
-def _worry(one: ForwarderStatistics) -> str:
-    dropped = sum(account.dropped for account in one.accounts.values())
+def _worries(one: ForwarderStatistics, rings: Iterable[RingStatistics]) -> Iterator[str]:
     if one.state in {State.MISCONFIGURED, State.RETRYING}:
-        return (
-            f"destination {one.name} is {one.state.value}: {one.last_error.text if one.last_error else 'no answer yet'}"
-        )
-    return f"destination {one.name} lost {dropped:,} events that were dropped" if dropped else ""
+        why = one.last_error.text if one.last_error else "no answer yet"
+        yield f"destination {one.name} is {one.state.value}: {why}"
+    dropped = sum(account.dropped for account in one.accounts.values())
+    if dropped:
+        yield f"destination {one.name} lost {dropped:,} events that were dropped{_last_drop(one.name, rings)}"
+
+
+def _last_drop(destination: str, rings: Iterable[RingStatistics]) -> str:
+    drops = [(ring.drops[destination], ring.cluster) for ring in rings if destination in ring.drops]
+    if not drops:  # an earlier process dropped them
+        return ""
+    drop, cluster = max(drops, key=lambda one: one[0].at_ns)
+    return (
+        f"; since the start {drop.events:,} of cluster {cluster} between {drop.first} and {drop.last}, "
+        f"the last at {moments.seconds(drop.at_ns)}"
+    )

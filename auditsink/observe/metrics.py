@@ -111,6 +111,15 @@ def _spool(spool: SpoolStatistics) -> Iterator[Metric]:
     for ring in spool.rings:
         damaged.add_metric([ring.cluster], ring.damaged_bytes)
     yield damaged
+    dropped = GaugeMetricFamily(
+        "auditsink_destination_last_drop_timestamp_seconds",
+        "When events were dropped last that the destination had not got (since the start).",
+        labels=["destination", "cluster"],
+    )
+    for ring in spool.rings:
+        for destination, drop in ring.drops.items():
+            dropped.add_metric([destination, ring.cluster], drop.at_ns / 1e9)
+    yield dropped
     yield _histogram(
         "auditsink_spool_sync", "One group commit's sync.", SYNC_BUCKETS, spool.sync_counts, spool.sync_seconds
     )

@@ -1,15 +1,14 @@
 """The `/status` document. Pure: a snapshot in, plain values out (see the README for its shape)."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
-from auditsink import __version__
+from auditsink import __version__, moments
 from auditsink.forward.statistics import ForwarderStatistics
 from auditsink.observe import health
 from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.statistics import RingStatistics
-from auditsink.spool.types import Account
+from auditsink.spool.types import Account, Drop
 
 NUMBERS = ("accepted", "delivered", "filtered", "dead_lettered", "dropped", "pending")
 
@@ -58,7 +57,7 @@ def _destination(one: ForwarderStatistics) -> dict[str, Any]:
         **total(one.accounts.values()),
         "lag_seconds": round(one.lag_seconds, 3),
         "last_error": error.text if error else None,
-        "last_error_at": _time(error.at_ns) if error else None,
+        "last_error_at": moments.seconds(error.at_ns) if error else None,
         "next_attempt_seconds": round(one.next_attempt_seconds, 3),
         "held": [
             {"cluster": cluster, "why": held.why, "next_attempt_seconds": round(held.next_attempt_seconds, 3)}
@@ -72,9 +71,19 @@ def _cluster(ring: RingStatistics, destinations: Iterable[ForwarderStatistics]) 
     return {
         "cluster": ring.cluster,
         "spool": _rings([ring]),
-        "destinations": [{"name": name, **total([account])} for name, account in mine.items()],
+        "destinations": [
+            {"name": name, **total([account]), "drop": _drop(ring.drops.get(name))} for name, account in mine.items()
+        ],
     }
 
 
-def _time(ns: int) -> str:
-    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _drop(drop: Drop | None) -> dict[str, Any] | None:
+    """What was dropped since the start of the process; `dropped` counts over restarts."""
+    if drop is None:
+        return None
+    return {
+        "first_sequence": drop.first,
+        "last_sequence": drop.last,
+        "events": drop.events,
+        "at": moments.seconds(drop.at_ns),
+    }

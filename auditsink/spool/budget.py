@@ -16,6 +16,7 @@ from auditsink.spool.errors import RingFullError
 from auditsink.spool.retention import Victim
 from auditsink.spool.ring import Ring
 from auditsink.spool.shares import Shares
+from auditsink.spool.types import Drop
 
 log = logging.getLogger("auditsink.spool")
 
@@ -33,6 +34,7 @@ class Budget:
     disk: Disk
     rings: Callable[[], Iterable[Ring]]
     save_floor: Callable[[Ring, int], None]
+    wall_ns: Callable[[], int]
     moved: set[Ring] = field(default_factory=set)
 
     def segment_bytes(self, ring: Ring) -> int:
@@ -89,17 +91,18 @@ class Budget:
             ring.segments = (segment, *ring.segments)  # it still takes its room
             raise
         if victim.wanted:
-            _report_drop(victim)
+            _report_drop(victim, self.wall_ns())
         ring.floor = max(ring.floor, segment.end)
         self.moved.add(ring)
         self.disk.sync_directory(ring.path)
         return True
 
 
-def _report_drop(victim: Victim) -> None:
+def _report_drop(victim: Victim, now_ns: int) -> None:
     for name, cursor in victim.ring.cursors.items():
         first = max(cursor.position, victim.segment.first)
         if first < victim.segment.end:
+            victim.ring.note_drop(name, Drop(first, victim.segment.end - 1, victim.segment.end - first, now_ns))
             log.error(
                 "the spool is full and the oldest events were dropped before this destination had them; "
                 "repair the destination, or raise spool.max_bytes",

@@ -16,7 +16,7 @@ from auditsink.spool.keys import Keyring
 from auditsink.spool.reader import Reader
 from auditsink.spool.segment import Damage, SegmentHeader
 from auditsink.spool.tail import Tail
-from auditsink.spool.types import Account
+from auditsink.spool.types import Account, Drop
 
 log = logging.getLogger("auditsink.spool")
 
@@ -61,6 +61,7 @@ class Ring:
         self.durable = floor
         self.tail = Tail()
         self.cursors: dict[str, Cursor] = {}
+        self.drops: dict[str, Drop] = {}
         self.damaged_bytes = 0
         self._damage: set[tuple[int, int]] = set()
         self._noting = Lock()
@@ -123,6 +124,11 @@ class Ring:
     def on_durable(self, callback: Callable[[], None]) -> None:
         """Have `callback` called in the loop's thread whenever `durable` or `floor` has moved."""
         self._listeners.append(callback)
+
+    def note_drop(self, destination: str, drop: Drop) -> None:
+        """Remember it for whoever asks; the account counts it by itself. In the writer's thread."""
+        known = self.drops.get(destination)
+        self.drops = {**self.drops, destination: drop if known is None else known.then(drop)}
 
     def announce(self) -> None:
         """Call the listeners; in the loop's thread."""

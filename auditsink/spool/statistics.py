@@ -1,7 +1,10 @@
 """What the spool says of itself, as plain values for whoever renders them."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from auditsink.spool.types import Drop
 
 SYNC_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds of one group commit's sync: from a quiet NVMe disk to one that is about to fail."""
@@ -26,6 +29,7 @@ class RingStatistics:
 
     `wanted_bytes` is the part of `bytes` that cannot be given up without a drop: some destination has not got it yet.
     `reserved_bytes` is what nobody else can take, `room_bytes` what the ring may take beyond `wanted_bytes` right now.
+    `drops` is by destination.
     """
 
     cluster: str
@@ -38,6 +42,7 @@ class RingStatistics:
     first_sequence: int
     next_sequence: int
     damaged_bytes: int
+    drops: Mapping[str, Drop] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,12 @@ class Spool:
         self._listeners: list[Callable[[Ring], None]] = []
         self._stopping = False
         self._budget = Budget(
-            Shares(config.max_bytes), config.when_full, disk, lambda: list(self.rings.values()), self._save_floor
+            Shares(config.max_bytes),
+            config.when_full,
+            disk,
+            rings=lambda: list(self.rings.values()),
+            save_floor=self._save_floor,
+            wall_ns=clock.wall_ns,
         )
         self._tails = Tails()
         self._writer = Writer(
@@ -192,6 +197,7 @@ class Spool:
                 min(ring.floor, ring.durable),
                 ring.durable,
                 ring.damaged_bytes,
+                ring.drops,
             )
             for ring in self.rings.values()
         )

@@ -76,6 +76,23 @@ class Chunk:
         return self.end - self.start - sum(len(record.events) for record in self.records)
 
 
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Events that one destination had not got when their room was needed, since the start of the process.
+
+    They lay between `first` and `last` (sequences, both included). `at_ns`: when the newest of them went.
+    """
+
+    first: int
+    last: int
+    events: int
+    at_ns: int
+
+    def then(self, later: "Drop") -> "Drop":
+        """Both."""
+        return Drop(self.first, later.last, self.events + later.events, later.at_ns)
+
+
 class Tally(NamedTuple):
     """Events of one ring that one destination is done with, by how they ended."""
 

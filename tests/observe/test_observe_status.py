@@ -7,9 +7,9 @@ import pytest
 from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
 from auditsink.forward.statistics import Held, LastError, State
-from auditsink.observe import health, page, status
+from auditsink.observe import health, metrics, page, status
 from auditsink.observe.snapshot import Phase, Snapshot
-from auditsink.spool.types import Account
+from auditsink.spool.types import Account, Drop
 
 
 def test_a_running_sink_is_ready_also_with_a_destination_in_trouble():
@@ -18,6 +18,7 @@ def test_a_running_sink_is_ready_also_with_a_destination_in_trouble():
     assert text.splitlines() == [
         "ready",
         "look at: destination siem is retrying: no answer <b>",
+        "look at: destination siem lost 1 events that were dropped",
         "look at: spool: 8 bytes are damaged; run auditsink spool verify",
     ]
 
@@ -56,6 +57,7 @@ def test_misconfiguration_drops_and_unreadable_files_are_worries():
     receive = replace(RECEIVE, problems=("tokens: is empty",))
     assert health.worries(moment(destinations=(wrong, lossy), spool=replace(SPOOL, rings=()), receive=receive)) == [
         "destination siem is misconfigured: no answer yet",
+        "destination siem lost 1 events that were dropped",
         "destination disk lost 5 events that were dropped",
         "receive: tokens: is empty",
     ]
@@ -90,8 +92,34 @@ def test_the_status_is_what_is_promised():
     assert clusters[1]["spool"]["next_sequence"] == 20
     assert clusters[0]["destinations"][1] == {
         "name": "siem", "accepted": 100, "delivered": 50, "filtered": 10, "dead_lettered": 5, "dropped": 1,
-        "pending": 34,
+        "pending": 34, "drop": None,
     }  # fmt: skip
+
+
+def test_a_drop_is_told_with_its_range_its_cluster_and_its_time():
+    drop = Drop(5, 30, 20, 1_700_000_000_000_000_000).then(Drop(31, 44, 14, 1_700_000_060_000_000_000))
+    older = Drop(0, 9, 10, 1_600_000_000_000_000_000)
+    prod, test = SPOOL.rings
+    rings = (replace(prod, drops={"siem": drop}), replace(test, drops={"siem": older}))
+    found = moment(spool=replace(SPOOL, rings=rings))
+    stated = status.document(found)["clusters"][0]["destinations"]
+    assert [one["drop"] for one in stated] == [
+        None,
+        {"first_sequence": 5, "last_sequence": 44, "events": 34, "at": "2023-11-14T22:14:20Z"},
+    ]
+    ready, text = health.readiness(found)
+    assert ready, "the sink does what it was told to do"
+    assert (
+        "look at: destination siem lost 1 events that were dropped; since the start 34 of cluster prod "
+        "between 5 and 44, the last at 2023-11-14T22:14:20Z\n"
+    ) in text
+    samples = {
+        tuple(sample.labels.values()): sample.value
+        for family in metrics.families(found)
+        for sample in family.samples
+        if sample.name == "auditsink_destination_last_drop_timestamp_seconds"
+    }
+    assert samples == {("siem", "prod"): 1_700_000_060.0, ("siem", "test"): 1_600_000_000.0}
 
 
 def test_an_empty_sink_has_a_status():

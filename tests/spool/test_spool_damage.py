@@ -7,6 +7,8 @@ from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
 
 from auditsink.spool import inspect
 from auditsink.spool.segment import COPY_BYTES, SECOND_COPY
+from auditsink.spool.slots import SLOT_BYTES
+from auditsink.spool.types import Receipt, Tally
 from auditsink.testing.disk import FakeDisk
 
 NAMES = [f"event-{number}" for number in range(6)]
@@ -67,6 +69,50 @@ def test_every_byte_flipped_once_costs_at_most_the_record_it_is_in(sealed: bool)
         lost_somewhere += len(EVENTS) - len(found)
         spool.stop()
     assert lost_somewhere > 100, "the flips did hit records"
+
+
+def _delivered() -> FakeDisk:
+    """The six records, four of them delivered to one destination; cursor and ring.meta written in both their slots."""
+    disk = FakeDisk()
+    for life in range(2):
+        spool = open_spool(disk)
+        ring = spool.ring("default")
+        for name in NAMES[3 * life : 3 * life + 3]:
+            submit(spool, ring, body_of(name))
+        for _ in range(2):
+            ring.cursor("siem").advance(Tally(delivered=1))
+            ring.cursor("siem").sync()
+        spool.stop()
+    return disk
+
+
+@pytest.mark.parametrize("name", ["ring.meta", "siem.cursor"])
+@pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut"])
+def test_every_byte_of_a_small_file_may_go_and_costs_repeats_alone(name: str, cut: bool):
+    original = _delivered()
+    (path,) = [one for one in original.paths() if one.name == name]
+    content = original.content(path)
+    positions = set()
+    for at in [at for at in range(len(content)) if at % SLOT_BYTES < 100]:
+        spoiled = content[:at] if cut else content[:at] + bytes([content[at] ^ 0x41]) + content[at + 1 :]
+        disk = FakeDisk()
+        disk.make_directory(PATH / "rings" / "default" / "cursors")
+        for one in original.paths():
+            disk.put(one, spoiled if one == path else original.content(one))
+        spool = open_spool(disk)
+        ring = spool.ring("default")
+        assert read_all(ring) == (EVENTS, 0), at
+        account = ring.account(ring.cursor("siem"))
+        assert account.accepted == account.delivered + account.pending == 6
+        positions.add(account.delivered)
+        assert submit(spool, ring, body_of(f"new-{at}")) == Receipt(6, 1)
+        spool.stop()
+    if name == "siem.cursor":
+        assert 4 in positions
+        assert len(positions) > 1, "the flips did hit the newer slot"
+        assert max(positions) == 4
+    else:
+        assert positions == {4}
 
 
 def test_both_copies_of_the_header_must_be_hit_to_lose_a_segment():
@@ -191,8 +237,6 @@ def test_verify_sees_a_segment_that_was_rewritten_with_valid_checksums():
 
 @pytest.mark.parametrize("lost", [0, 4096])
 def test_a_lost_cursor_slot_means_repeats_and_never_a_skip(lost: int):
-    from auditsink.spool.types import Tally  # noqa: PLC0415
-
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")

@@ -355,3 +355,20 @@ def test_readers_in_threads_of_their_own_see_everything_once_and_in_order(when_f
             assert gone[name] == 0
     assert ring.damaged_bytes == 0
     spool.stop()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_segment_that_was_removed_for_another_ring_does_not_come_back(seed: int):
+    """Its room was given away."""
+    disk = FakeDisk()
+    limits: dict[str, object] = {"when_full": "drop_oldest", "max_bytes": 2**17}
+    spool = open_spool(disk, **limits)
+    submit_all(spool, spool.ring("green"), [noise(number, 6000) for number in range(9)])
+    spool.stop()
+    spool = open_spool(disk, **limits)
+    (green,) = [one.path for one in spool.ring("green").segments]
+    submit_all(spool, spool.ring("blue"), [noise(number, 9000) for number in range(100, 115)])
+    assert green not in disk.paths()
+    disk.crash(random.Random(seed))
+    assert green not in disk.paths()
+    die(spool, disk)

@@ -16,6 +16,7 @@ from auditsink.spool import Spool, SpoolError, inspect
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.types import Chunk, Receipt, Refusal, Tally
 from auditsink.spool.writer import Writer
+from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
 
 
@@ -280,9 +281,10 @@ def test_a_full_ring_refuses_what_comes_and_keeps_what_it_has():
     spool.stop()
 
 
-def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone():
-    disk = FakeDisk()
-    spool = open_spool(disk, when_full="drop_oldest")
+def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone(caplog: pytest.LogCaptureFixture):
+    disk, clock = FakeDisk(), FakeClock()
+    spool = Spool.open(config(when_full="drop_oldest"), disk=disk, clock=clock)
+    spool.start(lambda call: call())
     ring = spool.ring("default")
     laggard, quick = ring.cursor("laggard"), ring.cursor("quick")
     for number in range(600):
@@ -292,6 +294,14 @@ def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone(
     slow, fast = ring.account(laggard), ring.account(quick)
     assert slow.dropped == ring.floor > 0
     assert slow.accepted == slow.dropped + slow.pending == 600
+    (told,) = [one for one in spool.statistics().rings if one.cluster == "default"]
+    assert set(told.drops) == {"laggard"}
+    drop = told.drops["laggard"]
+    assert (drop.first, drop.last, drop.events) == (0, ring.floor - 1, ring.floor)
+    assert drop.at_ns == clock.wall_ns()
+    reported = [one for one in caplog.records if one.message.startswith("the spool is full")]
+    assert {(one.cluster, one.destination) for one in reported} == {("default", "laggard")}  # type: ignore[attr-defined]
+    assert sum(one.events for one in reported) == ring.floor  # type: ignore[attr-defined]
     assert (fast.dropped, fast.delivered, fast.pending) == (0, 600, 0)
     chunk = ring.reader().load(0, 1000)
     assert chunk.missing == ring.floor
