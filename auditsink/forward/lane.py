@@ -106,7 +106,10 @@ class Lane:
         return self._scale.full
 
     def take(self, chunk: Chunk, now: float, *, flush: bool) -> Claim | None:
-        """The next batch out of what was read of `wanted`; None when it is better to wait, or nothing was left."""
+        """The next batch out of what was read; None when it is better to wait, or what is wanted is not in it."""
+        start, _ = self.wanted
+        if not chunk.start <= start <= chunk.end:
+            return None  # while it was read, something before or behind it came back: that is another reading
         returned = self.frontier.returned()
         if returned is not None:
             return self._take_again(returned, chunk)

@@ -12,6 +12,7 @@ from auditsink.events import Mark
 from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.forwarder import Forwarder
 from auditsink.forward.outcome import Delivered, Outcome
+from auditsink.forward.supply import Offload
 from auditsink.spool.types import Account, Chunk, Record, Tally
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.disk import FakeDisk
@@ -270,6 +271,7 @@ class Rig:
         dead_letter_bytes: int = 1_000_000,
         files: Sequence[Path] = (),
         random: Callable[[], float] = lambda: 0.5,
+        offload: Offload = inline,
     ) -> None:
         self.destination = destination
         self.clock = clock or FakeClock()
@@ -286,7 +288,7 @@ class Rig:
             backoff=BackoffSettings(),
             clock=self.clock,
             random=random,
-            offload=inline,
+            offload=offload,
         )
         self.task: asyncio.Task[None] | None = None
 

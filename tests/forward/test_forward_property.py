@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from forwardkit import FakeCursor, FakeRing, Rig, ScriptedDestination, adds_up
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison,
 from auditsink.spool.types import Tally
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
+
+T = TypeVar("T")
 
 
 class Server:
@@ -90,7 +93,20 @@ class World:
         destination = ScriptedDestination(self._attempt, self.limits)
         for ring in self.rings:
             ring._listeners.clear()
-        return Rig(destination, *self.rings, clock=self.clock, disk=self.disk, random=self.chance.random)
+        return Rig(
+            destination,
+            *self.rings,
+            clock=self.clock,
+            disk=self.disk,
+            random=self.chance.random,
+            offload=self._offload,
+        )
+
+    async def _offload(self, function: Callable[..., T], /, *args: object) -> T:
+        """A thread takes its time, and attempts end meanwhile."""
+        found = function(*args)
+        await self.clock.sleep(self.chance.choice([0, 0, 0.01, 2]))
+        return found
 
     def _attempt(self, batch: Batch) -> Awaitable[Outcome]:
         return self.server(batch)

@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeVar
 
 import pytest
 from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up, always, in_turn, ranges
@@ -14,6 +16,9 @@ from auditsink.forward.isolation import LONE_REFUSALS
 from auditsink.forward.lane import Lane
 from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Refusal, Retry, TooLarge
 from auditsink.forward.statistics import State
+from auditsink.testing.clock import settle
+
+T = TypeVar("T")
 
 
 def ring_of(count: int, cluster: str = "c1") -> FakeRing:
@@ -338,3 +343,43 @@ async def test_isolation_between_destinations():
         assert fast.sequences() == list(range(50))
         assert (one.forwarder.state, two.forwarder.state) == (State.DELIVERING, State.IDLE)
         assert (ring.cursor("dead").position, ring.cursor("fast").position) == (0, 50)
+
+
+async def test_a_part_that_comes_back_while_the_disk_is_read_for_another_is_read_for_itself():
+    """The chunk that was under way when it came back does not hold it; that does not mean that its events are gone."""
+    ring = FakeRing(remembered=0)
+    ring.fill(40)
+    held = Held()
+    reading: list[asyncio.Future[None]] = []
+
+    async def slow(function: Callable[..., T], /, *args: object) -> T:
+        found = function(*args)
+        reading.append(asyncio.get_running_loop().create_future())
+        await reading[-1]
+        return found
+
+    async def read() -> None:
+        reading.pop(0).set_result(None)
+        await settle()
+
+    limits = replace(LIMITS, in_flight=2, max_bytes=10**6)
+    rig = Rig(ScriptedDestination(held, limits), ring, offload=slow)
+    async with rig:
+        await read()  # how old the backlog is
+        await read()
+        assert ranges([batch for batch, _ in held.waiting]) == [(0, 10), (10, 20)]
+        while reading:
+            await read()
+        await held.end(TooLarge("413"), 1)
+        assert reading, "something behind is being read"
+        await held.end(TooLarge("413"))
+        for _ in range(1000):
+            if not (held.waiting or reading):
+                break
+            if reading:
+                await read()
+            if held.waiting:
+                await held.end()
+        assert sorted(rig.destination.sequences()) == list(range(40))
+    account = ring.account(ring.cursor("siem"))
+    assert (account.delivered, account.dropped) == (40, 0)
