@@ -62,13 +62,19 @@ def sections(kind: type) -> dict[str, type]:
     return keys
 
 
+FORMATS = {
+    "elasticsearch": config.Elasticsearch,
+    "loki": config.Loki,
+    "otlp": config.Otlp,
+    "meilisearch": config.Meilisearch,
+}
 SHARED = set(sections(config.StdoutConfig))
 OWNERS = {
     "auditsink.yaml": [config.Receive, config.Spool, config.FileConfig, config.Evidence, config.Admin, config.Log],
     "splunk.yaml": [config.SplunkConfig],
     "kafka.yaml": [config.KafkaConfig],
     "http.yaml": [config.HttpConfig],
-}
+} | {f"{name}.yaml": [kind] for name, kind in FORMATS.items()}
 
 
 @pytest.mark.parametrize("name", OWNERS)
@@ -78,9 +84,19 @@ def test_no_key_is_missing(name: str):
     wanted = {key for kind in OWNERS[name] for key in sections(kind)}
     if name != "auditsink.yaml":
         wanted -= SHARED
+    if name == "http.yaml":
+        wanted -= {key for kind in FORMATS.values() for key in sections(kind)} | {*FORMATS}
     if name != "splunk.yaml":
         wanted.discard("insecure_skip_verify")  # one warning in the examples is enough
     assert {key for key in wanted if not re.search(rf"(^| |#|\{{){key}:", text, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_example_of_a_format_says_its_defaults(name: str):
+    (destination,) = load.load(CONFIG / f"{name}.yaml", ENVIRONMENT).destinations
+    assert isinstance(destination, config.HttpConfig)
+    assert destination.format == name
+    assert getattr(destination, name) == FORMATS[name]()
 
 
 @pytest.mark.parametrize("path", KUBECONFIGS, ids=lambda path: path.name)

@@ -62,12 +62,11 @@ def test_every_type_of_destination_is_told_by_its_type_key():
 
 def test_an_unknown_key_names_its_path_and_the_nearest_known_one():
     text = 'destinations: [{name: a, type: http, url: "http://h", timeot: 3s}]'
-    assert mistakes(text) == [
-        (
-            'f.yaml: destinations[0].timeot: unknown key; did you mean "timeout"? (known keys: auth, backoff, batch, '
-            "compression, dead_letter_bytes, format, headers, in_flight, name, timeout, tls, type, url)"
-        )
-    ]
+    (mistake,) = mistakes(text)
+    assert mistake.startswith(
+        'f.yaml: destinations[0].timeot: unknown key; did you mean "timeout"? (known keys: auth, '
+    )
+    assert mistake.endswith(" tls, type, url)")
 
 
 def test_all_mistakes_are_told_in_one_run():
@@ -148,7 +147,7 @@ def test_a_mistake_is_told_by_path_and_remedy(text: str, expected: str):
         ('type: http, url: "http://h", auth: {username: u}', ".auth.password_file: is missing"),
         ('type: http, url: "http://h", auth: {password: u}', ".auth.username: is missing"),
         ('type: http, url: "http://h", auth: {bearer: b, bearer_file: f}', ".auth.bearer: stands beside"),
-        ('type: http, url: "http://h", auth: {bearer: b, username: u, password: p}', "contradicts the bearer token"),
+        ('type: http, url: "http://h", auth: {bearer: b, username: u, password: p}', "username: contradicts bearer"),
         ("type: kafka, bootstrap_servers: []", ".bootstrap_servers: is empty"),
         ("type: kafka, bootstrap_servers: [nowhere]", ".bootstrap_servers[0]: is no address"),
         ('type: kafka, bootstrap_servers: ["h:1"], topic: "a b"', ".topic: write letters"),

@@ -6,13 +6,12 @@ the parts of the sink take the section that is theirs and nothing else.
 
 from typing import Literal
 
+from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
 from auditsink.config.destinations import (
     BackoffSettings,
-    ClientTls,
     Destination,
     DestinationConfig,
     FileConfig,
-    HttpAuth,
     HttpConfig,
     KafkaConfig,
     KafkaSecurity,
@@ -20,6 +19,7 @@ from auditsink.config.destinations import (
     SplunkConfig,
     StdoutConfig,
 )
+from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
 from auditsink.config.receive import Receive, ServerTls
 from auditsink.config.section import Section
 from auditsink.config.spool import Encryption, Evidence, Spool
@@ -31,6 +31,7 @@ __all__ = [
     "Config",
     "Destination",
     "DestinationConfig",
+    "Elasticsearch",
     "Encryption",
     "Evidence",
     "FileConfig",
@@ -39,7 +40,12 @@ __all__ = [
     "KafkaConfig",
     "KafkaSecurity",
     "Log",
+    "Loki",
+    "Meilisearch",
+    "OAuth2",
+    "Otlp",
     "Packing",
+    "Proxy",
     "Receive",
     "Section",
     "ServerTls",

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from auditsink.config.client import ClientTls, HttpAuth, Proxy
+from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
 from auditsink.config.section import Section
 from auditsink.secret import Secret
 from auditsink.units import Duration, Size
@@ -23,16 +25,6 @@ class BackoffSettings(Section, frozen=True, kw_only=True):
 
     initial: Duration = Duration(1)
     max: Duration = Duration(60)
-
-
-class ClientTls(Section, frozen=True, kw_only=True):
-    """How a destination's certificate is checked, and what we show of ourselves. Re-read when the files change."""
-
-    ca_file: Path | None = None
-    server_name: str | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    insecure_skip_verify: bool = False
 
 
 class Destination(Section, frozen=True, kw_only=True):
@@ -60,6 +52,7 @@ class SplunkConfig(Destination, frozen=True, kw_only=True, tag="splunk"):
     acknowledge: bool = False
     compression: Literal["gzip", "none"] = "gzip"
     tls: ClientTls = ClientTls()
+    proxy: Proxy | None = None
 
 
 class KafkaSecurity(Section, frozen=True, kw_only=True):
@@ -81,25 +74,20 @@ class KafkaConfig(Destination, frozen=True, kw_only=True, tag="kafka"):
     security: KafkaSecurity = KafkaSecurity()
 
 
-class HttpAuth(Section, frozen=True, kw_only=True):
-    """How to show who we are: a bearer token or a name and password."""
-
-    bearer: Secret | None = None
-    bearer_file: Path | None = None
-    username: str | None = None
-    password: Secret | None = None
-    password_file: Path | None = None
-
-
 class HttpConfig(Destination, frozen=True, kw_only=True, tag="http"):
-    """Any HTTP collector that takes a POST."""
+    """Whatever takes events in a POST: collectors, search engines, log stores."""
 
     url: str
-    format: Literal["ndjson", "json_array", "event_list"] = "ndjson"
+    format: Literal["ndjson", "json_array", "event_list", "elasticsearch", "loki", "otlp", "meilisearch"] = "ndjson"
+    elasticsearch: Elasticsearch | None = None  # each of these only beside its format
+    loki: Loki | None = None
+    otlp: Otlp | None = None
+    meilisearch: Meilisearch | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     compression: Literal["gzip", "none"] = "gzip"
     auth: HttpAuth = HttpAuth()
     tls: ClientTls = ClientTls()
+    proxy: Proxy | None = None
 
 
 class FileConfig(Destination, frozen=True, kw_only=True, tag="file"):

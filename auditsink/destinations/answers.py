@@ -1,6 +1,7 @@
 """What the HTTP destinations share in reading answers: statuses, Retry-After, foreign texts made fit to show. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from auditsink.forward.outcome import Misconfigured, Outcome, Retry, TooLarge
@@ -16,9 +17,18 @@ _REMEDIES = {
     403: "check the credentials (token, auth), and what a proxy in between forbids",
     404: "there is nothing at this address; check the path in url",
     405: "POST is not taken at this address; check the path in url",
-    407: "a proxy in between asks for credentials",
+    407: "a proxy in between asks for credentials; check proxy.username and its password",
     415: "the content type or its compression is not taken; check format and compression",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other side said. Header names are lower case; `body` is cut where the client's limit is."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 def by_status(status: int, headers: Mapping[str, str]) -> Outcome:
@@ -29,6 +39,14 @@ def by_status(status: int, headers: Mapping[str, str]) -> Outcome:
         return Retry(f"HTTP {status}", after=retry_after(headers))
     remedy = _REDIRECT if 300 <= status < 400 else _REMEDIES.get(status, _UNEXPECTED)
     return Misconfigured(f"HTTP {status}: {remedy}")
+
+
+def by_proxy(status: int) -> Retry | Misconfigured:
+    """What a proxy's answer to CONNECT means that is no success (RFC 9110, 9.3.6)."""
+    if status in _PASSING or status >= 500:
+        return Retry(f"the proxy answers HTTP {status}")
+    remedy = _REMEDIES[407] if status == 407 else "check proxy, and where it lets whom"
+    return Misconfigured(f"the proxy answers HTTP {status}: {remedy}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

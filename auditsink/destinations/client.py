@@ -15,22 +15,14 @@ import aiohttp
 from yarl import URL
 
 from auditsink import __version__
-from auditsink.destinations.answers import foreign
+from auditsink.destinations.answers import Answer, by_proxy, foreign
+from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.tls import Tls
 from auditsink.forward.outcome import Misconfigured, Outcome, Retry
 
-_ANSWER_LIMIT = 65536  # bytes kept of an answer; whoever sends more loses the connection
+_ANSWER_LIMIT = 65536  # bytes kept of an answer where nobody needs more; whoever sends more loses the connection
 _IDLE = 10.0  # seconds: shorter than Splunk's 12 under load, or a request would meet a connection that is being closed
 _BYTES_LIMIT = 2**20  # aiohttp warns about larger `bytes`: it would copy them to the socket in one go
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the other side said. Header names are lower case; `body` is cut at 64 KiB."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,47 +40,68 @@ class TransportProblem:
 class Client:
     """Kept-alive connections to one origin. Belongs to one event loop."""
 
-    def __init__(self, url: str, tls: Tls | None, *, timeout: float, connections: int, cookies: bool = False) -> None:
-        """`timeout`: seconds for a whole request. `cookies`: keep what the other side sets (sticky sessions)."""
+    def __init__(
+        self,
+        url: str,
+        tls: Tls | None,
+        *,
+        timeout: float,
+        connections: int,
+        cookies: bool = False,
+        proxy: Proxy | None = None,
+        answer_limit: int = _ANSWER_LIMIT,
+    ) -> None:
+        """`timeout`: seconds for a whole request. `cookies`: keep what the other side sets (sticky sessions).
+
+        `proxy`: the only way in which a proxy comes in; the environment's variables are not looked at.
+        """
         parts = urlsplit(url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._tls = tls
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._connections = connections
         self._cookies = cookies
+        self._proxy = proxy
+        self._answer_limit = answer_limit
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | TransportProblem:
         """`url` is on the client's origin. The body goes out with its length, as it is."""
-        return await self._request("POST", url, body, headers)
+        return await self.request("POST", url, body, headers)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Answer | TransportProblem:
         """`url` is on the client's origin."""
-        return await self._request("GET", url, None, headers)
+        return await self.request("GET", url, b"", headers)
+
+    async def request(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> Answer | TransportProblem:
+        """Any other method. `url` is on the client's origin."""
+        data = io.BytesIO(body) if len(body) > _BYTES_LIMIT else body
+        on_the_way = self._proxy.headers() if self._proxy is not None else {}
+        # A tunnel takes our credentials once, in CONNECT; without one they go with every request.
+        tunnel = self._origin.startswith("https:")
+        try:
+            async with self._opened().request(
+                method,
+                URL(url, encoded=True),
+                data=data or None,
+                headers=headers if tunnel else {**headers, **on_the_way},
+                allow_redirects=False,
+                ssl=True if self._tls is None else self._tls.context(),
+                proxy=None if self._proxy is None else self._proxy.url,
+                proxy_headers=on_the_way if tunnel and on_the_way else None,
+            ) as response:
+                content = await _bounded(response, self._answer_limit)
+                return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            return self._explain(problem)
 
     async def close(self) -> None:
         """Close all connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    async def _request(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> Answer | TransportProblem:
-        data = io.BytesIO(body) if body is not None and len(body) > _BYTES_LIMIT else body
-        try:
-            async with self._opened().request(
-                method,
-                URL(url, encoded=True),
-                data=data,
-                headers=headers,
-                allow_redirects=False,
-                ssl=True if self._tls is None else self._tls.context(),
-            ) as response:
-                content = await _bounded(response)
-                return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            return self._explain(problem)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -108,8 +121,12 @@ class Client:
             return TransportProblem(f"{self._origin}: its certificate is refused ({said}); {remedy}", lasting=True)
         if isinstance(problem, TimeoutError):
             return TransportProblem(f"{self._origin}: no answer within {self._timeout.total:g} s")
+        if isinstance(problem, aiohttp.ClientHttpProxyError):
+            found = by_proxy(problem.status)
+            return TransportProblem(f"{self._origin}: {found.why}", lasting=isinstance(found, Misconfigured))
         if isinstance(problem, aiohttp.ClientConnectorError):
-            return TransportProblem(f"{self._origin}: cannot connect ({_reason(problem.os_error)})")
+            where = " to its proxy" if isinstance(problem, aiohttp.ClientProxyConnectionError) else ""
+            return TransportProblem(f"{self._origin}: cannot connect{where} ({_reason(problem.os_error)})")
         if isinstance(problem, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | OSError):
             return TransportProblem(f"{self._origin}: the connection broke before the answer was complete")
         return TransportProblem(f"{self._origin}: the answer is no HTTP ({type(problem).__name__})")
@@ -124,12 +141,12 @@ def _reason(problem: OSError) -> str:
     return foreign(problem.strerror or str(problem) or type(problem).__name__)
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
     content = bytearray()
     try:
-        while chunk := await response.content.read(_ANSWER_LIMIT - len(content)):
+        while chunk := await response.content.read(limit - len(content)):
             content += chunk
-            if len(content) >= _ANSWER_LIMIT:
+            if len(content) >= limit:
                 response.close()
                 break
     except (aiohttp.ClientPayloadError, ConnectionError):

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
+import crc32c
+import msgspec
 from isal import isal_zlib
 
 from auditsink import events
@@ -44,3 +46,22 @@ def lines(several: Sequence[bytes]) -> bytes:
     for one in several:
         pieces += (events.one_line(one), b"\n")
     return b"".join(pieces)
+
+
+_as_json = msgspec.json.Encoder().encode
+
+
+def json_text(event: bytes) -> bytes:
+    """The event's bytes as a JSON string with its quotes; what is not UTF-8 becomes U+FFFD."""
+    return _as_json(event.decode(errors="replace"))
+
+
+def event_id(cluster: str, sequence: int, time: bytes, event: bytes) -> bytes:
+    """What tells an event from every other one, and not from its repeat: `1795382018661308-64-9f3a12cd`.
+
+    `time` is its `event_time`. The sequence alone begins anew when a ring is lost, and two sinks may serve one
+    cluster: then time and content tell two events with one sequence apart. Later events have later ids. An event
+    without a time of its own gets another id when it is packed into another batch. Letters, digits and dashes only.
+    """
+    digest: int = crc32c.crc32c(event, crc32c.crc32c(cluster.encode()))
+    return b"%s%s-%x-%08x" % (time[:-7], time[-6:], sequence, digest)

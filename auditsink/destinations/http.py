@@ -1,58 +1,29 @@
-"""Any HTTP collector that takes a POST: NDJSON, a JSON array or an EventList (another auditsink takes that one).
+"""The `http` destination: the shell around a format of `formats`, which posts and asks on as the format says.
 
-One request is in flight by default, because such a collector usually keeps the order in which requests arrive. All
-three formats promise UTF-8 (RFC 8259, 8.1), so what is none becomes U+FFFD here.
+One request is in flight by default, because most of what stands at the other end keeps the order of arrival.
 """
 
 import re
-from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from auditsink.clock import Clock
 from auditsink.config import HttpConfig
-from auditsink.destinations.answers import by_status
+from auditsink.destinations.answers import Answer
+from auditsink.destinations.authorization import Authorization
 from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
 from auditsink.destinations.client import Client, TransportProblem
-from auditsink.destinations.encoding import gzip, lines, utf8_documents
-from auditsink.destinations.settings import Credential, checked_url, key, limits
+from auditsink.destinations.encoding import gzip
+from auditsink.destinations.formats import FORMATS, Exchange, Request
+from auditsink.destinations.proxy import Proxy
+from auditsink.destinations.settings import checked_url, key, limits
 from auditsink.destinations.tls import Tls
-from auditsink.forward.outcome import Delivered, Outcome, Poison
+from auditsink.forward.outcome import Outcome
 
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
-
-
-def _ndjson(documents: Sequence[bytes]) -> bytes:
-    return lines(documents)
-
-
-def _json_array(documents: Sequence[bytes]) -> bytes:
-    return b"[" + b",".join(documents) + b"]"
-
-
-def _event_list(documents: Sequence[bytes]) -> bytes:
-    head = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
-    return head + b",".join(documents) + b"]}\n"
-
-
-FORMATS: dict[str, tuple[str, Callable[[Sequence[bytes]], bytes]]] = {
-    "ndjson": ("application/x-ndjson", _ndjson),
-    "json_array": ("application/json", _json_array),
-    "event_list": ("application/json", _event_list),
-}
-"""The content type of each format, and how it puts documents together."""
-
-
-def classify(status: int, headers: Mapping[str, str]) -> Outcome:
-    """What the status of an answer means for the batch (RFC 9110, 15). `headers` have lower-case names."""
-    if 200 <= status < 300:
-        return Delivered()
-    if status in (400, 422):
-        return Poison(None, f"HTTP {status}: the collector refuses the content")
-    return by_status(status, headers)
+_NO_CLUSTER = "default"  # what a probe, which delivers nothing, is asked for
 
 
 class HttpDestination:
@@ -60,54 +31,115 @@ class HttpDestination:
 
     type = "http"
 
-    def __init__(self, config: HttpConfig, clock: Clock) -> None:  # noqa: ARG002 - what every destination is built with
+    def __init__(self, config: HttpConfig, clock: Clock) -> None:
         """Raises DestinationError."""
         self.name = config.name
         self.limits = limits(config, _DEFAULT)
+        self._clock = clock
+        self._format = FORMATS[config.format](config)
         self._url = _template(key(config, "url"), config.url)
-        self._content_type, self._put_together = FORMATS[config.format]
         self._compressed = config.compression == "gzip"
         self._own_headers = config.headers
-        self._authorization = _authorization(config)
+        proxy = Proxy(config.proxy, key(config, "proxy")) if config.proxy is not None else None
+        self._authorization = Authorization(
+            config.auth, key(config, "auth"), clock, timeout=config.timeout, proxy=proxy
+        )
         self._client = Client(
-            self._url,
-            Tls(config.tls, key(config, "tls")) if self._url.startswith("https:") else None,
+            config.url,
+            Tls(config.tls, key(config, "tls")) if config.url.startswith("https:") else None,
             timeout=config.timeout,
             connections=self.limits.in_flight,
+            proxy=proxy,
+            answer_limit=self._format.answer_limit,
         )
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
-        content = self._put_together(utf8_documents(batch))
-        return partial(self._attempt, batch.cluster, await gzip(content) if self._compressed else content)
+        delivery = _Delivery(self, batch.cluster, self._format.exchange(batch))
+        await delivery.encode()
+        return delivery.attempt
 
     async def probe(self) -> Outcome:
-        """Post an empty list of events, for no request asks less of an unknown collector.
-
-        A collector that refuses emptiness (400, 422) has at least let us in.
-        """
-        content = self._put_together(())
-        outcome = await self._attempt("default", await gzip(content) if self._compressed else content)
-        return Delivered() if isinstance(outcome, Poison) else outcome
+        """Ask in the format's own way."""
+        request = self._format.probe()
+        answer = await self.send(_NO_CLUSTER, request, await self.content(request))
+        return self._format.probed(answer) if isinstance(answer, Answer) else answer
 
     async def close(self) -> None:
         """See `base.Destination.close`."""
         await self._client.close()
+        await self._authorization.close()
 
-    async def _attempt(self, cluster: str, content: bytes) -> Outcome:
-        url = self._url.replace("{cluster}", quote(cluster, safe=""))
-        answer = await self._client.post(url, content, self._headers(cluster))
-        return answer.outcome() if isinstance(answer, TransportProblem) else classify(answer.status, answer.headers)
+    async def content(self, request: Request) -> bytes:
+        """The request's body as it goes out."""
+        return await gzip(request.body) if self._compressed and request.body else request.body
 
-    def _headers(self, cluster: str) -> dict[str, str]:
+    async def send(self, cluster: str, request: Request, content: bytes) -> Answer | Outcome:
+        """The answer, or why there is none. After a 401 asks once more, if another credential can be had."""
+        if request.pause:
+            await self._clock.sleep(request.pause)
+        url = below(self._url, self._format.endpoint, request.target).replace("{cluster}", quote(cluster, safe=""))
+        headers = self._headers(cluster, request)
+        shown = await self._authorization.headers()
+        answer = await self._ask(request.method, url, content, headers, shown)
+        if isinstance(answer, Answer) and answer.status == 401 and self._authorization.renew(shown):
+            answer = await self._ask(request.method, url, content, headers, await self._authorization.headers())
+        return answer
+
+    async def _ask(
+        self, method: str, url: str, content: bytes, headers: Mapping[str, str], shown: Mapping[str, str] | Outcome
+    ) -> Answer | Outcome:
+        if not isinstance(shown, Mapping):
+            return shown
+        answer = await self._client.request(method, url, content, {**headers, **shown})
+        return answer.outcome() if isinstance(answer, TransportProblem) else answer
+
+    def _headers(self, cluster: str, request: Request) -> dict[str, str]:
         shown = _UNSAFE.sub("_", cluster)
         headers = {name: value.replace("{cluster}", shown) for name, value in self._own_headers.items()}
-        headers["Content-Type"] = self._content_type
-        if self._compressed:
-            headers["Content-Encoding"] = "gzip"
-        if self._authorization is not None:
-            headers["Authorization"] = self._authorization()
+        if request.body:
+            headers["Content-Type"] = request.content_type
+            if self._compressed:
+                headers["Content-Encoding"] = "gzip"
         return headers
+
+
+class _Delivery:
+    """One batch on its way: `attempt` may be called until it delivers."""
+
+    def __init__(self, destination: HttpDestination, cluster: str, exchange: Exchange) -> None:
+        self._destination = destination
+        self._cluster = cluster
+        self._exchange = exchange
+        self._request: Request | None = None
+        self._content = b""
+
+    async def encode(self) -> None:
+        """Make ready what the exchange wants to send, unless it is."""
+        request = self._exchange.request
+        if request is not self._request:
+            self._content = await self._destination.content(request)
+            self._request = request
+
+    async def attempt(self) -> Outcome:
+        """See `base.Attempt`."""
+        while True:
+            await self.encode()
+            answer = await self._destination.send(self._cluster, self._exchange.request, self._content)
+            outcome = self._exchange.answered(answer) if isinstance(answer, Answer) else answer
+            if outcome is not None:
+                return outcome
+
+
+def below(url: str, endpoint: str, target: str) -> str:
+    """The address of a target (path and query) below a URL, which people also paste with the endpoint at its end."""
+    if not target:
+        return url
+    parts = urlsplit(url)
+    path, _, query = target.partition("?")
+    query = "&".join(filter(None, (parts.query, query)))
+    base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix(endpoint)}"
+    return f"{base}{path}?{query}" if query else base + path
 
 
 def _template(where: str, url: str) -> str:
@@ -116,14 +148,3 @@ def _template(where: str, url: str) -> str:
     if "{" in urlsplit(url).netloc:
         raise DestinationError(f"{where}: has a template in its host; {{cluster}} may stand in the path or the query")
     return url
-
-
-def _authorization(config: HttpConfig) -> Callable[[], str] | None:
-    auth = config.auth
-    if auth.bearer is not None or auth.bearer_file is not None:
-        bearer = Credential(key(config, "auth.bearer"), auth.bearer, auth.bearer_file, header_safe=True)
-        return lambda: f"Bearer {bearer.reveal()}"
-    if auth.username is not None:
-        password = Credential(key(config, "auth.password"), auth.password, auth.password_file, header_safe=False)
-        return lambda: f"Basic {b64encode(f'{auth.username}:{password.reveal()}'.encode()).decode()}"
-    return None

@@ -2,16 +2,19 @@
 
 import logging
 import re
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from auditsink.config import DestinationConfig
+from auditsink.config import DestinationConfig, HttpAuth, Proxy
 from auditsink.destinations.base import DestinationError, Limits
 from auditsink.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
 
 _log = logging.getLogger(__name__)
 
-_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+"""What a token may hold that stands in a header."""
 
 
 def key(config: DestinationConfig, name: str) -> str:
@@ -75,6 +78,14 @@ class Credential:
         return self._checked(parse_secret(content))
 
     def _checked(self, secret: Secret) -> Secret:
-        if self._header_safe and not _HEADER_SAFE.fullmatch(secret.reveal()):
+        if self._header_safe and not HEADER_SAFE.fullmatch(secret.reveal()):
             raise ValueError("holds spaces, line breaks or characters outside ASCII, which no token has; write it anew")
         return secret
+
+
+def basic(section: HttpAuth | Proxy, where: str) -> Callable[[], str] | None:
+    """What makes the value of a header from a section's name and password (RFC 7617). Raises DestinationError."""
+    if section.username is None:
+        return None
+    password = Credential(f"{where}.password", section.password, section.password_file, header_safe=False)
+    return lambda: f"Basic {b64encode(f'{section.username}:{password.reveal()}'.encode()).decode()}"

@@ -17,6 +17,7 @@ from auditsink.destinations.acks import Acknowledgements
 from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
 from auditsink.destinations.client import Client, TransportProblem
 from auditsink.destinations.encoding import gzip
+from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.settings import Credential, checked_url, key, limits
 from auditsink.destinations.tls import Tls
 from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
@@ -50,6 +51,7 @@ class SplunkDestination:
             timeout=config.timeout,
             connections=self.limits.in_flight + 1,
             cookies=config.acknowledge,
+            proxy=Proxy(config.proxy, key(config, "proxy")) if config.proxy else None,
         )
         self._heads = hec.Heads(config)
         self._templated_index = "{cluster}" in (config.index or "")

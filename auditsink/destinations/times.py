@@ -58,6 +58,11 @@ def milliseconds(time: bytes) -> int:
     return int(time[:-7] + time[-6:-3])
 
 
+def rfc3339(time: bytes) -> bytes:
+    """What `event_time` returned as `2026-11-22T21:13:38.661308Z`."""
+    return _utc_second(time[:-7]) + time[-7:] + b"Z"
+
+
 def by_position(event: bytes) -> bytes | None:
     """`stageTimestamp` where an apiserver puts it; None when it is not exactly there."""
     at = event.rfind(_RECEIVED, -_TAIL)
@@ -110,3 +115,9 @@ def _epoch_seconds(second: bytes) -> bytes | None:
         return None
     epoch = int(parsed.timestamp())
     return b"%d." % epoch if epoch >= 0 else None
+
+
+@lru_cache(maxsize=1024)
+def _utc_second(epoch: bytes) -> bytes:
+    """Epoch seconds as `2006-01-02T15:04:05`. Every time on the way here was one in UTC or our own clock's."""
+    return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()

@@ -5,21 +5,18 @@ shows a value.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from auditsink import address, config
 from auditsink.cluster import CLUSTER, CLUSTER_RULE
 from auditsink.evidence import NAME as CHECKPOINTS
-
-Broken = Iterator[tuple[str, str]]
+from auditsink.load import http_rules
+from auditsink.load.checks import Broken, not_both, positive, url, whole
 
 NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+\Z")
 _TOPIC = re.compile(r"(?:[A-Za-z0-9._-]|\{cluster\})+\Z")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
-_OUR_HEADERS = {"authorization", "content-length", "content-type", "content-encoding", "host", "transfer-encoding"}
 
 
 def broken(section: object) -> Broken:
@@ -39,12 +36,12 @@ def _receive(section: config.Receive) -> Broken:
         yield "max_body", "must be at least 1KiB; an apiserver's batches are megabytes"
     if section.max_body > section.max_in_flight:
         yield "max_in_flight", "must be at least max_body, or a body of that size could never be taken"
-    yield from _whole("max_connections", section.max_connections, 1, 100_000)
-    yield from _whole("max_clusters", section.max_clusters, 1, 10_000)
+    yield from whole("max_connections", section.max_connections, 1, 100_000)
+    yield from whole("max_clusters", section.max_clusters, 1, 10_000)
     if not 1 <= section.retry_after <= 30 or section.retry_after % 1:
         yield "retry_after", "write whole seconds from 1s to 30s; kube-apiserver ignores fractions and gives up at 30 s"
-    yield from _positive("request_timeout", section.request_timeout)
-    yield from _positive("idle_timeout", section.idle_timeout)
+    yield from positive("request_timeout", section.request_timeout)
+    yield from positive("idle_timeout", section.idle_timeout)
 
 
 def _spool(section: config.Spool) -> Broken:
@@ -56,13 +53,13 @@ def _spool(section: config.Spool) -> Broken:
 
 def _packing(section: config.Packing) -> Broken:
     if section.max_bytes is not None:
-        yield from _positive("max_bytes", section.max_bytes)
+        yield from positive("max_bytes", section.max_bytes)
     if section.max_events is not None:
-        yield from _whole("max_events", section.max_events, 1, 1_000_000)
+        yield from whole("max_events", section.max_events, 1, 1_000_000)
 
 
 def _backoff(section: config.BackoffSettings) -> Broken:
-    yield from _positive("initial", section.initial)
+    yield from positive("initial", section.initial)
     if section.max < section.initial:
         yield "max", "must be at least initial"
 
@@ -80,16 +77,16 @@ def _common(section: config.DestinationConfig) -> Broken:
     if not NAME.match(section.name):
         yield "name", "write 1 to 40 of a-z, 0-9 and -"
     if section.in_flight is not None:
-        yield from _whole("in_flight", section.in_flight, 1, 64)
-    yield from _positive("timeout", section.timeout)
-    yield from _positive("dead_letter_bytes", section.dead_letter_bytes)
+        yield from whole("in_flight", section.in_flight, 1, 64)
+    yield from positive("timeout", section.timeout)
+    yield from positive("dead_letter_bytes", section.dead_letter_bytes)
 
 
 def _splunk(section: config.SplunkConfig) -> Broken:
-    yield from _url(section.url, section.tls)
+    yield from url("url", section.url, section.tls)
     if section.token is None and section.token_file is None:
         yield "token_file", "is missing; name a file that holds the HEC token (or set token)"
-    yield from _not_both(section, "token", "token_file")
+    yield from not_both(section, "token", "token_file")
 
 
 def _kafka(section: config.KafkaConfig) -> Broken:
@@ -102,7 +99,7 @@ def _kafka(section: config.KafkaConfig) -> Broken:
 
 
 def _kafka_security(section: config.KafkaSecurity) -> Broken:
-    yield from _not_both(section, "password", "password_file")
+    yield from not_both(section, "password", "password_file")
     has_password = section.password is not None or section.password_file is not None
     if section.mechanism and not section.username:
         yield "username", f"is missing; {section.mechanism} needs it"
@@ -112,31 +109,9 @@ def _kafka_security(section: config.KafkaSecurity) -> Broken:
         yield "mechanism", "is missing; write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
 
 
-def _http(section: config.HttpConfig) -> Broken:
-    yield from _url(section.url, section.tls)
-    for name, value in section.headers.items():
-        where = f"headers.{name}"
-        if not _HEADER.match(name) or not value.isprintable():
-            yield where, "is no header; a name is letters, digits and dashes, a value is one line"
-        elif name.lower() in _OUR_HEADERS:
-            yield where, "is set by the sink itself; for credentials write auth"
-
-
-def _http_auth(section: config.HttpAuth) -> Broken:
-    yield from _not_both(section, "bearer", "bearer_file")
-    yield from _not_both(section, "password", "password_file")
-    has_password = section.password is not None or section.password_file is not None
-    if section.username and not has_password:
-        yield "password_file", "is missing; username needs it (or password)"
-    if has_password and not section.username:
-        yield "username", "is missing; a password needs it"
-    if section.username and (section.bearer or section.bearer_file):
-        yield "username", "contradicts the bearer token; remove one of the two"
-
-
 def _file(section: config.FileConfig) -> Broken:
-    yield from _positive("rotate_bytes", section.rotate_bytes)
-    yield from _whole("keep", section.keep, 1, 10_000)
+    yield from positive("rotate_bytes", section.rotate_bytes)
+    yield from whole("keep", section.keep, 1, 10_000)
 
 
 def _evidence(section: config.Evidence) -> Broken:
@@ -185,37 +160,6 @@ def _address(key: str, text: str) -> Broken:
         yield key, str(problem)
 
 
-def _url(url: str, tls: config.ClientTls) -> Broken:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and url.isprintable()
-    except ValueError:
-        usable = False
-    if not usable or " " in url:
-        yield "url", "is no URL; write http:// or https:// and a host"
-    elif parts.username or parts.password:
-        yield "url", "holds credentials; take them out, they belong into their own keys"
-    elif parts.fragment:
-        yield "url", "holds a fragment (#...); take it out"
-    elif parts.scheme == "http" and tls != config.ClientTls():
-        yield "tls", "has no effect on an http:// url; write https:// or remove tls"
-
-
-def _whole(key: str, value: int, least: int, most: int) -> Broken:
-    if not least <= value <= most:
-        yield key, f"must be from {least:,} to {most:,}"
-
-
-def _positive(key: str, value: float) -> Broken:
-    if value <= 0:
-        yield key, "must be more than 0"
-
-
-def _not_both(section: object, value: str, file: str) -> Broken:
-    if getattr(section, value) is not None and getattr(section, file) is not None:
-        yield value, f"stands beside {file}; remove one of the two"
-
-
 _RULES: dict[type, Callable[[Any], Broken]] = {
     config.Receive: _receive,
     config.Spool: _spool,
@@ -226,10 +170,9 @@ _RULES: dict[type, Callable[[Any], Broken]] = {
     config.SplunkConfig: _splunk,
     config.KafkaConfig: _kafka,
     config.KafkaSecurity: _kafka_security,
-    config.HttpConfig: _http,
-    config.HttpAuth: _http_auth,
     config.FileConfig: _file,
     config.Evidence: _evidence,
     config.Admin: _admin,
     config.Config: _config,
+    **http_rules.RULES,
 }

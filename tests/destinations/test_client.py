@@ -16,7 +16,8 @@ import trustme
 from cryptography.hazmat.primitives import serialization as form
 
 from auditsink.config import ClientTls
-from auditsink.destinations.client import Answer, Client, TransportProblem
+from auditsink.destinations.answers import Answer
+from auditsink.destinations.client import Client, TransportProblem
 from auditsink.destinations.tls import Tls
 from auditsink.forward.outcome import Misconfigured, Retry
 from auditsink.testing.collector import Collector

@@ -12,7 +12,9 @@ from destinationkit import HOSTILE, batch, event
 
 from auditsink import events as eventlists
 from auditsink.config import HttpAuth, HttpConfig
-from auditsink.destinations.http import FORMATS, HttpDestination, classify
+from auditsink.destinations.answers import Answer
+from auditsink.destinations.formats.plain import classify as by_answer
+from auditsink.destinations.http import HttpDestination
 from auditsink.events import Mark, unsplit_document
 from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
 from auditsink.secret import Secret
@@ -20,10 +22,20 @@ from auditsink.testing.clock import FakeClock
 from auditsink.testing.collector import Collector
 from auditsink.testing.scripted import Reply, ScriptedServer
 
+CONTENT_TYPES = {
+    "ndjson": "application/x-ndjson",
+    "json_array": "application/json",
+    "event_list": "application/json",
+}
+FORMATS = list(CONTENT_TYPES)
 SUCCESS = [200, 201, 202, 204, 206, 299]
 POISON = [400, 422]
 MISCONFIGURED = [300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 415, 431, 451]
 PASSING = [408, 425, 429, 500, 501, 502, 503, 504, 507, 599]
+
+
+def classify(status: int, headers: dict[str, str]):
+    return by_answer(Answer(status, headers, b""))
 
 
 @pytest.mark.parametrize("status", SUCCESS)
@@ -84,7 +96,7 @@ async def test_every_format_delivers_every_event_in_order(form: str, compression
 
     assert server.events == events
     (request,) = server.requests
-    assert request.headers["content-type"] == FORMATS[form][0]
+    assert request.headers["content-type"] == CONTENT_TYPES[form]
     assert request.headers.get("content-encoding") == (None if compression == "none" else "gzip")
 
 

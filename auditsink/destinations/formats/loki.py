@@ -1,0 +1,66 @@
+"""Grafana Loki: the push API with a JSON body. A batch is one stream, an event one line, byte for byte.
+
+    {"streams":[{"stream":{"cluster":"prod","job":".."},"values":[["1795382018661308000","{the event}"],..]}]}
+
+Loki takes what it can of a request and answers 400 if it could not take all (a line too long, a time too old, too far
+behind the stream); its text names at most ten entries, and those by their time. So such an answer is bisected. What is
+sent again costs nothing: Loki keeps one of two lines that have equal labels, time and text.
+"""
+
+import orjson
+
+from auditsink.config import Loki
+from auditsink.destinations.answers import Answer, by_status, foreign, retry_after
+from auditsink.destinations.base import Batch
+from auditsink.destinations.encoding import documents, json_text
+from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.destinations.times import event_time
+from auditsink.forward.outcome import Delivered, Outcome, Poison, Retry, TooLarge
+
+_CONTENT_TYPE = "application/json"
+_INSIDE_LIMIT = b"larger than max"  # gRPC's words when a request is too large between Loki's own parts (a 500 outside)
+
+
+class LokiFormat:
+    """See `base.Format`."""
+
+    endpoint = "/loki/api/v1/push"
+    answer_limit = SMALL_ANSWER
+
+    def __init__(self, config: Loki) -> None:
+        self._labels = config.labels
+
+    def exchange(self, batch: Batch) -> Single:
+        """See `base.Format.exchange`."""
+        labels = {name: value.replace("{cluster}", batch.cluster) for name, value in self._labels.items()}
+        values = b",".join(
+            [
+                b'["%s%s000",%s]' % ((time := event_time(event, batch.received_ns))[:-7], time[-6:], json_text(line))
+                for event, line in zip(batch.events, documents(batch), strict=True)
+            ]
+        )
+        body = b'{"streams":[{"stream":%s,"values":[%s]}]}' % (orjson.dumps(labels), values)
+        return Single(Request(self.endpoint, body, _CONTENT_TYPE), classify)
+
+    def probe(self) -> Request:
+        """A push without a stream."""
+        return Request(self.endpoint, b'{"streams":[]}', _CONTENT_TYPE)
+
+    def probed(self, answer: Answer) -> Outcome:
+        """Whether emptiness is an error (400, 422) depends on Loki's version; who gets that far is let in."""
+        outcome = classify(answer)
+        return Delivered() if isinstance(outcome, Poison) else outcome
+
+
+def classify(answer: Answer) -> Outcome:
+    """What an answer of the push API means."""
+    if answer.status in (200, 204):
+        return Delivered()
+    said = foreign(answer.body.decode(errors="replace"))
+    if answer.status in (400, 422):
+        return Poison(None, f"HTTP {answer.status}: {said}")
+    if answer.status >= 500 and _INSIDE_LIMIT in answer.body:
+        return TooLarge(f"HTTP {answer.status}: {said}; lower batch.max_bytes")
+    if answer.status == 429:
+        return Retry(f"HTTP 429: {said}", after=retry_after(answer.headers))
+    return by_status(answer.status, answer.headers)

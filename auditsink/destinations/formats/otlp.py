@@ -1,0 +1,113 @@
+"""OTLP/HTTP logs with the JSON encoding (OpenTelemetry Protocol 1.x): an event is a log record with its JSON as body.
+
+    {"resourceLogs":[{"resource":{"attributes":[..]},"scopeLogs":[{"scope":{"name":"auditsink"},"logRecords":[
+      {"timeUnixNano":"..","observedTimeUnixNano":"..","severityNumber":9,"severityText":"INFO",
+       "body":{"stringValue":"{the event}"},"attributes":[{"key":"log.record.uid","value":{"stringValue":".."}}]}]}]}]}
+
+The body is a string and no kvlist: that keeps the event's bytes, its repeated keys and large integers, and whoever
+wants attributes parses it (in a Collector: the transform processor's ParseJSON). `log.record.uid` is what the semantic
+conventions offer to recognise a repeat by.
+
+Two rules of the protocol would drop events; here none is dropped. After a partial success the request must not be sent
+again, but which records were rejected is not said: the batch is bisected until it is known, and its other records may
+arrive twice. Where a status other than 429, 502, 503, 504 must not be retried, a person is asked, or the event found.
+"""
+
+import msgspec
+import orjson
+
+from auditsink import __version__
+from auditsink.config import Otlp
+from auditsink.destinations.answers import Answer, by_status, foreign
+from auditsink.destinations.base import Batch
+from auditsink.destinations.encoding import documents, event_id, json_text
+from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.destinations.times import event_time
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison
+
+_CONTENT_TYPE = "application/json"
+_RECORD = (
+    b'{"timeUnixNano":"%s%s000","observedTimeUnixNano":"%d","severityNumber":9,"severityText":"INFO",'
+    b'"body":{"stringValue":%s},"attributes":[{"key":"log.record.uid","value":{"stringValue":"%s"}}]}'
+)
+_BODY = (
+    b'{"resourceLogs":[{"resource":{"attributes":%s},"scopeLogs":[{"scope":{"name":"auditsink","version":"%s"},'
+    b'"logRecords":[%s]}]}]}'
+)
+
+
+class OtlpFormat:
+    """See `base.Format`."""
+
+    endpoint = "/v1/logs"
+    answer_limit = SMALL_ANSWER
+
+    def __init__(self, config: Otlp) -> None:
+        self._resource = config.resource
+
+    def exchange(self, batch: Batch) -> Single:
+        """See `base.Format.exchange`."""
+        records = []
+        for event, sequence, body in zip(batch.events, batch.sequences, documents(batch), strict=True):
+            time = event_time(event, batch.received_ns)
+            uid = event_id(batch.cluster, sequence, time, event)
+            records.append(_RECORD % (time[:-7], time[-6:], batch.received_ns, json_text(body), uid))
+        attributes = [
+            {"key": key, "value": {"stringValue": value.replace("{cluster}", batch.cluster)}}
+            for key, value in self._resource.items()
+        ]
+        content = _BODY % (orjson.dumps(attributes), __version__.encode(), b",".join(records))
+        return Single(Request(self.endpoint, content, _CONTENT_TYPE), classify)
+
+    def probe(self) -> Request:
+        """A request without a record, which the protocol allows."""
+        return Request(self.endpoint, b'{"resourceLogs":[]}', _CONTENT_TYPE)
+
+    def probed(self, answer: Answer) -> Outcome:
+        """See `base.Format.probed`."""
+        outcome = classify(answer)
+        return Delivered() if isinstance(outcome, Poison) else outcome
+
+
+class _Partial(msgspec.Struct, rename="camel"):
+    rejected_log_records: str | int = 0  # int64: a string in JSON, but numbers are to be read too
+    error_message: str = ""
+
+
+class _Response(msgspec.Struct, rename="camel"):
+    partial_success: _Partial | None = None
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
+_decode_response = msgspec.json.Decoder(_Response).decode
+_decode_status = msgspec.json.Decoder(_Status).decode
+
+
+def classify(answer: Answer) -> Outcome:
+    """What an answer of a receiver means. An empty 200 is one too: several receivers leave the document out."""
+    if answer.status == 200:
+        return _accepted(answer.body)
+    if answer.status in (400, 422):
+        return Poison(None, f"HTTP {answer.status}: {_message(answer.body)}")
+    return by_status(answer.status, answer.headers)
+
+
+def _accepted(body: bytes) -> Outcome:
+    try:
+        partial = _decode_response(body or b"{}").partial_success
+        rejected = int(partial.rejected_log_records) if partial else 0
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return Misconfigured("HTTP 200, but no answer of an OTLP receiver; check url and what stands between")
+    if partial is None or rejected <= 0:
+        return Delivered()
+    return Poison(None, f"{rejected} records rejected: {foreign(partial.error_message)}")
+
+
+def _message(body: bytes) -> str:
+    try:
+        return foreign(_decode_status(body).message)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return foreign(body.decode(errors="replace"))
