@@ -5,6 +5,7 @@ One request is in flight by default, because most of what stands at the other en
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 from auditsink.clock import Clock
@@ -18,7 +19,7 @@ from auditsink.destinations.formats import FORMATS, Exchange, Request
 from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.settings import checked_url, key, limits
 from auditsink.destinations.tls import Tls
-from auditsink.forward.outcome import Outcome
+from auditsink.forward.outcome import Misconfigured, Outcome
 
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 
@@ -27,7 +28,7 @@ _NO_CLUSTER = "default"  # what a probe, which delivers nothing, is asked for
 
 
 class HttpDestination:
-    """See `base.Destination`."""
+    """See `base.Destination`. `templated`: each cluster is delivered to an address or a tenant of its own."""
 
     type = "http"
 
@@ -38,6 +39,7 @@ class HttpDestination:
         self._clock = clock
         self._format = FORMATS[config.format](config)
         self._url = _template(key(config, "url"), config.url)
+        self.templated = "{cluster}" in " ".join((config.url, *config.headers.values()))
         self._compressed = config.compression == "gzip"
         self._own_headers = config.headers
         proxy = Proxy(config.proxy, key(config, "proxy")) if config.proxy is not None else None
@@ -126,7 +128,11 @@ class _Delivery:
         while True:
             await self.encode()
             answer = await self._destination.send(self._cluster, self._exchange.request, self._content)
-            outcome = self._exchange.answered(answer) if isinstance(answer, Answer) else answer
+            if not isinstance(answer, Answer):
+                return answer
+            outcome = self._exchange.answered(answer)
+            if isinstance(outcome, Misconfigured) and answer.status in (403, 404) and self._destination.templated:
+                return replace(outcome, cluster_only=True)
             if outcome is not None:
                 return outcome
 

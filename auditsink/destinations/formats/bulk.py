@@ -22,6 +22,7 @@ class Fate(Enum):
     REFUSED = "refused for good"
     AGAIN = "not now"
     MISCONFIGURED = "not until a person acts"
+    NO_INDEX = "not until a person makes the index, or allows it to be made"
 
 
 _THERE = "version_conflict_engine_exception"
@@ -84,13 +85,12 @@ def parse(body: bytes) -> BulkAnswer | None:
         return None
 
 
-def fate(item: Item, *, templated: bool) -> Fate:
-    """What an item's status and error mean. `templated`: the index is named by the event's cluster."""
+def fate(item: Item) -> Fate:
+    """What an item's status and error mean."""
     if 200 <= item.code < 300 or (item.code == 409 and item.kind == _THERE):
         return Fate.TAKEN
     if item.kind in _INDEX:
-        # A templated index came with the events' cluster: it is theirs to lose, and others' events must go on.
-        return Fate.REFUSED if templated else Fate.MISCONFIGURED
+        return Fate.NO_INDEX
     if item.kind in _SETTINGS or item.code in (401, 403):
         return Fate.MISCONFIGURED
     if item.code in (0, 408, 429) or item.code >= 500:

@@ -18,9 +18,9 @@ from auditsink.destinations.answers import Answer, by_status, retry_after
 from auditsink.destinations.base import Batch
 from auditsink.destinations.encoding import event_id, utf8_documents
 from auditsink.destinations.formats.base import Request
-from auditsink.destinations.formats.bulk import Fate, Item, fate, parse, whole
+from auditsink.destinations.formats.bulk import BulkAnswer, Fate, Item, fate, parse, whole
 from auditsink.destinations.times import event_time, rfc3339
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Refusal, Retry, TooLarge
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Refusal, Retry, TooLarge
 
 # `filter_path` leaves out all that is not read here: 30 bytes for each item that was taken, instead of 200.
 _TARGET = (
@@ -89,23 +89,29 @@ class Bulk:
         if answer.status != 200:
             return whole(answer)
         said = parse(answer.body)
-        if said is None or (said.errors and len(said.items) != len(self._owed)):
-            return self._unreadable(answer)
+        if said is None or len(said.items) != len(self._owed):
+            return self._incomplete(answer, said)
         troubles = self._settle(said.results) if said.errors else {}
+        if not troubles:
+            refused = tuple(sorted(self._refused, key=lambda one: one.index))
+            self._begin()
+            return Delivered(refused)
+        return self._owing(troubles, retry_after(answer.headers))
+
+    def _owing(self, troubles: dict[Fate, str], after: float | None) -> Outcome:
         if Fate.MISCONFIGURED in troubles:
             return Misconfigured(troubles[Fate.MISCONFIGURED])
-        if Fate.AGAIN in troubles:
-            return Retry(troubles[Fate.AGAIN], after=retry_after(answer.headers))
-        refused = tuple(sorted(self._refused, key=lambda one: one.index))
-        self._begin()
-        return Delivered(refused)
+        if Fate.NO_INDEX in troubles:
+            # A templated index came with the events' cluster: the others' must go on.
+            return Misconfigured(troubles[Fate.NO_INDEX], cluster_only=self._templated)
+        return Retry(troubles[Fate.AGAIN], after=after)
 
     def _settle(self, results: Sequence[Item]) -> dict[Fate, str]:
         """Keep what is still owed; why, by what is to be done about it."""
         troubles: dict[Fate, list[Item]] = {}
         owed = []
         for place, item in zip(self._owed, results, strict=True):
-            found = fate(item, templated=self._templated)
+            found = fate(item)
             if found is Fate.REFUSED:
                 self._refused.append(Refusal(place, f"HTTP {item.code}, {item.why}"))
             elif found is not Fate.TAKEN:
@@ -119,7 +125,9 @@ class Bulk:
             for found, items in troubles.items()
         }
 
-    def _unreadable(self, answer: Answer) -> Outcome:
+    def _incomplete(self, answer: Answer, said: BulkAnswer | None) -> Outcome:
+        if said is not None or not answer.body:
+            return Poison(None, f"HTTP 200 without a result for each of {len(self._owed)} events: not all were taken")
         if len(answer.body) >= _ANSWER_LIMIT and len(self._owed) > 1:
             return TooLarge("the answer is larger than what is read of one; lower batch.max_events")
         return Misconfigured("HTTP 200, but no answer to a bulk request; check url and what stands between")

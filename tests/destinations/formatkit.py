@@ -1,0 +1,27 @@
+"""Formats without a server: what they would send, and answers as one would give them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from destinationkit import batch
+
+from auditsink.config import HttpConfig
+from auditsink.destinations.answers import Answer
+from auditsink.destinations.formats import FORMATS, Exchange, Format
+
+
+def made(form: str, **settings: Any) -> Format:
+    """A format; `settings` are keys of the destination."""
+    return FORMATS[form](HttpConfig(name="x", url="http://h", format=form, **settings))
+
+
+def exchange(form: str, events: Sequence[bytes], *, settings: dict[str, Any] | None = None, **batched: Any) -> Exchange:
+    """The exchange of a batch."""
+    return made(form, **(settings or {})).exchange(batch(events, **batched))
+
+
+def answer(status: int, document: object = None, **headers: str) -> Answer:
+    """An answer with a JSON document, or with nothing."""
+    body = b"" if document is None else json.dumps(document).encode()
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
