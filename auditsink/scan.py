@@ -17,9 +17,12 @@ TOKEN_BUDGET = 2**21
 MOST_ITEMS = 2**18
 """Items of one list: 32 MiB of events of 128 bytes, and no real one is that small. Bounds the memory of the split."""
 
+MOST_MEMBERS = 2**14
+"""Members of one object that are told one by one, at some 10 us each. Nothing with more is asked for by name."""
+
 _WINDOW = 2**16  # bytes per match: 1.5 ms at worst, so that other threads get their turn
 _MOST_KEYS = 1000  # at the top level; an EventList has four
-_LONGEST_NAME = 256  # bytes of a top-level key, kind or apiVersion worth decoding; those we know have at most 21
+_LONGEST_NAME = 4096  # bytes of a key, kind or apiVersion worth decoding, each character of it escaped or not
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TOKEN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[{]++|[\]}]++)?", re.DOTALL)
@@ -44,8 +47,43 @@ class Found(NamedTuple):
     items: list[tuple[int, int]] | None
 
 
-class _UnreadableError(Exception):
-    """The walk cannot go on; what was found so far stands."""
+class UnreadableError(Exception):
+    """The walk cannot go on: no JSON of the kind that was asked for, or beyond the bounds of this module."""
+
+
+class Member(NamedTuple):
+    """A member of an object: its key as it stands and decoded ("" where that cannot be done), its value."""
+
+    raw_key: bytes
+    key: str
+    value: bytes
+
+
+def members(value: bytes, budget: int = TOKEN_BUDGET) -> list[Member]:
+    """The members of an object, in order, equal keys too. Raises UnreadableError."""
+    walk = _Walk(value, budget)
+    walk.expect(b"{")
+    found: list[Member] = []
+    more = walk.peek() != b"}" or not walk.expect(b"}")
+    while more:
+        raw_key, key = walk.key()
+        walk.expect(b":")
+        found.append(Member(raw_key, key, walk.taken()))
+        if len(found) > MOST_MEMBERS:
+            raise UnreadableError
+        more = walk.expect(b",}") == b","
+    walk.end()
+    return found
+
+
+def elements(value: bytes) -> list[bytes]:
+    """The elements of an array, in order. Raises UnreadableError."""
+    walk = _Walk(value)
+    if walk.peek() != b"[":
+        raise UnreadableError
+    found = [value[start:stop] for start, stop in walk.items()]
+    walk.end()
+    return found
 
 
 def event_list(body: bytes) -> Found:
@@ -53,7 +91,7 @@ def event_list(body: bytes) -> Found:
     names: dict[str, str] = {}
     try:
         items = _top_level(_Walk(body), names)
-    except _UnreadableError:
+    except UnreadableError:
         items = None
     return Found(names.get("kind", ""), names.get("apiVersion", ""), items)
 
@@ -70,14 +108,14 @@ def _top_level(walk: "_Walk", names: dict[str, str]) -> list[tuple[int, int]]:
         walk.expect(b":")
         if key == "items":
             if items is not None:
-                raise _UnreadableError
+                raise UnreadableError
             items = walk.items()
         elif key in ("kind", "apiVersion") and walk.peek() == b'"':
             names.setdefault(key, walk.text())
         else:
             walk.value()
         more = walk.expect(b",}") == b","
-    raise _UnreadableError
+    raise UnreadableError
 
 
 class _Walk:
@@ -85,10 +123,10 @@ class _Walk:
 
     __slots__ = ("_body", "_left", "_position")
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, budget: int = TOKEN_BUDGET) -> None:
         self._body = body
         self._position = 0
-        self._left = TOKEN_BUDGET
+        self._left = budget
 
     def peek(self) -> bytes:
         """The next byte that is no white space; empty at the end."""
@@ -101,27 +139,39 @@ class _Walk:
         """Step over the next byte, which must be one of `allowed`."""
         byte = self.peek()
         if not byte or byte not in allowed:
-            raise _UnreadableError
+            raise UnreadableError
         self._position += 1
         return byte
 
     def end(self) -> None:
         """Nothing but white space may follow."""
         if self.peek():
-            raise _UnreadableError
+            raise UnreadableError
 
     def text(self) -> str:
         """Step over a string and decode it; "" for one that is too long or malformed to be a name that we know."""
+        return self.key()[1]
+
+    def key(self) -> tuple[bytes, str]:
+        """The same, and the string as it stands."""
         if self.peek() != b'"':
-            raise _UnreadableError
+            raise UnreadableError
         start = self._position
         self._position = self._string_end(start)
-        if self._position - start > _LONGEST_NAME:
-            return ""
+        raw = self._body[start : self._position]
+        if len(raw) > _LONGEST_NAME:
+            return raw, ""
         try:
-            return msgspec.json.decode(self._body[start : self._position], type=str)
+            return raw, msgspec.json.decode(raw, type=str)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return ""
+            return raw, ""
+
+    def taken(self) -> bytes:
+        """Step over any value, and have it as it stands."""
+        self.peek()
+        start = self._position
+        self.value()
+        return self._body[start : self._position]
 
     def items(self) -> list[tuple[int, int]]:
         """Step over the value of `items`: an array or null."""
@@ -129,7 +179,7 @@ class _Walk:
             start = self._position
             self.value()
             if self._body[start : self._position] != b"null":
-                raise _UnreadableError
+                raise UnreadableError
             return []
         self._position += 1
         found: list[tuple[int, int]] = []
@@ -142,7 +192,7 @@ class _Walk:
             self.value()
             found.append((start, self._position))
             if len(found) > MOST_ITEMS:
-                raise _UnreadableError
+                raise UnreadableError
             if self.expect(b",]") == b"]":
                 return found
 
@@ -156,7 +206,7 @@ class _Walk:
         elif (literal := _LITERAL.match(self._body, self._position)) is not None:
             self._position = literal.end()
         else:
-            raise _UnreadableError
+            raise UnreadableError
 
     def _string_end(self, position: int) -> int:
         position += 1
@@ -166,7 +216,7 @@ class _Walk:
             if self._body[match.end() : match.end() + 1] == b'"':
                 return match.end() + 1
             if match.end() == position:  # the body's end, or a backslash right before it
-                raise _UnreadableError
+                raise UnreadableError
             position = match.end()
 
     def _bracketed_end(self, position: int) -> int:
@@ -192,4 +242,4 @@ class _Walk:
                 if not waiting:
                     self._left -= token + 1
                     return position - len(run) + count
-        raise _UnreadableError
+        raise UnreadableError

@@ -18,6 +18,7 @@ from auditsink.evidence import NAME as EVIDENCE
 from auditsink.evidence import EvidenceError
 from auditsink.evidence import build as evidence
 from auditsink.evidence.witness import Witness
+from auditsink.filters import build as filters
 from auditsink.forward import deadletter
 from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
@@ -143,11 +144,13 @@ class Sink:
 
     def _forwarder(self, one: DestinationConfig) -> Forwarder:
         letters = DeadLetters(deadletter.place(self._config.spool.path, one.name), one.dead_letter_bytes)
+        sift = filters.build(one)
         return Forwarder(
             build(one, clock=self._clock),
             spool=self._spool,
             dead_letters=letters,
             files=[path for _, path in files.named(one)],
+            sift=sift,
             backoff=one.backoff,
             clock=self._clock,
         )

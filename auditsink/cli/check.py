@@ -15,6 +15,8 @@ from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
 from auditsink.evidence import EvidenceError
 from auditsink.evidence import build as evidence
+from auditsink.filters import build as filters
+from auditsink.filters import words
 from auditsink.forward.outcome import Delivered, Outcome, Retry
 from auditsink.load import files
 from auditsink.spool import SpoolError
@@ -40,12 +42,15 @@ def command(config_file: Path | None, connect: bool) -> int:
     click.echo("This sink")
     for sentence in explain.plan(config):
         click.echo(f"  {safe(sentence)}")
-    risks = [*explain.risks(config), *files.exposed(config), *_room(config)]
+    filtered, filter_risks, broken = _filters(config)
+    for sentence in filtered:
+        click.echo(f"  {safe(sentence)}")
+    risks = [*explain.risks(config), *filter_risks, *files.exposed(config), *_room(config)]
     if risks:
         click.echo("Risks")
     for risk in risks:
         click.echo(f"  {safe(risk)}")
-    mistakes = files.missing(config) or _keys(config)
+    mistakes = files.missing(config) or [*_keys(config), *broken]
     if connect and not mistakes:
         click.echo("Destinations")
         mistakes = asyncio.run(_probe_all(config))
@@ -62,6 +67,23 @@ def _room(config: Config) -> list[str]:
         return []
     much = f"{config.spool.max_bytes} is more than the {Size(free)} that are free in {existing}"
     return [f"spool.max_bytes: {much} (what the spool holds already counts as used)"]
+
+
+def _filters(config: Config) -> tuple[list[str], list[str], list[str]]:
+    """What the filters let through, what is risky about them, and what is wrong with the files they name."""
+    plan: list[str] = []
+    risks: list[str] = []
+    mistakes: list[str] = []
+    for place, one in enumerate(config.destinations):
+        if one.filter is not None:
+            try:
+                policy = filters.policy_of(one)
+            except DestinationError as problem:
+                mistakes.append(str(problem))
+                continue
+            plan += words.plan(one.name, one.filter, policy)
+            risks += [f"destinations[{place}].filter: {risk}" for risk in words.risks(one.filter, policy)]
+    return plan, risks, mistakes
 
 
 def _keys(config: Config) -> list[str]:

@@ -14,6 +14,7 @@ from auditsink.clock import SystemClock
 from auditsink.config import DestinationConfig
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
+from auditsink.filters import build as filters
 from auditsink.forward import deadletter
 from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.letter import Letter
@@ -210,8 +211,9 @@ def _replay_one(config: DestinationConfig, box: DeadLetters, letters: list[Lette
 
 async def _redeliver(config: DestinationConfig, letters: list[Letter], report: Report) -> None:
     clock = SystemClock()
+    sift = filters.build(config)
     destination = build(config, clock=clock)
     try:
-        await redeliver(letters, destination, clock=clock, report=report)
+        await redeliver(letters, destination, sift=sift, clock=clock, report=report)
     finally:
         await destination.close()

@@ -16,6 +16,7 @@ from auditsink.clock import SystemClock
 from auditsink.config import Config, DestinationConfig
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
+from auditsink.filters import build as filters
 from auditsink.forward.backoff import Backoff
 from auditsink.forward.replay import Replay, Replayed
 from auditsink.spool import SpoolError, inspect, stored
@@ -86,10 +87,12 @@ def _replay(
 
 async def _deliver(config: DestinationConfig, several: Mapping[str, Iterator[Record]], done: Replayed) -> None:
     clock = SystemClock()
+    sift = filters.build(config)
     destination = build(config, clock=clock)
     replay = Replay(
         destination,
         done,
+        sift=sift,
         backoff=Backoff(config.backoff.initial, config.backoff.max, random.random),
         clock=clock,
         waiting=lambda why, wait: click.echo(f"{config.name}: {safe(why)}; trying again in {wait:.1f} s", err=True),
@@ -120,8 +123,9 @@ def _report(name: str, done: Replayed) -> int:
     # Not on standard output: that may be the destination.
     for sentence in done.named:
         click.echo(f"{name}: {safe(sentence)}", err=True)
+    filtered = f", {done.filtered:,} filtered" if done.filtered else ""
     refused = f", {done.refused:,} refused for good" if done.refused else ""
-    click.echo(f"{name}: delivered {done.delivered:,} events{refused}", err=True)
+    click.echo(f"{name}: delivered {done.delivered:,} events{filtered}{refused}", err=True)
     if done.stopped is not None:
         on = ""
         if done.reached_ns is not None:

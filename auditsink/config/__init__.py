@@ -19,6 +19,7 @@ from auditsink.config.destinations import (
     SplunkConfig,
     StdoutConfig,
 )
+from auditsink.config.filters import Filter, GroupResources, Policy, PolicyRule
 from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
 from auditsink.config.receive import Receive, ServerTls
 from auditsink.config.section import Section
@@ -35,6 +36,8 @@ __all__ = [
     "Encryption",
     "Evidence",
     "FileConfig",
+    "Filter",
+    "GroupResources",
     "HttpAuth",
     "HttpConfig",
     "KafkaConfig",
@@ -45,6 +48,8 @@ __all__ = [
     "OAuth2",
     "Otlp",
     "Packing",
+    "Policy",
+    "PolicyRule",
     "Proxy",
     "Receive",
     "Section",

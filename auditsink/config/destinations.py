@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from auditsink.config.client import ClientTls, HttpAuth, Proxy
+from auditsink.config.filters import Filter
 from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
 from auditsink.config.section import Section
 from auditsink.secret import Secret
@@ -31,6 +32,7 @@ class Destination(Section, frozen=True, kw_only=True):
     """What all of them share."""
 
     name: str
+    filter: Filter | None = None  # none: everything, byte for byte
     batch: Packing = Packing()
     in_flight: int | None = None
     timeout: Duration = Duration(30)

@@ -6,7 +6,8 @@ now), the pace (when), and the suspicion (whether refusals are to be believed).
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from auditsink.clock import Clock
@@ -19,19 +20,26 @@ from auditsink.forward.lane import Claim, Lane
 from auditsink.forward.letter import Letter
 from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Refusal, Retry, TooLarge
 from auditsink.forward.pace import Pace
+from auditsink.forward.sifting import Sift
 from auditsink.forward.supply import Offload, newest
 from auditsink.forward.waiting import Bell, cancelled
 
 _OUTCOMES = get_args(Outcome)
 
+_SIFTED_INLINE = 65536  # bytes: less is filtered in the time that handing it to a thread takes
+
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A claim on its way. `attempt`: prepared; `suspected`: the destination refused it, and everything before it."""
+    """A claim on its way. `attempt`: prepared; `suspected`: the destination refused it, and everything before it.
+
+    `unreadable`: letters of the events that the filter could not judge.
+    """
 
     lane: Lane
     claim: Claim
     ticket: int
+    unreadable: Sequence[Letter] = ()
     attempt: Attempt | None = None
     suspected: bool = False
 
@@ -45,7 +53,14 @@ class Courier:
     """`bell` rings whenever a job is done or may go on."""
 
     def __init__(
-        self, destination: Destination, dead_letters: DeadLetters, *, pace: Pace, clock: Clock, offload: Offload
+        self,
+        destination: Destination,
+        dead_letters: DeadLetters,
+        *,
+        sift: Sift | None = None,
+        pace: Pace,
+        clock: Clock,
+        offload: Offload,
     ) -> None:
         self.pace = pace
         self.gate = Gate(destination.limits.in_flight, pace)
@@ -56,6 +71,8 @@ class Courier:
         self._dead_letters = dead_letters
         self._strict = destination.limits.in_flight == 1
         self._suspicion = Suspicion()
+        self._sift = sift
+        self._sifting = asyncio.Lock()
         self._clock = clock
         self._offload = offload
 
@@ -78,6 +95,9 @@ class Courier:
 
     async def deliver(self, job: Job) -> Settled | Split | None:
         """What became of the batch; None: it was not delivered and must be taken again (overtaken, or closing)."""
+        await self._filter(job)
+        if not job.batch.events:
+            return Settled() if await self._bury(job, job.unreadable) else None
         # A destination whose `prepare` fails fails again in its turn, where that is told.
         with contextlib.suppress(Exception):
             job.attempt = await self._destination.prepare(job.batch)
@@ -123,7 +143,7 @@ class Courier:
             return None
         self._answered(job, outcome, seen)
         if isinstance(verdict, Settled):
-            if verdict.refused and not await self._bury(job, verdict.refused):
+            if not await self._bury(job, [*job.unreadable, *self._letters(job.batch, verdict.refused)]):
                 return None
             self.journal.delivered(job.claim.size)
         return verdict
@@ -171,12 +191,27 @@ class Courier:
         if isinstance(outcome, TooLarge) and len(job.batch.events) > 1:
             self.journal.too_large(job.lane.cluster, job.claim.size)
 
-    async def _bury(self, job: Job, refused: tuple[Refusal, ...]) -> bool:
-        """Make the refused events dead letters; while that fails, the whole destination waits. False: closing."""
+    async def _filter(self, job: Job) -> None:
+        """Leave in the job what the destination is to get."""
+        claim = job.claim
+        if self._sift is None:
+            return
+        async with self._sifting:
+            small = claim.size <= _SIFTED_INLINE
+            sifted = self._sift(claim.batch) if small else await self._offload(self._sift, claim.batch)
+        job.unreadable = self._letters(claim.batch, sifted.unreadable)
+        size = sum(map(len, sifted.batch.events))
+        job.claim = replace(claim, batch=sifted.batch, size=size, unreadable=len(sifted.unreadable))
+
+    def _letters(self, batch: Batch, refused: Sequence[Refusal]) -> list[Letter]:
         refused_ns = self._clock.wall_ns()
-        name, cluster = self._destination.name, job.lane.cluster
-        letters = [Letter.of(name, job.batch, refusal.index, refusal.why, refused_ns) for refusal in refused]
-        while not self.closing:
+        name = self._destination.name
+        return [Letter.of(name, batch, refusal.index, refusal.why, refused_ns) for refusal in refused]
+
+    async def _bury(self, job: Job, letters: Sequence[Letter]) -> bool:
+        """Keep these dead letters; while that fails, the whole destination waits. False: closing."""
+        cluster = job.lane.cluster
+        while letters and not self.closing:
             seen = self.pace.failures
             try:
                 await self._offload(self._dead_letters.append, letters)
@@ -191,7 +226,7 @@ class Courier:
                 self.journal.buried(letters)
                 return True
             await self._pause()
-        return False
+        return not letters
 
     async def _pause(self) -> None:
         while not self.closing and (wait := self.pace.remaining(self._clock.monotonic())) > 0:
@@ -206,6 +241,10 @@ class Courier:
         batch = await newest(job.lane, self._offload)
         if batch is None or batch.sequences[0] < job.claim.slot.stop:
             return
-        outcome = await self._outcome(Job(job.lane, Claim(job.claim.slot, batch, 0), job.ticket))
+        sample = Job(job.lane, Claim(job.claim.slot, batch, 0), job.ticket)
+        await self._filter(sample)
+        if not sample.batch.events:
+            return
+        outcome = await self._outcome(sample)
         if isinstance(outcome, Delivered) and not outcome.refused:
             self._suspicion.absolve()

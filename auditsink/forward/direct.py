@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 
 async def deliver(batch: Batch, destination: Destination, patience: Patience) -> AsyncIterator[Piece]:
     """Bring the batch there, in parts where some of it is refused. Pieces come in order, each once it is settled."""
-    parts = deque([(0, len(batch.events))])
+    parts = deque([(0, len(batch.events))] if batch.events else [])
     while parts:
         start, stop = parts.popleft()
         verdict = judge(stop - start, await patience(await destination.prepare(batch.part(start, stop))))

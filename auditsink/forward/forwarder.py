@@ -25,6 +25,7 @@ from auditsink.forward.journal import where
 from auditsink.forward.pace import Pace
 from auditsink.forward.repairs import Repairs
 from auditsink.forward.roster import Roster
+from auditsink.forward.sifting import Sift
 from auditsink.forward.statistics import ForwarderStatistics, State
 from auditsink.forward.supply import Offload
 from auditsink.forward.upstream import Upstream
@@ -50,12 +51,13 @@ class Forwarder:
         spool: Upstream,
         dead_letters: DeadLetters,
         files: Sequence[Path] = (),
+        sift: Sift | None = None,
         backoff: BackoffSettings | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = random_module.random,
         offload: Offload = asyncio.to_thread,
     ) -> None:
-        """`random` gives floats from [0, 1); `offload` runs what blocks.
+        """`sift`: the destination's filter. `random` gives floats from [0, 1); `offload` runs what blocks.
 
         `files`: what the destination reads again when it changes (token, CA): a repair that is seen is tried at once.
         """
@@ -69,7 +71,7 @@ class Forwarder:
             destination.name, destination.limits, clock=clock, offload=offload, moved=self._cursors.moved
         )
         self._pace = Pace(Backoff(backoff.initial, backoff.max, random))
-        self._courier = Courier(destination, dead_letters, pace=self._pace, clock=clock, offload=offload)
+        self._courier = Courier(destination, dead_letters, sift=sift, pace=self._pace, clock=clock, offload=offload)
         self._repairs = Repairs(files, pace=self._pace, bell=self._courier.bell, clock=clock)
         self._workers: list[asyncio.Task[None]] = []
         self._abandoned = False
@@ -116,7 +118,7 @@ class Forwarder:
             try:
                 # An attempt that outlived its cancellation must not move a cursor whose spool is closed by now.
                 if not self._abandoned:
-                    self._roster.settle(lane, claim, verdict)
+                    self._roster.settle(lane, job.claim, verdict)
             finally:
                 self._courier.release(job)
 

@@ -6,7 +6,7 @@ and a reminder while it lasts.
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -121,7 +121,7 @@ class Journal:
                 extra=self._extra(cluster, batch_bytes=size),
             )
 
-    def buried(self, letters: list[Letter]) -> None:
+    def buried(self, letters: Sequence[Letter]) -> None:
         """These events are dead letters now."""
         for letter in letters:
             log.warning(

@@ -18,11 +18,15 @@ from auditsink.spool.types import Account, Chunk, Tally
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A batch to deliver and its slot in the lane's window. `size`: bytes of its events."""
+    """A batch to deliver and its slot in the lane's window. `size`: bytes of its events.
+
+    `unreadable`: how many events of the slot the destination's filter could not judge; they are not in the batch.
+    """
 
     slot: Slot
     batch: Batch
     size: int
+    unreadable: int = 0
 
 
 class Lane:

@@ -5,8 +5,8 @@ A batch holds events of one cluster, one `source`, in order, without a gap. It c
 `source`, and at a gap in the sequences. Records are joined and cut as the limits fall.
 
 Events are handled by slices and their sizes by `sum(map(len, ...))`: with one event a record, 20,000 records a second
-come through here. `Packed.stop` says how far a batch reaches, whatever number of events is in it; a filter may leave
-out events of a record where `pack` takes them, and `Batch.sequences` then becomes a list.
+come through here. `Packed.stop` says how far a batch reaches. The destination's filter comes later, when a batch is
+taken: limits count what was read, so that memory and the wait are bounded however little of it is delivered.
 """
 
 from bisect import bisect_right

@@ -14,10 +14,12 @@ from auditsink.events import Mark
 from auditsink.forward.direct import deliver
 from auditsink.forward.letter import Letter
 from auditsink.forward.outcome import Outcome, Retry
+from auditsink.forward.sifting import Sift
 
 TRIES = 4
 """Attempts at one batch while the destination asks to retry; the waits between them are 1, 2 and 4 s, or its own."""
 LONGEST_WAIT = 30.0
+_FILTERED = "the destination's filter leaves it out now; `auditsink deadletter drop` removes it"
 
 
 @dataclass(slots=True)
@@ -29,10 +31,13 @@ class Report:
     stopped: str | None = None
 
 
-async def redeliver(letters: Iterable[Letter], destination: Destination, *, clock: Clock, report: Report) -> None:
+async def redeliver(
+    letters: Iterable[Letter], destination: Destination, *, sift: Sift | None = None, clock: Clock, report: Report
+) -> None:
     """Try each letter once more, in order, and note in `report` as it goes (it is right when this is cancelled)."""
-    for group in batches(letters, destination.limits):
-        async for start, stop, settled, stopped in deliver(_joined(group), destination, partial(_attempt, clock)):
+    for letters_of_one in batches(letters, destination.limits):
+        batch, group = _sifted(letters_of_one, sift, report)
+        async for start, stop, settled, stopped in deliver(batch, destination, partial(_attempt, clock)):
             if stopped is not None:
                 report.stopped = stopped.why
                 return
@@ -68,6 +73,20 @@ def _joined(letters: Sequence[Letter]) -> Batch:
         events=[letter.content for letter in letters],
         sequences=[letter.sequence for letter in letters],
     )
+
+
+def _sifted(group: Sequence[Letter], sift: Sift | None, report: Report) -> tuple[Batch, Sequence[Letter]]:
+    """What the destination's filter leaves of the letters; the others are refused once more."""
+    batch = _joined(group)
+    if sift is None:
+        return batch, group
+    sifted = sift(replace(batch, sequences=range(len(group))))
+    places = sifted.batch.sequences
+    why = {refusal.index: refusal.why for refusal in sifted.unreadable}
+    left_out = sorted({*range(len(group))}.difference(places))
+    report.refused += [(group[place], why.get(place, _FILTERED)) for place in left_out]
+    kept = [group[place] for place in places]
+    return replace(sifted.batch, sequences=[letter.sequence for letter in kept]), kept
 
 
 async def _attempt(clock: Clock, attempt: Attempt) -> Outcome:

@@ -10,6 +10,7 @@ from auditsink.forward.backoff import Backoff
 from auditsink.forward.direct import deliver
 from auditsink.forward.outcome import Delivered, Outcome, Retry
 from auditsink.forward.packing import Packed, pack, section
+from auditsink.forward.sifting import Sift
 from auditsink.spool.types import Chunk, Record
 
 MOST_NAMED = 20
@@ -18,10 +19,14 @@ MOST_NAMED = 20
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it. `cluster` and `reached_ns`: of the last batch that is through. `stopped`: why it ended early."""
+    """What came of it. `filtered`: left out by the destination's own filter.
+
+    `cluster` and `reached_ns`: of the last batch that is through. `stopped`: why it ended early.
+    """
 
     delivered: int = 0
     refused: int = 0
+    filtered: int = 0
     named: list[str] = field(default_factory=list)
     stopped: str | None = None
     cluster: str = ""
@@ -36,12 +41,14 @@ class Replay:
         destination: Destination,
         done: Replayed,
         *,
+        sift: Sift | None = None,
         backoff: Backoff,
         clock: Clock,
         waiting: Callable[[str, float], None],
     ) -> None:
         self.done = done
         self._destination = destination
+        self._sift = sift
         self._backoff = backoff
         self._clock = clock
         self._waiting = waiting
@@ -50,16 +57,30 @@ class Replay:
         """Deliver these records of one cluster, in order, until all are or the destination is misconfigured."""
         several = batches(cluster, records, self._destination.limits)
         while (batch := await asyncio.to_thread(next, several, None)) is not None:
+            batch = await self._sifted(batch)
             async for start, stop, settled, stopped in deliver(batch, self._destination, self._attempt):
                 if stopped is not None:
                     self.done.stopped = stopped.why
                     return
                 self.done.delivered += stop - start - len(settled.refused)
-                self.done.refused += len(settled.refused)
-                for refusal in settled.refused[: MOST_NAMED - len(self.done.named)]:
-                    event = batch.sequences[start + refusal.index]
-                    self.done.named.append(f"cluster {cluster}: event {event} is refused: {refusal.why}")
+                for refusal in settled.refused:
+                    self._refused(batch, start + refusal.index, refusal.why)
             self.done.cluster, self.done.reached_ns = cluster, batch.received_ns
+
+    async def _sifted(self, batch: Batch) -> Batch:
+        """What the destination's filter leaves of a batch."""
+        if self._sift is None:
+            return batch
+        sifted = await asyncio.to_thread(self._sift, batch)
+        self.done.filtered += len(batch.events) - len(sifted.batch.events) - len(sifted.unreadable)
+        for refusal in sifted.unreadable:
+            self._refused(batch, refusal.index, refusal.why)
+        return sifted.batch
+
+    def _refused(self, batch: Batch, index: int, why: str) -> None:
+        self.done.refused += 1
+        if len(self.done.named) < MOST_NAMED:
+            self.done.named.append(f"cluster {batch.cluster}: event {batch.sequences[index]} is refused: {why}")
 
     async def _attempt(self, attempt: Attempt) -> Outcome:
         """For ever, as long as the destination asks for it: whoever started it can end it."""

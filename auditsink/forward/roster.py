@@ -141,9 +141,10 @@ class Roster:
         slot = claim.slot
         match verdict:
             case Settled(refused=refused):
-                dead = len(refused)
-                filtered = slot.stop - slot.start - len(claim.batch.events)
-                lane.frontier.settle(slot, Tally(len(claim.batch.events) - dead, filtered, dead))
+                kept = len(claim.batch.events)
+                filtered = slot.stop - slot.start - kept - claim.unreadable
+                dead = len(refused) + claim.unreadable
+                lane.frontier.settle(slot, Tally(kept - len(refused), filtered, dead))
                 self._commit(lane)
             case Split(cuts=cuts):
                 lane.frontier.split(slot, [claim.batch.sequences[cut] for cut in cuts])

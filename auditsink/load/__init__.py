@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from auditsink.config import Admin, Config, FileConfig, Receive, Spool
+from auditsink.config import Admin, Config, FileConfig, Policy, Receive, Spool
 from auditsink.load import document, fields
 
-__all__ = ["ConfigError", "embedded_default", "load", "parse"]
+__all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_policy"]
 
 
 SHOWN = 50
@@ -43,14 +43,23 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
 
 def parse(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration that the file's bytes describe. `name` is how messages call the file."""
+    return _parse(Config, data, name, environment)
+
+
+def parse_policy(data: bytes, name: str) -> Policy:
+    """A Kubernetes audit Policy from a file of its own. Raises ConfigError."""
+    return _parse(Policy, data, name, {})
+
+
+def _parse(kind: type[fields.T], data: bytes, name: str, environment: Mapping[str, str]) -> fields.T:
     try:
         plain = document.parse(data)
     except document.DocumentError as broken:
         raise ConfigError([f"{name}:{mistake}" for mistake in broken.mistakes]) from None
-    config, mistakes = fields.read_config(plain, environment)
-    if config is None:
+    section, mistakes = fields.read(kind, plain, environment)
+    if section is None:
         raise ConfigError([f"{name}: {mistake}" for mistake in mistakes])
-    return config
+    return section
 
 
 def embedded_default() -> Config:

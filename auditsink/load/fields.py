@@ -6,23 +6,24 @@ msgspec's own conversion stops at the first mistake and quotes values, so this w
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import NODEFAULT
 from msgspec import inspect as types
 
-from auditsink.config import Config
+from auditsink.config import Section
 from auditsink.load import rules, scalars
 
-_ROOT = types.type_info(Config)
+T = TypeVar("T", bound=Section)
+
 _GLUED = re.compile(r"[:=\s]")
 
 
-def read_config(plain: object, variables: Mapping[str, str]) -> tuple[Config | None, list[str]]:
-    """The configuration, or None and every mistake as `key.path: sentence`."""
+def read(kind: type[T], plain: object, variables: Mapping[str, str]) -> tuple[T | None, list[str]]:
+    """The section (the whole file's is `Config`), or None and every mistake as `key.path: sentence`."""
     reader = _Reader(variables)
-    config = reader.read("", _ROOT, plain)
-    return (None if reader.mistakes else config), reader.mistakes
+    section = reader.read("", types.type_info(kind), plain)
+    return (None if reader.mistakes else section), reader.mistakes
 
 
 class _Reader:
@@ -79,7 +80,11 @@ class _Reader:
         for key in given:
             if key not in known:
                 self._unknown(where, key, [*known, "type"] if kind.tag else [*known])
-        filled = {key: self.read(_below(where, key), known[key].type, given[key]) for key in known if key in given}
+        filled = {
+            field.name: self.read(_below(where, key), field.type, given[key])
+            for key, field in known.items()
+            if key in given
+        }
         for key, field in known.items():
             if field.required and key not in given:
                 self._note(_below(where, key), _absent(field))

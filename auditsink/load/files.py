@@ -8,7 +8,7 @@ import msgspec
 
 from auditsink.config import Config
 
-PUBLIC = ("cert_file", "ca_file")
+PUBLIC = ("cert_file", "ca_file", "policy_file")
 """How keys end whose files are no secret."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from auditsink import address, config
 from auditsink.cluster import CLUSTER, CLUSTER_RULE
 from auditsink.evidence import NAME as CHECKPOINTS
-from auditsink.load import http_rules
+from auditsink.load import http_rules, policies
 from auditsink.load.checks import Broken, not_both, positive, url, whole
 
 NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
@@ -172,6 +172,10 @@ _RULES: dict[type, Callable[[Any], Broken]] = {
     config.KafkaSecurity: _kafka_security,
     config.FileConfig: _file,
     config.Evidence: _evidence,
+    config.Filter: policies.filter_,
+    config.Policy: policies.policy,
+    config.PolicyRule: policies.rule,
+    config.GroupResources: policies.resources,
     config.Admin: _admin,
     config.Config: _config,
     **http_rules.RULES,

@@ -12,6 +12,7 @@ from auditsink.events import Mark
 from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.forwarder import Forwarder
 from auditsink.forward.outcome import Delivered, Outcome
+from auditsink.forward.sifting import Sift
 from auditsink.forward.supply import Offload
 from auditsink.spool.types import Account, Chunk, Record, Tally
 from auditsink.testing.clock import FakeClock, settle
@@ -272,6 +273,7 @@ class Rig:
         files: Sequence[Path] = (),
         random: Callable[[], float] = lambda: 0.5,
         offload: Offload = inline,
+        sift: Sift | None = None,
     ) -> None:
         self.destination = destination
         self.clock = clock or FakeClock()
@@ -285,6 +287,7 @@ class Rig:
             spool=self.spool,
             dead_letters=self.dead_letters,
             files=files,
+            sift=sift,
             backoff=BackoffSettings(),
             clock=self.clock,
             random=random,
