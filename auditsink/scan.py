@@ -22,7 +22,8 @@ MOST_MEMBERS = 2**14
 
 _WINDOW = 2**16  # bytes per match: 1.5 ms at worst, so that other threads get their turn
 _MOST_KEYS = 1000  # at the top level; an EventList has four
-_LONGEST_NAME = 4096  # bytes of a key, kind or apiVersion worth decoding, each character of it escaped or not
+_LONGEST_NAME = 256  # bytes of a top-level key, kind or apiVersion worth decoding; those we know have at most 21
+_LONGEST_KEY = 4096  # bytes of a key that may be asked for by name: an annotation's of 317, each character escaped
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TOKEN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+([\[{]++|[\]}]++)?", re.DOTALL)
@@ -150,7 +151,8 @@ class _Walk:
 
     def text(self) -> str:
         """Step over a string and decode it; "" for one that is too long or malformed to be a name that we know."""
-        return self.key()[1]
+        raw, text = self.key()
+        return text if len(raw) <= _LONGEST_NAME else ""
 
     def key(self) -> tuple[bytes, str]:
         """The same, and the string as it stands."""
@@ -159,7 +161,7 @@ class _Walk:
         start = self._position
         self._position = self._string_end(start)
         raw = self._body[start : self._position]
-        if len(raw) > _LONGEST_NAME:
+        if len(raw) > _LONGEST_KEY:
             return raw, ""
         try:
             return raw, msgspec.json.decode(raw, type=str)
