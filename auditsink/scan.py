@@ -60,7 +60,7 @@ class Member(NamedTuple):
     value: bytes
 
 
-def members(value: bytes, budget: int = TOKEN_BUDGET) -> list[Member]:
+def members(value: bytes, budget: int | None = None) -> list[Member]:
     """The members of an object, in order, equal keys too. Raises UnreadableError."""
     walk = _Walk(value, budget)
     walk.expect(b"{")
@@ -124,10 +124,10 @@ class _Walk:
 
     __slots__ = ("_body", "_left", "_position")
 
-    def __init__(self, body: bytes, budget: int = TOKEN_BUDGET) -> None:
+    def __init__(self, body: bytes, budget: int | None = None) -> None:
         self._body = body
         self._position = 0
-        self._left = budget
+        self._left = TOKEN_BUDGET if budget is None else budget
 
     def peek(self) -> bytes:
         """The next byte that is no white space; empty at the end."""
