@@ -15,6 +15,7 @@ from auditsink.config import (
     FileConfig,
     HttpConfig,
     KafkaConfig,
+    OAuth2,
     Receive,
     SplunkConfig,
     Spool,
@@ -74,15 +75,19 @@ def _where(one: DestinationConfig) -> str:
     match one:
         case SplunkConfig():
             index = f"index {one.index}" if one.index else "the token's index"
-            return f"Splunk HEC at {_origin(one.url)}, {index}, sourcetype {one.sourcetype}"
+            return f"Splunk HEC at {_origin(one.url)}{_way(one)}, {index}, sourcetype {one.sourcetype}"
         case KafkaConfig():
             return f"Kafka at {', '.join(one.bootstrap_servers)}, topic {one.topic}"
         case HttpConfig():
-            return f"HTTP at {_origin(one.url)}, as {one.format}"
+            return f"HTTP at {_origin(one.url)}{_way(one)}, as {one.format}"
         case FileConfig():
             return f"file {one.path}, {one.keep} old ones kept, {one.rotate_bytes} each"
         case _:
             return "standard output"
+
+
+def _way(one: SplunkConfig | HttpConfig) -> str:
+    return f" through the proxy {_origin(one.proxy.url)}" if one.proxy else ""
 
 
 def _origin(url: str) -> str:
@@ -140,11 +145,19 @@ def _destination_risks(one: DestinationConfig) -> Iterator[tuple[str, str]]:
         yield from _tls_risks(one.tls, "tls")
         if urlsplit(one.url).scheme == "http" and not _local(one.url):
             yield "url", "is plain http: events and credentials travel in the clear; use https"
+        if isinstance(one, HttpConfig) and one.auth.oauth2 is not None:
+            yield from _token_risks(one.auth.oauth2)
     elif isinstance(one, KafkaConfig):
         if one.security.tls is None:
             yield "security.tls", "is not set, so events and passwords travel in the clear"
         else:
             yield from _tls_risks(one.security.tls, "security.tls")
+
+
+def _token_risks(oauth2: OAuth2) -> Iterator[tuple[str, str]]:
+    yield from _tls_risks(oauth2.tls, "auth.oauth2.tls")
+    if urlsplit(oauth2.token_url).scheme == "http" and not _local(oauth2.token_url):
+        yield "auth.oauth2.token_url", "is plain http: the client's secret travels in the clear; use https"
 
 
 def _tls_risks(tls: ClientTls, key: str) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ destinations:
   - {name: siem, type: splunk, url: "https://hec:8088/CANARY?CANARY", token: CANARY-TOKEN, index: audit}
   - {name: lake, type: kafka, bootstrap_servers: ["k:9092"], security: {tls: {}}}
   - {name: hook, type: http, url: "https://h/CANARY?key=CANARY", headers: {X-Key: CANARY}}
-  - {name: near, type: http, url: "http://localhost:1"}
+  - {name: near, type: http, url: "http://localhost:1", proxy: {url: "http://proxy:1", username: u, password: CANARY}}
   - {name: disk, type: file, path: /x/audit.ndjson}
   - {name: out, type: stdout}
 """
@@ -38,7 +38,7 @@ def test_the_plan_says_what_would_run():
         "delivers to siem: Splunk HEC at https://hec:8088, index audit, sourcetype kube:apiserver-audit",
         "delivers to lake: Kafka at k:9092, topic audit.{cluster}",
         "delivers to hook: HTTP at https://h, as ndjson",
-        "delivers to near: HTTP at http://localhost:1, as ndjson",
+        "delivers to near: HTTP at http://localhost:1 through the proxy http://proxy:1, as ndjson",
         "delivers to disk: file /x/audit.ndjson, 4 old ones kept, 256 MiB each",
         "delivers to out: standard output",
         "tells how it is on http://127.0.0.1:2020 (/livez, /readyz, /metrics, /status)",
@@ -101,6 +101,10 @@ def test_a_risk_of_the_sink_is_said(section: str, expected: list[str]):
     ("destination", "expected"),
     [
         ('type: http, url: "http://collector/x"', "destinations[0].url: is plain http"),
+        (
+            'type: http, url: "https://h", auth: {oauth2: {token_url: "http://t", client_id: c, client_secret: s}}',
+            "destinations[0].auth.oauth2.token_url: is plain http",
+        ),
         (
             'type: splunk, url: "https://h", token: t, tls: {insecure_skip_verify: true}',
             "tls.insecure_skip_verify: anyb",

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from auditsink import config
 from auditsink.load.checks import Broken, given, not_both, url
@@ -23,6 +22,7 @@ _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What Elasticsearch allows, without what begins a system index; what Meilisearch allows.
 _INDEX = re.compile(r"(?![-_+.])(?:[^A-Z\\/*?\"<>|\s,#:{}]|\{cluster\}|\{date\})+\Z")
 _INDEX_UID = re.compile(r"(?:[A-Za-z0-9_-]|\{cluster\})+\Z")
+_PROXY = re.compile(r"http://[^/?]+/?\Z")
 _LONGEST_INDEX = 128  # characters: Elasticsearch allows 255 bytes, and a cluster's name takes up to 63
 
 
@@ -66,8 +66,8 @@ def _oauth2(section: config.OAuth2) -> Broken:
 def _proxy(section: config.Proxy) -> Broken:
     mistakes = [*url("url", section.url, config.ClientTls())]
     yield from mistakes
-    if not mistakes and (urlsplit(section.url).path.strip("/") or urlsplit(section.url).query):
-        yield "url", "has a path; a proxy is scheme, host and port"
+    if not mistakes and not _PROXY.match(section.url):
+        yield "url", "has a path or is not http; write http://, a host and a port"
     yield from _name_and_password(section)
 
 
