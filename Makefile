@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real torture setup lint format bench clean
+.PHONY: run demo test test-real torture setup lint format bench manifests clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -33,6 +33,11 @@ lint: .venv/dev.stamp
 # A few minutes; see benchmarks/README.md. Options: make bench BENCH='--full --peer fluent-bit=/usr/bin/fluent-bit'
 bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# The plain manifests, out of the chart; needs helm.
+manifests:
+	for set in shoot seed; do helm template auditsink config/kubernetes/chart --kube-version 1.36 --namespace audit \
+		--values config/kubernetes/chart/values-$$set.yaml > config/kubernetes/$$set/auditsink.yaml || exit 1; done
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
