@@ -37,7 +37,7 @@ def plan(config: Config) -> Iterator[str]:
     receive, spool = config.receive, config.spool
     scheme = "https" if receive.tls else "http"
     yield f"listens on {scheme}://{receive.listen} for POST {receive.path} and {receive.path}/CLUSTER"
-    yield f"takes batches from {_who(receive)}"
+    yield f"takes batches from {_who(config)}"
     yield f"calls what comes without a cluster's name {receive.cluster!r}"
     yield f"answers 200 for a batch {_DURABILITY[spool.durability]}"
     encrypted = f", encrypted under the first key of {spool.encryption.key_file}" if spool.encryption else ""
@@ -51,7 +51,8 @@ def plan(config: Config) -> Iterator[str]:
 
 def risks(config: Config) -> Iterator[str]:
     """What an operator should know before relying on it: the key, what may happen, what to write instead."""
-    yield from _receive_risks(config.receive)
+    yield from _receive_risks(config.receive, identified=_identified(config))
+    yield from _cluster_risks(config)
     yield from _spool_risks(config.spool, config.receive)
     for place, one in enumerate(config.destinations):
         for key, risk in _destination_risks(one):
@@ -62,7 +63,20 @@ def risks(config: Config) -> Iterator[str]:
         yield "admin.listen: whoever reaches it reads the names and states of clusters and destinations"
 
 
-def _who(receive: Receive) -> str:
+def _identified(config: Config) -> bool:
+    """Whether everybody must show a credential, of whatever kind."""
+    receive, clusters = config.receive, config.clusters
+    if clusters is not None:
+        return not any(one.anonymous for one in clusters.members)
+    return bool(receive.tokens_file or (receive.tls and receive.tls.client_ca_file))
+
+
+def _who(config: Config) -> str:
+    receive, clusters = config.receive, config.clusters
+    if clusters is not None:
+        where = [f"the {len(clusters.members):,} clusters declared here"] if clusters.members else []
+        where += [f"those of the files in {clusters.directory}"] if clusters.directory else []
+        return f"{' and '.join(where)}, each by its own credential, and nobody else"
     certificate = receive.tls is not None and receive.tls.client_ca_file is not None
     if certificate and receive.tokens_file:
         return "whoever shows a certificate of client_ca_file and a token of tokens_file"
@@ -95,9 +109,8 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _receive_risks(receive: Receive) -> Iterator[str]:
+def _receive_risks(receive: Receive, *, identified: bool) -> Iterator[str]:
     local = address.parse(receive.listen).loopback
-    identified = bool(receive.tokens_file or (receive.tls and receive.tls.client_ca_file))
     if receive.tokens_file and not receive.tls:
         yield "receive.tokens_file: kube-apiserver sends no token over plain HTTP; set receive.tls"
     if not identified and not local:
@@ -111,6 +124,23 @@ def _receive_risks(receive: Receive) -> Iterator[str]:
         yield "receive.idle_timeout: below the 90s of kube-apiserver, whose requests may meet a closing connection"
     if receive.request_timeout < 30:
         yield "receive.request_timeout: below the 30s that kube-apiserver allows itself; a slow network loses batches"
+
+
+def _cluster_risks(config: Config) -> Iterator[str]:
+    receive, clusters = config.receive, config.clusters
+    if clusters is None:
+        if receive.tls and receive.tls.client_ca_file and not receive.tokens_file:
+            yield (
+                "clusters: is not set, so whoever has any certificate of receive.tls.client_ca_file can post for any "
+                "cluster; write there which certificate is whose"
+            )
+        return
+    for place, one in enumerate(clusters.members):
+        if one.anonymous:
+            yield f"clusters[{place}].anonymous: whoever reaches the port can add events for {one.name}"
+    by_token = any(one.tokens or one.token_file for one in clusters.members)
+    if by_token and not receive.tls:
+        yield "clusters: kube-apiserver sends no token over plain HTTP; set receive.tls"
 
 
 def _spool_risks(spool: Spool, receive: Receive) -> Iterator[str]:

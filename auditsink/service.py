@@ -11,6 +11,8 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
 from auditsink.clock import Clock, SystemClock
+from auditsink.clusters.registry import ClustersError, Registry, most_clusters
+from auditsink.clusters.roll import Roll
 from auditsink.config import Config, DestinationConfig
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
@@ -54,6 +56,7 @@ class Sink:
         self._witness: Witness | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._spool: Spool
+        self._registry: Registry
         self._receive: ReceiveServer
         self._admin: AdminServer
 
@@ -67,7 +70,7 @@ class Sink:
         async with AsyncExitStack() as undo:
             try:
                 await self._start(undo)
-            except (SpoolError, DestinationError, EvidenceError, ListenError) as problem:
+            except (ClustersError, SpoolError, DestinationError, EvidenceError, ListenError) as problem:
                 self._phase = Phase.STOPPING  # what ends now was asked to
                 raise StartError(str(problem)) from problem
             undo.pop_all()
@@ -118,13 +121,16 @@ class Sink:
 
     async def _start(self, undo: AsyncExitStack) -> None:
         config = self._config
+        self._registry = Registry(config, on_change=self._reserve)
         self._spool = Spool.open(
             config.spool,
             clock=self._clock,
-            max_rings=config.receive.max_clusters,
+            max_rings=most_clusters(config),
             destinations=[*(one.name for one in config.destinations), *([EVIDENCE] if config.evidence else [])],
         )
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
+        self._registry.remember(self._spool.rings)
+        self._reserve(self._registry.roll)
         self._spool.start(asyncio.get_running_loop().call_soon_threadsafe)
         for one in config.destinations:
             forwarder = self._forwarder(one)
@@ -136,11 +142,14 @@ class Sink:
             self._watch("making checkpoints", asyncio.create_task(self._witness.run()))
         for one, forwarder in zip(config.destinations, self._forwarders, strict=True):
             self._watch(f"delivery to {one.name}", asyncio.create_task(forwarder.run()))
-        self._receive = ReceiveServer(config.receive, self._spool, clock=self._clock)
+        self._receive = ReceiveServer(config.receive, self._spool, self._registry, clock=self._clock)
         await self._receive.start()
         undo.push_async_callback(self._receive.close)
         self._admin = AdminServer(config.admin, self.snapshot, Expiries(config))
         self._watch("the admin port", self._admin.start())
+
+    def _reserve(self, roll: Roll) -> None:
+        self._spool.reserve(roll.reserved)
 
     def _forwarder(self, one: DestinationConfig) -> Forwarder:
         letters = DeadLetters(deadletter.place(self._config.spool.path, one.name), one.dead_letter_bytes)

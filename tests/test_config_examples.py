@@ -14,7 +14,13 @@ from auditsink.config.filters import PolicyMeta
 CONFIG = Path(__file__).parents[1] / "config"
 EXAMPLES = sorted(CONFIG.glob("*.yaml"))
 KUBECONFIGS = sorted((CONFIG / "apiserver").glob("kubeconfig-*.yaml"))
-ENVIRONMENT = {"HEC_TOKEN": "t", "KAFKA_PASSWORD": "p", "COLLECTOR_TOKEN": "t", "COLLECTOR_PASSWORD": "p"}
+ENVIRONMENT = {
+    "HEC_TOKEN": "t",
+    "KAFKA_PASSWORD": "p",
+    "COLLECTOR_TOKEN": "t",
+    "COLLECTOR_PASSWORD": "p",
+    "SHOOT_1_TOKEN": "t",
+}
 OPTIONAL = re.compile(r" *#[a-z_]+:")
 
 
@@ -78,6 +84,7 @@ OWNERS = {
     "kafka.yaml": [config.KafkaConfig],
     "http.yaml": [config.HttpConfig],
     "filters.yaml": [config.Filter],
+    "clusters.yaml": [config.Clusters, config.Cluster, config.Rate],
 } | {f"{name}.yaml": [kind] for name, kind in FORMATS.items()}
 
 

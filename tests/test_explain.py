@@ -45,8 +45,30 @@ def test_the_plan_says_what_would_run():
     ]
 
 
+CLUSTERS = 'clusters: [{name: a, certificates: ["cn:a"]}, {name: b, certificates: ["cn:b"]}]'
+
+
 def test_a_careful_configuration_has_no_risks():
-    assert risks(SAFE) == []
+    assert risks(SAFE + CLUSTERS) == []
+
+
+def test_a_certificate_that_may_speak_for_anybody_is_a_risk():
+    (risk,) = risks(SAFE)
+    assert risk.startswith("clusters: is not set, so whoever has any certificate")
+
+
+def test_declared_clusters_are_said():
+    assert "takes batches from the 2 clusters declared here, each by its own credential, and nobody" in plan(
+        SAFE + CLUSTERS
+    )
+    assert "from those of the files in /d, each by its own" in plan(SAFE + "clusters: {directory: /d}")
+
+
+def test_an_anonymous_cluster_is_a_risk():
+    found = risks(
+        f"{LOCAL}}}\nclusters: [{{name: a, anonymous: true}}, {{name: b, tokens: [t]}}]\ndestinations: [{DISK}]"
+    )
+    assert [one.split(":")[0] for one in found] == ["clusters[0].anonymous", "clusters"]
 
 
 def test_nothing_secret_is_said():

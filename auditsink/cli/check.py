@@ -10,6 +10,7 @@ from auditsink import explain
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe
 from auditsink.clock import SystemClock
+from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.config import Config, DestinationConfig
 from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
@@ -50,7 +51,7 @@ def command(config_file: Path | None, connect: bool) -> int:
         click.echo("Risks")
     for risk in risks:
         click.echo(f"  {safe(risk)}")
-    mistakes = files.missing(config) or [*_keys(config), *broken]
+    mistakes = files.missing(config) or [*_keys(config), *broken, *_clusters(config)]
     if connect and not mistakes:
         click.echo("Destinations")
         mistakes = asyncio.run(_probe_all(config))
@@ -99,6 +100,20 @@ def _keys(config: Config) -> list[str]:
     except SpoolError as problem:
         mistakes.append(str(problem))
     return mistakes
+
+
+def _clusters(config: Config) -> list[str]:
+    """What is wrong with the declared clusters and their files; says who gets what."""
+    try:
+        registry = Registry(config)
+    except ClustersError as problem:
+        return str(problem).splitlines()
+    if registry.declared:
+        reserved = sum(registry.roll.reserved.values())
+        click.echo("Clusters")
+        click.echo(f"  {len(registry.roll.clusters):,} may post")
+        click.echo(f"  {Size(reserved)} of {config.spool.max_bytes} are reserved, the rest is shared by all")
+    return list(registry.problems)
 
 
 async def _probe_all(config: Config) -> list[str]:

@@ -7,6 +7,7 @@ the parts of the sink take the section that is theirs and nothing else.
 from typing import Literal
 
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
+from auditsink.config.clusters import Cluster, Clusters, Rate
 from auditsink.config.destinations import (
     BackoffSettings,
     Destination,
@@ -29,6 +30,8 @@ __all__ = [
     "Admin",
     "BackoffSettings",
     "ClientTls",
+    "Cluster",
+    "Clusters",
     "Config",
     "Destination",
     "DestinationConfig",
@@ -51,6 +54,7 @@ __all__ = [
     "Policy",
     "PolicyRule",
     "Proxy",
+    "Rate",
     "Receive",
     "Section",
     "ServerTls",
@@ -77,6 +81,7 @@ class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     receive: Receive = Receive()
+    clusters: Clusters | None = None
     spool: Spool = Spool()
     destinations: list[DestinationConfig]
     evidence: Evidence | None = None

@@ -1,6 +1,7 @@
 """`receive`: the port that kube-apiserver posts to."""
 
 from pathlib import Path
+from typing import Literal
 
 from auditsink.config.section import Section
 from auditsink.units import Duration, Size
@@ -12,6 +13,7 @@ class ServerTls(Section, frozen=True, kw_only=True):
     cert_file: Path
     key_file: Path
     client_ca_file: Path | None = None  # set: no client certificate of this CA, no entry
+    client_certificates: Literal["required", "optional"] = "required"  # optional: a token may do instead
 
 
 class Receive(Section, frozen=True, kw_only=True):
@@ -23,7 +25,7 @@ class Receive(Section, frozen=True, kw_only=True):
     max_body: Size = Size(32 * 2**20)
     max_in_flight: Size = Size(64 * 2**20)
     max_connections: int = 4096
-    max_clusters: int = 1000  # a ring each; without identities any client can name one
+    max_clusters: int | None = None  # a ring each; left out: 1000, or 128 where any client can name one
     retry_after: Duration = Duration(5)
     request_timeout: Duration = Duration(35)  # first byte to last: kube-apiserver gives up at 30 s
     idle_timeout: Duration = Duration(120)  # kube-apiserver closes idle connections at 90 s: it must be the first

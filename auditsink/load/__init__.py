@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from auditsink.config import Admin, Config, FileConfig, Policy, Receive, Spool
+from auditsink.config import Admin, Cluster, Config, FileConfig, Policy, Receive, Spool
 from auditsink.load import document, fields
 
-__all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_policy"]
+__all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_cluster", "parse_policy"]
 
 
 SHOWN = 50
@@ -49,6 +49,11 @@ def parse(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -
 def parse_policy(data: bytes, name: str) -> Policy:
     """A Kubernetes audit Policy from a file of its own. Raises ConfigError."""
     return _parse(Policy, data, name, {})
+
+
+def parse_cluster(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -> Cluster:
+    """A cluster from a file of `clusters.directory`. Raises ConfigError."""
+    return _parse(Cluster, data, name, environment)
 
 
 def _parse(kind: type[fields.T], data: bytes, name: str, environment: Mapping[str, str]) -> fields.T:

@@ -75,6 +75,9 @@ class _Reader:
 
     def _section(self, where: str, kind: types.StructType, value: object) -> Any:
         before = len(self.mistakes)
+        short = getattr(kind.cls, "SHORT_FOR", None)
+        if short is not None and isinstance(value, list):
+            return self._short(where, kind, short, value)
         given = {} if value is None else _mapping(value)
         known = {field.encode_name: field for field in kind.fields}
         for key in given:
@@ -88,9 +91,16 @@ class _Reader:
         for key, field in known.items():
             if field.required and key not in given:
                 self._note(_below(where, key), _absent(field))
-        if len(self.mistakes) > before:
-            return None
-        section = kind.cls(**filled)
+        return None if len(self.mistakes) > before else self._checked(where, kind.cls(**filled))
+
+    def _short(self, where: str, kind: types.StructType, key: str, value: list[object]) -> Any:
+        """A plain list where a section is expected: it stands for one of the section's keys."""
+        before = len(self.mistakes)
+        (item,) = (field.type for field in kind.fields if field.encode_name == key)
+        members = self.read(where, item, value)
+        return None if len(self.mistakes) > before else self._checked(where, kind.cls(**{key: members}))
+
+    def _checked(self, where: str, section: Any) -> Any:
         for key, problem in rules.broken(section):
             self._note(_below(where, key), problem)
         return section

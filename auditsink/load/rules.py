@@ -11,7 +11,7 @@ from typing import Any
 from auditsink import address, config
 from auditsink.cluster import CLUSTER, CLUSTER_RULE
 from auditsink.evidence import NAME as CHECKPOINTS
-from auditsink.load import http_rules, policies
+from auditsink.load import cluster_rules, http_rules, policies
 from auditsink.load.checks import Broken, not_both, positive, url, whole
 
 NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
@@ -37,7 +37,8 @@ def _receive(section: config.Receive) -> Broken:
     if section.max_body > section.max_in_flight:
         yield "max_in_flight", "must be at least max_body, or a body of that size could never be taken"
     yield from whole("max_connections", section.max_connections, 1, 100_000)
-    yield from whole("max_clusters", section.max_clusters, 1, 10_000)
+    if section.max_clusters is not None:
+        yield from whole("max_clusters", section.max_clusters, 1, 10_000)
     if not 1 <= section.retry_after <= 30 or section.retry_after % 1:
         yield "retry_after", "write whole seconds from 1s to 30s; kube-apiserver ignores fractions and gives up at 30 s"
     yield from positive("request_timeout", section.request_timeout)
@@ -133,6 +134,8 @@ def _config(section: config.Config) -> Broken:
     yield from _unique(files, "path", "each file destination needs a file of its own")
     if section.evidence is not None:
         yield from _beside(section.evidence, section.destinations)
+    if section.clusters is not None and section.receive.tokens_file is not None:
+        yield "receive.tokens_file", "stands beside clusters; give each cluster a token_file of its own there"
     receive, admin = address.parse(section.receive.listen), address.parse(section.admin.listen)
     if receive == admin and receive.port:
         yield "admin.listen", "is the same as receive.listen; choose another port"
@@ -177,6 +180,7 @@ _RULES: dict[type, Callable[[Any], Broken]] = {
     config.PolicyRule: policies.rule,
     config.GroupResources: policies.resources,
     config.Admin: _admin,
+    **cluster_rules.RULES,
     config.Config: _config,
     **http_rules.RULES,
 }

@@ -1,7 +1,7 @@
 """The answers of the receive port, rendered: one success, and a table of refusals. Pure.
 
 kube-apiserver repeats whatever is not a success, so the status matters to people and to other clients; what matters to
-kube-apiserver is the integer Retry-After of a 503, which it follows within its attempt.
+kube-apiserver is the integer Retry-After of a 503 or 429, which it follows within its attempt.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ class Reason(StrEnum):
     DISK = Refusal.UNAVAILABLE
     STOPPING = Refusal.STOPPING
     OVERLOAD = "overload"
+    RATE = "rate"
     CLUSTERS = "clusters"
     CONNECTIONS = "connections"
     TOO_LARGE = "too_large"
@@ -47,6 +48,7 @@ _STATUS = {
     Reason.DISK: _BUSY,
     Reason.STOPPING: _BUSY,
     Reason.OVERLOAD: _BUSY,
+    Reason.RATE: "429 Too Many Requests",
     Reason.CLUSTERS: _BUSY,
     Reason.CONNECTIONS: _BUSY,
     Reason.TOO_LARGE: "413 Content Too Large",
@@ -76,11 +78,13 @@ class Refused:
 
     reason: Reason
     sentence: str
+    after: int | None = None
+    """Seconds to ask for, where they are not those of `receive.retry_after`."""
 
     @property
     def later(self) -> bool:
         """The same request may succeed when it is repeated."""
-        return _STATUS[self.reason] is _BUSY
+        return _STATUS[self.reason] is _BUSY or self.after is not None
 
 
 SPOOL_REFUSED = {
@@ -98,7 +102,7 @@ class Answers:
     def __init__(self, retry_after: float, now: float) -> None:
         """`retry_after` in seconds, for every 503; `now` in seconds since the epoch."""
         # kube-apiserver ignores fractions, and 0 makes it storm.
-        self._retry_after = f"Retry-After: {max(1, round(retry_after))}\r\n"
+        self._retry_after = max(1, round(retry_after))
         self.ready: dict[int, bytes] = {}
         """Answers of this second to clients that stay, by the number of events accepted."""
         self.tick(now)
@@ -117,7 +121,9 @@ class Answers:
 
     def refused(self, refused: Refused, *, close: bool, bare: bool = False) -> bytes:
         """The refusal; `bare` is for HEAD, whose answer has no body."""
-        headers = self._retry_after if refused.later else _HEADERS.get(refused.reason, "")
+        headers = _HEADERS.get(refused.reason, "")
+        if refused.later:
+            headers = f"Retry-After: {refused.after or self._retry_after}\r\n"
         body = orjson.dumps({"error": refused.sentence})
         answer = self._render(_STATUS[refused.reason], body, headers, close=close)
         return answer[: -len(body)] if bare else answer

@@ -1,23 +1,32 @@
 """Who may post, and for which cluster: bearer tokens, client certificates, or everybody.
 
-Tokens are looked up by a digest that is keyed with a random key of this process. The key makes the time of the lookup
-say nothing about any token: nobody outside can know, let alone steer, how the digest of a guess compares with the
-digests that are stored, so there is no "nearly right" to be measured. Only digests are held.
+Where identities are configured the credential names the cluster, and a path may only agree with it.
 """
 
-import hashlib
-import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
-from auditsink.cluster import CLUSTER, CLUSTER_RULE
+from auditsink.clusters.roll import Roll
+from auditsink.clusters.tokens import digest
 from auditsink.receive.answers import Reason, Refused
 from auditsink.receive.routes import Route, Routes
 
-_KEY = secrets.token_bytes(32)
-_LINE = 'write "cluster token", one pair a line'
+_NO_CREDENTIAL = Refused(Reason.UNAUTHORIZED, "send a bearer token, or a client certificate that names a cluster")
 _NO_TOKEN = Refused(Reason.UNAUTHORIZED, "send a bearer token of receive.tokens_file")
 _WRONG_TOKEN = Refused(Reason.UNAUTHORIZED, "this bearer token is not known here")
+_STRANGER = Refused(Reason.FORBIDDEN, "the names in this client certificate are those of no cluster here")
+_TWO = Refused(Reason.FORBIDDEN, "the credentials are those of different clusters; send one, or ones that agree")
+
+
+class Peer(NamedTuple):
+    """What a client certificate proves: `name` for people, `names` as `config.Cluster.certificates` has them."""
+
+    name: str = ""
+    names: tuple[str, ...] = ()
+
+
+NOBODY = Peer()
+"""No certificate was shown."""
 
 
 class Admission(NamedTuple):
@@ -27,72 +36,60 @@ class Admission(NamedTuple):
     source: str
 
 
-def _digest(token: bytes) -> bytes:
-    return hashlib.blake2b(token, key=_KEY, digest_size=32).digest()
-
-
-class Tokens:
-    """The tokens of a file, as digests."""
-
-    def __init__(self, clusters: dict[bytes, str]) -> None:
-        self._clusters = clusters
-
-    def __repr__(self) -> str:
-        return f"<Tokens of {len(set(self._clusters.values()))} clusters>"
-
-    def cluster(self, token: bytes) -> str | None:
-        """The cluster that the token stands for."""
-        return self._clusters.get(_digest(token))
-
-
-def parse_tokens(content: bytes) -> Tokens:
-    """Read `cluster token` lines; `#` begins a comment line. Raises ValueError with the line and never the token."""
-    found: dict[bytes, str] = {}
-    for number, line in enumerate(content.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith(b"#"):
-            continue
-        if len(words) != 2:
-            raise ValueError(f"line {number} has {len(words)} words; {_LINE}")
-        cluster = words[0].decode("latin-1")
-        if not CLUSTER.match(cluster):
-            raise ValueError(f"line {number} begins with no cluster's name; {CLUSTER_RULE}")
-        if not (words[1].isascii() and words[1].decode().isprintable()):
-            raise ValueError(f"line {number} has a token that no header can carry; use printable ASCII")
-        if found.setdefault(_digest(words[1]), cluster) != cluster:
-            raise ValueError(f"line {number} repeats another cluster's token; a token must name one cluster")
-    if not found:
-        raise ValueError(f"holds no token; {_LINE}")
-    return Tokens(found)
-
-
 class Gate:
     """Decides from a request's target and credentials. Everything here is asked for every request."""
 
-    def __init__(self, path: str, cluster: str, tokens: Callable[[], Tokens] | None) -> None:
-        """`cluster` is meant where the path names none. `tokens` gives the ones in force, None when none are asked."""
+    def __init__(self, path: str, cluster: str, roll: Callable[[], Roll]) -> None:
+        """`cluster` is meant where the path names none. `roll` gives the one in force."""
         self._routes = Routes(path, cluster)
-        self._tokens = tokens
+        self._roll = roll
 
-    def admit(self, target: bytes, authorization: bytes | None, certificate: str) -> Admission | Refused:
-        """`certificate` is the name in the client certificate that TLS has verified, "" without one."""
+    def admit(self, target: bytes, authorization: bytes | None, peer: Peer) -> Admission | Refused:
+        """`peer` is what the client certificate says that TLS has verified, `NOBODY` without one."""
         route = self._routes.find(target)
         if isinstance(route, Refused):
             return route
-        if self._tokens is not None:
-            return _by_token(self._tokens(), route, authorization, certificate)
-        # The one place that will ask which clusters a certificate may speak for. Until then any that the client CA
-        # signed may name any cluster, and so may everybody where no certificate is asked for.
-        return Admission(route.cluster, f"cert:{certificate}" if certificate else "")
+        roll = self._roll()
+        if not roll.closed:
+            # Any certificate of the client CA may name any cluster, and so may everybody where none is asked for.
+            return Admission(route.cluster, f"cert:{peer.name}" if peer.name else "")
+        cluster = _proven(roll, route, authorization, peer)
+        if isinstance(cluster, Refused):
+            return cluster
+        if route.named and route.cluster != cluster:
+            return Refused(Reason.FORBIDDEN, f"you are cluster {cluster}; post without a name, or to that one")
+        return Admission(cluster, _source(cluster, authorization, peer))
 
 
-def _by_token(tokens: Tokens, route: Route, authorization: bytes | None, certificate: str) -> Admission | Refused:
-    scheme, _, token = (authorization or b"").partition(b" ")
+def _proven(roll: Roll, route: Route, authorization: bytes | None, peer: Peer) -> str | Refused:
+    """The cluster that the credentials stand for. Each that is shown must be good: none is passed over for another."""
+    proven = roll.proven(peer.names)
+    if authorization is not None:
+        cluster = _by_token(roll, authorization)
+        if isinstance(cluster, Refused):
+            return cluster
+        proven.add(cluster)
+    if len(proven) > 1:
+        return _TWO
+    if proven:
+        return proven.pop()
+    if roll.anonymous(route.cluster):
+        return route.cluster
+    return _STRANGER if peer.names and roll.clusters else _missing(roll)
+
+
+def _by_token(roll: Roll, authorization: bytes) -> str | Refused:
+    scheme, _, token = authorization.partition(b" ")
     if scheme.lower() != b"bearer":
-        return _NO_TOKEN
-    cluster = tokens.cluster(token.strip())
-    if cluster is None:
-        return _WRONG_TOKEN
-    if route.named and route.cluster != cluster:
-        return Refused(Reason.FORBIDDEN, f"this token is for cluster {cluster}; post without a name, or to that one")
-    return Admission(cluster, f"cert:{certificate}" if certificate else f"token:{cluster}")
+        return _missing(roll)
+    return roll.tokens.get(digest(token.strip()), _WRONG_TOKEN)
+
+
+def _missing(roll: Roll) -> Refused:
+    return _NO_CREDENTIAL if roll.clusters else _NO_TOKEN
+
+
+def _source(cluster: str, authorization: bytes | None, peer: Peer) -> str:
+    if peer.name:
+        return f"cert:{peer.name}"
+    return "" if authorization is None else f"token:{cluster}"

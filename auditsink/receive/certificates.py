@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auditsink.config import ServerTls
+from auditsink.receive.auth import NOBODY, Peer
 from auditsink.receive.errors import ReceiveError
 from auditsink.secret import UnreadableFileError, WatchedFile
 
@@ -67,7 +68,7 @@ def _build(tls: ServerTls) -> ssl.SSLContext:
         except OSError as problem:
             why = f"holds no certificate that can be used ({_reason(problem)}); write the client CA's PEM into it"
             raise ReceiveError(f"{_KEY}.client_ca_file {tls.client_ca_file}: {why}") from None
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if tls.client_certificates == "required" else ssl.CERT_OPTIONAL
     return context
 
 
@@ -93,6 +94,24 @@ def _text(path: Path) -> str:
 
 def _reason(problem: OSError) -> str:
     return getattr(problem, "reason", None) or problem.strerror or type(problem).__name__
+
+
+_KINDS = {"DNS": "dns", "URI": "uri", "email": "email"}
+
+
+def peer_of(certificate: Mapping[str, Any] | None) -> Peer:
+    """What a verified certificate proves; `certificate` is what `ssl.SSLObject.getpeercert` gives.
+
+    Names are compared as they stand, but DNS names in lower case (RFC 4343). Every name counts, so that one with the
+    names of two clusters contradicts itself.
+    """
+    if not certificate:
+        return NOBODY
+    names = [f"cn:{value}" for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind in _KINDS:
+            names.append(f"{_KINDS[kind]}:{value.lower() if kind == 'DNS' else value}")
+    return Peer(name_in(certificate), tuple(names))
 
 
 def name_in(certificate: Mapping[str, Any] | None) -> str:

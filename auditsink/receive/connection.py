@@ -10,7 +10,7 @@ import asyncio
 from enum import IntEnum
 
 from auditsink.receive.answers import CONTINUE, OVERLOAD, Reason, Refused
-from auditsink.receive.auth import Admission
+from auditsink.receive.auth import NOBODY, Admission, Peer
 from auditsink.receive.decision import decide
 from auditsink.receive.framing import Event, Framer
 from auditsink.receive.port import Port
@@ -43,11 +43,10 @@ _, _HEAD, _END, _BROKEN = Event
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A protocol for one transport, plain or TLS. `certificate` is the verified name of the client, "" without one."""
+    """A protocol for one transport, plain or TLS. `peer` is what its client certificate proves."""
 
     __slots__ = (
         "_admission",
-        "_certificate",
         "_chunks",
         "_close",
         "_crowded",
@@ -57,6 +56,7 @@ class Connection(asyncio.BufferedProtocol):
         "_held",
         "_muted",
         "_paused",
+        "_peer",
         "_port",
         "_received",
         "_refused",
@@ -68,9 +68,9 @@ class Connection(asyncio.BufferedProtocol):
         "_unread_at",
     )
 
-    def __init__(self, port: Port, certificate: str = "") -> None:
+    def __init__(self, port: Port, peer: Peer = NOBODY) -> None:
         self._port = port
-        self._certificate = certificate
+        self._peer = peer
         self._framer = Framer(port.heads, self._on_body, self._hold)
         self._transport: asyncio.Transport
         self._admission: Admission
@@ -205,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
         head = framer.head
         self._close = self._crowded or not head.keep_alive
         self._received = 0
-        decided = decide(port, head, framer.length, self._certificate, crowded=self._crowded)
+        decided = decide(port, head, framer.length, self._peer, crowded=self._crowded)
         if not isinstance(decided, Refused):
             self._admission = decided
             if head.expectation is not None and not framer.between:

@@ -4,7 +4,7 @@ The order says what a stranger may learn: first whether the path exists, then no
 """
 
 from auditsink.receive.answers import STOPPING, Reason, Refused
-from auditsink.receive.auth import Admission
+from auditsink.receive.auth import Admission, Peer
 from auditsink.receive.head import Head
 from auditsink.receive.port import Port
 
@@ -16,8 +16,8 @@ _GZIP = frozenset({None, b"gzip", b"x-gzip"})
 _CONTINUE = frozenset({None, b"100-continue"})
 
 
-def decide(port: Port, head: Head, length: int, certificate: str, *, crowded: bool) -> Admission | Refused:
-    """`length`: bytes of the body as declared. `certificate`: the verified name in the client's, "" without one.
+def decide(port: Port, head: Head, length: int, peer: Peer, *, crowded: bool) -> Admission | Refused:
+    """`length`: bytes of the body as declared. `peer`: what the client's certificate proves.
 
     `crowded`: this is one client too many.
     """
@@ -25,7 +25,7 @@ def decide(port: Port, head: Head, length: int, certificate: str, *, crowded: bo
         return STOPPING
     if crowded:
         return _CONNECTIONS
-    admission = port.gate.admit(head.target, head.authorization, certificate)
+    admission = port.gate.admit(head.target, head.authorization, peer)
     if isinstance(admission, Refused):
         return admission
     return _unwanted(port, head, length) or port.intake.refusal(admission.cluster) or admission

@@ -13,6 +13,7 @@ from functools import partial
 
 from auditsink import config
 from auditsink.clock import Clock
+from auditsink.clusters.rate import Rates
 from auditsink.events import NotAnEventListError, Split, split_fast, split_slow
 from auditsink.receive.answers import OVERLOAD, SPOOL_REFUSED, STOPPING, Reason, Refused
 from auditsink.receive.auth import Admission
@@ -20,6 +21,7 @@ from auditsink.receive.budget import PER_EVENT, Budget
 from auditsink.receive.inflate import InflateError, inflate
 from auditsink.receive.statistics import Counters
 from auditsink.spool import Spool, SpoolError
+from auditsink.spool.errors import TooManyRingsError
 from auditsink.spool.types import Receipt, Refusal
 
 log = logging.getLogger("auditsink.receive")
@@ -36,18 +38,20 @@ _CLUSTERS = Refused(
     Reason.CLUSTERS,
     "receive.max_clusters is reached, and this cluster is a new one; raise it, or remove the rings of clusters gone",
 )
+_RATE = "this cluster posts more events than its rate allows; repeat the request later"
 
 
 class Delivery:
     """One batch between its last byte and its answer."""
 
-    __slots__ = ("_admission", "_answered", "_began", "_body_size", "_held", "_intake")
+    __slots__ = ("_admission", "_answered", "_began", "_body_size", "_charged", "_held", "_intake")
 
     def __init__(self, intake: "Intake", admission: Admission, held: int, answered: Answered) -> None:
         self._intake = intake
         self._admission = admission
         self._began = intake.clock.monotonic()
         self._body_size = 0
+        self._charged = 0
         self._held = held
         self._answered = answered
 
@@ -61,11 +65,16 @@ class Delivery:
             intake.soon(self.finish, 0)
         elif not intake.budget.take(extra, self._held):
             intake.soon(self.finish, OVERLOAD)
+        elif (limited := intake.limited(cluster)) is not None:
+            self._held += extra
+            intake.soon(self.finish, limited)
         else:
             self._held += extra
+            self._charge(len(split.events))
             try:
                 ring = intake.spool.rings.get(cluster) or intake.spool.ring(cluster)
             except SpoolError as problem:
+                self._charge(0)
                 intake.soon(self.finish, intake.no_ring(problem))
             else:
                 intake.spool.submit(ring, body, split, source, self._done)
@@ -80,6 +89,8 @@ class Delivery:
 
     def _done(self, result: Receipt | Refusal) -> None:
         intake = self._intake
+        if isinstance(result, Refusal) or result.duplicate:
+            self._charge(0)
         if isinstance(result, Refusal):
             self.finish(SPOOL_REFUSED[result])
             return
@@ -94,6 +105,12 @@ class Delivery:
         intake.counters.acknowledged(intake.clock.monotonic() - self._began)
         self.finish(result.count)
 
+    def _charge(self, events: int) -> None:
+        """Take these events out of the cluster's rate; 0 gives back what was taken: nothing was stored."""
+        intake = self._intake
+        intake.rates.take(self._admission.cluster, events - self._charged, intake.clock.monotonic())
+        self._charged = events
+
     def finish(self, result: int | Refused) -> None:
         """Let go of the memory and tell whoever waits."""
         self._intake.budget.give(self._held)
@@ -103,13 +120,13 @@ class Delivery:
 class Intake:
     """Takes complete bodies. Belongs to the loop's thread; only `_prepare` runs in others."""
 
-    def __init__(self, limits: config.Receive, spool: Spool, counters: Counters, clock: Clock) -> None:
+    def __init__(self, limits: config.Receive, spool: Spool, counters: Counters, rates: Rates, clock: Clock) -> None:
         self.spool = spool
+        self.rates = rates
         self.counters = counters
         self.clock = clock
         self.budget = Budget(limits.max_in_flight)
         self._max_body = limits.max_body
-        self._max_clusters = limits.max_clusters
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="auditsink-split")
         self._large: deque[tuple[Delivery, bytes]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -129,13 +146,21 @@ class Intake:
 
     def refusal(self, cluster: str) -> Refused | None:
         """Why a batch of this cluster would be refused now, before its body is read; a guess that costs little."""
+        limited = self.limited(cluster)
+        if limited is not None:
+            return limited
         ring = self.spool.rings.get(cluster)
         refusal = None if ring is None else self.spool.refusal(ring)
         return None if refusal is None else SPOOL_REFUSED[refusal]
 
+    def limited(self, cluster: str) -> Refused | None:
+        """The refusal of a cluster that is past its rate."""
+        wait = self.rates.wait(cluster, self.clock.monotonic())
+        return None if wait is None else Refused(Reason.RATE, _RATE, wait)
+
     def no_ring(self, problem: SpoolError) -> Refused:
         """Why a cluster gets no ring. The disk's trouble is logged; made-up names must not fill the log."""
-        if len(self.spool.rings) >= self._max_clusters:
+        if isinstance(problem, TooManyRingsError):
             return _CLUSTERS
         log.warning("a batch was refused: %s", problem)
         return SPOOL_REFUSED[Refusal.UNAVAILABLE]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from auditsink import config
 from auditsink.clock import Clock
+from auditsink.clusters.rate import Rates
 from auditsink.receive.answers import Answers, Reason, Refused
 from auditsink.receive.auth import Gate
 from auditsink.receive.head import Heads
@@ -51,14 +52,14 @@ class Swept(Protocol):
 class Port:
     """Shared by the connections; belongs to the loop's thread."""
 
-    def __init__(self, limits: config.Receive, spool: Spool, gate: Gate, clock: Clock) -> None:
+    def __init__(self, limits: config.Receive, spool: Spool, gate: Gate, rates: Rates, clock: Clock) -> None:
         self.limits = limits
         self.clock = clock
         self.now = clock.monotonic()  # of the last sweep: what deadlines are counted from
         self.gate = gate
         self.heads = Heads()
         self.counters = Counters()
-        self.intake = Intake(limits, spool, self.counters, clock)
+        self.intake = Intake(limits, spool, self.counters, rates, clock)
         self.budget = self.intake.budget
         self.answers = Answers(limits.retry_after, clock.wall_ns() / 1e9)
         self.connections: set[Swept] = set()

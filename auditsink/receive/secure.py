@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, cast
 
 from auditsink.receive.answers import Reason, Refused
-from auditsink.receive.certificates import name_in
+from auditsink.receive.certificates import peer_of
 from auditsink.receive.connection import Connection
 from auditsink.receive.port import Port
 
@@ -173,7 +173,7 @@ class SecureTransport(asyncio.Transport, asyncio.BufferedProtocol):
         else:
             self._flush()
             self._port.leave(self)
-            self._connection = Connection(self._port, name_in(self._tls.getpeercert()))
+            self._connection = Connection(self._port, peer_of(self._tls.getpeercert()))
             self._connection.connection_made(self)
             self._pump()
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from auditsink import config
 from auditsink.address import Address
 from auditsink.clock import Clock, SystemClock
+from auditsink.clusters.rate import Rates
+from auditsink.clusters.registry import Registry
 from auditsink.listen import BACKLOG, ListenError, bound, listen
 from auditsink.receive.auth import Gate
 from auditsink.receive.connection import Connection
@@ -32,9 +34,12 @@ _OTHER_FILES = 256  # descriptors for everything that is no connection: segments
 class ReceiveServer:
     """Takes batches from `start` to `close`. Every method belongs to the loop's thread."""
 
-    def __init__(self, settings: config.Receive, spool: Spool, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: config.Receive, spool: Spool, registry: Registry, *, clock: Clock | None = None
+    ) -> None:
         self._settings = settings
         self._spool = spool
+        self._registry = registry
         self._clock = clock or SystemClock()
         self._polling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle
@@ -47,15 +52,15 @@ class ReceiveServer:
     async def start(self) -> None:
         """Listen. Raises ReceiveError when a file or the address cannot be used."""
         settings = self._settings
-        self._credentials = credentials = Credentials(settings)
+        self._credentials = Credentials(settings, self._registry)
         try:
             listening = listen("receive.listen", settings.listen)
         except ListenError as problem:
             raise ReceiveError(str(problem)) from None
         self.address = bound(listening)
         _raise_file_limit(settings.max_connections)
-        gate = Gate(settings.path, settings.cluster, credentials.tokens.get if credentials.tokens else None)
-        self._port = Port(settings, self._spool, gate, self._clock)
+        gate = Gate(settings.path, settings.cluster, lambda: self._registry.roll)
+        self._port = Port(settings, self._spool, gate, Rates(self._registry.rate), self._clock)
         self._poll_at = self._port.now + POLL_SECONDS
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
@@ -113,9 +118,11 @@ class ReceiveServer:
             self._polling = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
-        known = self._credentials.problems
+        known = set(self._credentials.problems)
         if await asyncio.to_thread(self._credentials.poll):
-            log.info("certificates or tokens have changed; new connections and requests are held to the new ones")
+            log.info(
+                "certificates, tokens or clusters have changed; new connections and requests are held to the new ones"
+            )
         for problem in self._credentials.problems:
             if problem not in known:
                 log.warning(problem)

@@ -10,6 +10,10 @@ class SpoolError(Exception):
     """The spool cannot be opened or extended; the message says which path and what to do."""
 
 
+class TooManyRingsError(SpoolError):
+    """There are as many rings as there may be, and this would be another one."""
+
+
 class MissingKeyError(SpoolError):
     """A segment's records are encrypted under a key that is not there. They are whole: nothing may step over them."""
 

@@ -15,7 +15,7 @@ from auditsink.spool import identity, recovery
 from auditsink.spool.budget import Budget
 from auditsink.spool.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.spool.door import check_version, take_lock
-from auditsink.spool.errors import SpoolError
+from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
 from auditsink.spool.log import Link, Log
@@ -130,7 +130,7 @@ class Spool:
             if not _RING_NAME.match(cluster):
                 raise SpoolError(f"{cluster[:64]!r} is no name for a cluster: it is to be a directory's name")
             if len(self.rings) >= self._max_rings:
-                raise SpoolError(
+                raise TooManyRingsError(
                     f"cluster {cluster!r} is one more than receive.max_clusters ({self._max_rings}) allows; "
                     "raise it, or remove the rings of clusters that are gone"
                 )

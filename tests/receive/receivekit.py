@@ -9,11 +9,16 @@ from typing import Any, NamedTuple
 import corpus
 import h11
 
-from auditsink.config import Receive
+from auditsink.clusters.rate import Rates
+from auditsink.clusters.registry import Registry
+from auditsink.clusters.roll import Roll
+from auditsink.clusters.tokens import parse_tokens
+from auditsink.config import Config, Rate, Receive
 from auditsink.events import Split
-from auditsink.receive.auth import Gate, Tokens, parse_tokens
+from auditsink.receive.auth import NOBODY, Gate, Peer
 from auditsink.receive.connection import Connection
 from auditsink.receive.port import Port
+from auditsink.receive.server import ReceiveServer
 from auditsink.spool import SpoolError
 from auditsink.spool.types import Done, Receipt, Refusal
 from auditsink.testing.clock import FakeClock
@@ -42,11 +47,11 @@ class FakeSpool:
         self.slow = slow
         self.early: Refusal | None = None
         self.late: Refusal | None = None
-        self.ring_problem: str | None = None
+        self.ring_problem: SpoolError | None = None
 
     def ring(self, cluster: str) -> Any:
         if self.ring_problem:
-            raise SpoolError(self.ring_problem)
+            raise self.ring_problem
         return self.rings.setdefault(cluster, SimpleNamespace(cluster=cluster))
 
     def refusal(self, ring: Any) -> Refusal | None:
@@ -117,10 +122,10 @@ class Wire(asyncio.Transport):
 class Client:
     """One connection without a socket, and the answers on it as h11 reads them."""
 
-    def __init__(self, port: Port, certificate: str = "") -> None:
+    def __init__(self, port: Port, peer: Peer = NOBODY) -> None:
         self.port = port
         self.wire = Wire()
-        self.connection = Connection(port, certificate)
+        self.connection = Connection(port, peer)
         self.connection.connection_made(self.wire)
 
     def send(self, data: bytes, piece: int = 2**20) -> None:
@@ -206,13 +211,23 @@ def chunked(body: bytes, sizes: list[int], trailer: bytes = b"") -> bytes:
 
 
 def make_port(
-    spool: FakeSpool | None = None, clock: FakeClock | None = None, tokens: str | None = None, **settings: Any
+    spool: FakeSpool | None = None,
+    clock: FakeClock | None = None,
+    tokens: str | None = None,
+    rates: dict[str, Rate] | None = None,
+    **settings: Any,
 ) -> Port:
     """A port without a listener."""
     config = Receive(**settings)
-    known: Tokens | None = None if tokens is None else parse_tokens(tokens.encode())
-    gate = Gate(config.path, config.cluster, None if known is None else lambda: known)
-    return Port(config, spool or FakeSpool(), gate, clock or FakeClock())  # type: ignore[arg-type]  # a double
+    roll = Roll(closed=False) if tokens is None else Roll(tokens=parse_tokens(tokens.encode()))
+    gate = Gate(config.path, config.cluster, lambda: roll)
+    return Port(config, spool or FakeSpool(), gate, Rates((rates or {}).get), clock or FakeClock())  # type: ignore[arg-type]  # a double
+
+
+def make_server(settings: Receive, spool: FakeSpool | None = None, clock: FakeClock | None = None) -> ReceiveServer:
+    """A server that is not started."""
+    registry = Registry(Config(receive=settings, destinations=[]))
+    return ReceiveServer(settings, spool or FakeSpool(), registry, clock=clock)  # type: ignore[arg-type]  # a double
 
 
 async def turns(count: int = 5) -> None:

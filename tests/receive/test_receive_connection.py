@@ -13,6 +13,7 @@ from receivekit import BODY, EVENT, Client, FakeSpool, chunked, make_port, nothi
 
 from auditsink.receive.connection import LINGER_BYTES, LINGER_SECONDS
 from auditsink.receive.port import Port
+from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.types import Refusal
 from auditsink.testing.clock import FakeClock
 
@@ -318,16 +319,16 @@ class TestFullness:
         assert port.counters.rejected[refusal] == 1
 
     async def test_a_ring_too_many(self):
-        port = make_port(max_clusters=1)
+        port = make_port()
         spool_of(port).ring("other")
-        spool_of(port).ring_problem = "one more than receive.max_clusters (1) allows"
+        spool_of(port).ring_problem = TooManyRingsError("one more than receive.max_clusters (1) allows")
         assert [status for status, _ in await exchange(port, request())] == [503]
         assert port.counters.rejected["clusters"] == 1
 
     async def test_made_up_clusters_do_not_fill_the_log(self, caplog: pytest.LogCaptureFixture):
-        port = make_port(max_clusters=1)
+        port = make_port()
         spool_of(port).ring("other")
-        spool_of(port).ring_problem = "one more than receive.max_clusters (1) allows"
+        spool_of(port).ring_problem = TooManyRingsError("one more than receive.max_clusters (1) allows")
         for number in range(20):
             await exchange(port, request(target=f"/audit/made-up-{number}"))
         assert [record.getMessage().split(";")[0] for record in caplog.records] == [
@@ -336,7 +337,7 @@ class TestFullness:
 
     async def test_a_ring_that_cannot_be_made(self):
         port = make_port()
-        spool_of(port).ring_problem = "the disk is gone"
+        spool_of(port).ring_problem = SpoolError("the disk is gone")
         assert [status for status, _ in await exchange(port, request())] == [503]
         assert port.counters.rejected["disk"] == 1
 

@@ -6,7 +6,7 @@ import json
 import logging
 import socket
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import corpus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from receivekit import BODY, Client, FakeSpool, make_port, read_answers, request, until
+from receivekit import BODY, Client, FakeSpool, make_port, make_server, read_answers, request, until
 
+from auditsink.clusters.registry import ClustersError
 from auditsink.config import Receive
 from auditsink.receive import ReceiveError, ReceiveServer, server
 from auditsink.receive.connection import Connection
@@ -26,7 +27,7 @@ from auditsink.testing.clock import FakeClock
 @asynccontextmanager
 async def running(spool: FakeSpool | None = None, **settings: Any) -> AsyncIterator[ReceiveServer]:
     """A server on a port of its own."""
-    one = ReceiveServer(Receive(listen="127.0.0.1:0", **settings), spool or FakeSpool())  # type: ignore[arg-type]
+    one = make_server(Receive(listen="127.0.0.1:0", **settings), spool)
     await one.start()
     try:
         yield one
@@ -87,13 +88,13 @@ def test_random_bytes_end_in_an_answer_or_a_close(data: bytes):
 
 async def test_a_busy_port_is_named():
     async with running() as one:
-        other = ReceiveServer(Receive(listen=str(one.address)), FakeSpool())  # type: ignore[arg-type]
+        other = make_server(Receive(listen=str(one.address)))
         with pytest.raises(ReceiveError, match=f"receive.listen {one.address}: Address already in use; stop what"):
             await other.start()
 
 
 async def test_a_host_that_nobody_knows_is_named():
-    one = ReceiveServer(Receive(listen="no-such-host.invalid:0"), FakeSpool())  # type: ignore[arg-type]
+    one = make_server(Receive(listen="no-such-host.invalid:0"))
     with pytest.raises(ReceiveError, match=r"receive.listen no-such-host.invalid:0: "):
         await one.start()
 
@@ -139,7 +140,7 @@ async def test_a_stop_answers_what_was_begun_and_refuses_what_begins():
 async def test_a_drain_has_an_end():
     clock = FakeClock()
     spool = FakeSpool(slow=True)
-    one = ReceiveServer(Receive(listen="127.0.0.1:0"), spool, clock=clock)  # type: ignore[arg-type]
+    one = make_server(Receive(listen="127.0.0.1:0"), spool, clock)
     await one.start()
     _, writer = await asyncio.open_connection(*one.address)
     writer.write(request())
@@ -173,7 +174,7 @@ async def test_close_ends_every_connection():
 async def test_the_sweep_runs_by_itself(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.001)
     clock = FakeClock()
-    one = ReceiveServer(Receive(listen="127.0.0.1:0"), FakeSpool(), clock=clock)  # type: ignore[arg-type]
+    one = make_server(Receive(listen="127.0.0.1:0"), FakeSpool(), clock)
     await one.start()
     reader, writer = await asyncio.open_connection(*one.address)
     await until(lambda: one.statistics().connections)
@@ -218,10 +219,37 @@ async def test_tokens_are_read_again_while_a_connection_is_open(tmp_path: Path, 
         writer.close()
 
 
+@pytest.mark.parametrize("take_back", [lambda path: replaced(path, ""), Path.unlink])
+async def test_a_tokens_file_that_is_emptied_or_removed_revokes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_back: Callable[[Path], None]
+):
+    monkeypatch.setattr(server, "SWEEP_SECONDS", 0.001)
+    monkeypatch.setattr(server, "POLL_SECONDS", 0)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("prod first-token\n")
+    async with running(tokens_file=tokens) as one:
+        assert await status_with(one, "first-token") == 200
+        take_back(tokens)
+        await until(lambda: one.statistics().problems)
+        assert "so none is valid" in one.statistics().problems[0]
+        assert await status_with(one, "first-token") == 401
+        replaced(tokens, "prod first-token\n")
+        await until(lambda: not one.statistics().problems)
+        assert await status_with(one, "first-token") == 200
+
+
+async def status_with(one: ReceiveServer, token: str) -> int:
+    reader, writer = await asyncio.open_connection(*one.address)
+    writer.write(request(BODY, f"Authorization: Bearer {token}"))
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1])
+
+
 async def test_a_missing_tokens_file_is_named(tmp_path: Path):
-    one = ReceiveServer(Receive(listen="127.0.0.1:0", tokens_file=tmp_path / "none"), FakeSpool())  # type: ignore[arg-type]
-    with pytest.raises(ReceiveError, match=r"receive.tokens_file .*/none: No such file or directory; check the path"):
-        await one.start()
+    one = Receive(listen="127.0.0.1:0", tokens_file=tmp_path / "none")
+    with pytest.raises(ClustersError, match=r"receive.tokens_file .*/none: is not there"):
+        make_server(one)
 
 
 async def test_refusals_are_logged_once_a_minute_and_counted_always(caplog: pytest.LogCaptureFixture):

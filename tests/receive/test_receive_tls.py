@@ -12,7 +12,7 @@ from typing import Any
 import corpus
 import pytest
 import trustme
-from receivekit import BODY, FakeSpool, chunked, make_port, read_answers, request, until
+from receivekit import BODY, FakeSpool, chunked, make_port, make_server, read_answers, request, until
 
 from auditsink.config import Receive, ServerTls
 from auditsink.receive import ReceiveError, ReceiveServer, server
@@ -66,7 +66,7 @@ def client_context(ca: trustme.CA, certificate: trustme.LeafCert | None = None) 
 @asynccontextmanager
 async def running(tls: ServerTls, spool: FakeSpool | None = None, **settings: Any) -> AsyncIterator[ReceiveServer]:
     """A server with TLS on a port of its own."""
-    one = ReceiveServer(Receive(listen="127.0.0.1:0", tls=tls, **settings), spool or FakeSpool())  # type: ignore[arg-type]
+    one = make_server(Receive(listen="127.0.0.1:0", tls=tls, **settings), spool)
     await one.start()
     try:
         yield one
@@ -329,7 +329,7 @@ def spoil(files: Files, key: str, content: str | None) -> Path:
 )
 async def test_bad_files_are_named_at_the_start(files: Files, key: str, content: str | None, why: str):
     path = spoil(files, key, content)
-    one = ReceiveServer(Receive(listen="127.0.0.1:0", tls=files.tls), FakeSpool())  # type: ignore[arg-type]
+    one = make_server(Receive(listen="127.0.0.1:0", tls=files.tls))
     with pytest.raises(ReceiveError, match=f"^receive.tls.{key} {path}: .*{why}"):
         await one.start()
 

@@ -1,0 +1,189 @@
+"""The roll in force, and the files that it comes from, looked at again and again.
+
+`poll` runs in one thread at a time; everything else may be asked from any: a roll is replaced as a whole.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from auditsink import config
+from auditsink.clusters import former
+from auditsink.clusters.directory import Directory
+from auditsink.clusters.former import Routing
+from auditsink.clusters.roll import Bounds, Entries, Roll
+from auditsink.clusters.source import Source
+from auditsink.clusters.tokens import TokenFile, parse_tokens
+
+log = logging.getLogger("auditsink.clusters")
+
+MOST_CLUSTERS = 1000
+MOST_CLAIMED = 128
+"""Rings that clients without an identity can have made, if nothing else is configured. Each costs a directory, a few
+open files and its first segment; a thousand could be had by any pod that reaches the port."""
+_ALL = Routing()
+
+
+class ClustersError(Exception):
+    """The declared clusters cannot be used: a line each, with the key or file and what to do."""
+
+
+def most_clusters(settings: config.Config) -> int:
+    """How many rings there may be."""
+    if settings.receive.max_clusters is not None:
+        return settings.receive.max_clusters
+    return MOST_CLUSTERS if settings.clusters or settings.receive.tokens_file else MOST_CLAIMED
+
+
+class Registry:
+    """Who may post and what is theirs. `on_change` gets each roll after the first, in the thread that found it."""
+
+    def __init__(self, settings: config.Config, *, on_change: Callable[[Roll], None] = lambda _: None) -> None:
+        """Raises ClustersError for what stands in the configuration itself; what is wrong with a file is a problem."""
+        clusters = settings.clusters
+        self.roll = Roll(closed=False)
+        self.problems: tuple[str, ...] = ()
+        self.declared = clusters is not None
+        self._on_change: Callable[[Roll], None] = lambda _: None
+        self._spool = settings.spool.path
+        self._entries = Entries(_bounds(settings))
+        self._tokens = TokenFile(path, parse_tokens) if (path := settings.receive.tokens_file) is not None else None
+        members = [] if clusters is None else clusters.members
+        self._members = [Source(f"clusters[{place}] ({one.name})", one) for place, one in enumerate(members)]
+        self._directory = Directory(clusters.directory) if clusters and clusters.directory else None
+        self._files: dict[str, Source] = {}
+        self._former: dict[str, Routing] = {}
+        self._routings: dict[str, Routing] = {}
+        self._remembers = False
+        self._start()
+        self._on_change = on_change
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is a file to look at."""
+        return self.declared or self._tokens is not None
+
+    def routing(self, cluster: str) -> Routing:
+        """Where a cluster's events go and what they carry, for one that is declared no longer too."""
+        return self._routings.get(cluster, _ALL)
+
+    def rate(self, cluster: str) -> config.Rate | None:
+        """What a cluster may post."""
+        found = self.roll.clusters.get(cluster)
+        return None if found is None else found.rate
+
+    def poll(self) -> bool:
+        """Look at the files; True when another roll is in force. Reads the disk."""
+        tokens = self._tokens is not None and self._tokens.changed()
+        changed = self._enter() if self.declared else False
+        if tokens or changed:
+            self._publish()
+        self.problems = tuple(self._problems())
+        return tokens or changed
+
+    def remember(self, rings: Iterable[str]) -> None:
+        """Learn what earlier processes declared, once the rings are known, and write it down from now on.
+
+        Raises ClustersError.
+        """
+        try:
+            kept = former.read(self._spool)
+        except (OSError, ValueError) as problem:
+            raise ClustersError(str(problem)) from None
+        held, self._remembers = set(rings), True
+        self._former = {name: one for name, one in kept.items() if name in held}
+        self._recall()
+
+    def _start(self) -> None:
+        if self._directory is not None and not self._directory.path.is_dir():
+            raise ClustersError(f"clusters.directory {self._directory.path}: is no directory; make it, or name another")
+        if self._tokens is not None and self._tokens.error:
+            raise ClustersError(f"receive.tokens_file {self._tokens.error}")
+        if self.declared:
+            self._enter()
+            if problems := [problem for member in self._members for problem in member.problems]:
+                raise ClustersError("\n".join(problems))
+        if self.watches:
+            self._publish()
+        self.problems = tuple(self._problems())
+
+    def _enter(self) -> bool:
+        """Bring the roll's entries to what is declared now."""
+        changed = self._look()
+        sources = [*self._members, *self._files.values()]
+        for source in sources:
+            source.look()
+        # What gives something back may make room for another, whichever comes first.
+        while sum(source.enter(self._entries) for source in sources):
+            changed = True
+        return changed
+
+    def _look(self) -> bool:
+        """Bring `_files` to what the directory holds; True when one is gone."""
+        if self._directory is None:
+            return False
+        self._directory.look()
+        found = self._directory.files
+        gone = [path for path in self._files if path not in found]
+        for path in gone:
+            self._files.pop(path).leave(self._entries)
+        for path, file in found.items():
+            if file.cluster is not None:
+                self._files.setdefault(path, Source(path, file.cluster)).wanted = file.cluster
+        return bool(gone)
+
+    def _publish(self) -> None:
+        before = self.roll
+        self.roll = self._entries.roll() if self._tokens is None else Roll(tokens=self._tokens.tokens)
+        self._tell(before.clusters, self.roll.clusters)
+        self._recall()
+        self._on_change(self.roll)
+
+    def _tell(self, before: Mapping[str, config.Cluster], now: Mapping[str, config.Cluster]) -> None:
+        for name in before.keys() - now.keys():
+            log.warning("a cluster may post no more; what its ring holds is still delivered", extra={"cluster": name})
+        if before:
+            for name in now.keys() - before.keys():
+                log.info("a cluster may post from now on", extra={"cluster": name})
+
+    def _recall(self) -> None:
+        """Put together what is declared and what was."""
+        self._former |= {name: _routing(one) for name, one in self.roll.clusters.items()}
+        routings = {name: one for name, one in self._former.items() if one != _ALL}
+        changed, self._routings = routings != self._routings, routings
+        if self._remembers and (changed or not former.exists(self._spool)):
+            self._write_down()
+
+    def _write_down(self) -> None:
+        try:
+            former.write(self._spool, self._routings)
+        except OSError as problem:
+            log.error(  # noqa: TRY400 - the error says it all
+                "where clusters' events go cannot be written down; check the disk, or after a restart the events of a "
+                "cluster that is removed until then go to all destinations",
+                extra={"path": str(self._spool), "error": str(problem)},
+            )
+
+    def _problems(self) -> list[str]:
+        found = [f"receive.tokens_file {self._tokens.error}"] if self._tokens and self._tokens.error else []
+        for source in (*self._members, *self._files.values()):
+            found += source.problems
+        if self._directory is not None:
+            found += [self._directory.problem] if self._directory.problem else []
+            found += [file.problem for file in self._directory.files.values() if file.problem]
+        return found
+
+
+def _bounds(settings: config.Config) -> Bounds:
+    spool, tls = settings.spool, settings.receive.tls
+    return Bounds(
+        spool.max_bytes,
+        spool.segment_bytes,
+        most_clusters(settings),
+        frozenset(one.name for one in settings.destinations),
+        tls is not None and tls.client_ca_file is not None,
+    )
+
+
+def _routing(cluster: config.Cluster) -> Routing:
+    wanted = cluster.destinations
+    return Routing(None if wanted is None else frozenset(wanted), cluster.labels)
