@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from auditsink import address
 from auditsink.config import (
+    Admin,
     ClientTls,
     Config,
     DestinationConfig,
@@ -46,7 +47,8 @@ def plan(config: Config) -> Iterator[str]:
         yield f"delivers to {one.name}: {_where(one)}"
     if config.evidence is not None:
         yield from _evidence_plan(config.evidence)
-    yield f"tells how it is on http://{config.admin.listen} (/livez, /readyz, /metrics, /status)"
+    yield f"tells how it is on http://{config.admin.listen} (/livez, /readyz, /metrics, /status, a page)"
+    yield f"shows events and dead letters there to {_who_reads(config.admin)}"
 
 
 def risks(config: Config) -> Iterator[str]:
@@ -83,6 +85,14 @@ def _who(config: Config) -> str:
     if certificate:
         return "whoever shows a certificate of client_ca_file"
     return "whoever shows a token of tokens_file" if receive.tokens_file else "anybody who reaches the port"
+
+
+def _who_reads(admin: Admin) -> str:
+    if admin.token_file is not None:
+        return f"whoever sends the token of {admin.token_file}, who may also replay and drop dead letters"
+    if address.parse(admin.listen).loopback:
+        return "whoever is on this machine; nobody can change anything (set admin.token_file)"
+    return "nobody (set admin.token_file)"
 
 
 def _where(one: DestinationConfig) -> str:

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
+from auditsink.admin.server import AdminServer
+from auditsink.admin.view import View
 from auditsink.clock import Clock, SystemClock
 from auditsink.clusters.registry import ClustersError, Registry, most_clusters
 from auditsink.clusters.roll import Roll
@@ -26,7 +28,6 @@ from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
 from auditsink.listen import ListenError
 from auditsink.load import files
-from auditsink.observe.admin import AdminServer
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.receive import ReceiveServer
@@ -145,7 +146,15 @@ class Sink:
         self._receive = ReceiveServer(config.receive, self._spool, self._registry, clock=self._clock)
         await self._receive.start()
         undo.push_async_callback(self._receive.close)
-        self._admin = AdminServer(config.admin, self.snapshot, Expiries(config))
+        view = View(
+            snapshot=self.snapshot,
+            rings=lambda: self._spool.rings,
+            spool_path=config.spool.path,
+            destinations=config.destinations,
+            expiries=Expiries(config),
+            clock=self._clock,
+        )
+        self._admin = AdminServer(config.admin, view)
         self._watch("the admin port", self._admin.start())
 
     def _reserve(self, roll: Roll) -> None:

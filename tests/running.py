@@ -54,7 +54,7 @@ class Sink:
         config = {
             "receive": {"listen": "127.0.0.1:0", **sections.get("receive", {})},
             "spool": {"path": str(self.spool), "max_bytes": "64MiB", **sections.get("spool", {})},
-            "admin": {"listen": "127.0.0.1:0"},
+            "admin": {"listen": "127.0.0.1:0", **sections.get("admin", {})},
             "destinations": destinations,
         }
         self.config = place / "config.yaml"

@@ -41,7 +41,11 @@ def test_the_plan_says_what_would_run():
         "delivers to near: HTTP at http://localhost:1 through the proxy http://proxy:1, as ndjson",
         "delivers to disk: file /x/audit.ndjson, 4 old ones kept, 256 MiB each",
         "delivers to out: standard output",
-        "tells how it is on http://127.0.0.1:2020 (/livez, /readyz, /metrics, /status)",
+        "tells how it is on http://127.0.0.1:2020 (/livez, /readyz, /metrics, /status, a page)",
+        (
+            "shows events and dead letters there to whoever is on this machine; nobody can change anything "
+            "(set admin.token_file)"
+        ),
     ]
 
 

@@ -8,17 +8,16 @@ from typing import Any, TypeVar
 
 import click
 
+from auditsink import again
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe, shown, table
 from auditsink.clock import SystemClock
 from auditsink.config import DestinationConfig
-from auditsink.destinations import build
 from auditsink.destinations.base import DestinationError
-from auditsink.filters import build as filters
 from auditsink.forward import deadletter
 from auditsink.forward.deadletter import DeadLetters
 from auditsink.forward.letter import Letter
-from auditsink.forward.redeliver import Report, redeliver
+from auditsink.forward.redeliver import Report
 
 F = TypeVar("F", bound=Callable[..., Any])
 REASON_WIDTH = 70
@@ -196,24 +195,12 @@ def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[Letter]:
 def _replay_one(config: DestinationConfig, box: DeadLetters, letters: list[Letter]) -> bool:
     report = Report()
     try:
-        asyncio.run(_redeliver(config, letters, report))
+        asyncio.run(again.replay(config, box, letters, clock=SystemClock(), report=report))
     except DestinationError as problem:
         raise click.ClickException(str(problem)) from None
-    finally:
-        box.remove(frozenset(letter.id for letter in report.delivered))
     click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(letters):,}")
     for letter, why in report.refused:
         click.echo(f"{config.name}: {letter.id} is refused again: {safe(why)}", err=True)
     if report.stopped:
         click.echo(f"auditsink: {config.name}: {safe(report.stopped)}; the rest stays as it is", err=True)
     return len(report.delivered) == len(letters)
-
-
-async def _redeliver(config: DestinationConfig, letters: list[Letter], report: Report) -> None:
-    clock = SystemClock()
-    sift = filters.build(config)
-    destination = build(config, clock=clock)
-    try:
-        await redeliver(letters, destination, sift=sift, clock=clock, report=report)
-    finally:
-        await destination.close()

@@ -4,6 +4,7 @@ These types are the reference of every key and default. `auditsink.load` turns Y
 the parts of the sink take the section that is theirs and nothing else.
 """
 
+from pathlib import Path
 from typing import Literal
 
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
@@ -68,6 +69,7 @@ class Admin(Section, frozen=True, kw_only=True):
     """The admin port."""
 
     listen: str = "127.0.0.1:2020"
+    token_file: Path | None = None  # who has it may read events and dead letters, and replay or drop the latter
 
 
 class Log(Section, frozen=True, kw_only=True):

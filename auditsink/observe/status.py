@@ -5,7 +5,7 @@ from typing import Any
 
 from auditsink import __version__, moments
 from auditsink.forward.statistics import ForwarderStatistics
-from auditsink.observe import health
+from auditsink.observe import advice, health
 from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.statistics import RingStatistics
 from auditsink.spool.types import Account, Drop
@@ -25,6 +25,8 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "state": snapshot.phase.value,
         "ready": not health.reasons(snapshot),
         "reasons": health.reasons(snapshot),
+        "worries": health.worries(snapshot),
+        "verdict": advice.verdict(snapshot)._asdict(),
         "accepted_events": sum(ring.next_sequence for ring in spool.rings),
         "accepted_batches": receive.batches,
         "duplicate_batches": receive.duplicates,
@@ -63,6 +65,7 @@ def _destination(one: ForwarderStatistics) -> dict[str, Any]:
             {"cluster": cluster, "why": held.why, "next_attempt_seconds": round(held.next_attempt_seconds, 3)}
             for cluster, held in sorted(one.held.items())
         ],
+        "advice": advice.advice(one),
     }
 
 

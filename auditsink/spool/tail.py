@@ -30,6 +30,10 @@ class Tail:
             position += len(record.events)
         return found
 
+    def beginning(self, position: int) -> int | None:
+        """Where the first record from `position` on begins, or else the newest one; None without any."""
+        return next((first for first in self.records if first >= position), next(reversed(self.records), None))
+
 
 class Tails:
     """The bound over the tails of all rings."""

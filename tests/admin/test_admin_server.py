@@ -7,10 +7,11 @@ import aiohttp
 import pytest
 from moments import moment
 
+from auditsink.admin.guard import POLICY
+from auditsink.admin.server import AdminServer
+from auditsink.admin.view import View
 from auditsink.config import Admin
 from auditsink.listen import ListenError
-from auditsink.observe import page
-from auditsink.observe.admin import AdminServer
 from auditsink.observe.snapshot import Phase, Snapshot
 
 
@@ -31,7 +32,7 @@ def part() -> Part:
 
 @pytest.fixture
 async def server(part: Part) -> AsyncIterator[AdminServer]:
-    server = AdminServer(Admin(listen="127.0.0.1:0"), part.snapshot)
+    server = AdminServer(Admin(listen="127.0.0.1:0"), View(part.snapshot))
     task = server.start()
     yield server
     await server.close()
@@ -68,9 +69,9 @@ async def test_status_and_metrics_are_served(server: AdminServer):
 async def test_the_page_comes_with_its_policy(server: AdminServer):
     code, headers, text = await get(server, "/")
     assert code == 200
-    assert headers["content-security-policy"] == page.POLICY
+    assert headers["content-security-policy"] == POLICY
     assert headers["x-content-type-options"] == "nosniff"
-    assert "no answer &lt;b&gt;" in text
+    assert "<title>auditsink</title>" in text
 
 
 @pytest.mark.parametrize(
@@ -82,12 +83,12 @@ async def test_nothing_else_is_there(server: AdminServer, path: str, method: str
 
 async def test_a_port_in_use_is_told(server: AdminServer):
     with pytest.raises(ListenError, match=r"admin.listen 127.0.0.1:\d+: Address already in use"):
-        AdminServer(Admin(listen=str(server.address)), moment)
+        AdminServer(Admin(listen=str(server.address)), View(moment))
 
 
 async def test_it_closes_although_a_client_holds_on(part: Part):
     """An open connection without a request must not hold up the stop."""
-    server = AdminServer(Admin(listen="127.0.0.1:0"), part.snapshot)
+    server = AdminServer(Admin(listen="127.0.0.1:0"), View(part.snapshot))
     server.start()
     _, writer = await asyncio.open_connection(*server.address)
     async with asyncio.timeout(20):
@@ -96,6 +97,6 @@ async def test_it_closes_although_a_client_holds_on(part: Part):
 
 
 async def test_it_closes_before_it_was_started(part: Part):
-    server = AdminServer(Admin(listen="127.0.0.1:0"), part.snapshot)
+    server = AdminServer(Admin(listen="127.0.0.1:0"), View(part.snapshot))
     await server.close()
-    AdminServer(Admin(listen=str(server.address)), part.snapshot)._socket.close()
+    AdminServer(Admin(listen=str(server.address)), View(part.snapshot))._socket.close()

@@ -1,0 +1,5 @@
+"""The admin port: probes, metrics and status, the page, the tail, dead letters; who may ask for which.
+
+It runs in the sink's own loop and must never delay what the sink is for: what is costly happens in a thread, what
+lasts (streams) is bounded in number, and a client that does not read is dropped.
+"""

@@ -1,0 +1,39 @@
+"""The admin port's application: every path, and what one needs to ask for it."""
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from auditsink.admin import pages
+from auditsink.admin.access import Access, Need
+from auditsink.admin.content import Content, too_many
+from auditsink.admin.guard import Endpoint, Headers, guarded
+from auditsink.admin.letters import Letters
+from auditsink.admin.numbers import Numbers
+from auditsink.admin.stream import TooManyError
+
+
+def application(access: Access, numbers: Numbers, content: Content, letters: Letters) -> Starlette:
+    """The ASGI application."""
+    table: list[tuple[str, str, Need, Endpoint]] = [
+        ("GET", "/livez", Need.PROBE, numbers.livez),
+        ("GET", "/readyz", Need.PROBE, numbers.readyz),
+        ("GET", "/metrics", Need.PROBE, numbers.metrics),
+        ("GET", "/status", Need.NUMBERS, numbers.status),
+        ("GET", "/stream", Need.NUMBERS, numbers.stream),
+        ("GET", "/history", Need.NUMBERS, numbers.history),
+        ("GET", "/access", Need.NUMBERS, numbers.access),
+        ("GET", "/", Need.NUMBERS, pages.index),
+        ("GET", "/page/{name}", Need.NUMBERS, pages.file),
+        ("GET", "/tail", Need.CONTENT, content.tail),
+        ("GET", "/event", Need.CONTENT, content.event),
+        ("GET", "/letters", Need.CONTENT, letters.list),
+        ("GET", "/letters/event", Need.CONTENT, letters.show),
+        ("POST", "/letters/replay", Need.CHANGE, letters.replay),
+        ("POST", "/letters/drop", Need.CHANGE, letters.drop),
+    ]
+    return Starlette(
+        routes=[Route(path, guarded(access, need, ask), methods=[method]) for method, path, need, ask in table],
+        middleware=[Middleware(Headers)],
+        exception_handlers={TooManyError: too_many},
+    )

@@ -1,0 +1,99 @@
+// Receive, ring, destinations: where the events are, and how fast they move.
+
+import { byId, el, name, show, svg } from "./dom.js";
+import { brief, bytes, count, level, percent, rate, span, state } from "./words.js";
+
+const RADIUS = 78;
+const TURN = 0.92; // of the circle is the whole room; the gap at the top is where it begins and ends
+const START = (1 - TURN) / 2;
+
+export function draw(now, rates) {
+  receive(now, rates);
+  ring(now);
+  show(byId("destinations"), ...now.destinations.map((one, place) => destination(one, place, rates)));
+}
+
+const facts = (...pairs) => el("dl", {}, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
+
+function receive(now, rates) {
+  const refused = Object.entries(now.rejected_requests).filter(([, number]) => number > 0);
+  show(byId("receive"),
+    el("h3", {}, "Receive"),
+    facts(
+      ["events", rate(rates.accepted)],
+      ["accepted", count(now.accepted_events)],
+      ["batches", `${count(now.accepted_batches)} since start`],
+      ["repeats", count(now.duplicate_batches)],
+      ["refused", count(refused.reduce((sum, [, number]) => sum + number, 0))],
+    ),
+    refused.length > 0 && el("p", { class: "note" }, refused.map(([why, number]) => `${why}: ${count(number)}`).join(", ")),
+  );
+}
+
+function ring(now) {
+  const spool = now.spool;
+  const held = spool.next_sequence - spool.first_sequence;
+  const fill = Math.min(1, spool.bytes / spool.max_bytes);
+  const wanted = Math.min(1, spool.wanted_bytes / spool.max_bytes);
+  const places = now.destinations.map((one) => fill * (held ? 1 - Math.min(1, one.pending / held) : 1));
+  const words = `Ring ${percent(spool.bytes, spool.max_bytes)} full. ` +
+    now.destinations.map((one) => `${one.name}: ${count(one.pending)} of ${count(held)} events still to go`).join("; ");
+  show(byId("ring"),
+    el("h3", {}, "Ring"),
+    svg("svg", { class: "ring", viewBox: "0 0 220 220", role: "img", "aria-label": words },
+      arc(0, 1, "track"), fill > 0 && arc(0, fill, "held"), wanted > 0 && arc(Math.max(0, fill - wanted), fill, "wanted"),
+      svg("text", { x: 110, y: 108, "text-anchor": "middle", class: "big" }, percent(spool.bytes, spool.max_bytes)),
+      svg("text", { x: 110, y: 126, "text-anchor": "middle" }, `${bytes(spool.bytes)} of`),
+      svg("text", { x: 110, y: 140, "text-anchor": "middle" }, bytes(spool.max_bytes)),
+      places.map((place, index) => cursor(place, index, places)),
+    ),
+    facts(
+      ["held", `${count(held)} events`],
+      ["still needed", bytes(spool.wanted_bytes)],
+      ["oldest", span(spool.oldest_seconds)],
+      ["rings", count(now.cluster_count ?? now.clusters.length)],
+      ["damaged", spool.damaged_bytes ? bytes(spool.damaged_bytes) : "nothing"],
+    ),
+    el("p", { class: "note" }, "Clockwise from the oldest event to the newest; a number is where that destination is."),
+  );
+}
+
+function point(share, radius) {
+  const angle = 2 * Math.PI * (START + TURN * share) - Math.PI / 2;
+  return [110 + radius * Math.cos(angle), 110 + radius * Math.sin(angle)].map((value) => value.toFixed(2));
+}
+
+function arc(from, to, kind) {
+  const large = (to - from) * TURN > 0.5 ? 1 : 0;
+  const d = `M${point(from, RADIUS).join(" ")}A${RADIUS} ${RADIUS} 0 ${large} 1 ${point(to, RADIUS).join(" ")}`;
+  return svg("path", { class: kind, d, fill: "none", "stroke-width": 16 });
+}
+
+// Cursors at the same place stand beside each other, outwards and inwards in turn.
+function cursor(place, index, places) {
+  const before = places.slice(0, index).filter((other) => Math.abs(other - place) < 0.06).length;
+  const [x, y] = point(place, RADIUS + [0, 21, -21, 42][before % 4] * 0.9);
+  return svg("g", { class: `c${index % 6}` },
+    svg("circle", { class: "mark", cx: x, cy: y, r: 9.5, "stroke-width": 1.5 }),
+    svg("text", { x, y: Number(y) + 4, "text-anchor": "middle" }, index + 1));
+}
+
+function destination(one, place, rates) {
+  const wait = one.next_attempt_seconds > 0 ? `; next try in ${span(one.next_attempt_seconds)}` : "";
+  const wrong = one.state === "retrying" || one.state === "misconfigured";
+  return el("li", { class: "card" },
+    el("div", { class: "head" },
+      el("span", { class: `badge c${place % 6}`, "aria-hidden": "true" }, place + 1),
+      el("h3", {}, name(one.name)),
+      el("span", { class: "note" }, one.type),
+      el("span", { class: `pill ${level(one.state)}` }, state(one.state))),
+    facts(
+      ["delivered", `${rate(rates.destinations[one.name])}, ${brief(one.delivered)} in all`],
+      ["pending", count(one.pending)],
+      ["lag", span(one.lag_seconds)],
+      ["filtered, dead, dropped", `${count(one.filtered)}, ${count(one.dead_lettered)}, ${count(one.dropped)}`],
+    ),
+    one.last_error && el("p", { class: wrong ? "error" : "error note" },
+      wrong ? "Last error" : "An error of before", one.last_error_at ? ` (${one.last_error_at}): ` : ": ", name(one.last_error), wait),
+    one.advice?.length > 0 && el("ul", { class: "advice note" }, one.advice.map((text) => el("li", {}, text))));
+}

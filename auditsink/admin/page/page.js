@@ -1,0 +1,75 @@
+// Puts the parts together: what comes from the sink goes to each of them.
+
+import { get, token, watch } from "./api.js";
+import * as charts from "./charts.js";
+import * as clusters from "./clusters.js";
+import { byId, el, say, show } from "./dom.js";
+import * as flow from "./flow.js";
+import * as letters from "./letters.js";
+import * as tail from "./tail.js";
+
+const WINDOW = 6; // documents over which a rate is taken: ten seconds
+const seen = [];
+
+function receive(now) {
+  seen.push({ at: performance.now() / 1000, now });
+  if (seen.length > WINDOW) seen.shift();
+  const rates = rated(seen[0], seen[seen.length - 1]);
+  verdict(now);
+  flow.draw(now, rates);
+  clusters.draw(now, rates);
+  say("version", `version ${now.version}`);
+  document.title = now.verdict.level === "good" ? "auditsink" : `(!) auditsink`;
+}
+
+function rated(first, last) {
+  const seconds = last.at - first.at;
+  // A sink that was started anew counts from the disk: never backwards by much, and never shown as less than nothing.
+  const slope = (before, after) => (seconds > 0.5 && before != null ? Math.max(0, after - before) / seconds : null);
+  const by = (list, key, value) => Object.fromEntries(list.map((one) => [one[key], value(one)]));
+  const delivered = by(first.now.destinations, "name", (one) => one.delivered);
+  const accepted = by(first.now.clusters, "cluster", (one) => one.spool.next_sequence);
+  return {
+    accepted: slope(first.now.accepted_events, last.now.accepted_events),
+    destinations: by(last.now.destinations, "name", (one) => slope(delivered[one.name], one.delivered)),
+    clusters: by(last.now.clusters, "cluster", (one) => slope(accepted[one.cluster], one.spool.next_sequence)),
+  };
+}
+
+let told = "";
+
+function verdict(now) {
+  const { level, text } = now.verdict;
+  const more = [...now.reasons, ...now.worries];
+  if (told === JSON.stringify([level, text, more])) return; // a screen reader is told of changes only
+  told = JSON.stringify([level, text, more]);
+  byId("verdict").className = `verdict ${level}`;
+  show(byId("verdict"), el("p", {}, `${text}.`), more.length > 0 && el("ul", {}, more.map((line) => el("li", {}, line))));
+}
+
+function askForToken(rules) {
+  byId("token").hidden = !rules.token;
+  const note = () => say("token-note", token.get() ? "a token is in use" : "none entered");
+  byId("token-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    token.set(byId("token-input").value.trim());
+    byId("token-input").value = "";
+    note();
+    letters.load();
+  });
+  byId("token-forget").addEventListener("click", () => { token.forget(); note(); });
+  note();
+  if (!rules.token && !rules.open) {
+    for (const id of ["tail-note", "letters-note"]) say(id, "Not shown: this port listens to the network and has no token; set admin.token_file.");
+    for (const id of ["tail-start", "letters-load"]) byId(id).disabled = true;
+  }
+}
+
+charts.start();
+clusters.start();
+tail.start();
+watch(receive, (text) => say("connection", text));
+const rules = await get("access");
+letters.start(rules);
+askForToken(rules);
+if (rules.open || token.get()) letters.load();

@@ -1,0 +1,39 @@
+// Numbers and states as a person reads them.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+export const count = (value) => whole.format(value);
+export const brief = (value) => (Math.abs(value) < 10000 ? whole.format(value) : short.format(value));
+
+export function rate(value) {
+  if (value == null) return "–";
+  return `${value > 0 && value < 10 ? value.toFixed(1) : brief(value)}/s`;
+}
+
+export function bytes(value) {
+  let unit = 0;
+  while (value >= 1024 && unit < 4) { value /= 1024; unit += 1; }
+  return `${value < 10 && unit ? value.toFixed(1) : Math.round(value)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+}
+
+export function span(seconds) {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const parts = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
+  for (const [size, name, below, belowName] of parts) {
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${name} ${Math.floor((seconds % size) / below)} ${belowName}`;
+  }
+  return `${Math.floor(seconds)} s`;
+}
+
+export const percent = (part, all) => (all ? `${Math.round((100 * part) / all)} %` : "0 %");
+
+export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+
+const LEVELS = { idle: "good", delivering: "good", retrying: "look", misconfigured: "bad", stopped: "bad" };
+export const level = (state) => LEVELS[state] ?? "look";
+
+const WORDS = {
+  idle: "all delivered", delivering: "delivering", retrying: "trying again", misconfigured: "needs you", stopped: "stopped",
+};
+export const state = (value) => WORDS[value] ?? value;

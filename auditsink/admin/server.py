@@ -1,0 +1,106 @@
+"""The admin port from its binding to its close: Starlette on uvicorn, in the sink's own loop."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import uvicorn
+
+from auditsink.admin.access import Access, parse_token
+from auditsink.admin.app import application
+from auditsink.admin.connection import Connection
+from auditsink.admin.content import Content
+from auditsink.admin.letters import Letters
+from auditsink.admin.numbers import Numbers
+from auditsink.admin.view import View
+from auditsink.config import Admin
+from auditsink.listen import ListenError, bound, listen
+from auditsink.secret import Secret, UnreadableFileError, WatchedFile
+
+log = logging.getLogger("auditsink.admin")
+
+CONNECTIONS = 200
+"""At once; more get 503, but for the probes. Enough for several scrapers and a few dozen people."""
+CLOSE_SECONDS = 1
+"""For answers under way when the sink stops."""
+POLL_SECONDS = 3.0
+"""How often the token's file is looked at."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the sink decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class AdminServer:
+    """The application on its port, from the constructor to `close`."""
+
+    def __init__(self, config: Admin, view: View) -> None:
+        """Bind the port. Raises ListenError, for the token's file too."""
+        self._token = _watched(config)
+        self._socket = listen("admin.listen", config.listen)
+        self.address = bound(self._socket)
+        token = None if self._token is None else self._token.get
+        access = Access(loopback=self.address.loopback, token=token, now=view.clock.monotonic)
+        self._view = view
+        self._numbers = Numbers(view, access)
+        self._content = Content(view)
+        self._server = _Server(
+            uvicorn.Config(
+                application(access, self._numbers, self._content, Letters(view)),
+                http=Connection,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONNECTIONS,
+                timeout_graceful_shutdown=CLOSE_SECONDS,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> "asyncio.Task[None]":
+        """Serve; the task ends with `close`, or with what went wrong."""
+        self._task = asyncio.create_task(self._run(), name="admin port")
+        return self._task
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._numbers.sample()), group.create_task(self._poll())]
+            await self._server.serve([self._socket])
+            for task in beside:
+                task.cancel()
+
+    async def _poll(self) -> None:
+        """A new token is in force within seconds; a file that can no longer be read changes nothing, and is told."""
+        told: str | None = None
+        while self._token is not None:
+            await self._view.clock.sleep(POLL_SECONDS)
+            if await asyncio.to_thread(self._token.changed):
+                log.info("the admin token has changed")
+            if self._token.error not in (None, told):
+                log.warning("admin.token_file %s; the last good token stays in force", self._token.error)
+            told = self._token.error
+
+    async def close(self) -> None:
+        """Stop serving; takes at most `CLOSE_SECONDS` and a bit."""
+        self._numbers.live.close()
+        self._content.close()
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        self._socket.close()
+
+
+def _watched(config: Admin) -> WatchedFile[Secret] | None:
+    if config.token_file is None:
+        return None
+    try:
+        return WatchedFile(config.token_file, parse_token)
+    except UnreadableFileError as problem:
+        raise ListenError(f"admin.token_file {problem}") from None

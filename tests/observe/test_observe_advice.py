@@ -1,0 +1,51 @@
+"""What states mean in words, and the verdict over all of them."""
+
+from dataclasses import replace
+
+import pytest
+from moments import FILE, SIEM, SPOOL, moment
+
+from auditsink.forward.statistics import ForwarderStatistics, Held, State
+from auditsink.observe import advice
+from auditsink.observe.advice import Level
+from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.spool.types import Account
+
+CALM = moment(destinations=(FILE,), spool=replace(SPOOL, rings=SPOOL.rings[:1]))
+LOSSY = replace(FILE, accounts={"prod": Account(10, 5, 0, 2, 3, 0)})
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "level", "text"),
+    [
+        (CALM, Level.GOOD, "Batches are taken, kept and delivered"),
+        (replace(CALM, phase=Phase.STOPPING), Level.BAD, "Batches are not taken: the sink is stopping"),
+        (replace(CALM, destinations=(replace(FILE, state=State.RETRYING),)), Level.LOOK, "there is something to look"),
+        (replace(CALM, destinations=(replace(FILE, state=State.MISCONFIGURED),)), Level.BAD, "needs somebody"),
+        (replace(CALM, destinations=(LOSSY,)), Level.BAD, "needs somebody"),
+        (replace(CALM, spool=SPOOL), Level.LOOK, "there is something to look"),
+    ],
+)
+def test_the_verdict_is_the_worst_of_all(snapshot: Snapshot, level: Level, text: str):
+    found = advice.verdict(snapshot)
+    assert found.level is level
+    assert text in found.text
+
+
+@pytest.mark.parametrize(
+    ("one", "beginnings"),
+    [
+        (FILE, []),
+        (replace(FILE, state=State.MISCONFIGURED), ["Paused, because"]),
+        (replace(FILE, state=State.RETRYING), ["Takes nothing right now"]),
+        (replace(FILE, state=State.DELIVERING, lag_seconds=59.0), []),
+        (replace(FILE, state=State.DELIVERING, lag_seconds=60.0), ["Delivers, and is behind"]),
+        (replace(FILE, held={"prod": Held("no index", 1.0)}), ["Takes all but the events of 1 clusters"]),
+        (LOSSY, ["Lost 3 events", "Refused 2 events"]),
+        (SIEM, ["Lost 1 events", "Takes nothing right now", "Refused 5 events"]),
+    ],
+)
+def test_each_state_says_what_it_means_the_worst_first(one: ForwarderStatistics, beginnings: list[str]):
+    found = advice.advice(one)
+    assert len(found) == len(beginnings)
+    assert all(text.startswith(beginning) for text, beginning in zip(found, beginnings, strict=True)), found
