@@ -56,6 +56,7 @@ class Sink:
             "spool": {"path": str(self.spool), "max_bytes": "64MiB", **sections.get("spool", {})},
             "admin": {"listen": "127.0.0.1:0", **sections.get("admin", {})},
             "destinations": destinations,
+            **{name: section for name, section in sections.items() if name not in {"receive", "spool"}},
         }
         self.config = place / "config.yaml"
         self.config.write_text(yaml.safe_dump(config))

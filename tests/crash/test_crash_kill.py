@@ -1,9 +1,11 @@
 """kill -9 at random moments while clients post: what was answered 200 arrives everywhere, and the figures add up."""
 
 import asyncio
+import base64
 import random
 import signal
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from ledger import CLUSTERS, Arrivals, Ledger
 from running import Sink, check_accounts
 from storm import Storm
 
+from auditsink.evidence import NAME
 from auditsink.spool import inspect
 
 CLIENTS = 8
@@ -133,8 +136,22 @@ class Rounds:
         }
 
 
+async def proof(place: Path, output: Path) -> list[str]:
+    """What `auditsink verify` says of a file destination's output; exit code 0, or the assertion shows why not."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "auditsink", "verify", "--checkpoints", place / "checkpoints.ndjson", "--file", output,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    return said.decode().splitlines()
+
+
 async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort, report: Report):
-    """Storms, rotations, recoveries and orderly stops are cut short; three destinations are compared in the end."""
+    """Storms, rotations, recoveries and orderly stops are cut short; three destinations are compared in the end.
+
+    What the ring holds is encrypted, and checkpoints state it once a second.
+    """
     ledger = Ledger(tmp_path / "ledger")
     noted = NotedFile(tmp_path / "audit.ndjson")
     async with NotingCollector(max_body=20_000_000) as collector, NotingHec(token=TOKEN) as splunk:
@@ -143,19 +160,34 @@ async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort
             {"name": "hook", "type": "http", "url": collector.url, "in_flight": 1, **COMMON},
             {"name": "siem", "type": "splunk", "url": splunk.url, "token": TOKEN, "in_flight": 3, **COMMON},
         ]
-        sink = Sink(tmp_path / "sink", destinations, spool=SMALL, receive={"retry_after": "1s"})
+        keys = tmp_path / "spool.keys"
+        keys.write_text(f"key {base64.b64encode(random.Random(effort.seed).randbytes(32)).decode()}\n")
+        sink = Sink(
+            tmp_path / "sink",
+            destinations,
+            spool=SMALL | {"encryption": {"key_file": str(keys)}},
+            receive={"retry_after": "1s"},
+            evidence={"path": str(tmp_path / "checkpoints.ndjson"), "every": "1s"},
+        )
         rounds = Rounds(sink, ledger, random.Random(effort.seed))
         await rounds.run(effort.of(12, 200), noted.look)
         status = await rounds.end()
     everywhere = {"disk": noted.look(), "hook": collector.arrivals, "siem": splunk.arrivals}
     promised = ledger.batches()
+    proven = await proof(tmp_path, noted.path)
     report.row(
         **rounds.figures(),
         missing=sum(len(one.missing(promised)) for one in everywhere.values()),
         repeats={name: one.repeats for name, one in everywhere.items()},
+        proof=proven,
     )
     allowed = {"disk": 1, "hook": 1, "siem": 3}
-    for one in status["destinations"]:
+    *delivering, checkpoints = status["destinations"]
+    assert checkpoints["name"] == NAME
+    assert checkpoints["delivered"] == checkpoints["accepted"]
+    assert f"proven:       {checkpoints['accepted']:,} events are exactly what was stated" in proven
+    assert not any(line.startswith("not covered") for line in proven)
+    for one in delivering:
         arrivals = everywhere[one["name"]]
         assert not arrivals.missing(promised)
         check_arrivals(arrivals, ledger, repeats=rounds.kills * allowed[one["name"]] * BATCH)

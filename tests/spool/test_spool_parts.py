@@ -222,6 +222,17 @@ def test_a_real_file_does_what_the_protocol_says(tmp_path: Path):
     disk.lock(tmp_path / "lock").close()
 
 
+def test_each_new_directory_is_synced_into_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A power loss would take a new cluster's ring with it, and all that was answered."""
+    disk = RealDisk()
+    synced: list[tuple[Path, list[str]]] = []
+    monkeypatch.setattr(RealDisk, "sync_directory", lambda disk, path: synced.append((path, disk.names(path))))
+    disk.make_directory(tmp_path / "a" / "b" / "c")
+    assert synced == [(tmp_path, ["a"]), (tmp_path / "a", ["b"]), (tmp_path / "a" / "b", ["c"])]
+    disk.make_directory(tmp_path / "a" / "b")
+    assert len(synced) == 3
+
+
 def test_no_more_is_set_aside_than_the_bound(caplog: pytest.LogCaptureFixture):
     from auditsink.spool.ring import MAX_SET_ASIDE, Ring, Segment  # noqa: PLC0415
 

@@ -170,6 +170,11 @@ def test_events_are_announced_together_with_the_memory_of_them():
     chunk = reader.fresh(0, 1000)
     assert chunk == reader.load(0, 1000)
     assert (ring.durable, chunk.end if chunk else 0) == (2, 2)
+    spool.submit(ring, body_of("c"), events.split(body_of("c")), "", lambda _answer: None)
+    announce = calls.get(timeout=30)
+    assert reader.load(0, 1000).end == 2, "settled by the writer, and nobody was told"
+    announce()
+    assert reader.load(0, 1000).end == 3
     spool.stop()
 
 
