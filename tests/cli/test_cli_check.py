@@ -89,7 +89,7 @@ def test_a_missing_file_is_an_error(auditsink: Call, tmp_path: Path):
 
 
 def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(check, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(check, "PROBE_SECONDS", 2)
     with socket.socket() as unused, socket.socket() as silent:
         for one in (unused, silent):
             one.bind(("127.0.0.1", 0))
@@ -107,5 +107,5 @@ def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeyp
     away, mute, bad = said.err.splitlines()
     assert away.startswith("auditsink: destinations[1] (away): http://127.0.0.1:")
     assert away.endswith("; it may pass, try again")
-    assert mute == "auditsink: destinations[2] (mute): no answer within 0.2 s; check the address and the network"
+    assert mute == "auditsink: destinations[2] (mute): no answer within 2 s; check the address and the network"
     assert bad.startswith("auditsink: destinations[3] (bad): destinations[bad].path: ")
