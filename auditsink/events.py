@@ -18,6 +18,7 @@ import codecs
 import re
 from collections.abc import Sequence
 from enum import IntFlag
+from itertools import filterfalse
 from typing import NamedTuple
 
 import msgspec
@@ -81,7 +82,8 @@ def split_fast(body: bytes) -> Split | None:
     # msgspec saw the body through to its end, so what is left over may only be the line break after it.
     if covered != len(body) - body.endswith(b"\n") or count > scan.MOST_ITEMS:
         return None
-    return Split(events, _NO_MARK if body.isascii() else _encoding_mark(body))
+    # What is not ASCII is hardly ever in more than a few events, and what stands between them is.
+    return Split(events, _NO_MARK if all(map(is_utf8, filterfalse(bytes.isascii, events))) else Mark.NOT_UTF8)
 
 
 def split_slow(body: bytes) -> Split:

@@ -1,38 +1,32 @@
 """When an event happened: `stageTimestamp`, found without decoding the event. Pure.
 
-Every event pays for this, so the common case is one search from the end and a look at fixed places. It must not be
-forgeable: whoever calls the apiserver's API chooses all bytes of `requestObject`, the very keys that are looked for
-included. What an apiserver writes ends in one of
+Every event pays for this, so the common case is a look at fixed places from the end. It must not be forgeable: whoever
+calls the apiserver's API chooses all bytes of `requestObject`, the very keys that are looked for included. What an
+apiserver writes ends in one of
 
-    ,"requestReceivedTimestamp":"<27 bytes>","stageTimestamp":"<27 bytes>"}
-    ,"requestReceivedTimestamp":"<27 bytes>","stageTimestamp":"<27 bytes>","annotations":{...}}
+    ","stageTimestamp":"<27 bytes>"}
+    ","stageTimestamp":"<27 bytes>","annotations":{...}}
 
-and in JSON that can stand nowhere but on the top level of the event: after `,` a quote opens a string and is not
-part of one; the brace that ends the event closes its outermost object; and where `annotations` follow, the first
-closing brace is the last but one byte, so just the event itself is still open around them. All else (braces in
-annotations, other lengths, other order, null) is decoded, which costs more and answers the same.
+and in JSON that can stand nowhere but on the top level of the event: the first quote ends a string, for were it in one
+or its beginning, no comma and quote could stand before a letter; the brace that ends the event closes its outermost
+object; and where `annotations` follow, the first closing brace is the last but one byte, so just the event itself is
+still open around them. All else (braces in annotations, other lengths, other order, null) is decoded, which costs more
+and answers the same.
 """
 
 import re
-import struct
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
 
-_RECEIVED = b',"requestReceivedTimestamp":"'
-_STAGE = b'","stageTimestamp":"'
 _END = b'Z"}'
 _ANNOTATIONS = b'Z","annotations":{'
-_TAIL = 65536  # bytes searched for the keys: annotations are far smaller, and other input must not cost a long search
+_TAIL = 65536  # bytes searched for them: annotations are far smaller, and other input must not cost a long search
 
-# Offsets from the start of _RECEIVED: 29 bytes of key, 27 of value, then one unpacking takes the 20 of the next key,
-# `2006-01-02T15:04:05`, the point, six digits and what follows: cheaper than five slices, and every event pays it.
-_STAGE_AT, _REST_AT = 56, 102
-_last = struct.Struct("20s19sc6s3s")
-_annotated = struct.Struct("20s19sc6s18s")
-_LAST_SIZE = _STAGE_AT + _last.size
-_ANNOTATED_SIZE = _STAGE_AT + _annotated.size
+_STAGE = b'","stageTimestamp":"'
+_FRACTION = len("878739")
+_SECOND = len(_STAGE) + len("2006-01-02T15:04:05.")  # with the key before it: whoever knows one knows both
 
 _RFC3339 = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))"')
 
@@ -65,20 +59,16 @@ def rfc3339(time: bytes) -> bytes:
 
 def by_position(event: bytes) -> bytes | None:
     """`stageTimestamp` where an apiserver puts it; None when it is not exactly there."""
-    at = event.rfind(_RECEIVED, -_TAIL)
-    size = len(event) - at
-    if at >= 0 and size == _LAST_SIZE:
-        stage, second, point, fraction, rest = _last.unpack_from(event, at + _STAGE_AT)
-        placed = rest == _END
-    elif at >= 0 and size >= _ANNOTATED_SIZE:
-        stage, second, point, fraction, rest = _annotated.unpack_from(event, at + _STAGE_AT)
-        placed = rest == _ANNOTATIONS and event.find(b"}", at + _REST_AT) == len(event) - 2
+    if event.endswith(_END):
+        end = len(event) - len(_END)
     else:
-        return None
-    if not placed or stage != _STAGE or point != b"." or not fraction.isdigit():
-        return None
-    seconds = _epoch_seconds(second)
-    return seconds + fraction if seconds else None
+        end = event.rfind(_ANNOTATIONS, -_TAIL)
+        if end < 0 or event.find(b"}", end) != len(event) - 2:
+            return None
+    point = end - _FRACTION
+    fraction = event[point:end]
+    seconds = _stage_seconds(event[point - _SECOND : point])
+    return seconds + fraction if seconds and fraction.isdigit() else None
 
 
 def by_decoding(event: bytes) -> bytes | None:
@@ -104,6 +94,13 @@ def _rfc3339(value: bytes) -> bytes | None:
 def _text(microseconds: int) -> bytes:
     seconds, rest = divmod(max(0, microseconds), 10**6)
     return b"%d.%06d" % (seconds, rest)
+
+
+@lru_cache(maxsize=1024)
+def _stage_seconds(text: bytes) -> bytes | None:
+    """`","stageTimestamp":"2006-01-02T15:04:05.` as epoch seconds and a point. Many events share one."""
+    placed = len(text) == _SECOND and text.startswith(_STAGE) and text.endswith(b".")
+    return _epoch_seconds(text[len(_STAGE) : -1]) if placed else None
 
 
 @lru_cache(maxsize=1024)
