@@ -101,7 +101,8 @@ def _where(one: DestinationConfig) -> str:
             index = f"index {one.index}" if one.index else "the token's index"
             return f"Splunk HEC at {_origin(one.url)}{_way(one)}, {index}, sourcetype {one.sourcetype}"
         case KafkaConfig():
-            return f"Kafka at {', '.join(one.bootstrap_servers)}, topic {one.topic}"
+            once = f", in transactions of {one.transactional_id}" if one.transactional_id else ""
+            return f"Kafka at {', '.join(one.bootstrap_servers)}, topic {one.topic}{once}"
         case HttpConfig():
             return f"HTTP at {_origin(one.url)}{_way(one)}, as {one.format}"
         case FileConfig():

@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "COLLECTOR_TOKEN": "t",
     "COLLECTOR_PASSWORD": "p",
     "SHOOT_1_TOKEN": "t",
+    "HOSTNAME": "sink-0",
 }
 OPTIONAL = re.compile(r" *#[a-z_]+:")
 

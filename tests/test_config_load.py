@@ -151,6 +151,8 @@ def test_a_mistake_is_told_by_path_and_remedy(text: str, expected: str):
         ("type: kafka, bootstrap_servers: []", ".bootstrap_servers: is empty"),
         ("type: kafka, bootstrap_servers: [nowhere]", ".bootstrap_servers[0]: is no address"),
         ('type: kafka, bootstrap_servers: ["h:1"], topic: "a b"', ".topic: write letters"),
+        ('type: kafka, bootstrap_servers: ["h:1"], transactional_id: ""', ".transactional_id: write 1 to 200"),
+        ('type: kafka, bootstrap_servers: ["h:1"], transactional_id: a, in_flight: 2', ".in_flight: must be 1"),
         ('type: kafka, bootstrap_servers: ["h:1"], security: {mechanism: PLAIN, password: p}', ".username: is missing"),
         ('type: kafka, bootstrap_servers: ["h:1"], security: {mechanism: PLAIN, username: u}', "password_file: is mis"),
         ('type: kafka, bootstrap_servers: ["h:1"], security: {username: u}', ".security.mechanism: is missing"),
@@ -177,6 +179,12 @@ def test_names_and_files_of_destinations_are_unique():
             "its own"
         ),
     ]
+
+
+def test_transactional_ids_are_unique():
+    one = 'type: kafka, bootstrap_servers: ["h:1"], transactional_id: sink-1'
+    (told,) = mistakes(f"destinations: [{{name: a, {one}}}, {{name: b, {one}}}]")
+    assert told.startswith("f.yaml: destinations[1].transactional_id: is the same as destinations[0].transactional_id")
 
 
 def test_the_environment_fills_values_of_every_type():

@@ -73,6 +73,7 @@ class KafkaConfig(Destination, frozen=True, kw_only=True, tag="kafka"):
     bootstrap_servers: list[str]
     topic: str = "audit.{cluster}"
     compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
+    transactional_id: str | None = None  # not None: each Kafka batch is a transaction, together with the cursor
     security: KafkaSecurity = KafkaSecurity()
 
 

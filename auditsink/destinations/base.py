@@ -5,7 +5,7 @@ know the spool, retries, backoff, order or accounting: those are `forward`'s.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from auditsink.events import Mark
@@ -13,6 +13,9 @@ from auditsink.forward.outcome import Outcome
 
 Attempt = Callable[[], Awaitable[Outcome]]
 """One try to deliver what was prepared. May be called again after any outcome that did not deliver."""
+
+Origin = Callable[[int], str | None]
+"""Names the event at a sequence, so that no other event ever gets that name; None where the ring holds it no more."""
 
 _NONE = Mark(0)
 
@@ -40,6 +43,7 @@ class Batch:
     With `Mark.UNSPLIT` there is exactly one event: a whole request body that could not be split.
     With `Mark.NOT_UTF8` at least one event holds bytes that are not UTF-8.
     `source` is the identity that was proven when the events were received ("" when none was asked for).
+    `origin` is the ring's; None when the batch is not part of a destination's run through a ring (a replay).
     """
 
     cluster: str
@@ -48,6 +52,7 @@ class Batch:
     sequences: Sequence[int]
     received_ns: int
     marks: Mark = _NONE
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
     def part(self, start: int, stop: int) -> "Batch":
         """Events `start` to `stop` (exclusive) as a batch of their own."""

@@ -7,20 +7,23 @@ cuts its batches smaller until the event stands by itself, and never sends again
 
 import asyncio
 import re
+from bisect import bisect_left
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, codec
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import TopicPartition
 
 from auditsink.clock import Clock
 from auditsink.config import KafkaConfig
 from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.kafka_errors import Verdict, classify
+from auditsink.destinations.kafka_ledger import Ledger
 from auditsink.destinations.kafka_link import Link
 from auditsink.destinations.settings import key, limits
 from auditsink.destinations.times import event_time, milliseconds
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Refusal, Retry
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Refusal, Retry, TooLarge
 
 # One Kafka batch must fit into a broker's 1,048,588 bytes (message.max.bytes) even where nothing can be compressed.
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
@@ -81,10 +84,17 @@ class KafkaDestination:
         self._topic = config.topic
         self._timeout = config.timeout
         self._link = Link(config, batch_bytes=_DEFAULT.max_bytes)
+        self._transactions: tuple[Link, Ledger] | None = None
+        if (own := config.transactional_id) is not None:
+            self._transactions = Link(config, batch_bytes=_DEFAULT.max_bytes, transactional_id=own), Ledger(own)
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
-        return _Delivery(self._link, self._topic, batch, self._timeout)
+        if self._transactions is None or batch.origin is None:
+            # What a person has sent again goes beside the sink that runs, and must not take its transactional id.
+            return _Delivery(self._link, self._topic, batch, self._timeout)
+        link, ledger = self._transactions
+        return _Delivery(link, self._topic, batch, self._timeout, ledger)
 
     async def probe(self) -> Outcome:
         """Connect and log in; a topic that is the same for all clusters is looked up as well."""
@@ -104,13 +114,17 @@ class KafkaDestination:
     async def close(self) -> None:
         """See `base.Destination.close`."""
         await self._link.close()
+        if self._transactions is not None:
+            await self._transactions[0].close()
 
 
 class _Delivery:
     """An attempt that remembers what is already there: trying again goes on where it stopped."""
 
-    def __init__(self, link: Link, template: str, batch: Batch, timeout: float) -> None:
+    def __init__(self, link: Link, template: str, batch: Batch, timeout: float, ledger: Ledger | None = None) -> None:
         self._link = link
+        self._ledger = ledger
+        self._batch = batch
         self._topic = topic_name(template, batch.cluster)
         self._topic_of_its_own = "{cluster}" in template
         self._key = batch.cluster.encode()
@@ -126,8 +140,10 @@ class _Delivery:
             try:
                 async with asyncio.timeout(self._timeout):
                     producer = await self._link.producer()
-                    builder, count = self._batch(producer)
-                    await self._send(producer, builder)
+                    await self._pass_over(producer)
+                    builder, count = self._next(producer)
+                    if count:
+                        await self._send(producer, builder, count)
             except asyncio.CancelledError:
                 self._link.discard(producer)  # or it would go on delivering behind our back
                 raise
@@ -140,7 +156,16 @@ class _Delivery:
                 self._done += count
         return Delivered(tuple(self._refused))
 
-    def _batch(self, producer: AIOKafkaProducer) -> tuple[Any, int]:
+    async def _pass_over(self, producer: AIOKafkaProducer) -> None:
+        """Leave out what an earlier attempt, perhaps of an earlier life, has committed."""
+        if self._ledger is not None and self._batch.origin is not None:
+            partitions = await self._link.topics.partitions(producer, self._topic)
+            position = await self._ledger.position(
+                producer, self._topic, partitions, self._batch.cluster, self._batch.origin
+            )
+            self._done = max(self._done, bisect_left(self._batch.sequences, position))
+
+    def _next(self, producer: AIOKafkaProducer) -> tuple[Any, int]:
         """A Kafka batch of what comes next, and how many messages it holds. The first one always fits."""
         end = self._done + 1 if self._done < self._alone_until else len(self._messages)
         builder = producer.create_batch()
@@ -150,11 +175,16 @@ class _Delivery:
                 return builder, number
         return builder, end - self._done
 
-    async def _send(self, producer: AIOKafkaProducer, builder: Any) -> None:
+    async def _send(self, producer: AIOKafkaProducer, builder: Any, count: int) -> None:
         partitions = await self._link.topics.partitions(producer, self._topic)
         partition = _partition_of(self._key, partitions, partitions)
-        stored = await producer.send_batch(builder, self._topic, partition=partition)
-        await stored
+        batch = self._batch
+        if self._ledger is not None and batch.origin is not None:
+            to, stop = TopicPartition(self._topic, partition), batch.sequences[self._done + count - 1] + 1
+            await self._ledger.write(producer, builder, to, cluster=batch.cluster, stop=stop, origin=batch.origin)
+        else:
+            stored = await producer.send_batch(builder, self._topic, partition=partition)
+            await stored
 
     def _failed(self, problem: Exception, count: int) -> Outcome | None:
         """What the failure of the next `count` messages means; None when going on will settle it."""
@@ -166,11 +196,21 @@ class _Delivery:
             return Retry(why)
         size = sum(len(message.value) for message in self._messages[self._done : self._done + count])
         if count == 1:
-            self._refused.append(Refusal(self._done, f"{why} (the event has {size} bytes)"))
-            self._done += 1
-        elif verdict is Verdict.TOO_LARGE and size > 2 * _SMALLEST_BATCH:
+            return self._refuse(verdict, f"{why} (the event has {size} bytes)")
+        if verdict is Verdict.TOO_LARGE and size > 2 * _SMALLEST_BATCH:
             # For good: the limit is the broker's, and the next batch would run into it too.
             self._link.batch_bytes = size // 2
         else:
             self._alone_until = self._done + count
         return None
+
+    def _refuse(self, verdict: Verdict, why: str) -> Outcome | None:
+        """The next event, alone, is refused for good."""
+        if self._ledger is None:
+            self._refused.append(Refusal(self._done, why))
+            self._done += 1
+            return None
+        # Kafka's position must not pass an event that is no dead letter yet: whoever starts after a crash believes it.
+        if len(self._messages) > 1 or verdict is not Verdict.TOO_LARGE:
+            return Poison(self._done, why)
+        return TooLarge(why)

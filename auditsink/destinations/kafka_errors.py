@@ -22,6 +22,10 @@ class Verdict(Enum):
 
 _PASSWORD = "check security.mechanism, username and password"  # noqa: S105 - a sentence about one
 _RIGHTS = "give the user the right to write (and, before Kafka 3.0, IdempotentWrite on the cluster)"
+_TRANSACTIONS = (
+    "give the user the right to write and describe the transactional_id, and to read groups whose names begin with it"
+)
+_FENCED = "another sink uses the same transactional_id: give each its own (or this one stood still for a minute)"
 _TOPIC = "create the topic, or check topic and the cluster's name in it"
 _TLS = "check security.tls, or the other side's certificate"
 _VERSION = "the brokers are too old: Kafka 1.0 or newer is needed"
@@ -34,7 +38,9 @@ ERRORS: dict[type[BaseException], tuple[Verdict, str]] = {
     errors.InvalidTimestampError: (Verdict.REFUSED, "its time is outside of what the topic allows"),
     errors.TopicAuthorizationFailedError: (Verdict.TOPIC, _RIGHTS),
     errors.ClusterAuthorizationFailedError: (Verdict.MISCONFIGURED, _RIGHTS),
-    errors.TransactionalIdAuthorizationFailed: (Verdict.MISCONFIGURED, _RIGHTS),
+    errors.TransactionalIdAuthorizationFailed: (Verdict.MISCONFIGURED, _TRANSACTIONS),
+    errors.GroupAuthorizationFailedError: (Verdict.MISCONFIGURED, _TRANSACTIONS),
+    errors.ProducerFenced: (Verdict.MISCONFIGURED, _FENCED),
     errors.SaslAuthenticationFailed: (Verdict.MISCONFIGURED, _PASSWORD),
     errors.AuthenticationFailedError: (Verdict.MISCONFIGURED, _PASSWORD),
     errors.AuthenticationMethodNotSupported: (Verdict.MISCONFIGURED, _PASSWORD),

@@ -21,6 +21,7 @@ from auditsink.destinations.kafka_topics import Topics
 from auditsink.destinations.settings import Credential, key
 from auditsink.destinations.tls import Tls
 
+_TRANSACTION_SECONDS = 60.0
 _GOODBYE = 3.0  # seconds that closing may take when the brokers do not answer
 
 # aiokafka logs every failed connection at ERROR, several times a second. Outcomes tell it once.
@@ -30,9 +31,10 @@ logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 class Link:
     """At most one started producer. Belongs to one event loop."""
 
-    def __init__(self, config: KafkaConfig, *, batch_bytes: int) -> None:
+    def __init__(self, config: KafkaConfig, *, batch_bytes: int, transactional_id: str | None = None) -> None:
         """`batch_bytes`: the size before compression at which a batch is full. Raises DestinationError."""
         security = config.security
+        self._transactional_id = transactional_id
         self._config = config
         self.batch_bytes = batch_bytes
         self._tls = None if security.tls is None else Tls(security.tls, key(config, "security.tls"))
@@ -73,6 +75,9 @@ class Link:
         producer = AIOKafkaProducer(
             bootstrap_servers=await self._knock(connection),
             enable_idempotence=True,
+            transactional_id=self._transactional_id,
+            # Longer than any attempt: a transaction that is older belongs to a sink that is no more.
+            transaction_timeout_ms=int(max(_TRANSACTION_SECONDS, 2 * self._config.timeout) * 1000),
             acks="all",
             compression_type=None if self._config.compression == "none" else self._config.compression,
             max_batch_size=self.batch_bytes,
@@ -129,6 +134,9 @@ class Link:
             for future in (batch.future, batch._drain_waiter):  # noqa: SLF001
                 if future.done() and not future.cancelled():
                     future.exception()  # looked at, or asyncio complains that nobody did
+        transaction = producer._txn_manager._transaction_waiter  # noqa: SLF001
+        if transaction is not None and transaction.done():
+            transaction.exception()
         sending = producer._sender.sender_task  # noqa: SLF001
         if sending is not None:
             sending.cancel()
@@ -147,4 +155,7 @@ async def _call(server: str, connection: dict[str, object]) -> str:
 async def _stop(producer: AIOKafkaProducer) -> None:
     # Whatever it complains about on its way out concerns nobody any more.
     with contextlib.suppress(Exception):
-        await producer.stop()
+        async with asyncio.timeout(_GOODBYE):  # a transaction looks for its coordinator for ever
+            await producer.stop()
+    with contextlib.suppress(Exception):
+        await producer.client.close()

@@ -6,7 +6,7 @@ and a lane that waits for its turn in the middle of an isolation costs a few int
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditsink.destinations.base import Batch, Limits
 from auditsink.forward.frontier import Frontier, Slot
@@ -129,7 +129,10 @@ class Lane:
         self._resume = (found.stop, found.resume)
         slot = self.frontier.claim(found.stop, found.batch.received_ns)
         self._moved(chunk, now)
-        return Claim(slot, found.batch, found.size)
+        return self._claim(slot, found)
+
+    def _claim(self, slot: Slot, found: Packed) -> Claim:
+        return Claim(slot, replace(found.batch, origin=self.ring.origin), found.size)
 
     def _pack(self, chunk: Chunk) -> Packed | Gap | None:
         limits = self._limits
@@ -160,7 +163,7 @@ class Lane:
             self.frontier.settle(slot, Tally(dropped=slot.stop - slot.start))
             return None
         slot.taken = True
-        return Claim(slot, found.batch, found.size)
+        return self._claim(slot, found)
 
     def give_back(self, slot: Slot) -> None:
         """Nobody delivers this slot any more: it is the next to be taken."""

@@ -63,6 +63,10 @@ class Ring(Protocol):
         """A reader for one destination."""
         ...
 
+    def origin(self, sequence: int) -> str | None:
+        """Names the event at a sequence as no other event is ever named; None when it is not held (any more)."""
+        ...
+
     def on_durable(self, callback: Callable[[], None]) -> None:
         """Call back after `durable` or the ring's floor has moved."""
         ...

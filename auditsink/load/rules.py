@@ -17,6 +17,7 @@ from auditsink.load.checks import Broken, not_both, positive, url, whole
 NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+\Z")
 _TOPIC = re.compile(r"(?:[A-Za-z0-9._-]|\{cluster\})+\Z")
+_TRANSACTIONAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
 
 
 def broken(section: object) -> Broken:
@@ -97,6 +98,11 @@ def _kafka(section: config.KafkaConfig) -> Broken:
         yield from _address(f"bootstrap_servers[{place}]", server)
     if not _TOPIC.match(section.topic):
         yield "topic", "write letters, digits, dots, dashes, underscores and {cluster}"
+    if section.transactional_id is not None:
+        if not _TRANSACTIONAL_ID.match(section.transactional_id):
+            yield "transactional_id", "write 1 to 200 letters, digits, dots, dashes and underscores, one for each sink"
+        if section.in_flight not in (None, 1):
+            yield "in_flight", "must be 1 with transactional_id: a producer has one transaction at a time"
 
 
 def _kafka_security(section: config.KafkaSecurity) -> Broken:
@@ -132,6 +138,9 @@ def _config(section: config.Config) -> Broken:
     yield from _unique(section.destinations, "name", "names must be unique")
     files = [one if isinstance(one, config.FileConfig) else None for one in section.destinations]
     yield from _unique(files, "path", "each file destination needs a file of its own")
+    kafka = (one if isinstance(one, config.KafkaConfig) else None for one in section.destinations)
+    producers = [one if one is not None and one.transactional_id else None for one in kafka]
+    yield from _unique(producers, "transactional_id", "each destination needs an id of its own")
     if section.evidence is not None:
         yield from _beside(section.evidence, section.destinations)
     if section.clusters is not None and section.receive.tokens_file is not None:

@@ -98,6 +98,17 @@ class Ring:
         """A reader of this ring, for one destination."""
         return Reader(self)
 
+    def origin(self, sequence: int) -> str | None:
+        """The ring's id and that of the segment which holds the sequence, in hex; None where none does.
+
+        A ring that lost its end, or that was restored from an older copy, gives sequences out again; but in a new
+        segment, with an id of its own.
+        """
+        for held in self.segments:
+            if held.first <= sequence < held.end:
+                return f"{self.ring_id.hex()}/{held.header.segment_id.hex()}"
+        return None
+
     def boundaries(self, start: int, stop: int) -> list[int]:
         """The sequences between the two (both excluded) at which a segment begins."""
         return [segment.first for segment in self.segments if start < segment.first < stop]

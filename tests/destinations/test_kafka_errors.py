@@ -13,6 +13,8 @@ TOPIC = [errors.TopicAuthorizationFailedError, errors.UnknownTopicOrPartitionErr
 MISCONFIGURED = [
     errors.ClusterAuthorizationFailedError,
     errors.TransactionalIdAuthorizationFailed,
+    errors.GroupAuthorizationFailedError,
+    errors.ProducerFenced,
     errors.SaslAuthenticationFailed,
     errors.AuthenticationFailedError,
     errors.AuthenticationMethodNotSupported,
@@ -43,7 +45,6 @@ PASSING = [
     errors.OutOfOrderSequenceNumber,
     errors.UnknownProducerId,
     errors.InvalidProducerEpoch,
-    errors.ProducerFenced,
     errors.ProducerClosed,
     errors.UnknownError,
     errors.KafkaError,

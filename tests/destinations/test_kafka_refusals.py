@@ -2,16 +2,18 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiokafka import errors
+from aiokafka.structs import TopicPartition
 from destinationkit import batch
 from kafkakit import deliver, lake
 
 from auditsink.destinations import kafka as module
 from auditsink.destinations.kafka import KafkaDestination
-from auditsink.forward.outcome import Delivered, Misconfigured, Refusal, Retry
+from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Refusal, Retry, TooLarge
 
 
 class Broker:
@@ -65,6 +67,20 @@ class Builder:
         return value
 
 
+class FakeLedger:
+    """Keeps one cluster's position for as long as it lives."""
+
+    def __init__(self, transactional_id: str) -> None:
+        self.at = 0
+
+    async def position(self, *_: object) -> int:
+        return self.at
+
+    async def write(self, producer: Broker, builder: Builder, to: TopicPartition, *, stop: int, **_: object) -> None:
+        await (await producer.send_batch(builder, to.topic, partition=to.partition))
+        self.at = stop
+
+
 def over(limit: int) -> Any:
     """A broker's limit on a Kafka batch."""
     return lambda values: errors.MessageSizeTooLargeError() if sum(map(len, values)) > limit else None
@@ -75,10 +91,13 @@ def refusing(kind: type[Exception], *bad: bytes) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def faked(monkeypatch: pytest.MonkeyPatch, problem: Any) -> AsyncIterator[tuple[KafkaDestination, Broker]]:
+async def faked(
+    monkeypatch: pytest.MonkeyPatch, problem: Any, **settings: Any
+) -> AsyncIterator[tuple[KafkaDestination, Broker]]:
     broker = Broker(problem)
-    monkeypatch.setattr(module, "Link", lambda config, batch_bytes: broker)
-    async with lake(["kafka:9092"]) as destination:
+    monkeypatch.setattr(module, "Link", lambda config, **settings: broker)
+    monkeypatch.setattr(module, "Ledger", FakeLedger)
+    async with lake(["kafka:9092"], **settings) as destination:
         yield destination, broker
 
 
@@ -173,3 +192,29 @@ async def test_everything_refused_is_still_an_end(monkeypatch: pytest.MonkeyPatc
     assert [one.index for one in outcome.refused] == [0, 1, 2]
     assert all(isinstance(one, Refusal) for one in outcome.refused)
     assert broker.log == []
+
+
+async def test_in_transactions_the_position_waits_for_the_dead_letter(monkeypatch: pytest.MonkeyPatch):
+    events = sized(1000, 1000, 600_000, 1000, 1000)
+    whole = replace(batch(events), origin=lambda sequence: "ring/segment")
+    async with faked(monkeypatch, over(500_000), transactional_id="sink-1") as (destination, broker):
+        outcome = await deliver(destination, whole)
+        assert isinstance(outcome, Poison)
+        assert outcome.index == 2
+        assert broker.log == events[:2]
+        assert await deliver(destination, whole.part(0, 2)) == Delivered()
+        assert isinstance(await deliver(destination, whole.part(2, 3)), TooLarge)
+        assert await deliver(destination, whole.part(3, 5)) == Delivered()
+
+    assert broker.log == events[:2] + events[3:], "nothing was sent twice"
+
+
+async def test_in_transactions_an_impossible_time_is_the_events_own_fault(monkeypatch: pytest.MonkeyPatch):
+    (event,) = sized(10)
+    alone = replace(batch([event]), origin=lambda sequence: "ring/segment")
+    problem = refusing(errors.InvalidTimestampError, event)
+    async with faked(monkeypatch, problem, transactional_id="sink-1") as (destination, _):
+        outcome = await deliver(destination, alone)
+
+    assert isinstance(outcome, Poison)
+    assert outcome.index == 0

@@ -106,6 +106,9 @@ class FakeRing:
     def reader(self) -> "FakeReader":
         return FakeReader(self)
 
+    def origin(self, sequence: int) -> str | None:
+        return f"{self.cluster}/{sequence}" if sequence in self.events else None
+
     def on_durable(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
 

@@ -1,9 +1,12 @@
 """Tests against servers that this project did not write: `make test-real` runs them, `make test` says so."""
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from kafka_secured import Secured
 from rows import Rows, table
 
 HERE = Path(__file__).parent
@@ -22,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rows(request: pytest.FixtureRequest) -> Rows:
     """Where a test notes what it threw at which server and what came of it: `rows(server=..., thrown=..., ...)`."""
     return request.config.stash.setdefault(_ROWS, Rows())
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secured]:
+    """Apache Kafka with one node, for all tests that do it no harm (`pytest.mark.asyncio(loop_scope="session")`)."""
+    async with Secured(tmp_path_factory.mktemp("kafka") / "broker") as started:
+        yield started
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
