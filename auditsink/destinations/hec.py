@@ -188,6 +188,17 @@ def classify(
     return Poison(None, why) if verdict is Verdict.INDEX and templated_index else Misconfigured(why)
 
 
+def blames_events(status: int, content: bytes) -> bool:
+    """Whether this may be a firewall's answer to what is inside an event: its page, not HEC's own words.
+
+    403 and 406 are what such pages come with, 400 and even 200 (F5's default) as well. Everything else (404, 401, a
+    redirect) speaks of addresses and credentials.
+    """
+    answer = parse(content)
+    foreign_page = answer is None or type(answer.code) is not int or answer.code not in CODES
+    return foreign_page and status in _FIREWALL
+
+
 def ack_id(content: bytes) -> int | None:
     """The `ackId` of an accepted request."""
     answer = parse(content)
@@ -203,6 +214,7 @@ def acknowledged(status: int, headers: Mapping[str, str], content: bytes) -> fro
     return classify(status, headers, content, count=0)
 
 
+_FIREWALL = frozenset({200, 400, 403, 406})
 _SUCCESS = frozenset({Verdict.ACCEPTED, Verdict.ACCEPTED_SLOWLY})
 
 

@@ -15,16 +15,18 @@ from auditsink.config import SplunkConfig
 from auditsink.destinations import hec
 from auditsink.destinations.acks import Acknowledgements
 from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
-from auditsink.destinations.client import Client, TransportProblem
+from auditsink.destinations.client import Answer, Client, TransportProblem
 from auditsink.destinations.encoding import gzip
 from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.settings import Credential, checked_url, key, limits
 from auditsink.destinations.tls import Tls
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 
 # 1 MB is the body that every installation takes; 200 bytes of envelope for each event must fit in as well.
 _DEFAULT = Limits(max_bytes=800_000, max_events=1000, max_wait=1.0, in_flight=2)
 _ACKNOWLEDGED_IN_FLIGHT = 16  # each waits seconds for its acknowledgement; two would be 200 kB/s
+
+_HEARINGS = 3  # refusals by a page that is not Splunk's until an event that is alone is given up: backends may differ
 
 _ENDPOINT = "/services/collector"
 _NO_DATA = 5  # HEC's answer to an empty request whose token is good
@@ -90,10 +92,26 @@ class SplunkDestination:
         await self._client.close()
 
     async def _attempt(self, content: bytes, count: int) -> Outcome:
+        # An event that is alone is condemned by what follows, so it gets more than one hearing.
+        status = 0
+        for _ in range(1 if count > 1 else _HEARINGS):
+            answer = await self._post(content)
+            if isinstance(answer, TransportProblem):
+                return answer.outcome()
+            if not hec.blames_events(answer.status, answer.body) or not isinstance(await self.probe(), Delivered):
+                return await self._judged(answer, count)
+            status = answer.status
+        return Poison(
+            None,
+            f"HTTP {status}, and not from Splunk, while an empty request gets through to Splunk: something in "
+            "between (a web application firewall?) refuses what is in the event; exempt this address from its rules",
+        )
+
+    async def _post(self, content: bytes) -> Answer | TransportProblem:
         headers = self._headers() | ({"Content-Encoding": "gzip"} if self._compressed else {})
-        answer = await self._client.post(self._event_url, content, headers)
-        if isinstance(answer, TransportProblem):
-            return answer.outcome()
+        return await self._client.post(self._event_url, content, headers)
+
+    async def _judged(self, answer: Answer, count: int) -> Outcome:
         outcome = hec.classify(
             answer.status, answer.headers, answer.body, count=count, templated_index=self._templated_index
         )

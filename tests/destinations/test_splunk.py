@@ -18,7 +18,7 @@ from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, T
 from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.hec import HecServer, html, reply
-from auditsink.testing.scripted import Reply, ScriptedServer
+from auditsink.testing.scripted import Received, Reply, ScriptedServer
 
 TOKEN = "11111111-2222-3333-4444-555555555555"
 
@@ -103,7 +103,7 @@ async def test_a_refused_event_is_named_and_nothing_counts_as_delivered():
         (reply(7), Misconfigured),
         (html(413), TooLarge),
         (html(502), Retry),
-        (html(200), Misconfigured),
+        (html(401), Misconfigured),
         (reply(0, cut="before"), Retry),
         (reply(0, cut="middle"), Retry),
         (Reply(302, headers={"Location": "/login"}), Misconfigured),
@@ -314,3 +314,49 @@ class TestAcknowledgement:
                 attempt = asyncio.create_task(deliver(siem, [event()]))
                 await until(lambda: clock.sleepers)
             assert isinstance(await attempt, Retry)
+
+
+class Firewall(HecServer):
+    """A HEC behind something that answers `page` to requests in which it sees an attack."""
+
+    def __init__(self, page: Reply) -> None:
+        super().__init__()
+        self.page = page
+
+    async def respond(self, request: Received) -> Reply:
+        return self.page if b"<script>" in request.body else await super().respond(request)
+
+
+class TestFirewall:
+    """Whoever may write to the apiserver decides what is in an event: that must not stop the trail."""
+
+    @pytest.mark.parametrize("status", [200, 400, 403, 406])
+    async def test_its_page_is_about_the_events_if_an_empty_request_gets_through(self, status: int):
+        bad = event(1, request=b'"<script>alert(1)</script>"')
+        async with Firewall(html(status)) as server, splunk(server) as siem:
+            outcome = await deliver(siem, [event(0), bad, event(2)])
+            assert isinstance(outcome, Poison)
+            assert outcome.index is None
+            assert isinstance(await deliver(siem, [bad]), Poison)
+            assert await deliver(siem, [event(0)]) == Delivered()
+
+    @pytest.mark.parametrize("status", [200, 400, 403, 406])
+    async def test_its_page_is_about_the_settings_if_nothing_gets_through(self, status: int):
+        async with HecServer(script=[html(status)] * 2, health=html(status)) as server, splunk(server) as siem:
+            assert isinstance(await deliver(siem, [event()]), Misconfigured)
+
+    @pytest.mark.parametrize("status", [301, 401, 404, 405, 407, 415])
+    async def test_a_page_about_addresses_or_credentials_never_blames_an_event(self, status: int):
+        async with HecServer(script=[html(status)]) as server, splunk(server) as siem:
+            assert isinstance(await deliver(siem, [event()]), Misconfigured)
+        assert len(server.requests) == 1
+
+    async def test_an_event_alone_is_heard_three_times(self):
+        async with HecServer(script=[html(403), None, html(403), None]) as server, splunk(server) as siem:
+            assert await deliver(siem, [event()]) == Delivered()
+        assert [bytes(one.event) for one in server.events] == [event()]
+
+    async def test_splunks_own_refusal_of_the_token_needs_no_second_question(self):
+        async with HecServer(script=[reply(4)]) as server, splunk(server) as siem:
+            assert isinstance(await deliver(siem, [event()]), Misconfigured)
+        assert len(server.requests) == 1
