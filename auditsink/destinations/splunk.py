@@ -14,8 +14,9 @@ from auditsink.clock import Clock
 from auditsink.config import SplunkConfig
 from auditsink.destinations import hec
 from auditsink.destinations.acks import Acknowledgements
+from auditsink.destinations.answers import Answer
 from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
-from auditsink.destinations.client import Answer, Client, TransportProblem
+from auditsink.destinations.client import Client, TransportProblem
 from auditsink.destinations.encoding import gzip
 from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.settings import Credential, checked_url, key, limits
