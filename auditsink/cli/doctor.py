@@ -1,0 +1,143 @@
+"""`auditsink doctor`: look at everything around a sink, and say in order what to fix."""
+
+import itertools
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+import orjson
+import yaml
+
+from auditsink import explain
+from auditsink.cli.settings import read_config
+from auditsink.cli.tables import safe
+from auditsink.config import Config
+from auditsink.doctor import HEADINGS, Finding, Urgency, apiserver, in_order, machine, sink
+from auditsink.doctor.machine import Volume
+from auditsink.load import files
+
+TIMEOUT_SECONDS = 10
+ANSWER_BYTES = 64 * 2**20
+MOUNTS = Path("/proc/self/mounts")
+
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+class Answers(NamedTuple):
+    """What the admin port said: `/status`, `/metrics`, and its clock in seconds since the epoch."""
+
+    status: dict[str, Any]
+    metrics: str
+    clock: float
+
+
+@click.command("doctor")
+@click.option("--url", default="http://127.0.0.1:2020", show_default=True, help="The sink's admin port.")
+@click.option(
+    "-c", "--config", "config_file", type=_file, help="Its configuration: also look at disk, files and risks."
+)
+@click.option("--kubeconfig", type=_file, help="The apiserver's --audit-webhook-config-file.")
+@click.option("--apiserver", "flags_file", type=_file, help="kube-apiserver's manifest, unit or list of flags.")
+def command(url: str, config_file: Path | None, kubeconfig: Path | None, flags_file: Path | None) -> int:
+    """Look at a running sink and what is around it, and say in order what to fix.
+
+    Exit code 1 when events are being lost or are not safe.
+
+    \b
+    Example:
+      auditsink doctor -c /etc/auditsink/config.yaml --kubeconfig audit-webhook.yaml --apiserver kube-apiserver.yaml
+    """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    config = None if config_file is None else read_config(config_file)
+    answers = _ask(url)
+    found = in_order(
+        itertools.chain(
+            _in_sink(answers),
+            () if config is None else _in_config(config, answers),
+            () if kubeconfig is None else _in_kubeconfig(kubeconfig, config),
+            () if flags_file is None else apiserver.in_flags(apiserver.flags(_text(flags_file))),
+        )
+    )
+    _show(found)
+    return int(any(finding.urgency is Urgency.LOSING for finding in found))
+
+
+def _show(found: list[Finding]) -> None:
+    if not found:
+        click.echo("Nothing to fix was found.")
+    for urgency, findings in itertools.groupby(found, key=lambda finding: finding.urgency):
+        click.echo(HEADINGS[urgency])
+        for finding in findings:
+            click.echo(f"  {safe(finding)}")
+
+
+def _in_sink(answers: Answers | Finding) -> Iterator[Finding]:
+    if isinstance(answers, Finding):
+        yield answers
+        return
+    yield from sink.in_status(answers.status)
+    yield from sink.in_metrics(answers.metrics, time.time())
+    yield from sink.in_clocks(answers.clock, time.time())
+
+
+def _in_config(config: Config, answers: Answers | Finding) -> Iterator[Finding]:
+    for line in files.missing(config):
+        yield Finding(Urgency.LOSING, "configuration", line, "a sink does not start like this")
+    held = 0 if isinstance(answers, Finding) else answers.status["spool"]["bytes"]
+    yield from machine.in_volume(config.spool, _volume(config.spool.path, held))
+    for risk in explain.risks(config):
+        key, _, text = risk.partition(": ")
+        yield Finding(Urgency.ADVICE, key, text, "auditsink check tells all of this")
+
+
+def _volume(path: Path, held: int) -> Volume:
+    whole = path.resolve()
+    existing = next(parent for parent in (whole, *whole.parents) if parent.exists())
+    usage = shutil.disk_usage(existing)
+    mount, kind = machine.mounted(str(existing), MOUNTS.read_text(errors="replace"))
+    return Volume(mount, kind, usage.total, usage.free, held)
+
+
+def _in_kubeconfig(path: Path, config: Config | None) -> Iterator[Finding]:
+    try:
+        content = yaml.safe_load(_text(path))
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise click.ClickException(f"{path}: is no kubeconfig; see config/apiserver for one")
+    tokens = None if config is None else config.receive.tokens_file is not None
+    yield from apiserver.in_kubeconfig(content, tokens=tokens)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError as problem:
+        raise click.ClickException(f"{path}: {problem.strerror or os.strerror(problem.errno or 0)}") from None
+
+
+def _ask(url: str) -> Answers | Finding:
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise click.UsageError("--url is no URL; write http:// or https:// and a host.")
+    try:
+        status, clock = _get(f"{url.rstrip('/')}/status")
+        metrics, _ = _get(f"{url.rstrip('/')}/metrics")
+        return Answers(orjson.loads(status), metrics.decode(errors="replace"), clock)
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "reason", None) or problem
+        return Finding(
+            Urgency.LOSING, url, f"no sink answers ({reason})", "start it, or name its admin port with --url"
+        )
+
+
+def _get(url: str) -> tuple[bytes, float]:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - the scheme was looked at
+        content: bytes = answer.read(ANSWER_BYTES)
+        return content, parsedate_to_datetime(answer.headers["Date"]).timestamp()

@@ -1,0 +1,131 @@
+"""Findings in what a running sink says of itself: `/status`, `/metrics`, and the clock of its answers. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from auditsink.doctor.finding import Finding, Urgency
+from auditsink.units import Size
+
+HIGH_FILL = 0.8
+"""Of the ring: what is left is minutes at the rate of a busy cluster."""
+NOTABLE_FILL = 0.5
+LATE_SECONDS = 600.0
+DAY = 86400.0
+ENDS_SOON = 14 * DAY
+ENDS_NOW = 2 * DAY
+CLOCK_SECONDS = 5.0
+"""Between two machines that follow a time server it is milliseconds; `Date` is in whole seconds."""
+
+_STRANGERS = ("unauthorized", "forbidden", "tls")
+_ENDS = ("delivered", "filtered", "dead_lettered", "dropped", "pending")
+
+
+def in_status(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """What `/status` shows."""
+    if status["state"] != "starting":
+        for reason in status["reasons"]:
+            yield Finding(
+                Urgency.LOSING, "readiness", reason, "until then apiservers get 503 and give up in two minutes"
+            )
+    yield from _in_ring(status["spool"], status["rejected_requests"])
+    for one in status["destinations"]:
+        yield from _in_destination(one)
+    strangers = sum(status["rejected_requests"].get(reason, 0) for reason in _STRANGERS)
+    if strangers:
+        yield Finding(
+            Urgency.SOON,
+            "receive",
+            f"{strangers:,} requests came without a valid token or certificate since the start",
+            "if an apiserver sends them its events are lost: the log names the peers",
+        )
+
+
+def _in_ring(spool: Mapping[str, Any], rejected: Mapping[str, int]) -> Iterator[Finding]:
+    fill = spool["wanted_bytes"] / spool["max_bytes"] if spool["max_bytes"] else 0.0
+    if fill >= NOTABLE_FILL:
+        yield Finding(
+            Urgency.LOSING if fill >= 1 else Urgency.SOON if fill >= HIGH_FILL else Urgency.ADVICE,
+            "spool",
+            f"{fill:.0%} of {Size(spool['max_bytes'])} waits for a destination",
+            "repair the destination with the largest lag, or raise spool.max_bytes and the volume",
+        )
+    if rejected.get("full", 0):
+        yield Finding(
+            Urgency.LOSING if fill >= HIGH_FILL else Urgency.ADVICE,
+            "spool",
+            f"{rejected['full']:,} requests were refused since the start because the ring was full",
+            "compare apiserver_audit_error_total: what was refused for two minutes is lost there",
+        )
+    if spool["damaged_bytes"]:
+        yield Finding(
+            Urgency.LOSING,
+            "spool",
+            f"{Size(spool['damaged_bytes'])} are damaged",
+            "run auditsink spool verify to see which events, and look at the disk",
+        )
+
+
+def _in_destination(one: Mapping[str, Any]) -> Iterator[Finding]:
+    name, error = f"destination {one['name']}", one["last_error"] or "no answer yet"
+    if one["state"] == "misconfigured":
+        yield Finding(
+            Urgency.SOON, name, f"takes nothing until a setting is right: {error}", "its events wait in the ring"
+        )
+    elif one["state"] == "retrying":
+        yield Finding(
+            Urgency.SOON, name, f"takes nothing: {error}", "it is tried again for ever; its events wait in the ring"
+        )
+    elif one["lag_seconds"] > LATE_SECONDS:
+        yield Finding(
+            Urgency.SOON,
+            name,
+            f"is {one['lag_seconds'] / 60:,.0f} minutes behind",
+            "give it more in_flight, larger batches, or find out why it is slow",
+        )
+    if one["dropped"]:
+        yield Finding(
+            Urgency.ADVICE,
+            name,
+            f"never gets {one['dropped']:,} events that were dropped from a full ring",
+            "the log names the ranges; a larger ring or when_full: reject keeps the next ones",
+        )
+    if one["dead_lettered"]:
+        yield Finding(
+            Urgency.ADVICE,
+            name,
+            f"refused {one['dead_lettered']:,} events for good",
+            f"auditsink deadletter ls --destination {one['name']} says why; replay or drop them",
+        )
+    if one["accepted"] != sum(one[end] for end in _ENDS):
+        yield Finding(Urgency.LOSING, name, "its numbers do not add up", "report this with /status and the log")
+
+
+def in_metrics(text: str, now: float) -> Iterator[Finding]:
+    """What `/metrics` shows beyond that: certificates. `now` in seconds since the epoch."""
+    for family in text_string_to_metric_families(text):
+        if family.name == "auditsink_certificate_expiry_timestamp_seconds":
+            for sample in family.samples:
+                yield from _in_certificate(sample.labels["key"], sample.value - now)
+
+
+def _in_certificate(key: str, left: float) -> Iterator[Finding]:
+    if left < ENDS_SOON:
+        when = f"ends in {left / DAY:.0f} days" if left > 0 else f"ended {-left / DAY:.0f} days ago"
+        urgency = Urgency.LOSING if left <= 0 else Urgency.SOON if left < ENDS_NOW else Urgency.ADVICE
+        yield Finding(
+            urgency, key, f"the certificate {when}", "write a new one into the file; it is read again by itself"
+        )
+
+
+def in_clocks(sink: float, here: float) -> Iterator[Finding]:
+    """The sink's clock (the `Date` of an answer) beside this machine's, both in seconds since the epoch."""
+    if abs(sink - here) > CLOCK_SECONDS:
+        way = "ahead of" if sink > here else "behind"
+        yield Finding(
+            Urgency.ADVICE,
+            "clock",
+            f"the sink's is {abs(sink - here):,.0f} s {way} this machine's",
+            "let both follow a time server: times of arrival, rate limits and certificates hang on it",
+        )
