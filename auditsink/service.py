@@ -169,6 +169,7 @@ class Sink:
             dead_letters=letters,
             files=[path for _, path in files.named(one)],
             sift=sift,
+            routing=self._registry,
             backoff=one.backoff,
             clock=self._clock,
         )

@@ -66,6 +66,15 @@ class Registry:
         """Where a cluster's events go and what they carry, for one that is declared no longer too."""
         return self._routings.get(cluster, _ALL)
 
+    def wanted(self, cluster: str, destination: str) -> bool:
+        """Whether the cluster's events go to the destination."""
+        chosen = self.routing(cluster).destinations
+        return chosen is None or destination in chosen
+
+    def labels(self, cluster: str) -> Mapping[str, str]:
+        """What goes beside the cluster's events."""
+        return self.routing(cluster).labels
+
     def rate(self, cluster: str) -> config.Rate | None:
         """What a cluster may post."""
         found = self.roll.clusters.get(cluster)

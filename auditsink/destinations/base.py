@@ -4,7 +4,7 @@ A destination knows how to turn a batch into its wire format and how to read the
 know the spool, retries, backoff, order or accounting: those are `forward`'s.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -44,6 +44,7 @@ class Batch:
     With `Mark.NOT_UTF8` at least one event holds bytes that are not UTF-8.
     `source` is the identity that was proven when the events were received ("" when none was asked for).
     `origin` is the ring's; None when the batch is not part of a destination's run through a ring (a replay).
+    `labels` are those of the cluster; they go beside the events, whose bytes they do not touch.
     """
 
     cluster: str
@@ -53,6 +54,7 @@ class Batch:
     received_ns: int
     marks: Mark = _NONE
     origin: Origin | None = field(default=None, compare=False, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, start: int, stop: int) -> "Batch":
         """Events `start` to `stop` (exclusive) as a batch of their own."""

@@ -28,14 +28,17 @@ ALTERED = "auditsink_altered"
 _SLOW_DOWN = 5.0  # seconds to pause when a queue over there is nearly full and it does not say for how long
 
 
-def head(config: SplunkConfig, cluster: str, altered: str | None = None) -> bytes:
+Labels = tuple[tuple[str, str], ...]
+
+
+def head(config: SplunkConfig, cluster: str, altered: str | None = None, labels: Labels = ()) -> bytes:
     """The envelope of every event of a cluster, up to where its time goes."""
     described = {
         key: value.replace("{cluster}", cluster)
         for key in ("host", "source", "sourcetype", "index")
         if (value := getattr(config, key)) is not None
     }
-    fields = config.fields | ({ALTERED: altered} if altered else {})
+    fields = config.fields | dict(labels) | ({ALTERED: altered} if altered else {})
     document: dict[str, object] = described | ({"fields": fields} if fields else {})
     return orjson.dumps(document)[:-1] + (b',"time":' if document else b'"time":')
 
@@ -45,18 +48,19 @@ class Heads:
 
     def __init__(self, config: SplunkConfig) -> None:
         self._config = config
-        self._known: dict[tuple[str, str | None], bytes] = {}
+        self._known: dict[tuple[str, str | None, Labels], bytes] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def of(self, cluster: str, altered: str | None = None) -> bytes:
+    def of(self, batch: Batch, altered: str | None = None) -> bytes:
         """`head`, remembered. Bounded, because a client may name its cluster as it likes."""
-        found = self._known.get((cluster, altered))
+        key = (batch.cluster, altered, tuple(batch.labels.items()))
+        found = self._known.get(key)
         if found is None:
             if len(self._known) >= 4096:
                 self._known.clear()
-            found = self._known[cluster, altered] = head(self._config, cluster, altered)
+            found = self._known[key] = head(self._config, *key)
         return found
 
 
@@ -68,7 +72,7 @@ def body(batch: Batch, heads: Heads) -> bytes:
 def _plain(batch: Batch, heads: Heads) -> list[bytes]:
     # Every event of the sink runs through this loop: four references a time, and one join copies the bytes.
     received_ns = batch.received_ns
-    following = b"}" + heads.of(batch.cluster)
+    following = b"}" + heads.of(batch)
     pieces: list[bytes] = []
     for event in batch.events:
         pieces += (following, event_time(event, received_ns), b',"event":', event)
@@ -83,7 +87,7 @@ def _marked(batch: Batch, heads: Heads) -> Iterable[bytes]:
             safe, altered = events.unsplit_document(event), "unsplit"
         else:
             safe, altered = events.as_utf8(event), "utf8"
-        yield heads.of(batch.cluster, None if safe == event else altered)
+        yield heads.of(batch, None if safe == event else altered)
         yield event_time(event, batch.received_ns)
         yield b',"event":'
         yield safe

@@ -50,15 +50,16 @@ class Message(NamedTuple):
 
 def messages(batch: Batch) -> list[Message]:
     """The batch as messages, in order."""
-    cluster = batch.cluster.encode()
+    shared = [("cluster", batch.cluster.encode())]
+    shared += [(f"label.{name}", value.encode()) for name, value in batch.labels.items()]
     return [
-        Message(value, milliseconds(event_time(value, batch.received_ns)), _headers(cluster, sequence, value))
+        Message(value, milliseconds(event_time(value, batch.received_ns)), _headers(shared, sequence, value))
         for value, sequence in zip(documents(batch), batch.sequences, strict=True)
     ]
 
 
-def _headers(cluster: bytes, sequence: int, event: bytes) -> list[tuple[str, bytes]]:
-    headers = [("cluster", cluster), ("sequence", b"%d" % sequence)]
+def _headers(shared: list[tuple[str, bytes]], sequence: int, event: bytes) -> list[tuple[str, bytes]]:
+    headers = [*shared, ("sequence", b"%d" % sequence)]
     if found := _AUDIT_ID.match(event):
         headers.append(("auditID", found[1]))
     return headers

@@ -28,7 +28,7 @@ from auditsink.forward.roster import Roster
 from auditsink.forward.sifting import Sift
 from auditsink.forward.statistics import ForwarderStatistics, State
 from auditsink.forward.supply import Offload
-from auditsink.forward.upstream import Upstream
+from auditsink.forward.upstream import Everything, Routing, Upstream
 from auditsink.forward.waiting import cancelled, within
 
 log = logging.getLogger("auditsink.forward")
@@ -52,6 +52,7 @@ class Forwarder:
         dead_letters: DeadLetters,
         files: Sequence[Path] = (),
         sift: Sift | None = None,
+        routing: Routing | None = None,
         backoff: BackoffSettings | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = random_module.random,
@@ -68,7 +69,12 @@ class Forwarder:
         self._clock = clock
         self._cursors = CursorSync(destination.name, clock, offload)
         self._roster = Roster(
-            destination.name, destination.limits, clock=clock, offload=offload, moved=self._cursors.moved
+            destination.name,
+            destination.limits,
+            routing=routing or Everything(),
+            clock=clock,
+            offload=offload,
+            moved=self._cursors.moved,
         )
         self._pace = Pace(Backoff(backoff.initial, backoff.max, random))
         self._courier = Courier(destination, dead_letters, sift=sift, pace=self._pace, clock=clock, offload=offload)

@@ -165,6 +165,16 @@ class Lane:
         slot.taken = True
         return self._claim(slot, found)
 
+    def pass_over(self) -> None:
+        """Nothing of this ring is for the destination: all that nobody delivers right now is filtered, unread."""
+        while (slot := self.frontier.returned()) is not None:
+            self.frontier.settle(slot, Tally(filtered=slot.stop - slot.start))
+        if self.pending > 0:
+            slot = self.frontier.claim(self.ring.durable, 0)
+            self.frontier.settle(slot, Tally(filtered=slot.stop - slot.start))
+        self._since = self._noticed_ns = None
+        self._scale.reset(self.frontier.end)
+
     def give_back(self, slot: Slot) -> None:
         """Nobody delivers this slot any more: it is the next to be taken."""
         slot.taken = slot.tally is not None

@@ -7,6 +7,7 @@ backlog delays another's fresh event by one round at most.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from auditsink.clock import Clock
@@ -17,7 +18,7 @@ from auditsink.forward.lane import Claim, Lane
 from auditsink.forward.rota import Rota
 from auditsink.forward.statistics import Held
 from auditsink.forward.supply import Offload, Supply, peek
-from auditsink.forward.upstream import Cursor, Ring
+from auditsink.forward.upstream import Cursor, Ring, Routing
 from auditsink.forward.waiting import Bell
 from auditsink.spool.types import Account, Tally
 
@@ -31,11 +32,19 @@ class Roster:
     """`moved` is called with each cursor that moved."""
 
     def __init__(
-        self, destination: str, limits: Limits, *, clock: Clock, offload: Offload, moved: Callable[[Cursor], None]
+        self,
+        destination: str,
+        limits: Limits,
+        *,
+        routing: Routing,
+        clock: Clock,
+        offload: Offload,
+        moved: Callable[[Cursor], None],
     ) -> None:
         self.closing = False
         self._destination = destination
         self._limits = limits
+        self._routing = routing
         self._clock = clock
         self._offload = offload
         self._moved = moved
@@ -84,7 +93,12 @@ class Roster:
         return lane
 
     def _queue(self, lane: Lane) -> None:
-        """Give the lane its turn when it has something for it."""
+        """Give the lane its turn when it has something for it. What is not for here needs none, and no worker."""
+        if not self._routing.wanted(lane.cluster, self._destination):
+            if not lane.reading:
+                lane.pass_over()
+                self._commit(lane)
+            return
         now = self._clock.monotonic()
         if lane.pending > 0:
             lane.notice(now, self._clock.wall_ns())
@@ -111,6 +125,10 @@ class Roster:
         return None
 
     async def _take_from(self, lane: Lane) -> Claim | None:
+        if not self._routing.wanted(lane.cluster, self._destination):  # since it was queued
+            self._rota.charge(lane, 0)
+            self._queue(lane)
+            return None
         lane.reading = True  # and stays so when this is cancelled: the thread may still be reading
         try:
             chunk = await self._supply.read(lane)
@@ -134,7 +152,8 @@ class Roster:
         self._rota.charge(lane, 0 if claim is None else claim.size)
         self._commit(lane)
         self._queue(lane)
-        return claim
+        labels = self._routing.labels(lane.cluster)
+        return replace(claim, batch=replace(claim.batch, labels=labels)) if claim is not None and labels else claim
 
     def settle(self, lane: Lane, claim: Claim, verdict: Settled | Split | None) -> None:
         """What became of a claim; None gives it back."""

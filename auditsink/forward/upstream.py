@@ -76,6 +76,30 @@ class Ring(Protocol):
         ...
 
 
+class Routing(Protocol):
+    """What goes where. Asked anew each time: it may change while the sink runs."""
+
+    def wanted(self, cluster: str, destination: str) -> bool:
+        """Whether the cluster's events go to the destination; those that do not count as filtered."""
+        ...
+
+    def labels(self, cluster: str) -> Mapping[str, str]:
+        """What goes beside the cluster's events."""
+        ...
+
+
+class Everything:
+    """All events go to all destinations, without labels."""
+
+    def wanted(self, cluster: str, destination: str) -> bool:  # noqa: ARG002 - see `Routing`
+        """See `Routing.wanted`."""
+        return True
+
+    def labels(self, cluster: str) -> Mapping[str, str]:  # noqa: ARG002 - see `Routing`
+        """See `Routing.labels`."""
+        return {}
+
+
 class Upstream(Protocol):
     """The spool."""
 

@@ -1,6 +1,7 @@
 """Events to HEC's envelopes: constant parts rendered once, event bytes untouched, bad bytes made safe alone."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,13 +113,23 @@ def test_a_batch_of_one_event_of_any_type_is_an_envelope():
 
 def test_heads_are_rendered_once_for_a_cluster_and_bounded():
     heads = hec.Heads(config())
-    first = heads.of("c")
+    mine = batch([b"{}"], cluster="c")
+    first = heads.of(mine)
 
-    assert heads.of("c") is first
+    assert heads.of(mine) is first
     for number in range(10_000):
-        heads.of(f"c{number}")
+        heads.of(replace(mine, cluster=f"c{number}"))
     assert len(heads) <= 4096
-    assert heads.of("c") == first
+    assert heads.of(mine) == first
+
+
+def test_labels_are_fields_and_say_more_than_the_destination_does():
+    labelled = replace(batch([b'{"a":1}', b'{"b":"\xff"}']), labels={"stage": "prod", "team": "payments"})
+    plain, altered = envelopes(body(replace(labelled, marks=Mark.NOT_UTF8), fields={"stage": "all", "site": "x"}))
+
+    assert bytes(plain.event) == b'{"a":1}'
+    assert plain.fields == {"stage": "prod", "site": "x", "team": "payments"}
+    assert altered.fields == plain.fields | {hec.ALTERED: "utf8"}
 
 
 def test_the_time_is_a_number_in_the_document():

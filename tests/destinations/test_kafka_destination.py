@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,12 @@ def test_topic_names_are_fit_for_kafka():
 )
 def test_the_partition_is_hashed_as_in_the_java_client(key: bytes, hashed: int):
     assert murmur2(key) & 0xFFFFFFFF == hashed & 0xFFFFFFFF
+
+
+def test_labels_are_headers():
+    (message,) = messages(replace(batch([b"{}"], cluster="a"), labels={"stage": "prod", "team": "z\u00fc"}))
+    assert message.headers[:3] == [("cluster", b"a"), ("label.stage", b"prod"), ("label.team", "z\u00fc".encode())]
+    assert message.value == b"{}"
 
 
 @pytest.mark.parametrize("audit_id", ["x" * 3000, 'quote"', "line\nbreak", "", "ünï", "back\\slash"])

@@ -14,6 +14,7 @@ from auditsink.forward.forwarder import Forwarder
 from auditsink.forward.outcome import Delivered, Outcome
 from auditsink.forward.sifting import Sift
 from auditsink.forward.supply import Offload
+from auditsink.forward.upstream import Routing
 from auditsink.spool.types import Account, Chunk, Record, Tally
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.disk import FakeDisk
@@ -277,6 +278,7 @@ class Rig:
         random: Callable[[], float] = lambda: 0.5,
         offload: Offload = inline,
         sift: Sift | None = None,
+        routing: Routing | None = None,
     ) -> None:
         self.destination = destination
         self.clock = clock or FakeClock()
@@ -291,6 +293,7 @@ class Rig:
             dead_letters=self.dead_letters,
             files=files,
             sift=sift,
+            routing=routing,
             backoff=BackoffSettings(),
             clock=self.clock,
             random=random,
