@@ -105,6 +105,7 @@ class Sink:
             self._receive.statistics(),
             self._spool.statistics(),
             tuple(one.statistics() for one in self._readers),
+            self._registry.reserved,
         )
 
     @property

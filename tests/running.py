@@ -42,7 +42,7 @@ class Sink:
         place: Path,
         destinations: list[dict[str, Any]],
         command: Sequence[str | Path] = COMMAND,
-        **sections: dict[str, Any],
+        **sections: Any,
     ) -> None:
         """`sections` go over those that tests want: small, on loopback, any free port."""
         place.mkdir(exist_ok=True)

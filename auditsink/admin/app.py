@@ -20,6 +20,7 @@ def application(access: Access, numbers: Numbers, content: Content, letters: Let
         ("GET", "/readyz", Need.PROBE, numbers.readyz),
         ("GET", "/metrics", Need.PROBE, numbers.metrics),
         ("GET", "/status", Need.NUMBERS, numbers.status),
+        ("GET", "/reservations", Need.NUMBERS, numbers.reservations),
         ("GET", "/stream", Need.NUMBERS, numbers.stream),
         ("GET", "/history", Need.NUMBERS, numbers.history),
         ("GET", "/access", Need.NUMBERS, numbers.access),

@@ -12,7 +12,7 @@ from auditsink.admin.history import FINE_SECONDS, History
 from auditsink.admin.live import Live
 from auditsink.admin.stream import Stream
 from auditsink.admin.view import View
-from auditsink.observe import health, metrics, status
+from auditsink.observe import health, metrics, reservations, status
 from auditsink.observe.snapshot import Snapshot
 
 LIVE_CLUSTERS = 100
@@ -53,6 +53,11 @@ class Numbers:
         content = await asyncio.to_thread(_rendered, self._view.snapshot(), None)
         return Response(content, media_type="application/json")
 
+    async def reservations(self, _: Request) -> Response:
+        """Whose the spool's bytes are."""
+        content = await asyncio.to_thread(_reservations, self._view.snapshot())
+        return Response(content, media_type="application/json")
+
     async def stream(self, _: Request) -> Response:
         """The document again and again, as server-sent events."""
         return Stream(self.live.slots, self.live.events(), "text/event-stream")
@@ -83,6 +88,10 @@ def _rendered(snapshot: Snapshot, most: int | None) -> bytes:
         document["clusters"] = sorted(clusters, key=_pending, reverse=True)[:most]
     document["cluster_count"] = len(clusters)
     return orjson.dumps(document)
+
+
+def _reservations(snapshot: Snapshot) -> bytes:
+    return orjson.dumps(reservations.document(snapshot), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _pending(cluster: dict[str, Any]) -> tuple[int, int]:

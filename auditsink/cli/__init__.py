@@ -20,6 +20,7 @@ COMMANDS = {
     "send": "Post recorded batches or an audit log, as a kube-apiserver would.",
     "status": "Show where the events of a running sink are.",
     "doctor": "Look at a sink and what is around it, and say in order what to fix.",
+    "reservations": "Show what of a running sink's spool is reserved, used and shared.",
     "spool": "Look into a spool, running or not; export from it and import into it.",
     "verify": "Prove that a spool, an export or a file is what the sink stated in its checkpoints.",
     "replay": "Deliver again what the ring still holds.",

@@ -62,6 +62,11 @@ class Registry:
         """Whether there is a file to look at."""
         return self.declared or self._tokens is not None
 
+    @property
+    def reserved(self) -> dict[str, int] | None:
+        """Bytes reserved for each declared cluster; None where clusters are not declared."""
+        return {name: one.reservation for name, one in self.roll.clusters.items()} if self.declared else None
+
     def routing(self, cluster: str) -> Routing:
         """Where a cluster's events go and what they carry, for one that is declared no longer too."""
         return self._routings.get(cluster, _ALL)

@@ -98,6 +98,8 @@ def _spool(spool: SpoolStatistics) -> Iterator[Metric]:
     for name, text in (
         ("bytes", "Disk that the ring's segments take."),
         ("wanted_bytes", "The part of it that some destination has not got yet."),
+        ("reserved_bytes", "What of spool.max_bytes nobody else can take."),
+        ("room_bytes", "What the ring may take beyond wanted_bytes."),
         ("segments", "Files of the ring."),
         ("oldest_seconds", "Age of the oldest segment held."),
     ):

@@ -1,5 +1,6 @@
 """What the parts of the sink say of themselves at one moment: all that metrics, health and status are made of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,10 +19,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`failures`: what died although nobody stopped it, in words."""
+    """`failures`: what died although nobody stopped it, in words.
+
+    `declared`: bytes reserved for each declared cluster; None where clusters are not declared.
+    """
 
     phase: Phase
     failures: tuple[str, ...]
     receive: ReceiveStatistics
     spool: SpoolStatistics
     destinations: tuple[ForwarderStatistics, ...]
+    declared: Mapping[str, int] | None = None

@@ -5,7 +5,7 @@ from typing import Any
 
 from auditsink import __version__, moments
 from auditsink.forward.statistics import ForwarderStatistics
-from auditsink.observe import advice, health
+from auditsink.observe import advice, health, reservations
 from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.statistics import RingStatistics
 from auditsink.spool.types import Account, Drop
@@ -33,7 +33,10 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "rejected_requests": dict(receive.rejected),
         "spool": _rings(spool.rings) | {"max_bytes": spool.max_bytes},
         "destinations": [_destination(one) for one in snapshot.destinations],
-        "clusters": [_cluster(ring, snapshot.destinations) for ring in spool.rings],
+        "clusters": [
+            _cluster(ring, snapshot.destinations) | {"reservation": reservations.entry(snapshot, ring.cluster, ring)}
+            for ring in spool.rings
+        ],
     }
 
 

@@ -1,0 +1,68 @@
+"""The `/reservations` document: whose the spool's bytes are. Pure: a snapshot in, plain values out."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from auditsink.observe.snapshot import Snapshot
+from auditsink.spool.shares import SMALLEST_SEGMENT
+from auditsink.spool.statistics import RingStatistics
+
+
+class State(StrEnum):
+    """How a cluster stands."""
+
+    OK = "ok"
+    """Within its reservation, or it has none and holds nothing."""
+    SHARED = "shared"
+    """It holds some of what is shared."""
+    FULL = "full"
+    """It has no room for another batch, unless something is dropped."""
+    REMOVED = "removed"
+    """It is declared no longer; what it holds is still delivered."""
+
+
+def document(snapshot: Snapshot) -> dict[str, Any]:
+    """Sizes in bytes; `clusters` by name, those that are declared and have no ring yet too.
+
+    `room_bytes` is what one may take beyond what some destination still wants of it; what all have got makes room.
+    """
+    rings = {ring.cluster: ring for ring in snapshot.spool.rings}
+    reserved = _reserved(snapshot)
+    booked = sum(reserved.values())
+    return {
+        "max_bytes": snapshot.spool.max_bytes,
+        "reserved_bytes": booked,
+        "shared_bytes": snapshot.spool.max_bytes - booked,
+        "clusters": [
+            {"cluster": cluster, **entry(snapshot, cluster, rings.get(cluster))}
+            for cluster in sorted({*rings, *(snapshot.declared or {})})
+        ],
+        "problems": list(snapshot.receive.problems),
+    }
+
+
+def entry(snapshot: Snapshot, cluster: str, ring: RingStatistics | None) -> dict[str, Any]:
+    """One cluster."""
+    mine = _reserved(snapshot).get(cluster, 0)
+    used = 0 if ring is None else ring.bytes
+    return {
+        "reserved_bytes": mine,
+        "used_bytes": used,
+        "shared_bytes": max(0, used - mine),
+        "room_bytes": None if ring is None else ring.room_bytes,
+        "oldest_seconds": 0.0 if ring is None else round(ring.oldest_seconds, 3),
+        "state": _state(snapshot, cluster, ring, used - mine).value,
+    }
+
+
+def _state(snapshot: Snapshot, cluster: str, ring: RingStatistics | None, beyond: int) -> State:
+    if snapshot.declared is not None and cluster not in snapshot.declared:
+        return State.REMOVED
+    if ring is not None and ring.room_bytes < SMALLEST_SEGMENT:
+        return State.FULL
+    return State.SHARED if beyond > 0 else State.OK
+
+
+def _reserved(snapshot: Snapshot) -> Mapping[str, int]:
+    return snapshot.declared or {}
