@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from moments import moment
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -88,6 +91,25 @@ def test_the_dashboard_is_the_one_that_its_source_makes():
         [sys.executable, MONITORING / "dashboard.py"], capture_output=True, check=True, text=True
     ).stdout
     assert made == DASHBOARD.read_text()
+
+
+def test_grafana_knows_every_key_of_it():
+    plugins.register_default_plugins()
+    document = json.loads(DASHBOARD.read_text())
+    understood = json.loads(JSONEncoder().encode(Dashboard.from_json(document)))
+    assert list(lost(document, understood, "dashboard")) == []
+
+
+def lost(written: Any, understood: Any, path: str) -> Iterator[str]:
+    """Where the two differ; what is understood may say more (defaults)."""
+    if isinstance(written, dict) and isinstance(understood, dict):
+        for key, value in written.items():
+            yield from lost(value, understood.get(key), f"{path}.{key}")
+    elif isinstance(written, list) and isinstance(understood, list) and len(written) == len(understood):
+        for place, (one, other) in enumerate(zip(written, understood, strict=True)):
+            yield from lost(one, other, f"{path}[{place}]")
+    elif written != understood:
+        yield path
 
 
 def test_panels_have_their_own_ids_and_do_not_lie_on_each_other():
