@@ -1,4 +1,4 @@
-"""Restart with a ring full of gigabytes: what is read and held at the start does not depend on what the ring holds."""
+"""Restart with gigabytes, and with hundreds of rings: what is read and held does not depend on what the rings hold."""
 
 import asyncio
 import base64
@@ -12,7 +12,7 @@ import corpus
 import pytest
 from disks import MIB
 from effort import Effort, Report
-from running import Sink
+from running import Sink, check_accounts
 
 from auditsink import config, events
 from auditsink.spool import Spool
@@ -71,6 +71,29 @@ class Start(NamedTuple):
 async def start(sink: Sink) -> Start:
     seconds = await sink.start()
     return Start(seconds, bytes_read(sink), sink.resident, (await sink.status())["accepted_events"])
+
+
+async def test_a_start_with_many_rings(tmp_path: Path, effort: Effort, report: Report):
+    """After a kill that left the last segment of each without its seal; each has the cursors of two destinations."""
+    count = effort.of(20, 300)
+    also = NOWHERE | {"name": "also"}
+    sink = Sink(tmp_path, [NOWHERE, also], spool={"max_bytes": 2 * count * MIB}, receive={"max_clusters": count})
+    empty = await start(sink)
+    for number in range(count):
+        assert (await sink.post(corpus.plain_body(f"event-{number}").data, f"/cluster-{number}"))[0] == 200
+    await sink.kill()
+    killed = await start(sink)
+    assert len((await sink.status())["clusters"]) == count
+    check_accounts(await sink.status())
+    await sink.kill()
+    report.row(
+        rings=count,
+        seconds_to_ready_empty=f"{empty.seconds:.2f}",
+        after_a_kill=f"{killed.seconds:.2f}",
+        RSS_MiB=[one.resident // MIB for one in (empty, killed)],
+    )
+    assert killed.events == 3 * count
+    assert killed.resident - empty.resident < HELD_AT_START
 
 
 async def test_a_start_does_not_depend_on_what_the_ring_holds(tmp_path: Path, effort: Effort, report: Report):
