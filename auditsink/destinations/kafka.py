@@ -18,6 +18,7 @@ from auditsink.clock import Clock
 from auditsink.config import KafkaConfig
 from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
 from auditsink.destinations.encoding import documents
+from auditsink.destinations.kafka_batch import Compressed
 from auditsink.destinations.kafka_errors import Verdict, classify
 from auditsink.destinations.kafka_ledger import Ledger
 from auditsink.destinations.kafka_link import Link
@@ -144,7 +145,7 @@ class _Delivery:
                     await self._pass_over(producer)
                     builder, count = self._next(producer)
                     if count:
-                        await self._send(producer, builder, count)
+                        await self._send(producer, await Compressed.of(builder), count)
             except asyncio.CancelledError:
                 self._link.discard(producer)  # or it would go on delivering behind our back
                 raise
@@ -176,15 +177,15 @@ class _Delivery:
                 return builder, number
         return builder, end - self._done
 
-    async def _send(self, producer: AIOKafkaProducer, builder: Any, count: int) -> None:
+    async def _send(self, producer: AIOKafkaProducer, compressed: Compressed, count: int) -> None:
         partitions = await self._link.topics.partitions(producer, self._topic)
         partition = _partition_of(self._key, partitions, partitions)
         batch = self._batch
         if self._ledger is not None and batch.origin is not None:
             to, stop = TopicPartition(self._topic, partition), batch.sequences[self._done + count - 1] + 1
-            await self._ledger.write(producer, builder, to, cluster=batch.cluster, stop=stop, origin=batch.origin)
+            await self._ledger.write(producer, compressed, to, cluster=batch.cluster, stop=stop, origin=batch.origin)
         else:
-            stored = await producer.send_batch(builder, self._topic, partition=partition)
+            stored = await producer.send_batch(compressed, self._topic, partition=partition)
             await stored
 
     def _failed(self, problem: Exception, count: int) -> Outcome | None:

@@ -13,7 +13,6 @@ forget the offsets of a group that is idle for a week (offsets.retention.minutes
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import ConnectionGroup, CoordinationType
@@ -22,6 +21,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from auditsink.destinations.base import Origin
+from auditsink.destinations.kafka_batch import Compressed
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,14 @@ class Ledger:
         return max(believed, default=0)
 
     async def write(
-        self, producer: AIOKafkaProducer, batch: Any, to: TopicPartition, *, cluster: str, stop: int, origin: Origin
+        self,
+        producer: AIOKafkaProducer,
+        batch: Compressed,
+        to: TopicPartition,
+        *,
+        cluster: str,
+        stop: int,
+        origin: Origin,
     ) -> None:
         """One transaction: the Kafka batch, and `stop` as the cluster's position. Raises KafkaError."""
         group = self._group(cluster)

@@ -42,12 +42,13 @@ class Broker:
     async def partitions(self, producer: "Broker", topic: str) -> list[int]:
         return [0, 1, 2]
 
-    async def send_batch(self, builder: "Builder", topic: str, *, partition: int) -> Any:
+    async def send_batch(self, compressed: Any, topic: str, *, partition: int) -> Any:
         self.requests += 1
-        problem = self.problem(builder.values)
+        values = compressed._build().values
+        problem = self.problem(values)
         if problem is not None:
             raise problem
-        self.log += builder.values
+        self.log += values
         return _done()
 
 
@@ -66,6 +67,12 @@ class Builder:
         self.values.append(value)
         return value
 
+    def _build(self) -> "Builder":
+        return self
+
+    def record_count(self) -> int:
+        return len(self.values)
+
 
 class FakeLedger:
     """Keeps one cluster's position for as long as it lives."""
@@ -76,8 +83,8 @@ class FakeLedger:
     async def position(self, *_: object) -> int:
         return self.at
 
-    async def write(self, producer: Broker, builder: Builder, to: TopicPartition, *, stop: int, **_: object) -> None:
-        await (await producer.send_batch(builder, to.topic, partition=to.partition))
+    async def write(self, producer: Broker, compressed: Any, to: TopicPartition, *, stop: int, **_: object) -> None:
+        await (await producer.send_batch(compressed, to.topic, partition=to.partition))
         self.at = stop
 
 
