@@ -61,7 +61,10 @@ ERRORS: dict[type[BaseException], tuple[Verdict, str]] = {
 
 
 def classify(problem: BaseException) -> tuple[Verdict, str]:
-    """The verdict and a sentence with the error's kind; not its text, which may quote user names and hosts."""
+    """The verdict and a sentence with the error's kind; not its text, which may quote user names.
+
+    A note on the error says which server it is about.
+    """
     verdict, remedy = ERRORS.get(type(problem), (Verdict.RETRY, ""))
     if isinstance(problem, TimeoutError):
         said = "no answer in time"
@@ -69,6 +72,9 @@ def classify(problem: BaseException) -> tuple[Verdict, str]:
         said = f"the broker answered {problem.errno}, {type(problem).__name__}"
     elif isinstance(problem, OSError) and problem.strerror:
         said = problem.strerror
+    elif isinstance(problem, errors.KafkaConnectionError):
+        said = "cannot be reached"
     else:
         said = type(problem).__name__
+    said = ": ".join([*getattr(problem, "__notes__", ()), said])
     return verdict, f"{said}; {remedy}" if remedy else said

@@ -147,7 +147,11 @@ class Link:
 
 async def _call(server: str, connection: dict[str, object]) -> str:
     host, _, port = server.rpartition(":")
-    called = await create_conn(host.strip("[]"), int(port), **connection)
+    try:
+        called = await create_conn(host.strip("[]"), int(port), **connection)
+    except Exception as problem:
+        problem.add_note(server)
+        raise
     called.close()
     return server
 

@@ -168,10 +168,11 @@ async def test_a_server_that_never_answers_is_given_up_in_time():
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        async with lake([f"127.0.0.1:{silent.getsockname()[1]}"], timeout=0.1) as destination:
+        server = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with lake([server], timeout=0.5) as destination:
             outcome = await deliver(destination, batch([event()]))
 
-    assert outcome == Retry("Kafka, topic audit.prod: no answer in time")
+    assert outcome == Retry(f"Kafka, topic audit.prod: {server}: no answer in time")
 
 
 async def test_brokers_that_vanish_and_come_back_elsewhere_lose_nothing():

@@ -5,6 +5,7 @@ Each node is broker and controller, so three of them go on when one is lost.
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -111,6 +112,10 @@ class Kafka:
     async def kill(self, node: int) -> None:
         """No chance to do anything more."""
         await self._running.pop(node).aclose()
+
+    def signal(self, node: int, number: signal.Signals) -> None:
+        """Send a node a signal."""
+        self._processes[node].send_signal(number)
 
     async def stop(self, node: int) -> None:
         """An orderly end: leadership is handed over first."""
