@@ -60,11 +60,12 @@ class Running:
         """Of the process that was started; it may have children."""
         return self.process.pid
 
-    def settled(self) -> bool | None:
-        """Whether all that was accepted is delivered, by its own account; None when it gives none."""
+    def settled(self, only: str = "") -> bool | None:
+        """Whether all that was accepted is delivered (to one destination), by its own account; None: it gives none."""
         if self.admin is None:
             return None
-        return all(one["pending"] == 0 for one in orjson.loads(_get(self.admin, "/status"))["destinations"])
+        several = orjson.loads(_get(self.admin, "/status"))["destinations"]
+        return all(one["pending"] == 0 for one in several if only in ("", one["name"]))
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels; 0 when the system has none such."""
