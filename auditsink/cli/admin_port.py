@@ -16,13 +16,18 @@ url_option = click.option("--url", default="http://127.0.0.1:2020", show_default
 
 def fetch(url: str, path: str) -> bytes:
     """What stands at that path. Raises ClickException."""
+    return dated(url, path)[0]
+
+
+def dated(url: str, path: str) -> tuple[bytes, str]:
+    """And the `Date` of the answer, which is the sink's clock. Raises ClickException."""
     try:
         if urlsplit(url).scheme not in {"http", "https"}:
             raise click.UsageError("--url is no URL; write http:// or https:// and a host.")
         with urllib.request.urlopen(f"{url.rstrip('/')}{path}", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - checked
             content = answer.read(ANSWER_BYTES)
             assert isinstance(content, bytes)
-            return content
+            return content, answer.headers["Date"] or ""
     except urllib.error.HTTPError as problem:
         why = f"answers {problem.code}; --url must be the sink's admin port"
         raise click.ClickException(f"{url}{path}: {why}") from None

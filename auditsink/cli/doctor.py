@@ -4,19 +4,16 @@ import itertools
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import click
-import orjson
 import yaml
 
 from auditsink import explain
+from auditsink.cli import admin_port
 from auditsink.cli.settings import read_config
 from auditsink.cli.tables import safe
 from auditsink.config import Config
@@ -24,8 +21,6 @@ from auditsink.doctor import HEADINGS, Finding, Urgency, apiserver, in_order, ma
 from auditsink.doctor.machine import Volume
 from auditsink.load import files
 
-TIMEOUT_SECONDS = 10
-ANSWER_BYTES = 64 * 2**20
 MOUNTS = Path("/proc/self/mounts")
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -40,7 +35,7 @@ class Answers(NamedTuple):
 
 
 @click.command("doctor")
-@click.option("--url", default="http://127.0.0.1:2020", show_default=True, help="The sink's admin port.")
+@admin_port.url_option
 @click.option(
     "-c", "--config", "config_file", type=_file, help="Its configuration: also look at disk, files and risks."
 )
@@ -124,20 +119,14 @@ def _text(path: Path) -> str:
 
 
 def _ask(url: str) -> Answers | Finding:
-    if urlsplit(url).scheme not in {"http", "https"}:
-        raise click.UsageError("--url is no URL; write http:// or https:// and a host.")
     try:
-        status, clock = _get(f"{url.rstrip('/')}/status")
-        metrics, _ = _get(f"{url.rstrip('/')}/metrics")
-        return Answers(orjson.loads(status), metrics.decode(errors="replace"), clock)
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", None) or problem
+        raw, date = admin_port.dated(url, "/status")
+        status = admin_port.document(url, "/status", raw, "destinations")
+        metrics = admin_port.fetch(url, "/metrics").decode(errors="replace")
+        return Answers(status, metrics, parsedate_to_datetime(date).timestamp())
+    except (click.ClickException, ValueError) as problem:
+        if isinstance(problem, click.UsageError):
+            raise
         return Finding(
-            Urgency.LOSING, url, f"no sink answers ({reason})", "start it, or name its admin port with --url"
+            Urgency.LOSING, "sink", f"does not answer: {problem}", "start it, or name its admin port with --url"
         )
-
-
-def _get(url: str) -> tuple[bytes, float]:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - the scheme was looked at
-        content: bytes = answer.read(ANSWER_BYTES)
-        return content, parsedate_to_datetime(answer.headers["Date"]).timestamp()

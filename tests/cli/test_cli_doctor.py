@@ -27,13 +27,13 @@ async def test_a_running_sink_is_asked_and_its_trouble_told_in_order(tmp_path: P
     assert "destination siem: takes nothing" in said.out
     assert "destination disk" not in said.out
     assert "very-secret" not in said.out + said.err
-    assert "no sink answers" not in said.out
+    assert "sink: does not answer" not in said.out
 
 
 def test_no_sink_is_the_first_thing_to_fix(auditsink: Call):
     said = auditsink("doctor", "--url", NOBODY)
     assert said.code == 1
-    assert "no sink answers" in said.out.splitlines()[1]
+    assert "sink: does not answer" in said.out.splitlines()[1]
 
 
 @pytest.mark.parametrize("content", ["- a list", "{", "\x00"])
