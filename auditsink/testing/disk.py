@@ -56,7 +56,7 @@ class _Inode:
                 continue
             for start in range(0, len(data), SECTOR):
                 piece = data[start : start + SECTOR]
-                share = min(1.0, max(0.0, chance.uniform(-2, 3)))  # nothing, all, or now and then some bytes of it
+                share = min(1.0, max(0.0, chance.uniform(-4.5, 5.5)))  # nothing, all, or now and then some bytes of it
                 self.apply(self.platter, offset + start, piece[: int(len(piece) * share)])
         self.pending.clear()
         self.cached = bytearray(self.platter)

@@ -28,7 +28,7 @@ def test_a_batch_that_a_power_loss_tore_is_stored_when_it_is_sent_again(seed: in
     spool = open_spool(disk)
     ring = spool.ring("default")
     submit(spool, ring, noise(0))
-    bodies = [noise(number) for number in range(1, 7)]
+    bodies = [noise(number, 3000 if number % 2 else 10) for number in range(1, 7)]
     disk.cut_power(1, random.Random(seed))  # the write is done, the sync is not
     assert submit_all(spool, ring, bodies) == [Refusal.UNAVAILABLE] * 6
     die(spool, disk)
