@@ -1,8 +1,8 @@
 """One destination and everything it is owed: takes batches from the roster, has the courier bring them, settles them.
 
 `in_flight + 1` workers each take a batch, have it prepared and see it through, so the next one is ready when an
-attempt ends. Memory holds at most `in_flight + 1` batches (raw and prepared) and the one chunk that was read last,
-however large the backlog and however many the clusters.
+attempt ends. Memory holds at most `in_flight + 1` batches (raw and prepared) and the few chunks that were read last
+(`supply.KEPT`), however large the backlog and however many the clusters.
 
 Nothing here is shared with another destination: a slow or broken one delays nobody else.
 """

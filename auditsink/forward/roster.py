@@ -169,6 +169,7 @@ class Roster:
                 lane.frontier.split(slot, [claim.batch.sequences[cut] for cut in cuts])
             case None:
                 lane.give_back(slot)
+        self._supply.let_go(lane)
         if not self.closing:
             self._queue(lane)
 

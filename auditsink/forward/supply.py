@@ -1,8 +1,8 @@
 """Reads for the lanes of one destination: from memory if it is there, else from the disk in a thread.
 
-One chunk is kept, of the lane that read last: where a record was only taken in part (a large one, or one event of it
-in an isolation), the rest need not be decompressed and split again. It holds about twice `max_bytes`, whatever the
-number of lanes.
+The chunks that were read last are kept while they hold something that is not settled: where a record was only taken in
+part (a large one, or one event of it in an isolation), the rest need not be decompressed and split again. Most of it
+are the very bytes of the batches under way. Each holds about twice `max_bytes`, whatever the number of lanes.
 """
 
 import errno
@@ -17,6 +17,9 @@ from auditsink.forward.upstream import Ring
 from auditsink.spool.types import Chunk
 
 T = TypeVar("T")
+
+KEPT = 3
+"""Chunks: as many as there are batches between two attempts and the next one's preparation."""
 
 
 class Offload(Protocol):
@@ -33,11 +36,10 @@ class Supply:
     def __init__(self, max_bytes: int, offload: Offload) -> None:
         self._max_bytes = max_bytes
         self._offload = offload
-        self._lane: Lane | None = None
-        self._chunk = Chunk(0, 0, [])
+        self._kept: list[tuple[Lane, Chunk]] = []
 
     def __repr__(self) -> str:
-        return f"<Supply {self._lane} {self._chunk.start}..{self._chunk.end}>"
+        return f"<Supply {[(lane.cluster, chunk.start, chunk.end) for lane, chunk in self._kept]}>"
 
     async def read(self, lane: Lane) -> Chunk:
         """What the lane wants, at least as much as fills a batch if there is so much. Raises OSError.
@@ -47,26 +49,31 @@ class Supply:
         start, stop = lane.wanted
         chunk = lane.reader.fresh(lane.anchor, self._max_bytes)
         if chunk is None:
-            chunk = self._kept(lane, start)
+            chunk = self._found(lane, start)
         else:  # memory has taken over: a file that stays open keeps the room of a segment that was removed
             lane.reader.close()
         while chunk.end < stop and _size(chunk, start) < self._max_bytes:
             chunk = await self._extended(lane, chunk)
-        self._lane, self._chunk = lane, chunk
+        self._kept = [*self._kept[1 - KEPT :], (lane, chunk)]
         return chunk
 
     def let_go(self, lane: Lane) -> None:
-        """Keep nothing of which the lane has taken all: an idle destination must not hold the largest list it saw."""
-        if lane is self._lane and self._chunk.end <= lane.frontier.end:
-            self._lane, self._chunk = None, Chunk(0, 0, [])
+        """Keep nothing that is settled: an idle destination must not hold the largest lists it saw."""
+        settled = lane.frontier.position
+        self._kept = [one for one in self._kept if one[0] is not lane or one[1].end > settled]
 
-    def _kept(self, lane: Lane, start: int) -> Chunk:
-        """What is kept from `start` on, empty if that is nothing."""
-        kept = self._chunk
-        if lane is not self._lane or not kept.start <= start < kept.end:
+    def _found(self, lane: Lane, start: int) -> Chunk:
+        """What is kept with `start` in it, without what is settled; empty if that is nothing."""
+        for one in reversed(self._kept):
+            if one[0] is lane and one[1].start <= start < one[1].end:
+                break
+        else:
             return Chunk(start, start, [])
-        records = [record for record in kept.records if record.first_sequence + len(record.events) > start]
-        return Chunk(min([start, *(record.first_sequence for record in records[:1])]), kept.end, records)
+        self._kept.remove(one)  # what comes of this reading takes its place
+        _, kept = one
+        settled = max(kept.start, lane.frontier.position)
+        records = [record for record in kept.records if record.first_sequence + len(record.events) > settled]
+        return Chunk(min([settled, *(record.first_sequence for record in records[:1])]), kept.end, records)
 
     async def _extended(self, lane: Lane, chunk: Chunk) -> Chunk:
         more = lane.reader.fresh(chunk.end, self._max_bytes)
