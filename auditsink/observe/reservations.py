@@ -5,7 +5,6 @@ from enum import StrEnum
 from typing import Any
 
 from auditsink.observe.snapshot import Snapshot
-from auditsink.spool.shares import SMALLEST_SEGMENT
 from auditsink.spool.statistics import RingStatistics
 
 
@@ -17,7 +16,7 @@ class State(StrEnum):
     SHARED = "shared"
     """It holds some of what is shared."""
     FULL = "full"
-    """It has no room for another batch, unless something is dropped."""
+    """It has no room for another segment; what follows is refused, or something is dropped for it."""
     REMOVED = "removed"
     """It is declared no longer; what it holds is still delivered."""
 
@@ -59,7 +58,7 @@ def entry(snapshot: Snapshot, cluster: str, ring: RingStatistics | None) -> dict
 def _state(snapshot: Snapshot, cluster: str, ring: RingStatistics | None, beyond: int) -> State:
     if snapshot.declared is not None and cluster not in snapshot.declared:
         return State.REMOVED
-    if ring is not None and ring.room_bytes < SMALLEST_SEGMENT:
+    if ring is not None and not ring.room_bytes:
         return State.FULL
     return State.SHARED if beyond > 0 else State.OK
 

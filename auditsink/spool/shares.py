@@ -6,6 +6,7 @@ what a cluster holds beyond its reservation comes out of the rest, which is shar
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 SMALLEST_SEGMENT = 2**16
 """Bytes of the smallest segment that is preallocated for a ring, however many rings there are."""
@@ -14,7 +15,7 @@ SEGMENTS = 4
 before they hold anything, and what is freed at a time is no more than a quarter of what one may have."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shares:
     """`max_bytes` of all rings, and what of it is `reserved` for clusters, whether they have a ring or not."""
 
@@ -25,7 +26,7 @@ class Shares:
         """Bytes reserved for a cluster."""
         return self.reserved.get(cluster, 0)
 
-    @property
+    @cached_property
     def shared(self) -> int:
         """Bytes reserved for nobody."""
         return self.max_bytes - sum(self.reserved.values())

@@ -18,7 +18,7 @@ from auditsink.spool.door import check_version, take_lock
 from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
-from auditsink.spool.log import Link, Log
+from auditsink.spool.log import INITIAL_BYTES, Link, Log
 from auditsink.spool.recent import MIN_ENTRIES, TOTAL_ENTRIES, Recent
 from auditsink.spool.remember import remember
 from auditsink.spool.ring import Ring
@@ -191,7 +191,7 @@ class Spool:
                 ring.size,
                 wanted[ring.cluster],
                 shares.of(ring.cluster),
-                rooms[ring.cluster],
+                self._usable(ring, rooms[ring.cluster]),
                 len(ring.segments),
                 0.0 if (oldest := ring.oldest_ns) is None else max(0.0, (now - oldest) / 1e9),
                 min(ring.floor, ring.durable),
@@ -203,6 +203,12 @@ class Spool:
         )
         times = self._writer.sync_times
         return SpoolStatistics(self._config.max_bytes, rings, tuple(times.counts), times.total, self.problem)
+
+    def _usable(self, ring: Ring, room: int) -> int:
+        """What of the room can be used: none of it when it has become too small for a segment."""
+        largest = self._budget.shares.segment_bytes(ring.cluster, len(self.rings))
+        least = min(INITIAL_BYTES, self._config.segment_bytes, largest)
+        return room if room >= least else 0
 
     def _recover(self, destinations: tuple[str, ...]) -> None:
         """Open all rings there are."""

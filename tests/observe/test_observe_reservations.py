@@ -11,7 +11,7 @@ MIB = 2**20
 
 def test_each_cluster_says_what_is_reserved_used_and_shared():
     prod = replace(PROD, bytes=3 * MIB, reserved_bytes=2 * MIB, room_bytes=5 * MIB)
-    test = replace(TEST, bytes=MIB, room_bytes=10)
+    test = replace(TEST, bytes=MIB, room_bytes=0)
     spool = replace(SPOOL, max_bytes=10 * MIB, rings=(test, prod))
     found = reservations.document(moment(spool=spool, declared={"prod": 2 * MIB, "test": 0, "new": MIB}))
     assert (found["reserved_bytes"], found["shared_bytes"], found["max_bytes"]) == (3 * MIB, 7 * MIB, 10 * MIB)

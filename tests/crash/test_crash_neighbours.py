@@ -1,0 +1,138 @@
+"""One noisy cluster, past its share and a hundred times as loud as the others, takes nothing from them.
+
+The quick form looks at answers and events. The long one (AUDITSINK_TORTURE=1) has 200 clusters, alternates runs with
+and without the noisy one, and prints latency, lag and CPU of both.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import neighbours
+from effort import Effort, Report, only_long
+from running import Sink
+
+from auditsink.spool.writer import REFUSAL_PAUSE
+
+MIB = 2**20
+ROUNDS = 3
+DEAD = "http://127.0.0.1:1/"  # nobody listens there: what goes there only stays in the ring
+
+
+class Clients:
+    """The process that posts and collects."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self._process = process
+        self.collector = f"http://127.0.0.1:{port}/"
+
+    @classmethod
+    async def start(cls) -> "Clients":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, neighbours.__file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        return cls(process, int(await process.stdout.readline()))
+
+    async def run(self, **asked: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        found: dict[str, Any] = json.loads(await self._process.stdout.readline())
+        return found
+
+    async def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+def sink_of(place: Path, collector: str, quiet: int, share: int) -> Sink:
+    """A sink where the noisy cluster may have `share` bytes, and each of the others has 1 MiB for itself."""
+    members = [
+        {"name": f"quiet-{at:03d}", "anonymous": True, "reservation": "1MiB", "destinations": ["quick"]}
+        for at in range(quiet)
+    ]
+    batch = {"max_wait": "100ms"}
+    return Sink(
+        place,
+        [
+            {"name": "quick", "type": "http", "url": collector, "compression": "none", "in_flight": 4, "batch": batch},
+            {"name": "dead", "type": "http", "url": DEAD},
+        ],
+        clusters=[*members, {"name": neighbours.NOISY, "anonymous": True}],
+        spool={"max_bytes": quiet * MIB + share, "segment_bytes": "1MiB"},
+    )
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_whoever_is_past_its_share_is_refused_and_nobody_else(tmp_path: Path, effort: Effort):
+    clients = await Clients.start()
+    async with sink_of(tmp_path, clients.collector, quiet=20, share=2 * MIB) as sink:
+        await begin(sink, 20)
+        found = await clients.run(
+            url=sink.receive, clusters=20, per_second=5, seconds=effort.of(2, 5), settle=1, noise=True
+        )
+        assert set(found["quiet_statuses"]) == {"200"}
+        assert found["quiet_statuses"]["200"] >= 100
+        assert set(found["noisy_statuses"]) == {"503"}
+        assert sum(found["noisy_statuses"].values()) > found["quiet_statuses"]["200"]
+        status = await sink.until(lambda now: now["destinations"][0]["pending"] == 0)
+        await clients.stop()
+        by_name = {one["cluster"]: one for one in status["clusters"]}
+        assert by_name[neighbours.NOISY]["reservation"]["state"] == "full"
+        for name, one in by_name.items():
+            quick, dead = one["destinations"]
+            assert quick["pending"] == quick["dropped"] == dead["dropped"] == 0
+            assert (dead["filtered"] == 0) is (name == neighbours.NOISY)
+            assert one["reservation"]["state"] == ("full" if name == neighbours.NOISY else "ok")
+
+
+@only_long
+async def test_200_clusters_feel_nothing_of_a_noisy_one(tmp_path: Path, report: Report):
+    clients = await Clients.start()
+    results: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    async with sink_of(tmp_path, clients.collector, quiet=200, share=16 * MIB) as sink:
+        await begin(sink, 200)
+        for noise in [False, True] * ROUNDS:
+            before = cpu(sink.pid)
+            found = await clients.run(url=sink.receive, clusters=200, per_second=1, seconds=12, settle=1.5, noise=noise)
+            results[noise].append(found | {"cpu": cpu(sink.pid) - before})
+            assert set(found["quiet_statuses"]) == {"200"}
+            assert set(found["noisy_statuses"]) <= {"503"}
+        memory = sink.resident // MIB
+    await clients.stop()
+    report.row(resident_MiB=memory, rounds=ROUNDS, noisy=results[True][0]["noisy_statuses"])
+    for key in ("ack_p50", "ack_p99", "lag_p50", "lag_p99", "cpu"):
+        without, beside = (median(one[key] for one in results[noise]) for noise in (False, True))
+        report.row(figure=key, without=f"{without:.2f}", beside=f"{beside:.2f}", ratio=f"{beside / without:.2f}")
+
+
+async def begin(sink: Sink, quiet: int) -> None:
+    """Each has a ring, and the noisy one's is full."""
+    for at in range(quiet):
+        name = f"quiet-{at:03d}"
+        assert (await sink.post(neighbours.batch(name, 10**9), f"/{name}"))[0] == 200
+    await fill(sink, neighbours.NOISY)
+
+
+async def fill(sink: Sink, cluster: str) -> None:
+    """Post what does not compress until there is no room even for a small batch."""
+    number = 0
+    for size in (300_000, 5_000, 500, 0):
+        status = 200
+        while status == 200:
+            number -= 1
+            noise = os.urandom(size).hex().encode()
+            body = neighbours.batch(cluster, number).replace(b'"note":"', b'"note":"' + noise, 1)
+            status = (await sink.post(body, f"/{cluster}"))[0]
+        await asyncio.sleep(REFUSAL_PAUSE)
