@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import corpus
@@ -20,8 +21,8 @@ GROWTH = 48 * 2**20
 FAULTS = ["a name that DNS does not know", "a port where nobody listens", "a port that never answers"]
 
 
-async def posted(sink: Sink, count: int) -> None:
-    for number in range(count):
+async def posted(sink: Sink, numbers: Iterable[int]) -> None:
+    for number in numbers:
         assert (await sink.post(corpus.plain_body(f"b{number}", count=20, padding=50_000).data))[0] == 200
 
 
@@ -41,9 +42,9 @@ async def test_nobody_there(tmp_path: Path, rows: Rows, fault: str):
         spool = {"path": str(tmp_path / "spool"), "max_bytes": "256MiB"}
         nowhere = lake([servers[fault]], topic="later", timeout="1s")
         async with Sink(tmp_path / "sink", [nowhere], spool=spool) as sink:
-            await posted(sink, 2)
+            await posted(sink, range(2))
             before = sink.resident
-            await posted(sink, 60)
+            await posted(sink, range(2, 62))
             status = await trouble(sink, "retrying", words[fault], servers[fault])
             assert status["pending"] == 62 * 20
             await asyncio.sleep(5.0)  # a few dozen attempts
