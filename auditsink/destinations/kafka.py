@@ -106,6 +106,8 @@ class KafkaDestination:
                 producer = await self._link.producer()
                 if "{cluster}" not in self._topic:
                     await self._link.topics.partitions(producer, self._topic)
+                if self._transactions is not None:
+                    await self._transactions[1].check(producer)
         except Exception as problem:  # noqa: BLE001 - see _Delivery.__call__
             self._link.discard(producer)
             verdict, why = classify(problem)

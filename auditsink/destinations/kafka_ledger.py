@@ -38,6 +38,11 @@ class Ledger:
     def __repr__(self) -> str:
         return f"<Ledger {self._id} {len(self._positions)} clusters>"
 
+    async def check(self, producer: AIOKafkaProducer) -> None:
+        """Raise KafkaError if the id or its groups may not be used. Takes the id from nobody."""
+        await producer.client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
+        await producer.client.coordinator_lookup(CoordinationType.GROUP, self._group("check"))
+
     async def position(
         self, producer: AIOKafkaProducer, topic: str, partitions: Sequence[int], cluster: str, origin: Origin
     ) -> int:

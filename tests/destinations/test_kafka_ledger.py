@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, errors
+from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import OffsetAndMetadata
 from confluent_kafka import Consumer, Producer, TopicPartition
 from destinationkit import batch, event
@@ -14,7 +15,7 @@ from kafkakit import deliver, lake
 from auditsink.destinations import kafka_ledger
 from auditsink.destinations.base import Batch, Origin
 from auditsink.destinations.kafka_errors import Verdict, classify
-from auditsink.forward.outcome import Delivered
+from auditsink.forward.outcome import Delivered, Misconfigured
 
 EVENTS = [event(number) for number in range(20)]
 
@@ -130,6 +131,19 @@ async def test_several_kafka_batches_are_several_transactions(servers: list[str]
         assert await deliver(destination, whole) == Delivered()
 
     assert consumed(servers, "large") == large
+
+
+async def test_probing_looks_at_the_id_as_well(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+    async def refuse(client: AIOKafkaClient, kind: int, name: str) -> int:
+        raise errors.TransactionalIdAuthorizationFailed(name)
+
+    async with once(servers, "probed") as destination:
+        assert await destination.probe() == Delivered()
+        monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", refuse)
+        outcome = await destination.probe()
+
+    assert isinstance(outcome, Misconfigured)
+    assert "transactional_id" in outcome.why
 
 
 @pytest.mark.parametrize("problem", [errors.GroupAuthorizationFailedError("g"), errors.ProducerFenced()])

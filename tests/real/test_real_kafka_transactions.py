@@ -8,7 +8,7 @@ from pathlib import Path
 import corpus
 import pytest
 from kafka_reading import read, values
-from kafka_secured import Secured
+from kafka_secured import PASSWORD, USER, Secured
 from kafka_server import SERVER
 from kafkarig import figures, lake, trouble
 from rows import Rows
@@ -129,3 +129,22 @@ async def test_a_refused_event_is_a_dead_letter_also_in_a_transaction(broker: Se
     assert values(found) == sent[:40] + sent[41:]
     assert status["destinations"][0]["dead_lettered"] == 1
     rows(server=SERVER, thrown="1 of 81 events over the limit, transactions", **figures(found, status))
+
+
+async def test_the_rights_that_transactions_need(broker: Secured, tmp_path: Path, rows: Rows):
+    """Without them the destination pauses and says which; with those of the documentation it goes on."""
+    await broker.create("rights")
+    await broker.grant(USER, "rights")
+    security = {"mechanism": "PLAIN", "username": USER, "password": PASSWORD}
+    own = lake(broker.at("SASL"), topic="rights", transactional_id="rights", security=security)
+    (body,) = posts("rights", 1)
+    async with Sink(tmp_path / "sink", [own]) as sink:
+        assert (await sink.post(body.data))[0] == 200
+        status = await trouble(sink, "misconfigured", "describe the transactional_id", "read groups")
+        assert status["pending"] == 30
+        await broker.grant_transactions(USER, "rights")
+        status = await sink.delivered()
+
+    found = await read(broker.servers, "rights")
+    assert values(found) == body.events
+    rows(server=SERVER, thrown="no right to use the transactional_id, then granted", **figures(found, status))
