@@ -73,7 +73,7 @@ def classify(problem: BaseException) -> tuple[Verdict, str]:
     elif isinstance(problem, OSError) and problem.strerror:
         said = problem.strerror
     elif isinstance(problem, errors.KafkaConnectionError):
-        said = "cannot be reached"
+        said = "no connection (if the broker runs: does it want TLS, a certificate, SASL?)"
     else:
         said = type(problem).__name__
     said = ": ".join([*getattr(problem, "__notes__", ()), said])
