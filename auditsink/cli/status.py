@@ -1,18 +1,24 @@
-"""`auditsink status`: the accounting of a running sink, as a table."""
+"""`auditsink status`: the accounting of a running sink, as a table, or live."""
 
 import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import click
 
-from auditsink.cli import admin_port, tables
+from auditsink.cli import tables, terminal
+from auditsink.cli.admin_port import Port, document, url_option
+from auditsink.cli.board import WINDOW, Seen, board, plain
+from auditsink.cli.terminal import Line, Style
 
 WATCH_SECONDS = 2
 PATH = "/status"
 
 
 @click.command("status")
-@admin_port.url_option
-@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS} s, until Ctrl-C.")
+@url_option
+@click.option("--watch", is_flag=True, help=f"Live, every {WATCH_SECONDS} s, until Ctrl-C.")
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="json: /status as it is.")
 def command(url: str, watch: bool, output: str) -> None:
     """Show where the events of a running sink are.
@@ -22,18 +28,52 @@ def command(url: str, watch: bool, output: str) -> None:
     \b
     Examples:
       auditsink status
+      auditsink status --watch
       auditsink status --url http://sink:2020 -o json
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
-    while True:
-        raw = admin_port.fetch(url, PATH)
-        text = raw.decode(errors="replace") if output == "json" else _table(url, raw)
-        if not watch:
-            click.echo(text)
-            return
-        click.clear()
-        click.echo(f"{text}\n\nevery {WATCH_SECONDS} s, Ctrl-C ends")
+    port = Port(url)
+    if output == "json":
+        _repeated(lambda: click.echo(port.get(PATH).strip().decode(errors="replace")), watch=watch)
+    elif not watch:
+        click.echo(tables.status(_status(port)))
+    elif terminal.is_terminal():
+        with terminal.screen():
+            _repeated(_Live(port).draw, watch=True)
+    else:
+        _repeated(_Live(port).write, watch=True)
+
+
+def _repeated(show: Callable[[], None], *, watch: bool) -> None:
+    show()
+    while watch:
         time.sleep(WATCH_SECONDS)
+        show()
 
 
-def _table(url: str, raw: bytes) -> str:
-    return tables.status(admin_port.document(url, PATH, raw, "destinations"))
+class _Live:
+    """The documents of the last seconds. A sink that goes away after the first one is told, and waited for."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._seen: deque[Seen] = deque(maxlen=WINDOW)
+
+    def draw(self) -> None:
+        width, height = terminal.size()
+        terminal.draw(self._lines(width, height), width)
+
+    def write(self) -> None:
+        click.echo(plain(self._lines(*terminal.size())) + "\n")
+
+    def _lines(self, width: int, height: int) -> list[Line]:
+        note = Line(f"every {WATCH_SECONDS} s, Ctrl-C ends", Style.FAINT)
+        try:
+            self._seen.append(Seen(time.monotonic(), _status(self._port)))
+        except click.ClickException as problem:
+            if not self._seen:
+                raise
+            note = Line(f"old: {tables.safe(problem.message)}", Style.BAD)
+        return [*board(self._seen, width, height - 2), Line(""), note]
+
+
+def _status(port: Port) -> dict[str, Any]:
+    return document(port.url, PATH, port.get(PATH), "destinations")

@@ -5,8 +5,9 @@ from typing import Any
 
 from auditsink.units import Size
 
-_BIDIRECTIONAL = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they reorder what stands around
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *_BIDIRECTIONAL), "?")
+_UNSEEN = (0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+"""They have no width, or reorder what stands around them."""
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *_UNSEEN), "?")
 _HELD_SHOWN = 10
 """Of each destination: a cluster may have been made up by anybody, and there may be hundreds."""
 _NUMBERS = ("accepted", "delivered", "filtered", "dead_lettered", "dropped", "pending")

@@ -89,11 +89,11 @@ class Feed:
         """One look at all rings that have news, as far as it may go; the next one begins with another ring."""
         look = _Look(events)
         news = [(ring, place) for ring in self._chosen() if (place := self._place(ring)).position < ring.durable]
-        self._turn += 1
         start = self._turn % len(news) if news else 0
         for ring, place in news[start:] + news[:start]:
             if look.events <= 0 or look.bytes <= 0:
                 break
+            self._turn += 1
             look.skipped += self._jump(ring, place, max(1, events // len(news)))
             chunk = ring.reader().fresh(place.position, look.bytes) or await self._missing(ring, place)
             if chunk is not None:
@@ -125,11 +125,15 @@ class Feed:
             return None
 
     def _render(self, look: _Look) -> bytes:
-        """The lines; in a thread."""
-        wanted = [line for line in self._lines(look.found) if self._wanted.event(line)]
-        skipped = look.skipped + max(0, len(wanted) - SHOWN)
+        """The lines, of each cluster as many as of the others where not all can be shown; in a thread."""
+        wanted: dict[str, list[Line]] = {}
+        for line in filter(self._wanted.event, self._lines(look.found)):
+            wanted.setdefault(line.cluster, []).append(line)
+        share = max(1, SHOWN // max(1, len(wanted)))
+        shown = [line for several in wanted.values() for line in several[-share:]]
+        skipped = look.skipped + sum(map(len, wanted.values())) - len(shown)
         content = [_encode({"skipped": skipped})] if skipped else []
-        return b"\n".join([*content, *map(_encode, wanted[-SHOWN:]), b""]) if content or wanted else b""
+        return b"\n".join([*content, *map(_encode, shown), b""]) if content or shown else b""
 
     def _lines(self, found: Iterable[tuple[str, Record]]) -> Iterator[Line]:
         for cluster, record in found:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from auditsink.destinations.times import event_time
-from auditsink.events import Mark
+from auditsink.events import Mark, one_line, unsplit_document
 from auditsink.spool.types import Record
 
 WHOLE_BYTES = 64 * 2**10
@@ -23,7 +23,8 @@ _OBJECTS = (b',"requestObject":', b',"responseObject":')  # a quote inside of a 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`resource` is `pods`, `deployments.apps/scale`, or "" with a `uri`. `code` 0: the request was not answered yet.
 
-    `bytes`: of the event. `unreadable`: why nothing else is known. `raw`: the event, U+FFFD for what is not UTF-8.
+    `bytes`: of the event. `unreadable`: why nothing else is known. `raw`: the event on one line,
+    U+FFFD for what is not UTF-8.
     """
 
     cluster: str
@@ -79,14 +80,15 @@ def lines(cluster: str, record: Record, *, raw: bool) -> list[Line]:
 
 def _line(cluster: str, record: Record, place: int, *, raw: bool) -> Line:
     event = record.events[place]
+    unsplit = bool(record.marks) and Mark.UNSPLIT in record.marks
     line = Line(
         cluster=cluster,
         sequence=record.first_sequence + place,
         time=_time(event, record.received_ns),
         bytes=len(event),
-        raw=event.decode(errors="replace") if raw and len(event) <= RAW_BYTES else None,
+        raw=_raw(event, unsplit=unsplit) if raw and len(event) <= RAW_BYTES else None,
     )
-    if record.marks and Mark.UNSPLIT in record.marks:
+    if unsplit:
         line.unreadable = "a request body that could not be split into events"
         return line
     try:
@@ -96,6 +98,10 @@ def _line(cluster: str, record: Record, place: int, *, raw: bool) -> Line:
         return line
     _fill(line, found)
     return line
+
+
+def _raw(event: bytes, *, unsplit: bool) -> str:
+    return (unsplit_document(event) if unsplit else one_line(event)).decode(errors="replace")
 
 
 def _head(event: bytes) -> bytes:

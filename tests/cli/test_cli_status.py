@@ -1,7 +1,7 @@
 """`auditsink status` and the tables it prints."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -14,7 +14,8 @@ from auditsink.cli import status, tables
 STATUS: dict[str, Any] = {
     "version": "1.2", "state": "running", "accepted_events": 12345, "accepted_batches": 40, "duplicate_batches": 2,
     "rejected_requests": {"full": 3, "auth": 4},
-    "spool": {"bytes": 2**20, "max_bytes": 2**22, "segments": 3, "oldest_seconds": 7262.0, "damaged_bytes": 0},
+    "spool": {"bytes": 2**20, "max_bytes": 2**22, "segments": 3, "oldest_seconds": 7262.0, "damaged_bytes": 0,
+              "wanted_bytes": 2**19, "first_sequence": 2345, "next_sequence": 12345},
     "destinations": [
         {"name": "siem", "type": "splunk", "state": "retrying", "accepted": 12345, "delivered": 12000, "filtered": 1,
          "dead_lettered": 2, "dropped": 3, "pending": 339, "lag_seconds": 61.5, "last_error": "bad \x1b[31m day"},
@@ -87,6 +88,36 @@ def test_watch_shows_it_again_until_it_ends(auditsink: Call, url: str, monkeypat
     said = auditsink("status", "--url", url, "--watch")
     assert (said.code, said.err.strip(), slept) == (130, "", [2, 2, 2])
     assert said.out.count("auditsink 1.2: running") == 3
+    assert "\x1b" not in said.out
+    assert said.out.count("siem, None: bad ?[31m day") == 3
+
+
+def test_watch_as_json_is_a_document_a_line(auditsink: Call, url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(status.time, "sleep", interrupted_after(2))
+    said = auditsink("status", "--url", url, "--watch", "-o", "json")
+    assert said.code == 130
+    assert [orjson.loads(line) for line in said.out.splitlines()] == [STATUS] * 2
+
+
+def test_watch_goes_on_when_the_sink_goes_away(
+    auditsink: Call, url: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(status.time, "sleep", interrupted_after(2, lambda: answer.update(code=500)))
+    said = auditsink("status", "--url", url, "--watch")
+    assert (said.code, said.out.count("auditsink 1.2: running")) == (130, 2)
+    assert f"old: {url}/status: answers 500" in said.out
+
+
+def interrupted_after(calls: int, deed: Callable[[], None] = lambda: None) -> Callable[[float], None]:
+    """A sleep that takes no time, does something each time, and is Ctrl-C in the end."""
+    left = iter(range(calls - 1))
+
+    def sleep(_: float) -> None:
+        deed()
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return sleep
 
 
 @pytest.mark.parametrize(

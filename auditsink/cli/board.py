@@ -1,0 +1,151 @@
+"""What `status --watch` shows: the page in text. Pure: status documents in, styled lines out, cut to the terminal."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from auditsink.cli.tables import safe, seconds, table
+from auditsink.cli.terminal import Line, Style
+from auditsink.units import Size
+
+WINDOW = 6
+"""Documents over which a rate is taken."""
+_LEVELS = {"good": Style.GOOD, "look": Style.LOOK, "bad": Style.BAD}
+_STATES = {"retrying": Style.LOOK, "misconfigured": Style.BAD, "stopped": Style.BAD}
+_WIDEST_BAR = 60
+
+
+class Seen(NamedTuple):
+    """A status document and when it came (monotonic seconds)."""
+
+    at: float
+    status: Mapping[str, Any]
+
+
+def board(seen: Sequence[Seen], width: int, height: int) -> list[Line]:
+    """The newest of `seen`, rates over all of them; at most `height` lines."""
+    status = seen[-1].status
+    lines = [*_head(seen, width), *_destinations(seen), *_troubles(status)]
+    if len(lines) > height:
+        return [*lines[: height - 1], Line(f"... {len(lines) - height + 1} lines more; make the terminal higher")]
+    return lines + _clusters(seen, height - len(lines))
+
+
+def _head(seen: Sequence[Seen], width: int) -> Iterator[Line]:
+    status = seen[-1].status
+    verdict = status.get("verdict") or {"level": "", "text": status["state"]}
+    spool = status["spool"]
+    share = spool["bytes"] / spool["max_bytes"] if spool["max_bytes"] else 0.0
+    yield Line(
+        f"auditsink {safe(status['version'])}: {safe(verdict['text'])}", _LEVELS.get(verdict["level"], Style.BOLD)
+    )
+    yield Line("")
+    rate = _rate(seen, lambda one: one["accepted_events"])
+    refused = sum(status["rejected_requests"].values())
+    yield Line(
+        f"receive  {rate} events, {status['accepted_events']:,} in all; {status['duplicate_batches']:,} repeated "
+        f"batches, {refused:,} requests refused"
+    )
+    yield Line(f"ring     [{_bar(status, share, min(_WIDEST_BAR, width - 20))}] {share:.0%}")
+    yield Line(
+        f"         {Size(spool['bytes'])} of {Size(spool['max_bytes'])}, {Size(spool['wanted_bytes'])} still needed, "
+        f"oldest {seconds(spool['oldest_seconds'])}, {Size(spool['damaged_bytes'])} damaged"
+    )
+    yield Line("")
+
+
+def _bar(status: Mapping[str, Any], share: float, width: int) -> str:
+    """What is held, oldest first, and the number of each destination where it is in it."""
+    width = max(10, width)
+    spool = status["spool"]
+    held = spool["next_sequence"] - spool["first_sequence"]
+    filled = min(width, round(width * share))
+    bar = list("#" * filled + "." * (width - filled))
+    for number, one in enumerate(status["destinations"], 1):
+        place = round(max(filled - 1, 0) * (1 - min(1.0, one["pending"] / held)) if held else 0)
+        free = next((at for at in range(place, width) if not bar[at].isdigit()), place)
+        bar[free] = str(number % 10)
+    return "".join(bar)
+
+
+def _destinations(seen: Sequence[Seen]) -> Iterator[Line]:
+    several = seen[-1].status["destinations"]
+    rows = [
+        (
+            f"{number} {one['name']}", one["type"], one["state"], _rate(seen, _delivered(one["name"])),
+            *(f"{one[key]:,}" for key in ("delivered", "pending", "filtered", "dead_lettered", "dropped")),
+            seconds(one["lag_seconds"]),
+        )
+        for number, one in enumerate(several, 1)
+    ]  # fmt: skip
+    header = ("  DESTINATION", "TYPE", "STATE", "RATE", "DELIVERED", "PENDING", "FILTERED", "DEAD", "DROPPED", "LAG")
+    head, *body = table(header, rows, right=range(3, 10)).splitlines()
+    yield Line(head, Style.BOLD)
+    for text, one in zip(body, several, strict=True):
+        yield Line(text, _STATES.get(one["state"], Style.PLAIN))
+
+
+def _troubles(status: Mapping[str, Any]) -> Iterator[Line]:
+    for reason in status.get("reasons", ()):
+        yield Line(f"not ready: {safe(reason)}", Style.BAD)
+    for number, one in enumerate(status["destinations"], 1):
+        if one["last_error"]:
+            wait = f"; next try in {seconds(one['next_attempt_seconds'])}" if one.get("next_attempt_seconds") else ""
+            yield Line("")
+            yield Line(
+                f"{number} {safe(one['name'])}, {safe(one.get('last_error_at'))}: {safe(one['last_error'])}{wait}"
+            )
+        for advice in one.get("advice", ()):
+            yield Line(f"  {safe(advice)}", Style.FAINT)
+
+
+def _clusters(seen: Sequence[Seen], height: int) -> list[Line]:
+    """As many as there is room for, those with the most pending first."""
+    several = seen[-1].status.get("clusters", ())
+    room = height - 3
+    if room < 1 or not several:
+        return []
+    heaviest = sorted(several, key=_pending, reverse=True)[:room]
+    rates = _cluster_rates(seen)
+    rows = [
+        (
+            one["cluster"], rates.get(one["cluster"], "-"), f"{one['spool']['next_sequence']:,}",
+            Size(one["spool"]["bytes"]), seconds(one["spool"]["oldest_seconds"]), f"{_pending(one):,}",
+        )
+        for one in heaviest
+    ]  # fmt: skip
+    head, *body = table(
+        ("CLUSTER", "RATE", "ACCEPTED", "RING", "OLDEST", "PENDING"), rows, right=range(1, 6)
+    ).splitlines()
+    more = [Line(f"... and {len(several) - room:,} more", Style.FAINT)] if len(several) > room else []
+    return [Line(""), Line(head, Style.BOLD), *map(Line, body), *more]
+
+
+def _pending(cluster: Mapping[str, Any]) -> int:
+    return sum(one["pending"] for one in cluster["destinations"])
+
+
+def _cluster_rates(seen: Sequence[Seen]) -> dict[str, str]:
+    before = {one["cluster"]: one["spool"]["next_sequence"] for one in seen[0].status.get("clusters", ())}
+    now = {one["cluster"]: one["spool"]["next_sequence"] for one in seen[-1].status.get("clusters", ())}
+    return {name: _slope(before.get(name), value, seen[-1].at - seen[0].at) for name, value in now.items()}
+
+
+def _delivered(name: str) -> Any:
+    return lambda status: next((one["delivered"] for one in status["destinations"] if one["name"] == name), None)
+
+
+def _rate(seen: Sequence[Seen], value: Any) -> str:
+    return _slope(value(seen[0].status), value(seen[-1].status), seen[-1].at - seen[0].at)
+
+
+def _slope(before: int | None, after: int, passed: float) -> str:
+    """Never below zero: a sink that was started anew counts from its disk."""
+    if before is None or passed <= 0:
+        return "-"
+    rate = max(0.0, (after - before) / passed)
+    return f"{rate:.1f}/s" if 0 < rate < 10 else f"{rate:,.0f}/s"
+
+
+def plain(lines: Iterable[Line]) -> str:
+    """For where no terminal is."""
+    return "\n".join(line.text for line in lines)
