@@ -11,12 +11,13 @@ copy, gives the same sequences to other events: then nothing is left out, for a 
 forget the offsets of a group that is idle for a week (offsets.retention.minutes); the spool's cursor is right by then.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.errors import for_code
+from aiokafka.errors import CoordinatorNotAvailableError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -24,6 +25,8 @@ from auditsink.destinations.base import Origin
 from auditsink.destinations.kafka_batch import Compressed
 
 _log = logging.getLogger(__name__)
+
+_COORDINATOR_PAUSE = 0.2  # seconds
 
 
 class Ledger:
@@ -40,8 +43,8 @@ class Ledger:
 
     async def check(self, producer: AIOKafkaProducer) -> None:
         """Raise KafkaError if the id or its groups may not be used. Takes the id from nobody."""
-        await producer.client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
-        await producer.client.coordinator_lookup(CoordinationType.GROUP, self._group("check"))
+        await _coordinator(producer, CoordinationType.TRANSACTION, self._id)
+        await _coordinator(producer, CoordinationType.GROUP, self._group("check"))
 
     async def position(
         self, producer: AIOKafkaProducer, topic: str, partitions: Sequence[int], cluster: str, origin: Origin
@@ -94,14 +97,22 @@ class Ledger:
         return f"{self._id}.{cluster}"
 
 
+async def _coordinator(producer: AIOKafkaProducer, kind: int, name: str) -> int:
+    """The node that keeps a group or an id. The first to ask in a new Kafka cluster waits until there is one."""
+    while True:
+        try:
+            return int(await producer.client.coordinator_lookup(kind, name))
+        except CoordinatorNotAvailableError:
+            await asyncio.sleep(_COORDINATOR_PAUSE)  # an attempt has its own end
+
+
 async def _committed(
     producer: AIOKafkaProducer, group: str, topic: str, partitions: Sequence[int]
 ) -> list[OffsetAndMetadata]:
     """Those of a group that there are. Not by aiokafka's admin client: that takes a refusal for "there are none"."""
-    client = producer.client
-    node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    node = await _coordinator(producer, CoordinationType.GROUP, group)
     asked = OffsetFetchRequest(group, [(topic, list(partitions))])
-    answer = await client.send(node, asked, group=ConnectionGroup.COORDINATION)
+    answer = await producer.client.send(node, asked, group=ConnectionGroup.COORDINATION)
     several = [partition for _, found in answer.topics for partition in found]
     for code in (answer.error_code, *(code for *_, code in several)):
         if code:

@@ -146,6 +146,22 @@ async def test_probing_looks_at_the_id_as_well(servers: list[str], monkeypatch: 
     assert "transactional_id" in outcome.why
 
 
+async def test_the_first_to_ask_waits_until_there_is_a_coordinator(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+    lookup, refused = AIOKafkaClient.coordinator_lookup, []
+
+    async def hesitate(client: AIOKafkaClient, kind: int, name: str) -> int:
+        if name not in refused:
+            refused.append(name)
+            raise errors.CoordinatorNotAvailableError
+        return int(await lookup(client, kind, name))
+
+    async with once(servers, "hesitant") as destination:
+        monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", hesitate)
+        assert await destination.probe() == Delivered()
+        assert await deliver(destination, part(0, 3)) == Delivered()
+    assert refused == ["id-of-hesitant", "id-of-hesitant.check", "id-of-hesitant.prod"]
+
+
 @pytest.mark.parametrize("problem", [errors.GroupAuthorizationFailedError("g"), errors.ProducerFenced()])
 def test_an_id_that_may_not_be_used_or_is_used_by_another_is_told(problem: Exception):
     verdict, why = classify(problem)
