@@ -45,7 +45,8 @@ def by_proxy(status: int) -> Retry | Misconfigured:
     """What a proxy's answer to CONNECT means that is no success (RFC 9110, 9.3.6)."""
     if status in _PASSING or status >= 500:
         return Retry(f"the proxy answers HTTP {status}")
-    remedy = _REMEDIES[407] if status == 407 else "check proxy, and where it lets whom"
+    # tinyproxy says 401 to a wrong password, and 407 only where there was none.
+    remedy = _REMEDIES[407] if status in (401, 407) else "check proxy, and where it lets whom"
     return Misconfigured(f"the proxy answers HTTP {status}: {remedy}")
 
 

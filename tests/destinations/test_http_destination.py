@@ -1,5 +1,6 @@
 """The HTTP destination against a collector that takes its formats, or answers by script."""
 
+import asyncio
 import contextlib
 import json
 from base64 import b64encode
@@ -14,7 +15,7 @@ from auditsink import events as eventlists
 from auditsink.config import HttpAuth, HttpConfig
 from auditsink.destinations.answers import Answer
 from auditsink.destinations.formats.plain import classify as by_answer
-from auditsink.destinations.http import HttpDestination
+from auditsink.destinations.http import HttpDestination, below
 from auditsink.events import Mark, unsplit_document
 from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
 from auditsink.secret import Secret
@@ -219,3 +220,80 @@ class TestProbe:
     async def test_the_answer_decides(self, answer: Reply, kind: type):
         async with Collector(script=[answer]) as server, hook(server) as destination:
             assert isinstance(await destination.probe(), kind)
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "expected"),
+    [
+        ("http://h/a?b=c", "", "http://h/a?b=c"),
+        ("http://h", "/_bulk", "http://h/_bulk"),
+        ("http://h/", "/_bulk", "http://h/_bulk"),
+        ("http://h/_bulk", "/_bulk", "http://h/_bulk"),
+        ("http://h/_bulk/", "/_bulk", "http://h/_bulk"),
+        ("http://h/insert/", "/_bulk?x=y", "http://h/insert/_bulk?x=y"),
+        ("http://h/insert?pipeline=p", "/_bulk?x=y", "http://h/insert/_bulk?pipeline=p&x=y"),
+        ("http://h?pipeline=p", "/_bulk", "http://h/_bulk?pipeline=p"),
+    ],
+)
+def test_the_endpoint_of_a_format_is_added_to_the_url(url: str, target: str, expected: str):
+    assert below(url, "/_bulk", target) == expected
+
+
+async def test_what_is_still_owed_goes_out_alone_and_compressed_anew():
+    """Through the whole destination: the server is busy with one of three, then takes it."""
+    busy = {"errors": True, "items": [{"create": {"status": one}} for one in (201, 429, 201)]}
+    taken = {"errors": False, "items": [{"create": {"status": 201}}]}
+    script = [Reply(200, json.dumps(document).encode()) for document in (busy, taken)]
+    async with Collector(script=script) as server, hook(server, format="elasticsearch") as destination:
+        attempt = await destination.prepare(batch([event(number) for number in range(3)]))
+        assert isinstance(await attempt(), Retry)
+        assert await attempt() == Delivered()
+
+    first, second = server.requests
+    assert first.path.startswith("/_bulk?filter_path=")
+    assert (first.headers["content-encoding"], second.headers["content-encoding"]) == ("gzip", "gzip")
+    assert second.body == b"".join(first.body.splitlines(keepends=True)[2:4])
+
+
+async def test_a_task_is_asked_about_until_it_has_succeeded():
+    script = [
+        Reply(202, b'{"taskUid":7}'),
+        Reply(200, b'{"status":"processing"}'),
+        Reply(200, b'{"status":"succeeded"}'),
+    ]
+    clock = FakeClock()
+    async with Collector(script=script) as server:
+        config = HttpConfig(name="hook", url=server.url, format="meilisearch", auth=HttpAuth(bearer=Secret("k3y")))
+        destination = HttpDestination(config, clock)
+        attempt = await destination.prepare(batch([event()]))
+        running = asyncio.ensure_future(attempt())
+        while not running.done():
+            await asyncio.wait([running], timeout=0.01)
+            await clock.advance(0.1)
+        await destination.close()
+
+    assert await running == Delivered()
+    assert [(one.method, one.path) for one in server.requests] == [
+        ("POST", "/indexes/kube-apiserver-audit/documents?primaryKey=id"),
+        ("GET", "/tasks/7"),
+        ("GET", "/tasks/7"),
+    ]
+    assert {one.headers["authorization"] for one in server.requests} == {"Bearer k3y"}
+    assert "content-type" not in server.requests[1].headers
+
+
+@pytest.mark.parametrize(("status", "only"), [(403, True), (404, True), (401, False), (405, False)])
+async def test_an_address_of_its_own_that_is_refused_concerns_one_cluster(status: int, only: bool):
+    async with Collector(script=[Reply(status)] * 2) as server:
+        async with hook(server, "/in/{cluster}") as destination:
+            assert (await deliver(destination, [event()])).cluster_only is only
+        async with hook(server, "/in") as destination:
+            assert not (await deliver(destination, [event()])).cluster_only
+
+
+async def test_the_word_before_a_token_may_be_another():
+    async with (
+        Collector(authorization="ApiKey t0ken") as server,
+        hook(server, auth=HttpAuth(scheme="ApiKey", bearer=Secret("t0ken"))) as destination,
+    ):
+        assert await deliver(destination, [event()]) == Delivered()

@@ -90,6 +90,15 @@ async def test_what_a_proxy_refuses_is_told(tmp_path: Path, status: int, kind: t
     assert server.requests == []
 
 
+@pytest.mark.parametrize("status", [401, 407])
+async def test_a_wrong_password_is_told_as_one(tmp_path: Path, status: int):
+    context, tls = secure(tmp_path)
+    async with Collector(tls=context) as server, SmallProxy(refuse=status) as proxy:
+        outcome = await deliver(server.url, Proxy(url=proxy.url), tls=tls)
+    assert isinstance(outcome, Misconfigured)
+    assert "proxy.username" in outcome.why
+
+
 async def test_a_proxy_that_is_not_there_is_tried_again():
     async with SmallProxy() as proxy:
         pass
