@@ -144,15 +144,18 @@ class _Delivery:
             try:
                 async with asyncio.timeout(self._timeout):
                     producer = await self._link.producer()
-                    await self._pass_over(producer)
+                    partitions = await self._link.topics.partitions(producer, self._topic)
+                    await self._pass_over(producer, partitions)
                     builder, count = self._next(producer)
                     if count:
-                        await self._send(producer, await Compressed.of(builder), count)
+                        to = TopicPartition(self._topic, _partition_of(self._key, partitions, partitions))
+                        await self._send(producer, await Compressed.of(builder), to, count)
             except asyncio.CancelledError:
                 self._link.discard(producer)  # or it would go on delivering behind our back
                 raise
             except Exception as problem:  # noqa: BLE001 - aiokafka lets assertions and ValueErrors of its parsers out
-                self._link.discard(producer)
+                if count or classify(problem)[0] is not Verdict.TOPIC:  # other clusters' topics may be there
+                    self._link.discard(producer)
                 outcome = self._failed(problem, count)
                 if outcome is not None:
                     return outcome
@@ -160,10 +163,9 @@ class _Delivery:
                 self._done += count
         return Delivered(tuple(self._refused))
 
-    async def _pass_over(self, producer: AIOKafkaProducer) -> None:
+    async def _pass_over(self, producer: AIOKafkaProducer, partitions: list[int]) -> None:
         """Leave out what an earlier attempt, perhaps of an earlier life, has committed."""
         if self._ledger is not None and self._batch.origin is not None:
-            partitions = await self._link.topics.partitions(producer, self._topic)
             position = await self._ledger.position(
                 producer, self._topic, partitions, self._batch.cluster, self._batch.origin
             )
@@ -179,15 +181,13 @@ class _Delivery:
                 return builder, number
         return builder, end - self._done
 
-    async def _send(self, producer: AIOKafkaProducer, compressed: Compressed, count: int) -> None:
-        partitions = await self._link.topics.partitions(producer, self._topic)
-        partition = _partition_of(self._key, partitions, partitions)
+    async def _send(self, producer: AIOKafkaProducer, compressed: Compressed, to: TopicPartition, count: int) -> None:
         batch = self._batch
         if self._ledger is not None and batch.origin is not None:
-            to, stop = TopicPartition(self._topic, partition), batch.sequences[self._done + count - 1] + 1
+            stop = batch.sequences[self._done + count - 1] + 1
             await self._ledger.write(producer, compressed, to, cluster=batch.cluster, stop=stop, origin=batch.origin)
         else:
-            stored = await producer.send_batch(compressed, self._topic, partition=partition)
+            stored = await producer.send_batch(compressed, to.topic, partition=to.partition)
             await stored
 
     def _failed(self, problem: Exception, count: int) -> Outcome | None:

@@ -207,10 +207,12 @@ async def test_a_topic_that_nobody_made_needs_a_person(servers: list[str], monke
 
     async with lake(servers) as destination:
         await destination.probe()
+        first = await destination._link.producer()
         monkeypatch.setattr(AIOKafkaClient, "force_metadata_update", learned_nothing)
         outcome = await deliver(destination, batch([event()], cluster="nowhere"))
         monkeypatch.undo()
         assert await deliver(destination, batch([event()], cluster="nowhere")) == Delivered()
+        assert await destination._link.producer() is first, "a missing topic is no reason to connect anew"
 
     assert isinstance(outcome, Misconfigured)
     assert outcome.cluster_only
