@@ -4,12 +4,15 @@ ARG BASE
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY requirements.lock requirements-build.lock pyproject.toml README.md LICENSE ./
 COPY auditsink auditsink
-# Wheels only: nothing is compiled, so neither stage holds a compiler. pip works on the environment from outside and
-# does not become a part of it.
-RUN python -m venv --without-pip /opt/auditsink \
-    && python -m pip --python /opt/auditsink/bin/python install --no-cache-dir --only-binary :all: '.[all]'
+# Wheels only, each by its hash: nothing is compiled, so neither stage holds a compiler. pip works on the environment
+# from outside and does not become a part of it; what builds our own wheel stays outside too.
+RUN python -m venv --without-pip /opt/auditsink && python -m venv /opt/build \
+    && python -m pip --python /opt/auditsink/bin/python install --no-cache-dir --only-binary :all: --require-hashes -r requirements.lock \
+    && python -m pip --python /opt/build/bin/python install --no-cache-dir --only-binary :all: --require-hashes -r requirements-build.lock \
+    && /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /opt/wheels . \
+    && python -m pip --python /opt/auditsink/bin/python install --no-cache-dir --no-deps /opt/wheels/*.whl
 
 FROM ${BASE}
 # A number, so that Kubernetes can tell that it is not root; the two directories are its own.

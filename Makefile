@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real torture setup lint format bench manifests clean
+.PHONY: run demo test test-real torture setup lint format bench manifests lock audit sbom clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -33,6 +33,25 @@ lint: .venv/dev.stamp
 # A few minutes; see benchmarks/README.md. Options: make bench BENCH='--full --peer fluent-bit=/usr/bin/fluent-bit'
 bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# What goes into the image, by version and hash; again after a change of the dependencies in pyproject.toml.
+LOCK := $(BIN)/uv pip compile --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" --quiet
+lock: .venv/tools.stamp
+	$(LOCK) --upgrade --extra all pyproject.toml --output-file requirements.lock
+	$(LOCK) --upgrade requirements-build.in --output-file requirements-build.lock
+
+# Known weaknesses in what is locked; asks PyPI.
+audit: .venv/tools.stamp
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+
+# A CycloneDX list of what is locked.
+sbom: .venv/tools.stamp
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application --output-reproducible -o build/auditsink.cdx.json
+
+.venv/tools.stamp: | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv pip-audit cyclonedx-bom
+	@touch $@
 
 # The plain manifests, out of the chart; needs helm.
 manifests:
