@@ -9,15 +9,20 @@ from urllib.parse import urlsplit
 from auditsink import address
 from auditsink.config import (
     Admin,
+    AzureConfig,
     ClientTls,
     Config,
     DestinationConfig,
     Evidence,
     FileConfig,
+    GcsConfig,
     HttpConfig,
     KafkaConfig,
+    LocalConfig,
     OAuth2,
+    ObjectConfig,
     Receive,
+    S3Config,
     SplunkConfig,
     Spool,
 )
@@ -105,6 +110,8 @@ def _where(one: DestinationConfig) -> str:
             return f"Kafka at {', '.join(one.bootstrap_servers)}, topic {one.topic}{once}"
         case HttpConfig():
             return f"HTTP at {_origin(one.url)}{_way(one)}, as {one.format}"
+        case ObjectConfig():
+            return f"objects {_objects(one)}, as {one.prefix}/..."
         case FileConfig():
             return f"file {one.path}, {one.keep} old ones kept, {one.rotate_bytes} each"
         case _:
@@ -113,6 +120,23 @@ def _where(one: DestinationConfig) -> str:
 
 def _way(one: SplunkConfig | HttpConfig) -> str:
     return f" through the proxy {_origin(one.proxy.url)}" if one.proxy else ""
+
+
+def _objects(one: ObjectConfig) -> str:
+    match one:
+        case AzureConfig():
+            return f"in {one.account}/{one.container} of {_store(one.endpoint, 'Azure')}"
+        case LocalConfig():
+            return f"as files in {one.path}"
+        case S3Config() | GcsConfig():
+            usual = "Amazon S3" if isinstance(one, S3Config) else "Google Cloud Storage"
+            return f"in the bucket {one.bucket} of {_store(one.endpoint, usual)}"
+        case _:
+            raise AssertionError(one)
+
+
+def _store(endpoint: str | None, usual: str) -> str:
+    return usual if endpoint is None else _origin(endpoint)
 
 
 def _origin(url: str) -> str:
@@ -188,6 +212,9 @@ def _destination_risks(one: DestinationConfig) -> Iterator[tuple[str, str]]:
             yield "url", "is plain http: events and credentials travel in the clear; use https"
         if isinstance(one, HttpConfig) and one.auth.oauth2 is not None:
             yield from _token_risks(one.auth.oauth2)
+    elif isinstance(one, S3Config | GcsConfig | AzureConfig):
+        if one.endpoint is not None and urlsplit(one.endpoint).scheme == "http" and not _local(one.endpoint):
+            yield "endpoint", "is plain http: events travel in the clear; use https"
     elif isinstance(one, KafkaConfig):
         if one.security.tls is None:
             yield "security.tls", "is not set, so events and passwords travel in the clear"

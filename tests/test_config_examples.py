@@ -19,6 +19,8 @@ ENVIRONMENT = {
     "KAFKA_PASSWORD": "p",
     "COLLECTOR_TOKEN": "t",
     "COLLECTOR_PASSWORD": "p",
+    "S3_SECRET": "s",
+    "AZURE_KEY": "a",
     "SHOOT_1_TOKEN": "t",
     "HOSTNAME": "sink-0",
 }
@@ -85,6 +87,7 @@ OWNERS = {
     "kafka.yaml": [config.KafkaConfig],
     "http.yaml": [config.HttpConfig],
     "filters.yaml": [config.Filter],
+    "s3.yaml": [config.S3Config, config.GcsConfig, config.AzureConfig, config.LocalConfig],
     "clusters.yaml": [config.Clusters, config.Cluster, config.Rate],
 } | {f"{name}.yaml": [kind] for name, kind in FORMATS.items()}
 

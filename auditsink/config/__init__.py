@@ -9,26 +9,26 @@ from typing import Literal
 
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
 from auditsink.config.clusters import Cluster, Clusters, Rate
+from auditsink.config.destination import BackoffSettings, Destination, Packing
 from auditsink.config.destinations import (
-    BackoffSettings,
-    Destination,
     DestinationConfig,
     FileConfig,
     HttpConfig,
     KafkaConfig,
     KafkaSecurity,
-    Packing,
     SplunkConfig,
     StdoutConfig,
 )
 from auditsink.config.filters import Filter, GroupResources, Policy, PolicyRule
 from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
+from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, ObjectConfig, S3Config
 from auditsink.config.receive import Receive, ServerTls
 from auditsink.config.section import Section
 from auditsink.config.spool import Encryption, Evidence, Spool
 
 __all__ = [
     "Admin",
+    "AzureConfig",
     "BackoffSettings",
     "ClientTls",
     "Cluster",
@@ -41,15 +41,18 @@ __all__ = [
     "Evidence",
     "FileConfig",
     "Filter",
+    "GcsConfig",
     "GroupResources",
     "HttpAuth",
     "HttpConfig",
     "KafkaConfig",
     "KafkaSecurity",
+    "LocalConfig",
     "Log",
     "Loki",
     "Meilisearch",
     "OAuth2",
+    "ObjectConfig",
     "Otlp",
     "Packing",
     "Policy",
@@ -57,6 +60,7 @@ __all__ = [
     "Proxy",
     "Rate",
     "Receive",
+    "S3Config",
     "Section",
     "ServerTls",
     "SplunkConfig",

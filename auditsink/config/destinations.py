@@ -6,38 +6,12 @@ from typing import Literal
 import msgspec
 
 from auditsink.config.client import ClientTls, HttpAuth, Proxy
-from auditsink.config.filters import Filter
+from auditsink.config.destination import Destination
 from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
+from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, S3Config
 from auditsink.config.section import Section
 from auditsink.secret import Secret
-from auditsink.units import Duration, Size
-
-
-class Packing(Section, frozen=True, kw_only=True):
-    """How events are packed into requests; what is left out is the destination type's own default."""
-
-    max_bytes: Size | None = None
-    max_events: int | None = None
-    max_wait: Duration | None = None
-
-
-class BackoffSettings(Section, frozen=True, kw_only=True):
-    """Full jitter between 0 and initial * 2^n, at most max."""
-
-    initial: Duration = Duration(1)
-    max: Duration = Duration(60)
-
-
-class Destination(Section, frozen=True, kw_only=True):
-    """What all of them share."""
-
-    name: str
-    filter: Filter | None = None  # none: everything, byte for byte
-    batch: Packing = Packing()
-    in_flight: int | None = None
-    timeout: Duration = Duration(30)
-    backoff: BackoffSettings = BackoffSettings()
-    dead_letter_bytes: Size = Size(64 * 2**20)  # full: the destination pauses, nothing is thrown away
+from auditsink.units import Size
 
 
 class SplunkConfig(Destination, frozen=True, kw_only=True, tag="splunk"):
@@ -105,4 +79,14 @@ class StdoutConfig(Destination, frozen=True, kw_only=True, tag="stdout"):
     """NDJSON on standard output."""
 
 
-DestinationConfig = SplunkConfig | KafkaConfig | HttpConfig | FileConfig | StdoutConfig
+DestinationConfig = (
+    SplunkConfig
+    | KafkaConfig
+    | HttpConfig
+    | FileConfig
+    | StdoutConfig
+    | S3Config
+    | GcsConfig
+    | AzureConfig
+    | LocalConfig
+)

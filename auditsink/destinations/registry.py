@@ -3,16 +3,34 @@
 from importlib import import_module
 
 from auditsink.clock import Clock
-from auditsink.config import DestinationConfig, FileConfig, HttpConfig, KafkaConfig, SplunkConfig, StdoutConfig
+from auditsink.config import (
+    AzureConfig,
+    DestinationConfig,
+    FileConfig,
+    GcsConfig,
+    HttpConfig,
+    KafkaConfig,
+    LocalConfig,
+    S3Config,
+    SplunkConfig,
+    StdoutConfig,
+)
 from auditsink.destinations.base import Destination, DestinationError
 from auditsink.destinations.settings import key
 
+_OBJECTS = ("objects", "ObjectDestination")
+_EXTRAS = {"kafka": "kafka", "objects": "objectstore"}
+"""Modules that stand on libraries that not everybody installs."""
 _TYPES: dict[type, tuple[str, str]] = {
     SplunkConfig: ("splunk", "SplunkDestination"),
     KafkaConfig: ("kafka", "KafkaDestination"),
     HttpConfig: ("http", "HttpDestination"),
     FileConfig: ("file", "FileDestination"),
     StdoutConfig: ("stdout", "StdoutDestination"),
+    S3Config: _OBJECTS,
+    GcsConfig: _OBJECTS,
+    AzureConfig: _OBJECTS,
+    LocalConfig: _OBJECTS,
 }
 
 
@@ -28,7 +46,8 @@ def build(config: DestinationConfig, *, clock: Clock) -> Destination:
         if (missing.name or "").startswith("auditsink"):
             raise
         raise DestinationError(
-            f"{key(config, 'type')}: {kind} needs the extra: pip install 'auditsink[{kind}]'"
+            f"{key(config, 'type')}: {config.__struct_config__.tag} needs the extra: "
+            f"pip install 'auditsink[{_EXTRAS.get(kind, kind)}]'"
         ) from None
     destination: Destination = getattr(module, name)(config, clock)
     return destination

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from auditsink.config import DestinationConfig, HttpAuth, Proxy
+from auditsink.config import Destination as Section
+from auditsink.config import HttpAuth, Proxy
 from auditsink.destinations.base import DestinationError, Limits
 from auditsink.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
 
@@ -17,12 +18,12 @@ HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 """What a token may hold that stands in a header."""
 
 
-def key(config: DestinationConfig, name: str) -> str:
+def key(config: Section, name: str) -> str:
     """The path of a key as operators know it: `destinations[siem].token_file`."""
     return f"destinations[{config.name}].{name}"
 
 
-def limits(config: DestinationConfig, default: Limits) -> Limits:
+def limits(config: Section, default: Limits) -> Limits:
     """What the file says about packing, and the destination type's own default for the rest."""
     packing = config.batch
     return Limits(

@@ -11,7 +11,7 @@ from typing import Any
 from auditsink import address, config
 from auditsink.cluster import CLUSTER, CLUSTER_RULE
 from auditsink.evidence import NAME as CHECKPOINTS
-from auditsink.load import cluster_rules, http_rules, policies
+from auditsink.load import cluster_rules, http_rules, object_rules, policies
 from auditsink.load.checks import Broken, not_both, positive, url, whole
 
 NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
@@ -192,4 +192,5 @@ _RULES: dict[type, Callable[[Any], Broken]] = {
     **cluster_rules.RULES,
     config.Config: _config,
     **http_rules.RULES,
+    **object_rules.RULES,
 }

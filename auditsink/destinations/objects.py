@@ -1,0 +1,138 @@
+"""Object storage (S3, Google Cloud Storage, Azure, a directory): each batch is an object of NDJSON, compressed.
+
+An object is named by when its first event was accepted and by that event's sequence, both of which the ring keeps. A
+batch that was uploaded by a sink that died before its cursor moved begins at the same event when it comes again, so it
+overwrites that object: what was in there is in the new one or in the one that follows. An upload is one request, and an
+object is there as a whole or not at all. Order and this rule hold with one request in flight, which is the default.
+
+What a command sends once more (`replay`, dead letters) begins and ends anywhere, so it gets names of its own, with both
+ends: it must never take the place of a larger object.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import obstore
+import zstandard
+from isal import isal_zlib
+from obstore.exceptions import BaseError
+
+from auditsink import events
+from auditsink.clock import Clock
+from auditsink.config import LocalConfig, ObjectConfig, S3Config
+from auditsink.destinations.base import Attempt, Batch, Limits
+from auditsink.destinations.encoding import documents
+from auditsink.destinations.object_errors import classify
+from auditsink.destinations.object_stores import store
+from auditsink.destinations.settings import limits
+from auditsink.forward.outcome import Delivered, Outcome, Retry
+
+_DEFAULT = Limits(max_bytes=16 * 2**20, max_events=100_000, max_wait=60.0, in_flight=1)
+
+_GZIP_FORMAT = 31  # zlib's `wbits` for a gzip header and trailer
+_ZSTD_LEVEL = 3
+_SUFFIX = {"zstd": "zst", "gzip": "gz"}
+_TYPES = {"zstd": "application/zstd", "gzip": "application/gzip"}
+_PROBE = "auditsink-probe"
+
+
+class ObjectDestination:
+    """See `base.Destination`."""
+
+    def __init__(self, config: ObjectConfig, clock: Clock) -> None:
+        """Raises DestinationError. Nothing is asked of the store yet."""
+        self.name = config.name
+        self.type = str(config.__struct_config__.tag)
+        self.limits = limits(config, _DEFAULT)
+        self._config = config
+        self._clock = clock
+        self._store = store(config)
+        self._directory = config.path if isinstance(config, LocalConfig) else None
+
+    async def prepare(self, batch: Batch) -> Attempt:
+        """See `base.Destination.prepare`."""
+        content = await asyncio.to_thread(compressed, documents(batch), self._config.compression)
+        return partial(self._put, path_of(self._config, batch), content, _attributes(batch))
+
+    async def probe(self) -> Outcome:
+        """Write a small object at the root of the bucket, for whoever may write need not be allowed anything else."""
+        return await self._put(_PROBE, b"auditsink check was here\n", {})
+
+    async def close(self) -> None:
+        """Nothing is kept open that would not go by itself."""
+
+    async def _put(self, path: str, content: bytes, told: dict[str, str]) -> Outcome:
+        attributes = {"Content-Type": _TYPES[self._config.compression], **told}
+        if isinstance(self._config, S3Config) and self._config.storage_class:
+            attributes["Storage-Class"] = self._config.storage_class
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                await obstore.put_async(
+                    self._store,
+                    path,
+                    content,
+                    attributes=None if self._directory else attributes,
+                    use_multipart=False,
+                )
+            if self._directory is not None:
+                await asyncio.to_thread(_sync, self._directory, path)
+        except TimeoutError:
+            return Retry(f"the store did not answer within {self._config.timeout:g} s")
+        except (BaseError, OSError) as problem:
+            return classify(str(problem)) if self._directory is None else _disk(self._directory, problem)
+        return Delivered()
+
+
+def path_of(config: ObjectConfig, batch: Batch) -> str:
+    """The object's key: the same for a batch that begins at the same event, wherever it ends."""
+    seconds, nanoseconds = divmod(batch.received_ns, 10**9)
+    accepted = datetime.fromtimestamp(seconds, UTC)
+    prefix = config.prefix.format(cluster=batch.cluster, date=f"{accepted:%Y-%m-%d}", hour=f"{accepted:%H}")
+    last = f"-{batch.sequences[-1]:020}-again" if batch.origin is None else ""
+    name = f"{accepted:%Y%m%dT%H%M%S}.{nanoseconds:09}Z-{batch.sequences[0]:020}{last}"
+    return f"{prefix}/{name}.ndjson.{_SUFFIX[config.compression]}"
+
+
+def compressed(several: Iterable[bytes], how: Literal["zstd", "gzip"]) -> bytes:
+    """NDJSON, compressed as it is put together: no copy of all lines is made. The same lines give the same bytes."""
+    pieces: list[bytes] = []
+    packer = (
+        zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
+        if how == "zstd"
+        else isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_FORMAT)
+    )
+    for one in several:
+        pieces += (packer.compress(events.one_line(one)), packer.compress(b"\n"))
+    return b"".join([*pieces, packer.flush()])
+
+
+def _attributes(batch: Batch) -> dict[str, str]:
+    return {
+        "cluster": batch.cluster,
+        "events": str(len(batch.events)),
+        "first": str(batch.sequences[0]),
+        "last": str(batch.sequences[-1]),
+    }
+
+
+def _sync(directory: Path, path: str) -> None:
+    """Put a file on stable storage, and the directories that lead to it: delivered must mean that it stays."""
+    place = directory / path
+    for one in (place, *place.parents):
+        fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if one == directory:
+            return
+
+
+def _disk(directory: Path, problem: Exception) -> Outcome:
+    why = problem.strerror if isinstance(problem, OSError) and problem.strerror else "cannot be written to"
+    return Retry(f"{directory}: {why}; check the disk, the path and its permissions")
