@@ -50,6 +50,10 @@ def test_every_type_of_destination_is_told_by_its_type_key():
           - {name: c, type: http, url: "http://h/x?y=1", auth: {username: u, password: p}}
           - {name: d, type: file, path: x}
           - {name: e, type: stdout}
+          - {name: f, type: s3, bucket: trail}
+          - {name: g, type: gcs, bucket: trail}
+          - {name: h, type: azure, account: a, container: trail}
+          - {name: i, type: local, path: x}
         """
     )
     assert [type(one) for one in config.destinations] == list(get_args(DestinationConfig))
