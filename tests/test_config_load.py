@@ -101,7 +101,7 @@ def test_all_mistakes_are_told_in_one_run():
         ("destinations: []", "destinations: is empty; write at least one"),
         ("destinations: {a: 1}", "destinations: expected a list, got a mapping"),
         ("destinations: [file]", "destinations[0]: expected a mapping of keys to values, got text"),
-        ("destinations: [{name: a}]", "destinations[0]: has no type; write one of azure, file, gcs, http, kafka, local, s3"),
+        ("destinations: [{name: a}]", "destinations[0]: has no type; write one of azure, file, gcs, http, kafka"),
         ("- 1", "top level: expected a mapping of keys to values, got a list"),
         ("1: 2\n" + DISK, "top level: a key must be text, got a number (quote it if it is text)"),
         (DISK + "spool: {path: }", "spool.path: has no value; write one, or remove the key for its default"),
