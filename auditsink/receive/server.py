@@ -28,7 +28,8 @@ POLL_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 """For what is still being written when the port closes."""
 _LOOK_SECONDS = 0.02  # between two looks at whether everything is answered, or closed
-_OTHER_FILES = 256  # descriptors for everything that is no connection: segments, cursors, destinations
+_OTHER_FILES = 256  # descriptors for everything that is no connection and belongs to no ring: destinations, the log
+_RING_FILES = 6  # descriptors of a ring: its slots, its segment, and a cursor and at times a reader for a destination
 
 
 class ReceiveServer:
@@ -58,7 +59,8 @@ class ReceiveServer:
         except ListenError as problem:
             raise ReceiveError(str(problem)) from None
         self.address = bound(listening)
-        _raise_file_limit(settings.max_connections)
+        rings = max(len(self._spool.rings), len(self._registry.roll.clusters))
+        _raise_file_limit(settings.max_connections, rings)
         gate = Gate(settings.path, settings.cluster, lambda: self._registry.roll)
         self._port = Port(settings, self._spool, gate, Rates(self._registry.rate), self._clock)
         self._poll_at = self._port.now + POLL_SECONDS
@@ -128,14 +130,15 @@ class ReceiveServer:
                 log.warning(problem)
 
 
-def _raise_file_limit(connections: int) -> None:
+def _raise_file_limit(connections: int, rings: int) -> None:
     """Every connection is a descriptor, and the usual soft limit of 1,024 would refuse them at the door."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = connections + BEYOND + _OTHER_FILES
+    wanted = connections + BEYOND + _OTHER_FILES + rings * _RING_FILES
     if hard not in (resource.RLIM_INFINITY, -1) and hard < wanted:
         log.warning(
-            "receive.max_connections is more than this process may have files; raise its limit (ulimit -n) or lower it",
-            extra={"max_connections": connections, "limit": hard, "wanted": wanted},
+            "connections and rings may take more files than this process may have; raise its limit (ulimit -n), or "
+            "lower receive.max_connections",
+            extra={"max_connections": connections, "rings": rings, "limit": hard, "wanted": wanted},
         )

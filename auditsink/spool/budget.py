@@ -73,8 +73,9 @@ class Budget:
 
     def _drop_one(self, taker: Ring) -> bool:
         """With `drop_oldest`, remove the oldest segment of the greediest ring, wanted or not."""
-        victim = retention.oldest_of_greediest(self.rings(), self.shares, taker)
-        return self.when_full == "drop_oldest" and self._remove(victim)
+        if self.when_full != "drop_oldest":
+            return False
+        return self._remove(retention.oldest_of_greediest(self.rings(), self.shares, taker))
 
     def _remove(self, victim: Victim | None) -> bool:
         if victim is None:

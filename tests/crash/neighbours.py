@@ -1,4 +1,4 @@
-"""Many quiet clusters and one noisy one, in a process of their own: who got which answer, and how soon.
+"""Many quiet clusters, or one noisy one, in a process of their own: who got which answer, and how soon.
 
 Each quiet cluster posts a batch at its pace and waits for the answer; the noisy one posts a hundred times as often and
 takes no notice of Retry-After, which is worse than an apiserver. The collector beside them notes when an event arrives.
@@ -91,11 +91,15 @@ class Run:
         """Milliseconds."""
         return {
             **{f"{kind}_statuses": dict(found) for kind, found in self.statuses.items()},
-            "ack_p50": 1000 * median(self.acks),
-            "ack_p99": 1000 * quantiles(self.acks, n=100)[98],
-            "lag_p50": 1000 * median(self.lags),
-            "lag_p99": 1000 * quantiles(self.lags, n=100)[98],
+            **_spread("ack", self.acks),
+            **_spread("lag", self.lags),
         }
+
+
+def _spread(name: str, seconds: list[float]) -> dict[str, float]:
+    if len(seconds) < 2:
+        return {}
+    return {f"{name}_p50": 1000 * median(seconds), f"{name}_p99": 1000 * quantiles(seconds, n=100)[98]}
 
 
 async def _answer(reader: asyncio.StreamReader) -> int:

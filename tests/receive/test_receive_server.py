@@ -297,8 +297,8 @@ def test_the_file_limit_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPat
     limits = {"soft": 1024, "hard": 2048}
     monkeypatch.setattr(server.resource, "getrlimit", lambda _: (limits["soft"], limits["hard"]))
     monkeypatch.setattr(server.resource, "setrlimit", lambda _, both: limits.update(soft=both[0]))
-    server._raise_file_limit(1000)
+    server._raise_file_limit(1000, 2)
     assert limits["soft"] == 2048
     assert not caplog.records
-    server._raise_file_limit(2000)
-    assert "receive.max_connections is more than this process may have files" in caplog.text
+    server._raise_file_limit(1000, 200)
+    assert "connections and rings may take more files than this process may have" in caplog.text
