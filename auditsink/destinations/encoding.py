@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 
 import crc32c
 import msgspec
@@ -63,5 +64,10 @@ def event_id(cluster: str, sequence: int, time: bytes, event: bytes) -> bytes:
     cluster: then time and content tell two events with one sequence apart. Later events have later ids. An event
     without a time of its own gets another id when it is packed into another batch. Letters, digits and dashes only.
     """
-    digest: int = crc32c.crc32c(event, crc32c.crc32c(cluster.encode()))
-    return b"%s%s-%x-%08x" % (time[:-7], time[-6:], sequence, digest)
+    return b"%s%s-%x-%08x" % (time[:-7], time[-6:], sequence, crc32c.crc32c(event, _seed(cluster)))
+
+
+@lru_cache(maxsize=4096)
+def _seed(cluster: str) -> int:
+    digest: int = crc32c.crc32c(cluster.encode())
+    return digest

@@ -204,7 +204,7 @@ async def in_loki(url: str) -> list[bytes]:
 
 
 async def test_loki_keeps_every_line_that_is_not_too_long(tmp_path: Path, rows: Rows):
-    async with loki(tmp_path, "ingestion_rate_mb: 4, ingestion_burst_size_mb: 4") as url:
+    async with loki(tmp_path, "ingestion_rate_mb: 2, ingestion_burst_size_mb: 2") as url:
         backoff = {"initial": "100ms", "max": "1s"}
         async with sink_to(tmp_path, url, "loki", backoff=backoff) as sink:
             await throw_all(sink)
@@ -220,7 +220,7 @@ async def test_loki_keeps_every_line_that_is_not_too_long(tmp_path: Path, rows: 
     assert int(refused[1]) > 0
     rows(
         server=f"Loki {LOKI}",
-        thrown="corpus and hostile bodies, at 4 MB/s allowed",
+        thrown="corpus and hostile bodies, at 2 MB/s allowed",
         into=len(EVENTS),
         out=len(arrived) - repeated,
         dead_lettered=len(dead),

@@ -53,14 +53,15 @@ class ElasticsearchFormat:
         return Delivered() if answer.status in (200, 400) else by_status(answer.status, answer.headers)
 
     def _entries(self, batch: Batch) -> Iterator[bytes]:
-        index = self._index.replace("{cluster}", batch.cluster)
+        index = self._index.replace("{cluster}", batch.cluster).encode()
+        daily = b"{date}" in index
         fields = {name: value.replace("{cluster}", batch.cluster) for name, value in self._fields.items()}
         described = b"," + orjson.dumps(fields)[1:-1] if fields else b""
         for event, sequence, document in zip(batch.events, batch.sequences, utf8_documents(batch), strict=True):
             time = event_time(event, batch.received_ns)
             shown = rfc3339(time)
             yield b'{"create":{"_index":"%s","_id":"%s"}}\n{"@timestamp":"%s"%s,"kubernetes.audit":%s}\n' % (
-                index.replace("{date}", shown[:10].decode().replace("-", ".")).encode(),
+                index.replace(b"{date}", shown[:10].replace(b"-", b".")) if daily else index,
                 event_id(batch.cluster, sequence, time, event),
                 shown,
                 described,
