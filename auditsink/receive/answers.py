@@ -93,6 +93,7 @@ SPOOL_REFUSED = {
     Refusal.STOPPING: Refused(Reason.STOPPING, "the sink is stopping; repeat the request later"),
 }
 STOPPING = SPOOL_REFUSED[Refusal.STOPPING]
+GREEDY = Refused(Reason.OVERLOAD, "this cluster has half of receive.max_in_flight under way; repeat the request later")
 OVERLOAD = Refused(Reason.OVERLOAD, "receive.max_in_flight is reached; repeat the request later")
 
 

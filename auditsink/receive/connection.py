@@ -9,7 +9,7 @@ connection is closed: closing on unread bytes would make TCP throw away the answ
 import asyncio
 from enum import IntEnum
 
-from auditsink.receive.answers import CONTINUE, OVERLOAD, Reason, Refused
+from auditsink.receive.answers import CONTINUE, GREEDY, OVERLOAD, Reason, Refused
 from auditsink.receive.auth import NOBODY, Admission, Peer
 from auditsink.receive.decision import decide
 from auditsink.receive.framing import Event, Framer
@@ -48,6 +48,8 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_admission",
         "_chunks",
+        "_claimed",
+        "_claimed_by",
         "_close",
         "_crowded",
         "_deaf",
@@ -78,6 +80,8 @@ class Connection(asyncio.BufferedProtocol):
         self._since = port.now  # when the state began; while a request is read, when its first byte came
         self._chunks: list[bytes | bytearray] = []
         self._received = 0  # bytes of the body, kept or not
+        self._claimed = 0  # bytes of the body, as announced, while the request is under way
+        self._claimed_by = ""
         self._held = 0  # bytes of the budget, for the request that is read
         self._refused: Refused | None = None  # the answer that is due when the body has been read
         self._close = False  # after the next answer
@@ -106,6 +110,7 @@ class Connection(asyncio.BufferedProtocol):
         """The client is gone. A batch that waits for the disk stays accepted."""
         self._state = _CLOSED
         self._port.leave(self)
+        self._unclaim()
         self._release()
         self._drop_unread()
 
@@ -206,6 +211,8 @@ class Connection(asyncio.BufferedProtocol):
         self._close = self._crowded or not head.keep_alive
         self._received = 0
         decided = decide(port, head, framer.length, self._peer, crowded=self._crowded)
+        if not isinstance(decided, Refused) and not self._claim(decided.cluster):
+            decided = GREEDY
         if not isinstance(decided, Refused):
             self._admission = decided
             if head.expectation is not None and not framer.between:
@@ -217,6 +224,20 @@ class Connection(asyncio.BufferedProtocol):
             return
         if framer.between:
             self._complete()
+
+    def _claim(self, cluster: str) -> bool:
+        """Count the body that is announced towards what the cluster has under way; False when that is too much."""
+        port, framer = self._port, self._framer
+        announced = port.most if framer.head.chunked else framer.length
+        if announced and not port.claims.take(cluster, announced, alone=len(port.intake.spool.rings) <= 1):
+            return False
+        self._claimed_by, self._claimed = cluster, announced
+        return True
+
+    def _unclaim(self) -> None:
+        if self._claimed:
+            self._port.claims.give(self._claimed_by, self._claimed)
+            self._claimed = 0
 
     def _on_body(self, piece: bytes) -> None:
         size = len(piece)
@@ -285,6 +306,7 @@ class Connection(asyncio.BufferedProtocol):
     def _reply(self, result: int | Refused, *, bare: bool = False) -> None:
         """Answer the request; `bare`: without a body."""
         port = self._port
+        self._unclaim()
         port.counters.requests += 1
         close = self._close or port.stopping
         self._since = port.now

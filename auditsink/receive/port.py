@@ -9,6 +9,7 @@ from auditsink.clock import Clock
 from auditsink.clusters.rate import Rates
 from auditsink.receive.answers import Answers, Reason, Refused
 from auditsink.receive.auth import Gate
+from auditsink.receive.budget import Claims
 from auditsink.receive.head import Heads
 from auditsink.receive.intake import Intake
 from auditsink.receive.statistics import Counters
@@ -61,6 +62,7 @@ class Port:
         self.counters = Counters()
         self.intake = Intake(limits, spool, self.counters, rates, clock)
         self.budget = self.intake.budget
+        self.claims = Claims(limits.max_in_flight)
         self.answers = Answers(limits.retry_after, clock.wall_ns() / 1e9)
         self.connections: set[Swept] = set()
         self.most = min(limits.max_body, limits.max_in_flight)

@@ -124,6 +124,50 @@ class TestRates:
         assert [await exchange(port) for _ in range(2)] == [(200, ""), (429, "2")]
 
 
+class TestSlowGreed:
+    """One cluster that announces much and sends slowly, on many connections, leaves the others their half."""
+
+    LIMITS = {"max_in_flight": 100_000, "max_body": 50_000}  # noqa: RUF012 - nobody changes it
+
+    def begin(self, port: Port, cluster: str, chunked: bool = False) -> Client:
+        """A request whose body is about to come."""
+        client = Client(port)
+        body = "Transfer-Encoding: chunked" if chunked else "Content-Length: 40000"
+        client.send(f"POST /audit/{cluster} HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n".encode())
+        return client
+
+    async def port(self, *clusters: str) -> Port:
+        port = make_port(**self.LIMITS)
+        for cluster in clusters:
+            assert await exchange(port, f"/audit/{cluster}", cluster) == (200, "")
+        return port
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    async def test_the_second_slow_body_is_refused_and_another_cluster_is_not(self, chunked: bool):
+        port = await self.port("greedy", "quiet")
+        held = self.begin(port, "greedy", chunked)
+        refused = self.begin(port, "greedy", chunked)
+        refused.send(b"0\r\n\r\n" if chunked else b"x" * 40_000)
+        (answer,) = refused.answers()
+        assert (answer.status, answer.headers[b"retry-after"]) == (503, b"5")
+        assert b"half of receive.max_in_flight" in answer.body
+        assert await exchange(port, "/audit/quiet", "two") == (200, "")
+        held.connection.connection_lost(None)
+        assert await exchange(port, "/audit/greedy", "two") == (200, "")
+        assert not port.claims._claimed
+
+    async def test_a_cluster_that_is_alone_may_have_it_all(self):
+        port = await self.port("alone")
+        several = [self.begin(port, "alone") for _ in range(2)]
+        assert [client.answers() for client in several] == [[], []]
+
+    async def test_what_was_answered_is_claimed_no_longer(self):
+        port = await self.port("greedy", "quiet")
+        for number in range(10):
+            assert await exchange(port, "/audit/greedy", f"{number}") == (200, "")
+        assert not port.claims._claimed
+
+
 def certificate(ca: trustme.CA, place: Path, name: str, *, cn: str) -> Path:
     """A client's certificate with that CN, and its key, in one PEM."""
     issued = ca.issue_cert(f"{name}@client.example", common_name=cn)
