@@ -12,7 +12,7 @@ test: .venv/dev.stamp
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
 # Against servers of other makers (tests/real), fetched or built into .real/; what cannot be had is skipped with the reason.
-# AUDITSINK_REAL=all builds those too that take a quarter of an hour (Loki).
+# AUDITSINK_REAL=all builds those too that take a quarter of an hour (Loki, kube-apiserver).
 test-real: .venv/dev.stamp
 	AUDITSINK_REAL=$${AUDITSINK_REAL:-1} $(BIN)/python -m pytest tests/real
 
