@@ -21,7 +21,10 @@ class Verdict(Enum):
 
 
 _PASSWORD = "check security.mechanism, username and password"  # noqa: S105 - a sentence about one
-_RIGHTS = "give the user the right to write (and, before Kafka 3.0, IdempotentWrite on the cluster)"
+_RIGHTS = (
+    "give the user the right to write to the topic (with transactional_id also to read it: Kafka asks that of whoever "
+    "commits a place in it; before Kafka 3.0 also IdempotentWrite on the cluster)"
+)
 _TRANSACTIONS = (
     "give the user the right to write and describe the transactional_id, and to read groups whose names begin with it"
 )
@@ -65,6 +68,8 @@ def classify(problem: BaseException) -> tuple[Verdict, str]:
 
     A note on the error says which server it is about.
     """
+    if type(problem) is errors.KafkaError and problem.__cause__ is not None:
+        problem = problem.__cause__  # aiokafka's background task wraps what it did not expect
     verdict, remedy = ERRORS.get(type(problem), (Verdict.RETRY, ""))
     if isinstance(problem, TimeoutError):
         said = "no answer in time"

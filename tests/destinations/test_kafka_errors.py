@@ -90,3 +90,9 @@ def test_a_text_that_may_quote_anything_is_not_repeated():
 def test_an_error_of_the_system_is_told_in_its_words():
     assert classify(ConnectionRefusedError(111, "Connection refused"))[1] == "Connection refused"
     assert classify(TimeoutError())[1] == "no answer in time"
+
+
+def test_what_aiokafka_wrapped_is_told_as_itself():
+    wrapped = errors.KafkaError("Unexpected error during batch delivery")
+    wrapped.__cause__ = errors.GroupAuthorizationFailedError("s3cr3t")
+    assert classify(wrapped) == classify(errors.GroupAuthorizationFailedError())

@@ -65,17 +65,17 @@ class Secured(Kafka):
         binding = AclBinding(*_resource(topic), f"User:{user}", "*", AclOperation.WRITE, AclPermissionType.ALLOW)
         await asyncio.to_thread(admin.create_acls([binding])[binding].result, 30)
 
-    async def grant_transactions(self, user: str, transactional_id: str) -> None:
+    async def grant_transactions(self, user: str, transactional_id: str, topic: str) -> None:
         """Let the user have transactions under that id, as docs/kafka.md says."""
         admin = self.admin()
         rights = [
-            (ResourceType.TRANSACTIONAL_ID, ResourcePatternType.LITERAL, AclOperation.WRITE),
-            (ResourceType.TRANSACTIONAL_ID, ResourcePatternType.LITERAL, AclOperation.DESCRIBE),
-            (ResourceType.GROUP, ResourcePatternType.PREFIXED, AclOperation.READ),
+            (ResourceType.TRANSACTIONAL_ID, transactional_id, ResourcePatternType.LITERAL, AclOperation.WRITE),
+            (ResourceType.TRANSACTIONAL_ID, transactional_id, ResourcePatternType.LITERAL, AclOperation.DESCRIBE),
+            (ResourceType.GROUP, transactional_id, ResourcePatternType.PREFIXED, AclOperation.READ),
+            (*_resource(topic), AclOperation.READ),
         ]
         bindings = [
-            AclBinding(kind, transactional_id, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
-            for kind, pattern, operation in rights
+            AclBinding(*what, f"User:{user}", "*", operation, AclPermissionType.ALLOW) for *what, operation in rights
         ]
         for answer in admin.create_acls(bindings).values():
             await asyncio.to_thread(answer.result, 30)

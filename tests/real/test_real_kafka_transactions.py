@@ -142,7 +142,7 @@ async def test_the_rights_that_transactions_need(broker: Secured, tmp_path: Path
         assert (await sink.post(body.data))[0] == 200
         status = await trouble(sink, "misconfigured", "describe the transactional_id", "read groups")
         assert status["pending"] == 30
-        await broker.grant_transactions(USER, "rights")
+        await broker.grant_transactions(USER, "rights", "rights")
         status = await sink.delivered()
 
     found = await read(broker.servers, "rights")
