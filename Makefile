@@ -14,6 +14,7 @@ test: .venv/dev.stamp
 # Against servers of other makers (tests/real), fetched or built into .real/; what cannot be had is skipped with the reason.
 # AUDITSINK_REAL=all builds those too that take a quarter of an hour (Loki, kube-apiserver).
 test-real: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	AUDITSINK_REAL=$${AUDITSINK_REAL:-1} $(BIN)/python -m pytest tests/real
 
 # The long forms of tests/crash (see docs/what-a-200-means.md); as root they include real disks and power cuts.

@@ -87,6 +87,7 @@ def _rendered(snapshot: Snapshot, most: int | None) -> bytes:
     if most is not None and len(clusters) > most:
         document["clusters"] = sorted(clusters, key=_pending, reverse=True)[:most]
     document["cluster_count"] = len(clusters)
+    document["reserved_bytes"] = sum((snapshot.declared or {}).values())
     return orjson.dumps(document)
 
 

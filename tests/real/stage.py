@@ -1,5 +1,6 @@
 """A sink for the page to show: recorded events of a real kube-apiserver, and destinations that are on a bad day."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,10 +41,13 @@ async def staged(place: Path, *, token: bool = True) -> AsyncIterator[Sink]:
             yield sink
 
 
-async def post_recorded(sink: Sink, name: str = "batch-default-mixed-http", *, every: int = 1) -> None:
-    """What an apiserver sent once, from each cluster."""
+async def post_recorded(
+    sink: Sink, name: str = "batch-default-mixed-http", *, every: int = 1, pause: float = 0.0
+) -> None:
+    """What an apiserver sent once, from each cluster; `pause` seconds after each batch."""
     for cluster in CLUSTERS:
         for number, body in enumerate(bodies(name)):
             if number % every == 0:
                 code, _ = await sink.post(body.data, f"/{cluster}")
                 assert code == 200
+                await asyncio.sleep(pause)

@@ -51,9 +51,18 @@ function row(one, rates) {
     oldest: one.spool.oldest_seconds,
     pending: pending.reduce((sum, value) => sum + value, 0),
     by: Object.fromEntries(one.destinations.map((account) => [account.name, account.pending])),
-    damaged: one.spool.damaged_bytes,
+    reserved: one.reservation?.reserved_bytes ?? 0,
+    room: ROOM[one.reservation?.state] ?? "",
   };
 }
+
+const ROOM = { ok: "ok", shared: "uses shared room", full: "full", removed: "removed" };
+
+// Only where some cluster has a reservation.
+const RESERVED = [
+  ["reserved", "Reserved", (one) => (one.reserved ? bytes(one.reserved) : "–")],
+  ["room", "Room", (one) => one.room],
+];
 
 const COLUMNS = [
   ["cluster", "Cluster", (one) => name(one.cluster)],
@@ -66,10 +75,11 @@ const COLUMNS = [
 ];
 
 function table(rows, destinations) {
-  const heads = COLUMNS.map(([key, text]) => el("th", { scope: "col", "aria-sort": order.key === key && (order.down ? "descending" : "ascending") },
+  const columns = latest.now.reserved_bytes > 0 ? [...COLUMNS, ...RESERVED] : COLUMNS;
+  const heads = columns.map(([key, text]) => el("th", { scope: "col", "aria-sort": order.key === key && (order.down ? "descending" : "ascending") },
     el("button", { type: "button", "data-key": key, onclick: () => sortBy(key) }, text)));
   heads.push(...destinations.map((one) => el("th", { scope: "col" }, "to ", name(one))));
-  const body = rows.map((one) => el("tr", {}, COLUMNS.map(([, , cell], place) => el(place ? "td" : "th", place ? {} : { scope: "row" }, cell(one))),
+  const body = rows.map((one) => el("tr", {}, columns.map(([, , cell], place) => el(place ? "td" : "th", place ? {} : { scope: "row" }, cell(one))),
     destinations.map((destination) => el("td", {}, count(one.by[destination] ?? 0)))));
   show(byId("cluster-table"), el("caption", { class: "hidden" }, "Clusters, their rings, and what is pending for each destination"),
     el("thead", {}, el("tr", {}, heads)), el("tbody", {}, body));

@@ -13,7 +13,7 @@ export function draw(now, rates) {
   show(byId("destinations"), ...now.destinations.map((one, place) => destination(one, place, rates)));
 }
 
-const facts = (...pairs) => el("dl", {}, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
+const facts = (...pairs) => el("dl", {}, pairs.filter(Boolean).map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
 
 function receive(now, rates) {
   const refused = Object.entries(now.rejected_requests).filter(([, number]) => number > 0);
@@ -40,7 +40,7 @@ function ring(now) {
     now.destinations.map((one) => `${one.name}: ${count(one.pending)} of ${count(held)} events still to go`).join("; ");
   show(byId("ring"),
     el("h3", {}, "Ring"),
-    svg("svg", { class: "ring", viewBox: "0 0 220 220", role: "img", "aria-label": words },
+    svg("svg", { class: "ring", viewBox: "-12 -12 244 244", role: "img", "aria-label": words },
       arc(0, 1, "track"), fill > 0 && arc(0, fill, "held"), wanted > 0 && arc(Math.max(0, fill - wanted), fill, "wanted"),
       svg("text", { x: 110, y: 108, "text-anchor": "middle", class: "big" }, percent(spool.bytes, spool.max_bytes)),
       svg("text", { x: 110, y: 126, "text-anchor": "middle" }, `${bytes(spool.bytes)} of`),
@@ -50,6 +50,7 @@ function ring(now) {
     facts(
       ["held", `${count(held)} events`],
       ["still needed", bytes(spool.wanted_bytes)],
+      now.reserved_bytes > 0 && ["reserved, shared", `${bytes(now.reserved_bytes)}, ${bytes(spool.max_bytes - now.reserved_bytes)}`],
       ["oldest", span(spool.oldest_seconds)],
       ["rings", count(now.cluster_count ?? now.clusters.length)],
       ["damaged", spool.damaged_bytes ? bytes(spool.damaged_bytes) : "nothing"],
@@ -72,7 +73,7 @@ function arc(from, to, kind) {
 // Cursors at the same place stand beside each other, outwards and inwards in turn.
 function cursor(place, index, places) {
   const before = places.slice(0, index).filter((other) => Math.abs(other - place) < 0.06).length;
-  const [x, y] = point(place, RADIUS + [0, 21, -21, 42][before % 4] * 0.9);
+  const [x, y] = point(place, RADIUS + [0, 19, -19, 36][before % 4]);
   return svg("g", { class: `c${index % 6}` },
     svg("circle", { class: "mark", cx: x, cy: y, r: 9.5, "stroke-width": 1.5 }),
     svg("text", { x, y: Number(y) + 4, "text-anchor": "middle" }, index + 1));
