@@ -30,6 +30,10 @@ class Rates:
         self._rate_of = rate_of
         self._buckets: dict[str, _Bucket] = {}
 
+    def limits(self, cluster: str) -> bool:
+        """Whether the cluster has a rate at all: what a request of one without pays."""
+        return self._rate_of(cluster) is not None
+
     def wait(self, cluster: str, now: float) -> int | None:
         """Seconds to ask a request for that cannot be let in now; None when it can."""
         rate = self._rate_of(cluster)

@@ -70,7 +70,8 @@ class Delivery:
             intake.soon(self.finish, limited)
         else:
             self._held += extra
-            self._charge(len(split.events))
+            if intake.rates.limits(cluster):
+                self._charge(len(split.events))
             try:
                 ring = intake.spool.rings.get(cluster) or intake.spool.ring(cluster)
             except SpoolError as problem:
@@ -89,7 +90,7 @@ class Delivery:
 
     def _done(self, result: Receipt | Refusal) -> None:
         intake = self._intake
-        if isinstance(result, Refusal) or result.duplicate:
+        if self._charged and (isinstance(result, Refusal) or result.duplicate):
             self._charge(0)
         if isinstance(result, Refusal):
             self.finish(SPOOL_REFUSED[result])
@@ -155,6 +156,8 @@ class Intake:
 
     def limited(self, cluster: str) -> Refused | None:
         """The refusal of a cluster that is past its rate."""
+        if not self.rates.limits(cluster):
+            return None
         wait = self.rates.wait(cluster, self.clock.monotonic())
         return None if wait is None else Refused(Reason.RATE, _RATE, wait)
 

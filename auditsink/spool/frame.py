@@ -10,7 +10,8 @@ from auditsink.events import Mark
 
 MAGIC = b"ASR1"
 HEADER = struct.Struct("<4sIIIIIHHQQ16s4x")
-_BOUND_FROM = 12  # after the magic and the two checksums
+_BOUND = struct.Struct("<IIIHHQQ16s4x")  # the header after its magic and the two checksums
+_BOUND_FROM = HEADER.size - _BOUND.size
 ALIGNMENT = 8
 MAX_SOURCE = 1024
 """Bytes of a source that are kept: an identity from a certificate can be long, and a header is not its place."""
@@ -76,15 +77,12 @@ def encode(
     """The frame's bytes, padding included. `payload` is the compressed body, `digest` 16 bytes."""
     flags = _ZSTD | (_ENCRYPTED if seal else 0) | (int(marks) << 8)
     length = len(payload) + (SEAL_BYTES if seal else 0)
-    bound = HEADER.pack(
-        MAGIC, 0, 0, length, body_length, events, flags, len(source), first_sequence, received_ns, digest
-    )[_BOUND_FROM:]
+    bound = _BOUND.pack(length, body_length, events, flags, len(source), first_sequence, received_ns, digest)
     if seal is not None:
         payload = seal(payload, bound + source)
     rest = crc32c(payload, crc32c(source, seed)).to_bytes(4, "little") + bound
-    head = MAGIC + crc32c(rest, seed).to_bytes(4, "little") + rest
-    end = HEADER.size + len(source) + length
-    return b"".join((head, source, payload, bytes(aligned(end) - end)))
+    padding = bytes(-(HEADER.size + len(source) + length) % ALIGNMENT)
+    return b"".join((MAGIC, crc32c(rest, seed).to_bytes(4, "little"), rest, source, payload, padding))
 
 
 def size_of(source_length: int, payload_length: int, *, encrypted: bool) -> int:

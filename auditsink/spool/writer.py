@@ -130,7 +130,7 @@ class Writer:
     def refusal(self, shelf: Shelf) -> Refusal | None:
         """Why a request that arrives now would most likely be refused; any thread."""
         until, why = shelf.refusing
-        return why if self._clock.monotonic() < until else None
+        return why if until and self._clock.monotonic() < until else None
 
     @property
     def problem(self) -> str | None:
