@@ -81,7 +81,8 @@ def _identified(config: Config) -> bool:
 def _who(config: Config) -> str:
     receive, clusters = config.receive, config.clusters
     if clusters is not None:
-        where = [f"the {len(clusters.members):,} clusters declared here"] if clusters.members else []
+        count = len(clusters.members)
+        where = [f"the {count:,} {'cluster' if count == 1 else 'clusters'} declared here"] if count else []
         where += [f"those of the files in {clusters.directory}"] if clusters.directory else []
         return f"{' and '.join(where)}, each by its own credential, and nobody else"
     certificate = receive.tls is not None and receive.tls.client_ca_file is not None

@@ -105,8 +105,15 @@ class Sink:
             self._receive.statistics(),
             self._spool.statistics(),
             tuple(one.statistics() for one in self._readers),
-            self._registry.reserved,
+            self._declared(),
         )
+
+    def _declared(self) -> dict[str, int] | None:
+        """Bytes reserved for each cluster that is one; None where clusters are not declared."""
+        evidence, reserved = self._config.evidence, self._registry.reserved
+        if reserved is not None and evidence is not None and evidence.deliver_as:
+            reserved.setdefault(evidence.deliver_as, 0)  # the sink's own
+        return reserved
 
     @property
     def _readers(self) -> list[Forwarder | Witness]:

@@ -126,11 +126,14 @@ async def test_a_file_that_would_overbook_is_refused_in_words_and_harms_nobody(t
         assert await post(sink, "b", "first") == 200
 
 
-async def test_a_sink_starts_beside_a_bad_file_and_not_without_its_directory(tmp_path: Path):
+async def test_a_sink_starts_beside_a_bad_file_and_not_without_its_directory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     drop(tmp_path, "a", "{name: a, anonymous: true}")
     bad = drop(tmp_path, "b", "{name: ../../etc, anonymous: true}")
     async with running(tmp_path) as sink:
         assert str(bad) in await admin(sink, "/readyz")
+        assert str(bad) in caplog.text
         assert await post(sink, "a", "first") == 200
     for path in (tmp_path / "clusters.d").iterdir():
         path.unlink()

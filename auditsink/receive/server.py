@@ -67,6 +67,8 @@ class ReceiveServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
         self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+        for sentence in self._credentials.problems:
+            log.warning(sentence)
 
     def stop_accepting(self) -> None:
         """From now on every request that begins gets 503 and its connection is closed; what was begun goes on."""
