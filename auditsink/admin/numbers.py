@@ -1,15 +1,19 @@
 """Probes, metrics, status: what the sink says in numbers, for machines and for the page."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
+from prometheus_client import exposition
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from auditsink.admin.access import Access
 from auditsink.admin.history import FINE_SECONDS, History
 from auditsink.admin.live import Live
+from auditsink.admin.shared import Shared
 from auditsink.admin.stream import Stream
 from auditsink.admin.view import View
 from auditsink.observe import health, metrics, reservations, status
@@ -17,6 +21,11 @@ from auditsink.observe.snapshot import Snapshot
 
 LIVE_CLUSTERS = 100
 """Clusters in a live document, those with the most pending first; `/status` has all."""
+
+_OPEN = "application/openmetrics-text; version=1.0.0"
+_PLAIN = exposition.choose_encoder("")[1]
+_FORMATS = {_PLAIN: "", exposition.choose_encoder(_OPEN)[1]: _OPEN}
+"""By the Content-Type of an answer, what asks for it: a rendering can be shared by those who want the same."""
 
 
 class Numbers:
@@ -26,6 +35,12 @@ class Numbers:
         self._view = view
         self._access = access
         self._history = History(view.clock.wall_ns() / 1e9)
+        self._status = Shared(lambda: self._rendered(_rendered, None), view.clock)
+        self._reservations = Shared(lambda: self._rendered(_reservations), view.clock)
+        self._metrics = {
+            kind: Shared(partial(self._rendered, self._for_prometheus, accept), view.clock)
+            for kind, accept in _FORMATS.items()
+        }
         self.live = Live(self._event, view.clock)
 
     async def sample(self) -> None:
@@ -45,18 +60,17 @@ class Numbers:
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus."""
-        content, kind = await asyncio.to_thread(self._metrics, self._view.snapshot(), request.headers.get("accept", ""))
-        return Response(content, headers={"Content-Type": kind})
+        _, kind = exposition.choose_encoder(request.headers.get("accept", ""))
+        known = kind if kind in self._metrics else _PLAIN
+        return Response(await self._metrics[known].get(), headers={"Content-Type": known})
 
     async def status(self, _: Request) -> Response:
         """The whole document."""
-        content = await asyncio.to_thread(_rendered, self._view.snapshot(), None)
-        return Response(content, media_type="application/json")
+        return Response(await self._status.get(), media_type="application/json")
 
     async def reservations(self, _: Request) -> Response:
         """Whose the spool's bytes are."""
-        content = await asyncio.to_thread(_reservations, self._view.snapshot())
-        return Response(content, media_type="application/json")
+        return Response(await self._reservations.get(), media_type="application/json")
 
     async def stream(self, _: Request) -> Response:
         """The document again and again, as server-sent events."""
@@ -72,12 +86,15 @@ class Numbers:
         rules = {"token": self._access.has_token, "open": self._access.content_open}
         return Response(orjson.dumps(rules), media_type="application/json")
 
-    def _metrics(self, snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
+    async def _rendered(self, render: Callable[..., bytes], *arguments: object) -> bytes:
+        return await asyncio.to_thread(render, self._view.snapshot(), *arguments)
+
+    def _for_prometheus(self, snapshot: Snapshot, accept: str) -> bytes:
         expiries = self._view.expiries
-        return metrics.render(snapshot, accept, expiries.read() if expiries else ())
+        return metrics.render(snapshot, accept, expiries.read() if expiries else ())[0]
 
     async def _event(self) -> bytes:
-        return b"data: %b\n\n" % await asyncio.to_thread(_rendered, self._view.snapshot(), LIVE_CLUSTERS)
+        return b"data: %b\n\n" % await self._rendered(_rendered, LIVE_CLUSTERS)
 
 
 def _rendered(snapshot: Snapshot, most: int | None) -> bytes:

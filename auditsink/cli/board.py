@@ -1,6 +1,7 @@
 """What `status --watch` shows: the page in text. Pure: status documents in, styled lines out, cut to the terminal."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from auditsink.cli.tables import safe, seconds, table
@@ -24,7 +25,7 @@ class Seen(NamedTuple):
 def board(seen: Sequence[Seen], width: int, height: int) -> list[Line]:
     """The newest of `seen`, rates over all of them; at most `height` lines."""
     status = seen[-1].status
-    lines = [*_head(seen, width), *_destinations(seen), *_troubles(status)]
+    lines = [*_head(seen, width), *_destinations(seen), *_troubles(status, width)]
     if len(lines) > height:
         return [*lines[: height - 1], Line(f"... {len(lines) - height + 1} lines more; make the terminal higher")]
     return lines + _clusters(seen, height - len(lines))
@@ -84,18 +85,27 @@ def _destinations(seen: Sequence[Seen]) -> Iterator[Line]:
         yield Line(text, _STATES.get(one["state"], Style.PLAIN))
 
 
-def _troubles(status: Mapping[str, Any]) -> Iterator[Line]:
+def _troubles(status: Mapping[str, Any], width: int) -> Iterator[Line]:
     for reason in status.get("reasons", ()):
-        yield Line(f"not ready: {safe(reason)}", Style.BAD)
+        yield from _wrapped(f"not ready: {safe(reason)}", width, Style.BAD)
     for number, one in enumerate(status["destinations"], 1):
-        if one["last_error"]:
-            wait = f"; next try in {seconds(one['next_attempt_seconds'])}" if one.get("next_attempt_seconds") else ""
+        if one["last_error"] or one.get("advice"):
             yield Line("")
-            yield Line(
-                f"{number} {safe(one['name'])}, {safe(one.get('last_error_at'))}: {safe(one['last_error'])}{wait}"
-            )
+            yield from _wrapped(f"{number} {safe(one['name'])}{_last_error(one)}", width)
         for advice in one.get("advice", ()):
-            yield Line(f"  {safe(advice)}", Style.FAINT)
+            yield from _wrapped(f"  {safe(advice)}", width, Style.FAINT)
+
+
+def _last_error(one: Mapping[str, Any]) -> str:
+    if not one["last_error"]:
+        return ""
+    wait = f"; next try in {seconds(one['next_attempt_seconds'])}" if one.get("next_attempt_seconds") else ""
+    return f", {safe(one.get('last_error_at'))}: {safe(one['last_error'])}{wait}"
+
+
+def _wrapped(text: str, width: int, style: Style = Style.PLAIN) -> Iterator[Line]:
+    for line in wrap(text, max(20, width), subsequent_indent="  "):
+        yield Line(line, style)
 
 
 def _clusters(seen: Sequence[Seen], height: int) -> list[Line]:

@@ -37,7 +37,7 @@ async def main(place: Path) -> None:
             browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
             traffic = asyncio.create_task(post_slowly(sink))
             for name, scheme, size in (
-                ("page", "light", (1160, 1240)), ("page-dark", "dark", (1160, 1240)), ("phone", "light", (390, 1500)),
+                ("page", "light", (1040, 860)), ("page-dark", "dark", (1040, 860)), ("phone", "light", (390, 1300)),
             ):  # fmt: skip
                 page = await browser.new_page(color_scheme=scheme, viewport={"width": size[0], "height": size[1]})
                 await page.goto(sink.admin + "/")
