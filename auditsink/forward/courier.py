@@ -12,6 +12,7 @@ from typing import get_args
 
 from auditsink.clock import Clock
 from auditsink.destinations.base import Attempt, Batch, Destination
+from auditsink.forward.ceiling import Ceiling
 from auditsink.forward.deadletter import DeadLetters, DeadLettersFullError
 from auditsink.forward.gate import Gate
 from auditsink.forward.isolation import Again, Settled, Split, Suspicion, judge
@@ -33,12 +34,13 @@ _SIFTED_INLINE = 65536  # bytes: less is filtered in the time that handing it to
 class Job:
     """A claim on its way. `attempt`: prepared; `suspected`: the destination refused it, and everything before it.
 
-    `unreadable`: letters of the events that the filter could not judge.
+    `read`: bytes of its events before the filter. `unreadable`: letters of the events that the filter could not judge.
     """
 
     lane: Lane
     claim: Claim
     ticket: int
+    read: int
     unreadable: Sequence[Letter] = ()
     attempt: Attempt | None = None
     suspected: bool = False
@@ -58,6 +60,7 @@ class Courier:
         dead_letters: DeadLetters,
         *,
         sift: Sift | None = None,
+        ceiling: Ceiling,
         pace: Pace,
         clock: Clock,
         offload: Offload,
@@ -71,6 +74,7 @@ class Courier:
         self._dead_letters = dead_letters
         self._strict = destination.limits.in_flight == 1
         self._suspicion = Suspicion()
+        self._ceiling = ceiling
         self._sift = sift
         self._sifting = asyncio.Lock()
         self._clock = clock
@@ -81,7 +85,7 @@ class Courier:
 
     def accept(self, lane: Lane, claim: Claim) -> Job:
         """A job with its place in the order of attempts. `release` it in the end."""
-        return Job(lane, claim, self.gate.ticket())
+        return Job(lane, claim, self.gate.ticket(), claim.size)
 
     def release(self, job: Job) -> None:
         """The job is over, whatever came of it, and its slot says so: the next may go."""
@@ -189,7 +193,10 @@ class Courier:
         if job.lane.hold.lift() or recovered:
             self.journal.recovered(job.lane.cluster)
         if isinstance(outcome, TooLarge) and len(job.batch.events) > 1:
+            self._ceiling.too_large(job.read)
             self.journal.too_large(job.lane.cluster, job.claim.size)
+        elif isinstance(outcome, Delivered):
+            self._ceiling.passed(job.read)
 
     async def _filter(self, job: Job) -> None:
         """Leave in the job what the destination is to get."""
@@ -241,7 +248,7 @@ class Courier:
         batch = await newest(job.lane, self._offload)
         if batch is None or batch.sequences[0] < job.claim.slot.stop:
             return
-        sample = Job(job.lane, Claim(job.claim.slot, batch, 0), job.ticket)
+        sample = Job(job.lane, Claim(job.claim.slot, batch, 0), job.ticket, 0)
         await self._filter(sample)
         if not sample.batch.events:
             return

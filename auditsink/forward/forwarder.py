@@ -17,6 +17,7 @@ from auditsink.clock import Clock, SystemClock
 from auditsink.config import BackoffSettings
 from auditsink.destinations.base import Destination
 from auditsink.forward.backoff import Backoff
+from auditsink.forward.ceiling import Ceiling
 from auditsink.forward.courier import Courier
 from auditsink.forward.cursors import CursorSync
 from auditsink.forward.deadletter import DeadLetters
@@ -68,16 +69,19 @@ class Forwarder:
         self._spool = spool
         self._clock = clock
         self._cursors = CursorSync(destination.name, clock, offload)
+        ceiling = Ceiling(destination.limits)
         self._roster = Roster(
             destination.name,
-            destination.limits,
+            ceiling,
             routing=routing or Everything(),
             clock=clock,
             offload=offload,
             moved=self._cursors.moved,
         )
         self._pace = Pace(Backoff(backoff.initial, backoff.max, random))
-        self._courier = Courier(destination, dead_letters, sift=sift, pace=self._pace, clock=clock, offload=offload)
+        self._courier = Courier(
+            destination, dead_letters, sift=sift, ceiling=ceiling, pace=self._pace, clock=clock, offload=offload
+        )
         self._repairs = Repairs(files, pace=self._pace, bell=self._courier.bell, clock=clock)
         self._workers: list[asyncio.Task[None]] = []
         self._abandoned = False

@@ -52,6 +52,8 @@ class Again:
 
 Verdict = Settled | Split | Again
 
+_SIZE = "the other side, or a proxy before it, calls everything too large (nginx: client_max_body_size)"
+
 
 def judge(size: int, outcome: Outcome) -> Verdict:
     """The table above. `size` is at least 1."""
@@ -83,11 +85,11 @@ class Suspicion:
     """Tells a destination that refuses everything (wrong index, broken proxy) from events that deserve it.
 
     The rule: count the events that were refused for good since the last one that was taken, over all lanes of the
-    destination: an event refused alone (`Poison`), or all events of a batch refused by name. Once `LONE_REFUSALS`
-    is reached, the next such refusal is not believed but turned into `Misconfigured`: the events stay where they are,
-    the destination is paused, and the same event is the probe. One event taken (that one, or `absolve` after another
-    was taken as a sample) ends the suspicion. `TooLarge` does not count: size is a property of the event, and
-    whoever may send large requests to the apiserver could bring the destination to a halt with it.
+    destination: an event refused alone (`Poison`, `TooLarge`), or all events of a batch refused by name. Once
+    `LONE_REFUSALS` is reached, the next such refusal is not believed but turned into `Misconfigured`: the events stay
+    where they are, the destination is paused, and the same event is the probe. One event taken (that one, or `absolve`
+    after another was taken as a sample) ends the suspicion; so whoever may send bad or large requests to the apiserver
+    brings nothing to a halt with them.
     """
 
     def __init__(self) -> None:
@@ -108,15 +110,15 @@ class Suspicion:
             if refused < size:
                 self.refusals = 0
                 return outcome
-        elif isinstance(outcome, Poison) and size == 1:
+        elif isinstance(outcome, Poison | TooLarge) and size == 1:
             refused = 1
         else:
             return outcome
         if self.aroused:
+            wrong = _SIZE if isinstance(outcome, TooLarge) else "the destination's settings are wrong"
             return Misconfigured(
-                f"the last {self.refusals} events were each refused for good and none was taken: either the "
-                "destination's settings are wrong, or so many bad events came in a row; "
-                "`auditsink deadletter ls` shows the reasons"
+                f"the last {self.refusals} events were each refused for good and none was taken: either {wrong}, "
+                "or so many bad events came in a row; `auditsink deadletter ls` shows the reasons"
             )
         self.refusals += refused
         return outcome

@@ -116,8 +116,8 @@ class Journal:
         if not self._told_too_large:
             self._told_too_large = True
             log.warning(
-                "a destination refuses requests of this size; they are halved until they pass: "
-                "set batch.max_bytes of this destination below it to save the detour",
+                "a destination refuses requests of this size; its batches become smaller until they pass: "
+                "set batch.max_bytes of this destination below it to save the detours",
                 extra=self._extra(cluster, batch_bytes=size),
             )
 

@@ -8,7 +8,8 @@ and a lane that waits for its turn in the middle of an isolation costs a few int
 import math
 from dataclasses import dataclass, replace
 
-from auditsink.destinations.base import Batch, Limits
+from auditsink.destinations.base import Batch
+from auditsink.forward.ceiling import Ceiling
 from auditsink.forward.frontier import Frontier, Slot
 from auditsink.forward.hold import Hold
 from auditsink.forward.packing import Gap, Packed, Scale, pack, section
@@ -32,7 +33,7 @@ class Claim:
 class Lane:
     """All times are seconds of the monotonic clock, but those named `_ns` (nanoseconds since the epoch)."""
 
-    def __init__(self, ring: Ring, destination: str, limits: Limits) -> None:
+    def __init__(self, ring: Ring, destination: str, ceiling: Ceiling) -> None:
         """Raises OSError when the cursor cannot be read or made."""
         self.ring = ring
         self.cluster = ring.cluster
@@ -41,8 +42,8 @@ class Lane:
         self.frontier = Frontier(self.cursor.position)
         self.hold = Hold()
         self.reading = False
-        self._limits = limits
-        self._scale = Scale(limits)
+        self._ceiling = ceiling
+        self._scale = Scale(ceiling)
         self._scale.reset(self.frontier.end)
         self._resume = (self.frontier.end, self.frontier.end)
         self._since: float | None = None
@@ -92,18 +93,18 @@ class Lane:
         if self.reading:
             return None
         returned = self.frontier.returned() is not None
-        if not returned and (self.pending <= 0 or len(self.frontier) > self._limits.in_flight):
+        if not returned and (self.pending <= 0 or len(self.frontier) > self._ceiling.limits.in_flight):
             return None
         if self.hold.remaining(now) > 0:
             return self.hold.until
         if returned:
             return now
-        due = (now if self._since is None else self._since) + self._limits.max_wait
+        due = (now if self._since is None else self._since) + self._ceiling.limits.max_wait
         return now if flush or due <= now or self._full() else due
 
     def _full(self) -> bool:
         if not self._scale.full and self._scale.at < self.ring.durable:
-            chunk = self.reader.fresh(self._scale.at, self._limits.max_bytes)
+            chunk = self.reader.fresh(self._scale.at, self._ceiling.limits.max_bytes)
             if chunk is None:  # what is no longer in memory has waited long enough
                 return True
             self._scale.add(chunk)
@@ -122,7 +123,7 @@ class Lane:
         if found is None:
             self._moved(chunk, now)
             return None
-        overdue = self._since is None or now >= self._since + self._limits.max_wait
+        overdue = self._since is None or now >= self._since + self._ceiling.limits.max_wait
         if not (found.closed or flush or overdue):
             self._weigh(chunk)
             return None
@@ -135,7 +136,7 @@ class Lane:
         return Claim(slot, replace(found.batch, origin=self.ring.origin), found.size)
 
     def _pack(self, chunk: Chunk) -> Packed | Gap | None:
-        limits = self._limits
+        limits = self._ceiling.limits
         return pack(self.cluster, chunk, self.frontier.end, max_bytes=limits.max_bytes, max_events=limits.max_events)
 
     def _moved(self, chunk: Chunk, now: float) -> None:

@@ -13,8 +13,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from auditsink.destinations.base import Batch, Limits
+from auditsink.destinations.base import Batch
 from auditsink.events import Mark
+from auditsink.forward.ceiling import Ceiling
 from auditsink.spool.types import Chunk, Record
 
 
@@ -112,8 +113,8 @@ class Scale:
     Hundreds of lanes may wait with a part of a batch; kept in memory these parts would add up.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, ceiling: Ceiling) -> None:
+        self._ceiling = ceiling
         self.reset(0)
 
     def reset(self, at: int) -> None:
@@ -132,9 +133,10 @@ class Scale:
             if record.source != self._source or (record.marks and Mark.UNSPLIT in record.marks):
                 self.full = True
         self.at = chunk.end
+        limits = self._ceiling.limits
         self.full = (
             self.full
             or chunk.missing > 0
-            or self._bytes >= self._limits.max_bytes
-            or self.at - self._start >= self._limits.max_events
+            or self._bytes >= limits.max_bytes
+            or self.at - self._start >= limits.max_events
         )

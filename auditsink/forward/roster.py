@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from auditsink.clock import Clock
-from auditsink.destinations.base import Limits
+from auditsink.forward.ceiling import Ceiling
 from auditsink.forward.isolation import Settled, Split
 from auditsink.forward.journal import where
 from auditsink.forward.lane import Claim, Lane
@@ -34,7 +34,7 @@ class Roster:
     def __init__(
         self,
         destination: str,
-        limits: Limits,
+        ceiling: Ceiling,
         *,
         routing: Routing,
         clock: Clock,
@@ -43,14 +43,14 @@ class Roster:
     ) -> None:
         self.closing = False
         self._destination = destination
-        self._limits = limits
+        self._ceiling = ceiling
         self._routing = routing
         self._clock = clock
         self._offload = offload
         self._moved = moved
-        self._supply = Supply(limits.max_bytes, offload)
+        self._supply = Supply(ceiling.limits.max_bytes, offload)
         self._lanes: dict[str, Lane] = {}
-        self._rota: Rota[Lane] = Rota(limits.max_bytes)
+        self._rota: Rota[Lane] = Rota(ceiling.limits.max_bytes)
         self._bell = Bell(clock)
         self._taking = asyncio.Lock()
         self._flush = False
@@ -61,7 +61,7 @@ class Roster:
     async def open(self, rings: Mapping[str, Ring]) -> None:
         """Lanes for the rings that are there. Raises OSError when a cursor cannot be opened."""
         for ring in rings.values():
-            self._lanes[ring.cluster] = Lane(ring, self._destination, self._limits)
+            self._lanes[ring.cluster] = Lane(ring, self._destination, self._ceiling)
         backlogs = [lane for lane in self._lanes.values() if lane.pending > 0]
         ages = await self._offload(_ages, backlogs)
         now = self._clock.monotonic()
@@ -84,7 +84,7 @@ class Roster:
         lane = self._lanes.get(ring.cluster)
         if lane is None:
             try:
-                lane = self._lanes[ring.cluster] = Lane(ring, self._destination, self._limits)
+                lane = self._lanes[ring.cluster] = Lane(ring, self._destination, self._ceiling)
             except OSError as problem:
                 log.error(  # noqa: TRY400 - the error names the file; a traceback adds nothing
                     "a cursor cannot be opened, so the cluster's events wait in the spool; check the disk",

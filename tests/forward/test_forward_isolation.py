@@ -126,6 +126,15 @@ def test_a_destination_that_refuses_everything_is_suspected():
     assert isinstance(suspicion.examine(3, Delivered(tuple(Refusal(at, "no") for at in range(3)))), Misconfigured)
 
 
+def test_a_destination_that_calls_every_single_event_too_large_is_suspected_as_well():
+    suspicion = Suspicion()
+    for _ in range(LONE_REFUSALS):
+        assert suspicion.examine(1, TooLarge("413")) == TooLarge("413")
+    turned = suspicion.examine(1, TooLarge("413"))
+    assert isinstance(turned, Misconfigured)
+    assert "client_max_body_size" in turned.why
+
+
 def test_one_event_taken_ends_the_suspicion():
     for good in (Delivered(), Delivered((Refusal(0, "no"),))):
         suspicion = Suspicion()
@@ -150,5 +159,4 @@ def test_what_says_nothing_about_an_event_neither_counts_nor_absolves():
     refuse(suspicion, LONE_REFUSALS)
     for neutral in (Poison(1, "w"), TooLarge("w"), Retry("w"), Misconfigured("w")):
         assert suspicion.examine(5, neutral) is neutral
-    assert suspicion.examine(1, TooLarge("w")) == TooLarge("w")
     assert suspicion.aroused

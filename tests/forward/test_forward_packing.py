@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from auditsink.destinations.base import Limits
 from auditsink.events import Mark
+from auditsink.forward.ceiling import Ceiling
 from auditsink.forward.packing import Gap, Packed, Scale, pack, section
 from auditsink.spool.types import Chunk, Record
 
@@ -152,7 +153,7 @@ LIMITS = Limits(max_bytes=100, max_events=10, max_wait=1, in_flight=1)
 
 
 def weighed(*records: Record) -> Scale:
-    scale = Scale(LIMITS)
+    scale = Scale(Ceiling(LIMITS))
     for one in records:
         scale.add(Chunk(one.first_sequence, one.first_sequence + len(one.events), [one]))
     return scale

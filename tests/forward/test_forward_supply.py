@@ -3,6 +3,7 @@
 from forwardkit import FakeRing, inline
 
 from auditsink.destinations.base import Limits
+from auditsink.forward.ceiling import Ceiling
 from auditsink.forward.lane import Lane
 from auditsink.forward.supply import Supply
 from auditsink.spool.types import Tally
@@ -10,7 +11,7 @@ from auditsink.spool.types import Tally
 
 async def test_nothing_is_kept_of_what_is_settled():
     ring = FakeRing()
-    lane = Lane(ring, "siem", Limits(max_bytes=10_000, max_events=100, max_wait=0, in_flight=1))  # type: ignore[arg-type]
+    lane = Lane(ring, "siem", Ceiling(Limits(max_bytes=10_000, max_events=100, max_wait=0, in_flight=1)))  # type: ignore[arg-type]
     supply = Supply(10_000, inline)
     ring.fill(10, per_record=5)
     claim = lane.take(await supply.read(lane), 0.0, flush=True)
@@ -24,7 +25,7 @@ async def test_nothing_is_kept_of_what_is_settled():
 
 async def test_parts_that_come_back_are_not_read_from_the_disk_again():
     ring = FakeRing(remembered=0)
-    lane = Lane(ring, "siem", Limits(max_bytes=10_000, max_events=10, max_wait=0, in_flight=2))  # type: ignore[arg-type]
+    lane = Lane(ring, "siem", Ceiling(Limits(max_bytes=10_000, max_events=10, max_wait=0, in_flight=2)))  # type: ignore[arg-type]
     supply = Supply(10_000, inline)
     ring.fill(40, per_record=10)
     claims = []
@@ -46,7 +47,7 @@ async def test_parts_that_come_back_are_not_read_from_the_disk_again():
 
 async def test_what_is_left_of_a_record_is_kept_for_the_next_batch():
     ring = FakeRing()
-    lane = Lane(ring, "siem", Limits(max_bytes=10_000, max_events=3, max_wait=0, in_flight=1))  # type: ignore[arg-type]
+    lane = Lane(ring, "siem", Ceiling(Limits(max_bytes=10_000, max_events=3, max_wait=0, in_flight=1)))  # type: ignore[arg-type]
     supply = Supply(10_000, inline)
     ring.fill(10, per_record=10)
     lane.take(await supply.read(lane), 0.0, flush=True)
