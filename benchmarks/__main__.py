@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from benchmarks.trial import Bench
 STRETCH = 3
 """How much longer the runs of the long form are."""
 RESULTS = Path(__file__).parent / "results"
+LATEST = "latest.json"
 
 
 @click.command(context_settings={"max_content_width": 120})
@@ -44,8 +46,17 @@ RESULTS = Path(__file__).parent / "results"
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="For the tables, plots and JSON."
 )
+@click.option("--add", is_flag=True, help="Keep what --out holds of other scenarios; same machine and versions only.")
 def main(
-    *, peer_paths: tuple[str, ...], full: bool, rounds: int, only: str, soak_minutes: int, disk: Path, out: Path
+    *,
+    peer_paths: tuple[str, ...],
+    full: bool,
+    rounds: int,
+    only: str,
+    soak_minutes: int,
+    disk: Path,
+    out: Path,
+    add: bool,
 ) -> None:
     """Measure the sink, beside peers if there are any, and write what came of it.
 
@@ -66,14 +77,31 @@ def main(
         bench = Bench(programs, batches, singles, directory, STRETCH if full else 1)
         versions = {system.name: system.version() for system in systems}
         done = Report(report.machine(directory), versions, rounds)
+        if add:
+            done = _kept(out, done)
         for scenario_name, scenario in chosen.items():
             _measure(scenario_name, scenario, systems, bench, done)
             _write(done, out)
+        if soak_minutes:
+            done.soak = []
         for minute in soak(soak_minutes, bench, systems[0]):
             _say("soak", len(done.soak) + 1, systems[0], minute)
             done.soak.append(minute)
             _write(done, out)
     click.echo(f"written to {out}")
+
+
+def _kept(out: Path, new: Report) -> Report:
+    """What earlier calls measured, to be added to."""
+    try:
+        kept = report.restored(orjson.loads((out / LATEST).read_bytes()))
+    except (OSError, ValueError, LookupError) as problem:
+        raise click.ClickException(f"--add: {out / LATEST} cannot be read ({problem}); leave --add out") from None
+    if not report.comparable(kept, new):
+        raise click.ClickException(
+            f"--add: {out / LATEST} is of another machine or other versions; leave --add out, or choose another --out"
+        )
+    return replace(kept, rounds=new.rounds)
 
 
 def _measure(name: str, scenario: Scenario, systems: Sequence[System], bench: Bench, done: Report) -> None:
@@ -121,7 +149,7 @@ def _chosen(only: str, *, full: bool) -> dict[str, Scenario]:
 
 def _write(done: Report, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "latest.json").write_bytes(orjson.dumps(report.document(done), option=orjson.OPT_INDENT_2))
+    (out / LATEST).write_bytes(orjson.dumps(report.document(done), option=orjson.OPT_INDENT_2))
     (out / "latest.md").write_text(report.text(done))
     for name, drawing in plot.plots(done).items():
         (out / f"{name}.svg").write_text(drawing)

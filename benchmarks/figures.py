@@ -17,6 +17,15 @@ class Metric:
     digits: int = 1
     higher: bool = False
 
+    @property
+    def label(self) -> str:
+        """As the tables call it."""
+        return f"{self.title}, {self.unit}".rstrip(", ")
+
+    def reached(self, value: float, target: float) -> bool:
+        """Whether the value is at least, or at most, what it should be."""
+        return value >= target if self.higher else value <= target
+
 
 METRICS = {
     "delivered": Metric("delivered", "events/s", 0, higher=True),
@@ -28,6 +37,7 @@ METRICS = {
     "p99.9": Metric("answer, p99.9", "ms", 2),
     "floor_p50": Metric("one fdatasync and the transfer, p50", "ms", 2),
     "floor_p99": Metric("one fdatasync, p99", "ms", 2),
+    "floors": Metric("answer, p50, in such syncs and transfers", "", 2),
     "sync_share": Metric("share of the answer that is the sync", "%", 0),
     "rss": Metric("RSS, peak", "MB", 0),
     "anonymous": Metric("RSS, peak, anonymous", "MB", 0),

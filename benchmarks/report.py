@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,11 +55,28 @@ def _lines(path: str) -> list[str]:
 def text(report: Report) -> str:
     """Markdown: where, what, and a table for each scenario."""
     parts = ["; ".join(f"{key}: {value}" for key, value in {**report.machine, **report.versions}.items())]
+    if verdicts := _verdicts(report):
+        parts.append(f"## Targets\n\n{verdicts}")
     for name, results in report.results.items():
         parts.append(f"## {report.titles[name]}\n\n{table(results, report.targets[name])}")
     if report.soak:
         parts.append(f"## Minute after minute of 25 batches a second\n\n{_soak_table(report.soak)}")
     return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(report: Report) -> str:
+    """A row for each target: what was measured, and whether that reaches it."""
+    rows = [
+        [report.titles[name], METRICS[key].label, _target_cell(METRICS[key], target, mine), _cell(METRICS[key], mine)]
+        for name, results in report.results.items()
+        for key, target in report.targets[name].items()
+        if (mine := next(iter(results.values())).get(key)) is not None
+    ]
+    return _rows([["", "", "target", "measured"], ["---", "---", "---", "---:"], *rows]) if rows else ""
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def table(results: Results, targets: Mapping[str, float]) -> str:
@@ -73,10 +90,8 @@ def table(results: Results, targets: Mapping[str, float]) -> str:
         mine = results[ours].get(key)
         cells = [_cell(metric, several.get(key)) for several in results.values()]
         ratios = [_ratio_cell(mine, results[peer].get(key)) for peer in theirs]
-        rows.append(
-            [f"{metric.title}, {metric.unit}".rstrip(", "), _target_cell(metric, targets.get(key)), *cells, *ratios]
-        )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        rows.append([metric.label, _target_cell(metric, targets.get(key), mine), *cells, *ratios])
+    return _rows(rows)
 
 
 def _cell(metric: Metric, summary: Summary | None) -> str:
@@ -87,10 +102,11 @@ def _cell(metric: Metric, summary: Summary | None) -> str:
     return f"{_number(metric, summary.median)}{span}"
 
 
-def _target_cell(metric: Metric, target: float | None) -> str:
-    if target is None:
+def _target_cell(metric: Metric, target: float | None, mine: Summary | None) -> str:
+    if target is None or mine is None:
         return ""
-    return f"{'at least' if metric.higher else 'at most'} {_number(metric, target)}"
+    verdict = "reached" if metric.reached(mine.median, target) else "missed"
+    return f"{'at least' if metric.higher else 'at most'} {_number(metric, target)}: {verdict}"
 
 
 def _ratio_cell(ours: Summary | None, theirs: Summary | None) -> str:
@@ -104,11 +120,11 @@ def _number(metric: Metric, value: float) -> str:
 
 def _soak_table(minutes: list[Mapping[str, float]]) -> str:
     keys = ("rss", "anonymous", "p50", "p99", "p99.9", "cpu_gb")
-    rows = [["minute", *(f"{METRICS[key].title}, {METRICS[key].unit}" for key in keys)], ["---:"] * (len(keys) + 1)]
+    rows = [["minute", *(METRICS[key].label for key in keys)], ["---:"] * (len(keys) + 1)]
     rows += [
         [str(number), *(_number(METRICS[key], minute[key]) for key in keys)] for number, minute in enumerate(minutes, 1)
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _rows(rows)
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -132,3 +148,30 @@ def document(report: Report) -> dict[str, Any]:
         },
         "soak": report.soak,
     }
+
+
+def restored(document: Mapping[str, Any]) -> Report:
+    """The report that `document` made this of."""
+    scenarios: Mapping[str, Any] = document["scenarios"]
+    return Report(
+        document["machine"],
+        document["versions"],
+        document["rounds"],
+        {name: one["title"] for name, one in scenarios.items()},
+        {name: one["targets"] for name, one in scenarios.items()},
+        {
+            name: {
+                system: {key: Summary(tuple(found["rounds"])) for key, found in metrics.items()}
+                for system, metrics in one["systems"].items()
+            }
+            for name, one in scenarios.items()
+        },
+        document["soak"],
+    )
+
+
+def comparable(one: Report, other: Report) -> bool:
+    """Whether their figures may stand in one report: the same machine and the same versions."""
+    passing = ("date", "load before")
+    fixed = [{key: value for key, value in each.machine.items() if key not in passing} for each in (one, other)]
+    return fixed[0] == fixed[1] and one.versions == other.versions

@@ -1,5 +1,7 @@
 """What the benchmark makes of its figures."""
 
+import orjson
+
 from benchmarks import plot, report
 from benchmarks.figures import Summary, ratio, summarize
 from benchmarks.report import Report
@@ -24,7 +26,10 @@ def test_there_is_no_ratio_to_nothing():
 
 def test_a_table_shows_median_span_target_and_ratio():
     shown = report.table(results(auditsink=[100.0, 300.0, 200.0], peer=[50.0, 150.0, 100.0]), {"delivered": 120.0})
-    assert "| delivered, events/s | at least 120 | 200 (100 to 300) | 100 (50 to 150) | 2.00 |" in shown.splitlines()
+    assert (
+        "| delivered, events/s | at least 120: reached | 200 (100 to 300) | 100 (50 to 150) | 2.00 |"
+        in shown.splitlines()
+    )
 
 
 def test_a_metric_that_a_peer_does_not_have_leaves_its_cell_empty():
@@ -41,3 +46,27 @@ def test_a_plot_has_a_bar_for_each_system_and_a_dot_for_each_round():
     assert drawn["throughput"].count("<circle") == 4
     assert drawn["throughput"].count('height="16"') == 2
     assert "A &amp; B" in drawn["throughput"]
+
+
+def test_a_report_says_first_which_targets_are_reached():
+    found = {"auditsink": {"rss": Summary((50.0, 70.0, 60.0)), "cpu_gb": Summary((5.0,))}}
+    one = Report({}, {}, 3, {"paced": "Paced"}, {"paced": {"rss": 64.0, "cpu_gb": 4.0, "p50": 1.0}}, {"paced": found})
+    shown = report.text(one)
+    assert "| Paced | RSS, peak, MB | at most 64: reached | 60 (50 to 70) |" in shown.splitlines()
+    assert "| Paced | CPU per GB of input, s | at most 4.0: missed | 5.0 |" in shown.splitlines()
+
+
+def test_a_report_that_was_written_is_read_back_whole():
+    found = results(auditsink=[1.0, 2.0], peer=[3.0, 4.0])
+    one = Report(
+        {"cpu": "x"}, {"auditsink": "1"}, 2, {"a": "A"}, {"a": {"delivered": 7.0}}, {"a": found}, [{"rss": 1.0}]
+    )
+    assert report.restored(orjson.loads(orjson.dumps(report.document(one)))) == one
+
+
+def test_figures_of_another_machine_or_version_are_not_put_together():
+    machine = {"cpu": "x", "date": "2026-11-22", "load before": "0.1"}
+    one = Report(machine, {"auditsink": "1"}, 5)
+    assert report.comparable(one, Report(machine | {"date": "2026-11-23", "load before": "7.0"}, {"auditsink": "1"}, 3))
+    assert not report.comparable(one, Report(machine | {"cpu": "y"}, {"auditsink": "1"}, 5))
+    assert not report.comparable(one, Report(machine, {"auditsink": "2"}, 5))
