@@ -51,7 +51,9 @@ async def main(place: Path) -> None:
                     await asyncio.sleep(2)
                     await page.click("#tail-lines li:nth-child(3) summary")
                     await asyncio.sleep(1)
-                    await page.locator("#tail").screenshot(path=place / "tail.png")
+                    await page.set_viewport_size({"width": 860, "height": 620})
+                    await page.locator("#tail").evaluate("one => one.scrollIntoView({behavior: 'instant'})")
+                    await page.screenshot(path=place / "tail.png")
                 await page.close()
             token = ["--token-file", str(Path(directory) / "admin-token")]
             await picture(browser, place / "status-watch.png", ["status", "--watch", "--url", sink.admin], 9)
