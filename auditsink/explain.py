@@ -71,11 +71,9 @@ def risks(config: Config) -> Iterator[str]:
 
 
 def _identified(config: Config) -> bool:
-    """Whether everybody must show a credential, of whatever kind."""
-    receive, clusters = config.receive, config.clusters
-    if clusters is not None:
-        return not any(one.anonymous for one in clusters.members)
-    return bool(receive.tokens_file or (receive.tls and receive.tls.client_ca_file))
+    """Whether nobody can post for a cluster of his choice without a credential, of whatever kind."""
+    receive = config.receive
+    return bool(config.clusters or receive.tokens_file or (receive.tls and receive.tls.client_ca_file))
 
 
 def _who(config: Config) -> str:
@@ -84,7 +82,9 @@ def _who(config: Config) -> str:
         count = len(clusters.members)
         where = [f"the {count:,} {'cluster' if count == 1 else 'clusters'} declared here"] if count else []
         where += [f"those of the files in {clusters.directory}"] if clusters.directory else []
-        return f"{' and '.join(where)}, each by its own credential, and nobody else"
+        anonymous = [one.name for one in clusters.members if one.anonymous]
+        but = f" (without one: {', '.join(anonymous)})" if anonymous else ""
+        return f"{' and '.join(where)}, each by its own credential{but}, and nobody else"
     certificate = receive.tls is not None and receive.tls.client_ca_file is not None
     if certificate and receive.tokens_file:
         return "whoever shows a certificate of client_ca_file and a token of tokens_file"

@@ -68,11 +68,13 @@ def test_declared_clusters_are_said():
     assert "from those of the files in /d, each by its own" in plan(SAFE + "clusters: {directory: /d}")
 
 
-def test_an_anonymous_cluster_is_a_risk():
-    found = risks(
-        f"{LOCAL}}}\nclusters: [{{name: a, anonymous: true}}, {{name: b, tokens: [t]}}]\ndestinations: [{DISK}]"
+def test_an_anonymous_cluster_is_a_risk_and_no_other_can_be_posted_for():
+    text = (
+        "receive: {listen: '0.0.0.0:9880'}\nclusters: [{name: a, anonymous: true}, {name: b, tokens: [t]}]\n"
+        f"destinations: [{DISK}]"
     )
-    assert [one.split(":")[0] for one in found] == ["clusters[0].anonymous", "clusters"]
+    assert [one.split(":")[0] for one in risks(text)] == ["receive.tls", "clusters[0].anonymous", "clusters"]
+    assert "each by its own credential (without one: a), and nobody else" in plan(text)
 
 
 def test_nothing_secret_is_said():

@@ -68,7 +68,7 @@ def _requests(rule: PolicyRule) -> str:
         _several("at ", rule.non_resource_urls),
         _several("in ", [one or "no namespace" for one in rule.namespaces]),
         _several("by ", rule.users),
-        _several("by members of ", rule.user_groups),
+        _several("who are members of " if rule.users else "by members of ", rule.user_groups),
     ]
     return " ".join(part for part in parts if part)
 

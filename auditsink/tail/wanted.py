@@ -43,11 +43,6 @@ class Wanted:
         """`patterns` by field. Raises BadPatternError."""
         self._patterns = {field: _checked(field, several) for field, several in patterns.items()}
 
-    @property
-    def everything(self) -> bool:
-        """Whether no field is asked for."""
-        return not any(self._patterns.values())
-
     def cluster(self, name: str) -> bool:
         """Whether events of this cluster can be wanted at all."""
         return _fits(self._patterns.get("cluster", ()), (name,))

@@ -126,6 +126,8 @@ def test_a_reader_that_goes_away_is_no_error_message():
 
 
 def test_ctrl_c_is_no_traceback():
+    # A shell starts what runs in its background with the signal ignored.
+    heeded = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     interrupt = "cli.commands.main = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)"
-    done = python(f"from auditsink import cli; import os, signal; {interrupt}; cli.main()")
+    done = python(f"from auditsink import cli; import os, signal; {heeded}; {interrupt}; cli.main()")
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
