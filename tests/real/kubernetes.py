@@ -6,7 +6,6 @@ Nothing is scheduled and no controller runs; what is checked is what the apiserv
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,8 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-from ground import CACHE, free_port, listens, running, tool
+import gobuild
+from ground import free_port, listens, running, tool
 
 APISERVER = "1.36.3"
 ETCD = "3.6.16"
@@ -24,60 +23,29 @@ TOKEN = "operator-token"
 KUBECTL_SECONDS = 60
 
 
-def go(*words: str, folder: Path, bin_folder: Path | None = None) -> str:
-    """The output of a go command, with modules from its proxy."""
-    environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false", "GO111MODULE": "on"}
-    if bin_folder is not None:
-        environment["GOBIN"] = str(bin_folder)
-    command = [tool("go", "builds kube-apiserver, etcd and helm"), *words]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.fail(f"go {' '.join(words)}: {done.stderr[-4000:]}")
-    return done.stdout
-
-
-def module(name: str, version: str) -> dict[str, str]:
-    """Where a module was downloaded to: `Dir`, `GoMod`."""
-    found: dict[str, str] = json.loads(go("mod", "download", "-json", f"{name}@{version}", folder=_place("modules")))
-    return found
-
-
-def installed(package: str, version: str) -> Path:
-    """A program by `go install`."""
-    folder = _place(f"{package.replace('/', '_')}-{version}")
-    if not any(folder.iterdir()):
-        go("install", f"{package}@v{version}", folder=folder, bin_folder=folder)
-    return next(folder.iterdir())
-
-
-def built(package: str, module_name: str, version: str, replacements: str = "") -> Path:
-    """A program of a module that `go install` refuses for its replacements: built as a dependency of an empty one."""
-    folder = _place(f"{Path(package).name}-{version}")
-    program = folder / "program"
-    if not program.exists():
-        described = Path(module(module_name, f"v{version}")["GoMod"]).read_text()
-        language = re.search(r"^go .*$", described, re.MULTILINE)
-        assert language is not None
-        content = f"module built\n{language[0]}\nrequire {module_name} v{version}\n{replacements}"
-        (folder / "go.mod").write_text(content)
-        go("build", "-o", program.name, package, folder=folder)
-    return program
+def helm() -> Path:
+    """The program."""
+    return gobuild.installed("helm.sh/helm/v3/cmd/helm", HELM)
 
 
 def etcd() -> Path:
     """The program."""
-    return built("go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3", ETCD)
+    module = "go.etcd.io/etcd/server/v3"
+    return gobuild.program("etcd", ETCD, lambda work: gobuild.as_dependency(work, f"{module}@v{ETCD}", module))
 
 
 def apiserver() -> Path:
     """The program. Its module replaces its siblings by folders that no module carries, so they are named here again."""
-    if os.environ["AUDITSINK_REAL"] != "all" and not (_place(f"kube-apiserver-{APISERVER}") / "program").exists():
-        pytest.skip("kube-apiserver takes a quarter of an hour to build: AUDITSINK_REAL=all make test-real")
-    described = Path(module("k8s.io/kubernetes", f"v{APISERVER}")["GoMod"]).read_text()
-    siblings = sorted(set(re.findall(r"(k8s\.io/[a-z-]+) => \./staging", described)))
-    version = f"v0.{APISERVER.removeprefix('1.')}"
-    replacements = "".join(f"replace {one} => {one} {version}\n" for one in siblings)
-    return built("k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes", APISERVER, replacements)
+    module = f"k8s.io/kubernetes@v{APISERVER}"
+
+    def build(work: Path) -> Path:
+        described = Path(gobuild.module(module)["GoMod"]).read_text()
+        siblings = sorted(set(re.findall(r"(k8s\.io/[a-z-]+) => \./staging", described)))
+        version = f"v0.{APISERVER.removeprefix('1.')}"
+        replacements = "".join(f"replace {one} => {one} {version}\n" for one in siblings)
+        return gobuild.as_dependency(work, module, "k8s.io/kubernetes/cmd/kube-apiserver", replacements)
+
+    return gobuild.program("kube-apiserver", APISERVER, build, slow=True)
 
 
 @dataclass(frozen=True)
@@ -145,12 +113,6 @@ def _ready(port: int) -> bool:
         return False
     asked = [tool("curl", "asks the apiserver whether it is ready"), "-ksf", f"https://127.0.0.1:{port}/readyz"]
     return subprocess.run(asked, capture_output=True, check=False).returncode == 0
-
-
-def _place(name: str) -> Path:
-    folder = CACHE / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def missing_tools() -> str:

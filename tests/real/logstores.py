@@ -1,63 +1,20 @@
 """Grafana Loki and VictoriaLogs, built from their modules in the Go module proxy, and started.
 
-Both have replacements in their go.mod, so `go install` refuses them; their sources build where they are unpacked.
-VictoriaLogs takes a minute. Loki takes a quarter of an hour, so it is built only with AUDITSINK_REAL=all.
+VictoriaLogs takes a minute to build, Loki a quarter of an hour.
 """
 
 import contextlib
-import fcntl
-import json
-import os
-import shutil
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import pytest
-from ground import CACHE, free_port, running, tool
+import gobuild
+from ground import free_port, running
 
 VICTORIALOGS = "1.117.0"
 LOKI = "3.7.7"
-
-
-def built(name: str, version: str, module: str, package: str) -> Path:
-    """The program `.real/NAME-VERSION/NAME`; built when it is not there yet. Skips the test where it cannot be."""
-    place = CACHE / f"{name}-{version}"
-    place.mkdir(parents=True, exist_ok=True)
-    program = place / name
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs may want it at once
-        if not program.exists():
-            if name == "loki" and os.environ["AUDITSINK_REAL"] != "all":
-                pytest.skip("Loki takes a quarter of an hour to build: AUDITSINK_REAL=all make test-real")
-            _build(place, program, f"{module}@v{version}", package)
-    return program
-
-
-def _build(place: Path, program: Path, module: str, package: str) -> None:
-    source = place / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    try:
-        told = json.loads(_go("mod", "download", "-json", module, folder=place))
-        shutil.copytree(told["Dir"], source, copy_function=shutil.copy)
-        subprocess.run(["chmod", "-R", "u+w", source], check=True)
-        # A module carries no other module's folder, so a replacement by one is taken back: its version is required too.
-        described = (source / "go.mod").read_text().splitlines(keepends=True)
-        (source / "go.mod").write_text("".join(line for line in described if "=> ./" not in line))
-        _go("build", "-o", "built", package, folder=source)
-    except subprocess.CalledProcessError as failed:
-        pytest.skip(f"{module} cannot be built: {failed.stderr[-600:]}")
-    (source / "built").rename(program)  # there only when it is whole
-    shutil.rmtree(source)
-
-
-def _go(*words: str, folder: Path) -> str:
-    environment = {**os.environ, "GOFLAGS": "-mod=mod -p=2", "GOWORK": "off"}
-    command = [tool("go", "it builds Loki and VictoriaLogs"), *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def answers(url: str) -> bool:
@@ -78,7 +35,10 @@ async def fetched(url: str) -> bytes:
 @contextlib.asynccontextmanager
 async def victorialogs(place: Path) -> AsyncIterator[str]:
     """VictoriaLogs, running; its URL."""
-    program = built("victoria-logs", VICTORIALOGS, "github.com/VictoriaMetrics/VictoriaMetrics", "./app/victoria-logs")
+    module = f"github.com/VictoriaMetrics/VictoriaMetrics@v{VICTORIALOGS}"
+    program = gobuild.program(
+        "victoria-logs", VICTORIALOGS, lambda work: gobuild.from_source(work, module, "./app/victoria-logs")
+    )
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [program, f"-storageDataPath={place / 'victoria'}", f"-httpListenAddr=127.0.0.1:{port}"]
     command += ["-retentionPeriod=100y"]
@@ -114,7 +74,8 @@ limits_config:
 @contextlib.asynccontextmanager
 async def loki(place: Path, limits: str) -> AsyncIterator[str]:
     """Loki in one process, running; its URL. `limits`: more of its `limits_config`, in YAML."""
-    program = built("loki", LOKI, "github.com/grafana/loki/v3", "./cmd/loki")
+    module = f"github.com/grafana/loki/v3@v{LOKI}"
+    program = gobuild.program("loki", LOKI, lambda work: gobuild.from_source(work, module, "./cmd/loki"), slow=True)
     url = f"http://127.0.0.1:{(port := free_port())}"
     settings = place / "loki.yaml"
     settings.write_text(_LOKI.format(port=port, grpc=free_port(), place=place / "loki", limits=limits))

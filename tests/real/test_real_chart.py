@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import gobuild
 import kubernetes
 import pytest
 import pytest_asyncio
@@ -21,12 +22,12 @@ KUBERNETES = Path(__file__).parents[2] / "config" / "kubernetes"
 CHART = KUBERNETES / "chart"
 POLICY = Path(__file__).parents[2] / "config" / "apiserver" / "policy.yaml"
 SETS = ("shoot", "seed")
-OPERATOR = ("github.com/prometheus-operator/prometheus-operator", "v0.85.0", "example/prometheus-operator-crd")
-AUTOSCALER = ("k8s.io/autoscaler/vertical-pod-autoscaler", "v1.8.1", "deploy/vpa-v1-crd-gen.yaml")
+OPERATOR = ("github.com/prometheus-operator/prometheus-operator@v0.85.0", "example/prometheus-operator-crd")
+AUTOSCALER = ("k8s.io/autoscaler/vertical-pod-autoscaler@v1.8.1", "deploy/vpa-v1-crd-gen.yaml")
 
 
 def helm(*words: str | Path, fails: bool = False) -> str:
-    program = kubernetes.installed("helm.sh/helm/v3/cmd/helm", kubernetes.HELM)
+    program = kubernetes.helm()
     done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
     assert bool(done.returncode) is fails, done.stderr
     return done.stderr if fails else done.stdout
@@ -58,8 +59,8 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kub
         Sink(place / "sink", [disk]) as sink,
         kubernetes.cluster(place, f"{sink.receive}/real", POLICY) as running,
     ):
-        operator = Path(kubernetes.module(*OPERATOR[:2])["Dir"]) / OPERATOR[2]
-        autoscaler = Path(kubernetes.module(*AUTOSCALER[:2])["Dir"]) / AUTOSCALER[2]
+        operator = Path(gobuild.module(OPERATOR[0])["Dir"]) / OPERATOR[1]
+        autoscaler = Path(gobuild.module(AUTOSCALER[0])["Dir"]) / AUTOSCALER[1]
         for crd in (*operator.glob("*servicemonitors.yaml"), *operator.glob("*prometheusrules.yaml"), autoscaler):
             await running.kubectl("apply", "--server-side", "-f", str(crd))
         await running.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")

@@ -6,10 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import corpus
+import gobuild
 import pytest
-from ground import CACHE, tool
 from rows import Rows
 
 from auditsink import load
@@ -24,24 +25,13 @@ STAGES = ["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"]
 
 @pytest.fixture(scope="module")
 def checker() -> Path:
-    """The program, built once for each version of it and of the module."""
-    go = tool("go", "it builds kube-apiserver's policy checker")
-    place = CACHE / f"auditpolicy-{VERSION}"
-    program = place / "auditpolicy"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(SOURCE, place)
-        for command in (
-            [go, "mod", "init", "auditpolicy"],
-            [go, "get", f"k8s.io/apiserver@{VERSION}"],
-            [go, "mod", "tidy"],
-            [go, "build", "-o", "auditpolicy", "."],
-        ):
-            if command[2] != "init" or not (place / "go.mod").exists():
-                done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    pytest.skip(f"{' '.join(command[1:])}: {done.stderr[-500:]}")
-    return program
+    """The program, built for each version of the module and of its own source."""
+
+    def build(work: Path) -> Path:
+        shutil.copy(SOURCE, work)
+        return gobuild.as_dependency(work, f"k8s.io/apiserver@{VERSION}", ".")
+
+    return gobuild.program("auditpolicy", f"{VERSION}-{crc32(SOURCE.read_bytes()):08x}", build)
 
 
 class Maker:

@@ -1,14 +1,14 @@
 """Objects in the bucket of a real S3 gateway (versitygw); it and the sink are killed again and again."""
 
 import asyncio
-import subprocess
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import corpus
+import gobuild
 import pytest
-from ground import CACHE, free_port, listens, running, tool
+from ground import free_port, listens, running
 from rows import Rows
 from running import Sink
 from s3server import BUCKET, unpacked
@@ -18,22 +18,8 @@ VERSION = "1.0.14"
 
 @pytest.fixture(scope="module")
 def gateway() -> Path:
-    """The program, built once."""
-    go = tool("go", "it builds versitygw")
-    program = CACHE / f"versitygw-{VERSION}" / "versitygw"
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            "env",
-            f"GOBIN={program.parent}",
-            go,
-            "install",
-            f"github.com/versity/versitygw/cmd/versitygw@v{VERSION}",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"versitygw {VERSION} cannot be built: {done.stderr[-500:]}")
-    return program
+    """The program."""
+    return gobuild.installed("github.com/versity/versitygw/cmd/versitygw", VERSION)
 
 
 def served(gateway: Path, place: Path, port: int) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
