@@ -67,12 +67,17 @@ class Port:
         try:
             answer = _opener.open(asked, timeout=TIMEOUT_SECONDS)
         except urllib.error.HTTPError as problem:
-            why = _why(problem) or "--url must be the sink's admin port"
+            why = self._refused() if problem.code == 401 else _why(problem) or "--url must be the sink's admin port"
             raise click.ClickException(f"{self.url}{path}: answers {problem.code}; {why}") from None
         except (OSError, ValueError, HTTPException) as problem:
             self._no_answer(problem)
         assert isinstance(answer, HTTPResponse)
         return answer
+
+    def _refused(self) -> str:
+        if self._headers:
+            return "--token-file does not hold what the sink's admin.token_file holds"
+        return "give --token-file, a file with what the sink's admin.token_file holds"
 
     def _no_answer(self, problem: Exception) -> NoReturn:
         reason = getattr(problem, "reason", None) or problem

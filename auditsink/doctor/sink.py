@@ -27,7 +27,7 @@ def in_status(status: Mapping[str, Any]) -> Iterator[Finding]:
     if status["state"] != "starting":
         for reason in status["reasons"]:
             yield Finding(
-                Urgency.LOSING, "readiness", reason, "until then apiservers get 503 and give up in two minutes"
+                Urgency.LOSING, "readiness", reason, "until then apiservers get 503 and give up within four minutes"
             )
     yield from _in_ring(status["spool"], status["rejected_requests"])
     for one in status["destinations"]:
@@ -56,7 +56,7 @@ def _in_ring(spool: Mapping[str, Any], rejected: Mapping[str, int]) -> Iterator[
             Urgency.LOSING if fill >= HIGH_FILL else Urgency.ADVICE,
             "spool",
             f"{rejected['full']:,} requests were refused since the start because the ring was full",
-            "compare apiserver_audit_error_total: what was refused for two minutes is lost there",
+            "compare apiserver_audit_error_total: what was refused for four minutes is lost there",
         )
     if spool["damaged_bytes"]:
         yield Finding(

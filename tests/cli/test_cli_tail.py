@@ -22,6 +22,9 @@ LINE = "10:00:00.123Z prod admin delete pods/shop/web-1 200 ResponseComplete"
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202edenwo\u200b\r\n"
 
 
+HELD = "the sink's admin.token_file holds"
+
+
 class Answers:
     """What the server answers, and what it was asked: path, parameters, authorization."""
 
@@ -98,9 +101,21 @@ def test_an_end_of_what_was_to_be_followed_is_an_error(auditsink: Call, url: str
 
 
 def test_a_refusal_is_told_with_the_sinks_words(auditsink: Call, url: str, answers: Answers):
-    answers.code, answers.lines = 401, [{"error": "send the admin token"}]
+    answers.code, answers.lines = 403, [{"error": "set admin.token_file"}]
     said = auditsink("tail", "--url", url)
-    assert (said.code, said.err) == (1, f"auditsink: {url}/tail: answers 401; send the admin token\n")
+    assert (said.code, said.err) == (1, f"auditsink: {url}/tail: answers 403; set admin.token_file\n")
+
+
+def test_a_token_that_is_missing_or_wrong_is_told_by_the_option(
+    auditsink: Call, url: str, answers: Answers, tmp_path: Path
+):
+    answers.code = 401
+    asked = f"auditsink: {url}/tail: answers 401; "
+    assert auditsink("tail", "--url", url).err == f"{asked}give --token-file, a file with what {HELD}\n"
+    token = tmp_path / "token"
+    token.write_text("secret-secret-secret\n")
+    said = auditsink("tail", "--url", url, "--token-file", token)
+    assert said.err == f"{asked}--token-file does not hold what {HELD}\n"
 
 
 def test_a_redirect_does_not_take_the_token_elsewhere(auditsink: Call, url: str, answers: Answers, tmp_path: Path):
