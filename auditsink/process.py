@@ -40,6 +40,7 @@ async def _live(sink: Sink, risks: list[str]) -> int:
     loop.set_default_executor(threads)
     loop.set_exception_handler(_report)
     threading.excepthook = lambda dead: _thread_died(sink, dead)
+    sys.unraisablehook = _unraisable
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop)
@@ -105,6 +106,12 @@ def _thread_died(sink: Sink, dead: Any) -> None:
     problem = (dead.exc_type, dead.exc_value, dead.exc_traceback)
     log.critical("a thread died", extra={"thread_name": name}, exc_info=problem)
     sink.fail(f"thread {name} died of {dead.exc_type.__name__}; restart the sink and report it with its log")
+
+
+def _unraisable(ignored: Any) -> None:
+    """What Python could only print, as it is; the log stars what is secret."""
+    problem = (ignored.exc_type, ignored.exc_value, ignored.exc_traceback)
+    log.error(ignored.err_msg or "an error that nobody could catch", exc_info=problem)
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

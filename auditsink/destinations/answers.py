@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from auditsink.forward.outcome import Misconfigured, Outcome, Retry, TooLarge
+from auditsink.redact import redact
 
 _LONGEST_WISH = 3600.0  # seconds: past an hour it is a mistake or malice, and the event would only grow old
 _LONGEST_TEXT = 200  # characters of a foreign text that stand in one of our sentences
@@ -67,6 +68,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def foreign(text: str) -> str:
-    """A text from the other side: short, on one line and without control characters."""
-    shown = "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+    """A text from the other side: short, on one line, without control characters and without what we showed it."""
+    shown = "".join(character if character.isprintable() else " " for character in redact(text)[:_LONGEST_TEXT])
     return " ".join(shown.split())

@@ -4,9 +4,12 @@ import io
 import json
 import logging
 import sys
+import time
 import warnings
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -153,6 +156,42 @@ def test_known_secrets_are_starred_wherever_they_stand():
     assert redact(f"{token!r} {short}") == "*** ***"
     del token
     assert redact("swordfish-42") == "swordfish-42"
+
+
+SPECIAL = 'pa:s "s\\ &+%/é 42'
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        SPECIAL,
+        json.dumps(SPECIAL),
+        quote(SPECIAL),
+        quote(SPECIAL, safe=""),
+        quote_plus(SPECIAL),
+        quote(SPECIAL, safe="").lower(),
+        b64encode(SPECIAL.encode()).decode(),
+        *(b64encode(f"{user}:{SPECIAL}".encode()).decode() for user in ("u", "us", "use")),
+        b64encode(f"user:{quote_plus(SPECIAL)}".encode()).decode(),
+        urlsafe_b64encode(f"sink:{SPECIAL}".encode()).decode(),
+    ],
+)
+def test_a_known_secret_is_starred_however_it_is_written(written: str):
+    """What is left of base64 is what stood around the secret, and the bits that it shares with that."""
+    held = Secret(SPECIAL)
+    shown = redact(f"said: {written}!")
+    assert "***" in shown
+    assert len(shown) <= len("said: ***!") + 12
+    del held
+
+
+@pytest.mark.parametrize("piece", ["a.", "a:", "://", "a.b://", "authorization ", "Splunk ", "Bearer ", "a://b"])
+def test_hostile_texts_take_no_time(piece: str):
+    """A text of 80 kB and more: hundredths of a second; half a minute and more where the square of it is taken."""
+    text = piece * 40_000
+    began = time.process_time()
+    assert len(redact(text)) <= 2 * len(text)
+    assert time.process_time() - began < 5
 
 
 def test_a_secret_shows_in_no_field_of_a_line(stream: io.StringIO):
