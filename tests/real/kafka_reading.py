@@ -1,6 +1,7 @@
 """Reads topics back with librdkafka: a client that has nothing in common with the one that wrote."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from running import PATIENCE
 
 _AT_ONCE = 1000
+_WAIT = 0.2  # seconds: `consume` takes all of them unless so many messages are there
 
 
 async def read(servers: Sequence[str], topic: str, **settings: Any) -> list[Message]:
@@ -32,9 +34,11 @@ def _read(servers: Sequence[str], topic: str, settings: dict[str, Any]) -> list[
         partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
         ended: set[int] = set()
+        deadline = time.monotonic() + PATIENCE
         while len(ended) < len(partitions):
-            messages = consumer.consume(_AT_ONCE, timeout=PATIENCE)
-            assert messages, f"nothing more came of {topic}, and not its end either"
+            messages = consumer.consume(_AT_ONCE, timeout=_WAIT)
+            deadline = time.monotonic() + PATIENCE if messages else deadline
+            assert time.monotonic() < deadline, f"nothing more came of {topic}, and not its end either"
             for message in messages:
                 problem = message.error()
                 if problem is None:
