@@ -1,7 +1,9 @@
 """The receive port's TLS: contexts out of the three files, built again when one of them changes.
 
-A context serves the connections that begin while it is the current one; those that are open keep theirs. So nothing
-is dropped and nothing is refused when a certificate is renewed. A renewal half done, or a broken file, changes nothing.
+A context serves the connections that begin while it is the current one; those that are open end with their next
+answer. So no request fails when a certificate is renewed, and nobody stays in whose CA was taken out. A session can be
+resumed with its own context only, so neither does a ticket outlive the CA. A renewal half done, or a broken file,
+changes nothing.
 """
 
 import ssl
@@ -16,6 +18,8 @@ from auditsink.secret import UnreadableFileError, WatchedFile
 
 _KEY = "receive.tls"
 _KEPT = "the last good files stay in use"
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""For TLS 1.2: forward secret and authenticated, as all of 1.3's are (RFC 9325, 4.2); Go's client offers them first."""
 
 
 class Certificates:
@@ -55,7 +59,10 @@ class Certificates:
 def _build(tls: ServerTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # No tickets: who resumes a session shows no certificate, and it may have run out since. apiservers ask for none.
+    context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     try:
         # An empty password: an encrypted key is an error, not a question on the terminal.

@@ -62,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         "_port",
         "_received",
         "_refused",
+        "_retired",
         "_since",
         "_state",
         "_thrown_away",
@@ -89,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._muted = False  # the client does not read its answers
         self._paused = False  # reading
         self._crowded = False  # beyond max_connections
+        self._retired = False  # the next answer is the last
         self._deaf = False  # bytes had to be dropped, so nothing that follows can be understood
         self._unread: bytes = b""  # what came behind the request that is answered, from _unread_at on
         self._unread_at = 0
@@ -166,6 +168,10 @@ class Connection(asyncio.BufferedProtocol):
         elif self._state == _READING and waited > limits.idle_timeout:
             self.close()
 
+    def retire(self) -> None:
+        """End with the next answer: no request is lost, and whoever comes back is looked at anew."""
+        self._retired = self._close = True
+
     def close(self) -> None:
         """Close when what is being written is out."""
         self._state = _CLOSED
@@ -208,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self) -> None:
         port, framer = self._port, self._framer
         head = framer.head
-        self._close = self._crowded or not head.keep_alive
+        self._close = self._crowded or self._retired or not head.keep_alive
         self._received = 0
         decided = decide(port, head, framer.length, self._peer, crowded=self._crowded)
         if not isinstance(decided, Refused) and not self._claim(decided.cluster):

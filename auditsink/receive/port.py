@@ -41,6 +41,10 @@ class Swept(Protocol):
         """A request is being read or waits for its answer."""
         ...
 
+    def retire(self) -> None:
+        """End with the next answer."""
+        ...
+
     def close(self) -> None:
         """Close when what is being written is out."""
         ...
@@ -94,6 +98,11 @@ class Port:
         self.answers.tick(self.clock.wall_ns() / 1e9)
         for connection in tuple(self.connections):
             connection.sweep(self.now)
+
+    def retire(self) -> None:
+        """Every connection that is open now answers one more request at most: what let it in has changed."""
+        for connection in self.connections:
+            connection.retire()
 
     def refused(self, refused: Refused, peer: object) -> None:
         """Count a refusal, and log the first of its kind."""

@@ -47,6 +47,7 @@ class SecureTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._since = port.now
         self._paused = False
         self._closed = False  # our close_notify is out: what comes is counted and not read
+        self._retired = False
 
     # A protocol: what asyncio calls.
 
@@ -106,6 +107,10 @@ class SecureTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if now - self._since > HANDSHAKE_SECONDS:
             self._port.refused(Refused(Reason.TLS, "the handshake took too long"), self._peer())
             self.abort()
+
+    def retire(self) -> None:
+        """The certificates have changed while this handshake goes on with those of before."""
+        self._retired = True
 
     # A transport: what the connection calls.
 
@@ -175,6 +180,8 @@ class SecureTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._port.leave(self)
             self._connection = Connection(self._port, peer_of(self._tls.getpeercert()))
             self._connection.connection_made(self)
+            if self._retired:
+                self._connection.retire()
             self._pump()
 
     def _fail(self, problem: ssl.SSLError) -> None:

@@ -122,8 +122,11 @@ class ReceiveServer:
             self._polling = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
-        known = set(self._credentials.problems)
+        known, certificates = set(self._credentials.problems), self._credentials.certificates
+        before = certificates and certificates.context
         if await asyncio.to_thread(self._credentials.poll):
+            if certificates and certificates.context is not before:
+                self._port.retire()
             log.info(
                 "certificates, tokens or clusters have changed; new connections and requests are held to the new ones"
             )
