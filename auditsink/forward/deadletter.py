@@ -53,6 +53,7 @@ class DeadLetters:
         self._disk = disk or RealDisk()
         self._sleep = sleep
         self._file = path / "letters.ndjson"
+        self._named: File | None = None
 
     def __repr__(self) -> str:
         return f"<DeadLetters {self.path}>"
@@ -68,8 +69,7 @@ class DeadLetters:
             try:
                 write_all(file, [data], end)
                 file.sync()
-                # Each time: the file may be new, or renamed by a command that died before it could do this.
-                self._disk.sync_directory(self.path)
+                self._make_name_durable()
             except OSError:
                 with contextlib.suppress(OSError):
                     file.truncate(end)
@@ -146,9 +146,26 @@ class DeadLetters:
         try:
             file = self._disk.open(self._file, write=True)
         except FileNotFoundError:
+            self._forget_name()
             file = self._disk.create(self._file)
         with contextlib.closing(file):
             yield file
+
+    def _make_name_durable(self) -> None:
+        """Sync the directory, unless that was done for this very file.
+
+        The file may be new, or renamed by a command that died before it could do this. While one is held open that
+        still has its name, it is the one; each sync of the directory would hold up the spool's on the same disk.
+        """
+        if self._named is None or not self._named.linked():
+            self._disk.sync_directory(self.path)
+            self._forget_name()
+            self._named = self._disk.open(self._file)
+
+    def _forget_name(self) -> None:
+        if self._named is not None:
+            self._named.close()
+            self._named = None
 
     def _whole_lines(self, file: File) -> int:
         """The length of the file without a torn last line, which is cut off."""

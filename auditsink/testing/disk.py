@@ -227,6 +227,8 @@ class FakeDisk:
             self._enter("rename", old)
             if old not in self._entries:
                 raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(old))
+            if new in self._entries:
+                self._entries[new].links = 0
             self._entries[new] = self._entries.pop(old)
 
     def unlink(self, path: Path) -> None:

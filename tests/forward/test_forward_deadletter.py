@@ -153,7 +153,7 @@ def test_taking_away_what_is_not_there_changes_nothing():
 def test_an_append_that_fails_leaves_no_trace_and_can_be_tried_again(operation: str, error: int):
     disk = FakeDisk()
     letters = letters_on(disk)
-    if operation in {"write", "sync", "sync_directory", "open"}:
+    if operation in {"write", "sync", "open"}:
         letters.append([letter_of(1)])
     disk.fail(operation, error)
     with pytest.raises(OSError):
@@ -181,6 +181,42 @@ def test_after_a_power_loss_every_letter_that_was_appended_is_there(seed: int, b
     disk.crash(chance)
     sequences = [one.sequence for one in letters_on(disk)]
     assert [at for at in sequences if at != 100] == list(range(before + after))
+
+
+def test_the_directory_is_synced_once_for_a_file_and_not_for_each_letter():
+    disk = FakeDisk()
+    letters = letters_on(disk)
+    letters.append([letter_of(0)])
+    before = disk.calls["sync_directory"]
+    for at in range(1, 10):
+        letters.append([letter_of(at)])
+    assert disk.calls["sync_directory"] == before
+    assert disk.calls["sync"] == 10
+
+
+@given(st.integers(0, 1_000_000))
+def test_letters_survive_when_a_command_died_between_its_rename_and_its_sync(seed: int):
+    disk = FakeDisk()
+    letters = letters_on(disk)
+    letters.append([letter_of(at) for at in range(5)])
+    disk.fail("sync_directory", errno.EIO)
+    with pytest.raises(OSError):
+        letters_on(disk).remove({letter_of(2).id})
+    letters.append([letter_of(7)])
+    letters.append([letter_of(8)])
+    disk.crash(random.Random(seed))
+    assert [one.sequence for one in letters_on(disk)] == [0, 1, 3, 4, 7, 8]
+
+
+@given(st.integers(0, 1_000_000))
+def test_letters_survive_when_the_file_was_moved_away_by_hand(seed: int):
+    disk = FakeDisk()
+    letters = letters_on(disk)
+    letters.append([letter_of(0)])
+    disk.rename(FILE, FILE.with_suffix(".old"))
+    letters.append([letter_of(1)])
+    disk.crash(random.Random(seed))
+    assert [one.sequence for one in letters_on(disk)] == [1]
 
 
 @given(st.integers(0, 1_000_000), st.sampled_from(["create", "write", "sync", "rename", "sync_directory"]))
