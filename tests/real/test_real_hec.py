@@ -1,6 +1,7 @@
 """The Splunk destination against a HEC that this project did not write.
 
 That HEC parses each event and writes it anew, so events are compared by their meaning, not their bytes.
+It knows no acknowledgement, and one that does was not to be had: that mode is tested against our own HEC only.
 """
 
 import asyncio
