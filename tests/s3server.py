@@ -23,9 +23,11 @@ class S3Server:
     """`with S3Server() as server`: running, with an empty bucket. What it holds is in its memory, and ends with it."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        # Bound for as long as this lives, and never listening: nobody else gets the port, the server does.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self.port = int(self._held.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.client: Any = boto3.client(
             "s3",
@@ -43,6 +45,7 @@ class S3Server:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        self._held.close()
 
     def start(self) -> None:
         """Start, and make the bucket."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from effort import LONG, Effort, Report
 
-_ROWS = pytest.StashKey[list[str]]()
+_ROW = "what was tried and what was lost"
+"""The property of a test's report under which a row travels, also from the process of another worker."""
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +22,14 @@ def report(request: pytest.FixtureRequest, effort: Effort) -> Iterator[Report]:
     """What this test has to say, pass or fail."""
     made = Report(request.node.name, effort.seed)
     yield made
-    request.config.stash.setdefault(_ROWS, []).extend(made.rows)
+    request.node.user_properties.extend((_ROW, row) for row in made.rows)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table."""
-    rows = config.stash.get(_ROWS, [])
+    reports = [one for several in terminalreporter.stats.values() for one in several if hasattr(one, "user_properties")]
+    rows = [row for one in reports if one.when == "teardown" for name, row in one.user_properties if name == _ROW]
     if rows:
-        terminalreporter.section("what was tried and what was lost")
+        terminalreporter.section(_ROW)
         for row in rows:
             terminalreporter.line(row)

@@ -13,7 +13,7 @@ from auditsink.testing.clock import FakeClock
 
 @contextlib.asynccontextmanager
 async def lake(servers: list[str], **settings: Any) -> AsyncIterator[KafkaDestination]:
-    settings = {"name": "lake", "bootstrap_servers": servers, "timeout": 10.0} | settings
+    settings = {"name": "lake", "bootstrap_servers": servers, "timeout": 60.0} | settings
     made = KafkaDestination(KafkaConfig(**settings), FakeClock())
     try:
         yield made

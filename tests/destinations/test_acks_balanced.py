@@ -40,7 +40,7 @@ class Balancer(ScriptedServer):
 async def behind(clock: FakeClock, *, sticky: bool) -> AsyncIterator[tuple[SplunkDestination, list[HecServer]]]:
     receivers = [HecServer(token=TOKEN, acknowledge="on") for _ in range(2)]
     async with Balancer(receivers, sticky=sticky) as balancer:
-        config = SplunkConfig(name="siem", url=balancer.url, token=Secret(TOKEN), acknowledge=True, timeout=5.0)
+        config = SplunkConfig(name="siem", url=balancer.url, token=Secret(TOKEN), acknowledge=True, timeout=60.0)
         siem = SplunkDestination(config, clock)
         try:
             yield siem, receivers

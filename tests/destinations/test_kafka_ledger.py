@@ -24,7 +24,7 @@ EVENTS = [event(number) for number in range(20)]
 def servers() -> Iterator[list[str]]:
     """A broker for all tests here."""
     mock = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1})
-    yield [f"{broker.host}:{broker.port}" for broker in mock.list_topics(timeout=10).brokers.values()]
+    yield [f"{broker.host}:{broker.port}" for broker in mock.list_topics(timeout=60).brokers.values()]
     del mock
 
 
@@ -61,12 +61,12 @@ def consumed(servers: list[str], topic: str) -> list[bytes]:
     settings = {"bootstrap.servers": ",".join(servers), "group.id": "g", "enable.partition.eof": True}
     consumer = Consumer({**settings, "auto.offset.reset": "earliest"})
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
         found: list[bytes] = []
         ended = 0
         while ended < len(partitions):
-            (message,) = consumer.consume(1, timeout=10)
+            (message,) = consumer.consume(1, timeout=60)
             if message.error() is None:
                 found.append(message.value() or b"")
             else:

@@ -68,7 +68,7 @@ class Sending:
                 | settings
             )
         )
-        config = HttpConfig(name="hook", url=hook.url, auth=HttpAuth(oauth2=oauth2), timeout=5.0)
+        config = HttpConfig(name="hook", url=hook.url, auth=HttpAuth(oauth2=oauth2), timeout=60.0)
         self.destination = HttpDestination(config, self.clock)
 
     async def send(self) -> Outcome:

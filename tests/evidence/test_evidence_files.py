@@ -44,6 +44,7 @@ def test_lines_know_where_they_stand(tmp_path: Path):
         b"\x1f\x8b nonsense",
         zstandard.ZstdCompressor().compress(b"1\n" * 9)[:-3] + b"xxx",
     ],
+    ids=["a gzip cut short", "no gzip", "no zstd frame"],
 )
 def test_a_broken_archive_is_told(tmp_path: Path, content: bytes):
     (tmp_path / "a").write_bytes(content)

@@ -129,7 +129,7 @@ async def test_full_dead_letters_do_not_hold_up_the_stop():
 async def test_stop_before_run_is_fine():
     rig = Rig(ScriptedDestination(), FakeRing())
     await rig.forwarder.stop(1)
-    await asyncio.wait_for(rig.forwarder.run(), 5)
+    await asyncio.wait_for(rig.forwarder.run(), 30)
     assert rig.destination.attempts == []
 
 

@@ -1,6 +1,7 @@
 """What the tests of the receive port share: a spool that does as it is told, a transport without a socket, requests."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -248,3 +249,18 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0.001)
+
+
+def spool_of(port: Port) -> FakeSpool:
+    """The one that a port was made with."""
+    spool: Any = port.intake.spool
+    return spool
+
+
+async def exchange(port: Port, *data: bytes, piece: int = 2**20) -> list[tuple[int, Any]]:
+    """Send all on one connection; the answers' statuses and documents."""
+    client = Client(port)
+    for one in data:
+        client.send(one, piece)
+        await until(lambda: not client.connection.busy)
+    return [(answer.status, json.loads(answer.body)) for answer in client.answers()]

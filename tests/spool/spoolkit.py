@@ -3,11 +3,15 @@
 import threading
 from pathlib import Path
 
+from crc32c import crc32c
+
 from auditsink import events
 from auditsink.config import Spool as SpoolConfig
-from auditsink.spool import Spool
+from auditsink.spool import Spool, frame, segment
 from auditsink.spool.disk import Disk
+from auditsink.spool.frame import FrameHeader
 from auditsink.spool.ring import Ring
+from auditsink.spool.segment import SegmentHeader
 from auditsink.spool.types import Receipt, Refusal
 from auditsink.testing.disk import FakeDisk
 from auditsink.units import Size
@@ -80,3 +84,23 @@ def die(spool: Spool, disk: FakeDisk) -> None:
     """The end of a process after `disk.cut_power`: its thread ends too, and the disk is there for the next one."""
     spool._writer.stop()
     disk.power_on()
+
+
+def parts(disk: FakeDisk, path: Path) -> tuple[SegmentHeader, list[FrameHeader], bytearray]:
+    """A segment on the disk: its header, the headers of its frames, all of it."""
+    content = disk.content(path)
+    header = segment.decode_header(content)
+    assert header is not None
+    frames = [part for part in segment.walk(content, header.seed) if isinstance(part, FrameHeader)]
+    return header, frames, bytearray(content)
+
+
+def reframed(header: SegmentHeader, old: FrameHeader, content: bytes, **changes: int) -> bytes:
+    """The frame with other numbers in its header and checksums that hold: what anybody can do who can write."""
+    fields = {
+        "length": old.payload_length, "body": old.body_length, "events": old.events, "flags": 3,
+        "source": old.source_length, "first": old.first_sequence, "received": old.received_ns, **changes,
+    }  # fmt: skip
+    whole = content[old.offset : old.offset + old.size]
+    packed = frame.HEADER.pack(frame.MAGIC, 0, old.checksum, *fields.values(), old.digest)[8:]
+    return frame.MAGIC + crc32c(packed, header.seed).to_bytes(4, "little") + packed + whole[frame.HEADER.size :]

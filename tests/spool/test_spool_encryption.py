@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all, submit, submit_all
+from spoolkit import PATH, body_of, config, die, events_of, open_spool, parts, read_all, reframed, submit, submit_all
 
 from auditsink.config import Encryption
 from auditsink.secret import WatchedFile
 from auditsink.spool import Spool, SpoolError, frame, inspect, segment, stored
 from auditsink.spool.disk import RealDisk
-from auditsink.spool.errors import MissingKeyError, SealBrokenError
-from auditsink.spool.frame import FrameHeader
+from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.keys import Keyring, parse_keys
-from auditsink.spool.segment import SegmentHeader
 from auditsink.spool.types import Receipt, Tally
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
@@ -42,27 +40,6 @@ def encrypted(disk: FakeDisk, key_file: Path, **changes: object) -> Spool:
 
 def keys_of(path: Path) -> Keyring:
     return Keyring(WatchedFile(path, parse_keys))
-
-
-def parts(disk: FakeDisk, path: Path) -> tuple[SegmentHeader, list[FrameHeader], bytearray]:
-    content = disk.content(path)
-    header = segment.decode_header(content)
-    assert header is not None
-    frames = [part for part in segment.walk(content, header.seed) if isinstance(part, FrameHeader)]
-    return header, frames, bytearray(content)
-
-
-def reframed(header: SegmentHeader, old: FrameHeader, content: bytes, **changes: int) -> bytes:
-    """The frame with other numbers in its header and checksums that hold: what anybody can do who can write."""
-    fields = {
-        "length": old.payload_length, "body": old.body_length, "events": old.events, "flags": 3,
-        "source": old.source_length, "first": old.first_sequence, "received": old.received_ns, **changes,
-    }  # fmt: skip
-    whole = content[old.offset : old.offset + old.size]
-    from crc32c import crc32c  # noqa: PLC0415
-
-    packed = frame.HEADER.pack(frame.MAGIC, 0, old.checksum, *fields.values(), old.digest)[8:]
-    return frame.MAGIC + crc32c(packed, header.seed).to_bytes(4, "little") + packed + whole[frame.HEADER.size :]
 
 
 def stored_names(disk: FakeDisk, key_file: Path, count: int = 6) -> Path:
@@ -336,25 +313,6 @@ def test_every_byte_of_an_encrypted_record_flipped_under_a_good_checksum_is_seen
         with pytest.raises(TamperedError):
             unpacker.record(header, only, bytes(content), only.offset)
         content[at] ^= 0x20
-
-
-def test_a_seal_opens_with_its_own_key_and_what_it_was_bound_to(key_file: Path):
-    key = keys_of(key_file).newest
-    header = SegmentHeader(b"r" * 16, b"s" * 8, 7, 1)
-    cipher = key.cipher(header)
-    sealed = memoryview(cipher.seal(b"plain", b"bound"))
-    assert len(sealed) == 5 + frame.SEAL_BYTES
-    assert key.cipher(header).open(sealed, b"bound") == b"plain"
-    others = [SegmentHeader(b"R" * 16, b"s" * 8, 7, 1), SegmentHeader(b"r" * 16, b"S" * 8, 7, 1)]
-    others += [SegmentHeader(b"r" * 16, b"s" * 8, 8, 1), SegmentHeader(b"r" * 16, b"s" * 8, 7, 2)]
-    for other in others:
-        with pytest.raises(SealBrokenError):
-            key.cipher(other).open(sealed, b"bound")
-    for short in (b"", b"x" * 27):
-        with pytest.raises(SealBrokenError):
-            cipher.open(memoryview(short), b"bound")
-    with pytest.raises(SealBrokenError):
-        cipher.open(sealed, b"BOUND")
 
 
 @pytest.mark.parametrize("calls", range(4, 9))

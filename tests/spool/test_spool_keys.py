@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.secret import WatchedFile
-from auditsink.spool.errors import MissingKeyError, SpoolError
+from auditsink.spool import frame
+from auditsink.spool.errors import MissingKeyError, SealBrokenError, SpoolError
 from auditsink.spool.keys import Key, Keyring, cipher_of, parse_keys
 from auditsink.spool.segment import SegmentHeader
 
@@ -152,3 +153,22 @@ def test_a_key_is_starred_wherever_it_would_be_logged():
     keys: tuple[Key, ...] = parse_keys(f"a {ONE}".encode())
     assert ONE not in redact(f"a library quotes {ONE} in an error")
     assert keys
+
+
+def test_a_seal_opens_with_its_own_key_and_what_it_was_bound_to(tmp_path: Path):
+    key = keyring(tmp_path, f"first {ONE}\n")[0].newest
+    header = SegmentHeader(b"r" * 16, b"s" * 8, 7, 1)
+    cipher = key.cipher(header)
+    sealed = memoryview(cipher.seal(b"plain", b"bound"))
+    assert len(sealed) == 5 + frame.SEAL_BYTES
+    assert key.cipher(header).open(sealed, b"bound") == b"plain"
+    others = [SegmentHeader(b"R" * 16, b"s" * 8, 7, 1), SegmentHeader(b"r" * 16, b"S" * 8, 7, 1)]
+    others += [SegmentHeader(b"r" * 16, b"s" * 8, 8, 1), SegmentHeader(b"r" * 16, b"s" * 8, 7, 2)]
+    for other in others:
+        with pytest.raises(SealBrokenError):
+            key.cipher(other).open(sealed, b"bound")
+    for short in (b"", b"x" * 27):
+        with pytest.raises(SealBrokenError):
+            cipher.open(memoryview(short), b"bound")
+    with pytest.raises(SealBrokenError):
+        cipher.open(sealed, b"BOUND")
