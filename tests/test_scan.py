@@ -158,31 +158,74 @@ def test_strings_across_the_window_of_a_match(piece: bytes, offset: int):
 
 
 HOSTILE = {
-    "nesting of four million": (b"[" * 4 * MIB + b"]" * 4 * MIB + b"]}", 1),
+    "nesting": (b"[" * MIB + b"]" * MIB + b"]}", 1),
     "nesting never closed": (b'{"a":[' * MIB, None),
-    "brackets in pairs": (b"[" + b"[]" * 16 * MIB + b"]]}", None),
-    "quotes": (b"[" + b'"' * 32 * MIB + b"]]}", 1),
-    "backslashes in a string": (b'{"' + b"\\" * 32 * MIB + b'":1}]}', 1),
-    "escaped quotes": (b'{"' + b'\\"' * 16 * MIB, None),
-    "digits": (b"1" * 32 * MIB + b"]}", 1),
-    "scalars": (b"1," * 16 * MIB + b"1]}", None),
-    "small objects": (b"{}," * 8 * MIB + b"{}]}", None),
-    "keys": (b"]" + b',"a":1' * 5 * MIB + b"}", None),
+    "nesting closed by the wrong bracket": (b"[{" * MIB + b"]}" * MIB + b"]}", None),
+    "brackets in pairs": (b"[" + b"[]" * MIB + b"]]}", 1),
+    "brackets, commas, numbers": (b"[" + b"[0]," * MIB + b"0]]}", 1),
+    "a nest of short strings": (b'{"":[' * MIB + b"]}" * MIB + b"]}", 1),
+    "quotes": (b"[" + b'"' * 4 * MIB + b"]]}", 1),
+    "a quote too many": (b"[" + b'"' * (4 * MIB + 1) + b"]]}", None),
+    "backslashes in a string": (b'{"' + b"\\" * 4 * MIB + b'":1}]}', 1),
+    "escaped quotes": (b'{"' + b'\\"' * 2 * MIB, None),
+    "digits": (b"1" * 4 * MIB + b"]}", 1),
+    "keys": (b"]" + b',"a":1' * MIB + b"}", None),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_mebibytes_end_within_the_budget(name: str, monkeypatch: pytest.MonkeyPatch):
-    """Each of these would keep an unbounded walk busy for minutes or fill the memory with ranges."""
-    monkeypatch.setattr(scan, "TOKEN_BUDGET", 2**16)  # less than the real ones, for the time of this test only
-    monkeypatch.setattr(scan, "MOST_ITEMS", 2**12)
+def test_hostile_mebibytes_are_split_like_any_others(name: str):
+    """Each would exhaust a parser, or keep one busy that looks at a byte again for each level it lies in."""
     rest, count = HOSTILE[name]
     found = scan.event_list(FRAME + rest)
     assert found.kind == "EventList"
     assert (None if found.items is None else len(found.items)) == count
 
 
-def test_the_budget_is_one_for_the_whole_body(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(scan, "TOKEN_BUDGET", 100)
-    assert scan.event_list(FRAME + b"{}," * 40 + b"{}]}").items is not None
-    assert scan.event_list(FRAME + b"{}," * 60 + b"{}]}").items is None
+@pytest.mark.parametrize("rest", [b"1," * 2**13 + b"1]}", b"{}," * 2**13 + b"{}]}"])
+def test_more_items_than_any_batch_holds_end_the_walk(rest: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scan, "MOST_ITEMS", 2**12)
+    assert scan.event_list(FRAME + rest).items is None
+
+
+def plainly(item: bytes) -> int | None:
+    """Where the value that opens with a bracket ends, told byte by byte; None when it does not."""
+    waiting: list[int] = []
+    place, in_string = 0, False
+    while place < len(item):
+        byte = item[place : place + 1]
+        if in_string:
+            place += byte == b"\\"
+            in_string = byte != b'"'
+        elif byte == b'"':
+            in_string = True
+        elif byte in (b"[", b"{"):
+            waiting.append(b"]}"[byte == b"{"])
+        elif byte in (b"]", b"}"):
+            if waiting.pop() != byte[0]:
+                return None
+            if not waiting:
+                return place + 1
+        place += 1
+    return None
+
+
+_pieces = st.sampled_from([b"[", b"]", b"{", b"}", b'"', b"\\", b"[]", b"{}", b'""', b'"]\\""', b",", b"0", b"\xff"])
+
+
+@given(st.lists(_pieces, max_size=60), st.sampled_from([b"[", b"{"]), st.integers(1, 70), st.integers(2, 70))
+@settings(max_examples=500)
+def test_a_value_ends_where_a_plain_walk_ends_it(pieces: list[bytes], opens: bytes, first: int, most: int):
+    """Whatever the windows are: brackets, strings and escapes fall on their edges."""
+    item = opens + b"".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "_FIRST_WINDOW", first)
+        patch.setattr(scan, "_WINDOW", most)
+        end = plainly(item)
+        closed = item if end is None else item[:end]
+        assert items(FRAME + closed + b"]}") == (None if end is None else [closed])
+
+
+@given(st.recursive(st.just(b'"]"'), lambda some: st.lists(some, max_size=4).map(lambda m: b"[" + b",".join(m) + b"]")))
+def test_nested_values_of_any_form_stand_beside_each_other(value: bytes):
+    assert items(FRAME + value + b"," + value + b"]}") == [value, value]

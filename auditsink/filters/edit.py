@@ -51,7 +51,7 @@ def mask(value: bytes) -> bytes:
         return value if value == b"null" else STARS
     quick = _quick(value)
     if quick is None:
-        several = [(raw_key, member) for raw_key, _, member in scan.members(value, budget=len(value))]
+        several = [(raw_key, member) for raw_key, _, member in scan.members(value)]
     else:
         several = [(b'"%b"' % key.encode(), bytes(member)) for key, member in quick.items()]
     return _object((key, member if member == b"null" else STARS) for key, member in several)
@@ -104,7 +104,7 @@ def _edited_object(node: Node, value: bytes) -> bytes:
 def _edited_slowly(node: Node, value: bytes) -> bytes:
     kept: list[tuple[bytes, bytes]] = []
     touched = False
-    for raw_key, key, member in scan.members(value, budget=len(value)):
+    for raw_key, key, member in scan.members(value):
         below = node.keys.get(key, node.each)
         edited = member if below is None else apply(below, member)
         touched |= edited is not member

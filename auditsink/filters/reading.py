@@ -68,7 +68,7 @@ def read(event: bytes) -> Seen:
 def _read_slowly(event: bytes) -> Seen:
     """For bodies that exhaust a parser: steps over them."""
     try:
-        members = scan.members(event, budget=len(event))
+        members = scan.members(event)
     except scan.UnreadableError:
         raise UnreadableError("it is no JSON object") from None
     found = {key: value for _, key, value in members}

@@ -27,7 +27,7 @@ from auditsink.spool.types import Receipt, Refusal
 log = logging.getLogger("auditsink.receive")
 
 WORKERS = 2
-"""Threads for slow bodies: one may be busy for seconds with 32 MiB of brackets while the other goes on."""
+"""Threads for slow bodies: one may be busy for some 4 s with 32 MiB of brackets while the other goes on."""
 LARGE_BODY = 2**16
 """Bytes from which a body waits for its turn: splitting it takes longer than all else that a turn of the loop does."""
 

@@ -81,3 +81,23 @@ async def test_what_a_filter_cannot_read_is_a_dead_letter_and_everything_else_ar
     readable = [event for event in events if event.startswith(b'{"level"')]
     assert corpus.digests(lines(tmp_path, "masked")) == corpus.digests(readable)
     assert (one["delivered"], one["dead_lettered"]) == (len(readable), len(events) - len(readable))
+
+
+async def test_patches_of_millions_of_brackets_cost_the_neighbours_in_their_batch_nothing(tmp_path: Path):
+    """Two patches that no parser's patience outlasts, among 400 events, one of them nested beyond its depth as well."""
+    patches = [b"[" + b"{}," * 2**20 + b"1]", b"[" * 9_900 + b"[0]," * 2**18 + b"0" + b"]" * 9_900]
+    hostile = [corpus.event(f"hostile-{number}", patch) for number, patch in enumerate(patches)]
+    events = [corpus.event(f"neighbour-{number}") for number in range(398)]
+    events[100:100] = hostile
+    masked = {"filter": {"mask": ["secrets"]}}
+    files = [
+        {"name": name, "type": "file", "path": str(tmp_path / f"{name}.ndjson")} | how
+        for name, how in {"all": {}, "masked": masked}.items()
+    ]
+    async with Sink(tmp_path, files) as sink:
+        await sink.apiserver([corpus.event_list(events)])
+        status = await sink.delivered()
+        await sink.stop()
+    for one in status["destinations"]:
+        assert lines(tmp_path, one["name"]) == events
+        assert (one["accepted"], one["delivered"], one["dead_lettered"]) == (400, 400, 0)
