@@ -83,6 +83,7 @@ async def test_gzip_and_hostile():
         (gzip.compress(b"{}"), 400),
         (gzip.compress(b" " * 2**21), 413),
     ],
+    ids=["no end", "half", "none", "zlib", "a byte behind", "2,000 members", "empty", "no EventList", "too large"],
 )
 async def test_bad_gzip(packed: bytes, status: int):
     port = make_port(spool := FakeSpool(), max_body=2**20)
