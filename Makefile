@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real torture setup lint format bench manifests lock audit sbom clean
+.PHONY: run demo test test-real torture fuzz setup lint format bench manifests lock audit sbom clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -20,6 +20,11 @@ test-real: .venv/dev.stamp
 # The long forms of tests/crash (see docs/what-a-200-means.md); as root they include real disks and power cuts.
 torture: .venv/dev.stamp
 	AUDITSINK_TORTURE=1 $(BIN)/python -m pytest tests/crash
+
+# Ten minutes (AUDITSINK_FUZZ_SECONDS) of hostile input for every parser, and a table of what was tried; see SECURITY.md.
+fuzz: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz/long_form.py
 
 # A Splunk that is busy, an event that it refuses, and what a sink makes of them; a few seconds, in a temporary directory.
 demo: .venv/run.stamp

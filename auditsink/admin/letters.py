@@ -136,5 +136,5 @@ async def _choice(request: Request) -> Choice | Response:
             return JSONResponse({"error": f"the body has more than {BODY_BYTES} bytes"}, 413)
     try:
         return msgspec.json.decode(bytes(body), type=Choice)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return JSONResponse({"error": 'send {"destination": NAME, "ids": [ID, ...]}; ids null means all'}, 400)

@@ -83,7 +83,7 @@ def decode(line: bytes) -> Letter | None:
     """The letter of a line; None for one that is none (damage, a hand that slipped)."""
     try:
         return _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

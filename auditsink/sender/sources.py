@@ -24,7 +24,10 @@ ZSTD_WINDOW = 2**27
 """What `zstd --long` asks for; a frame that wants more memory is refused."""
 
 _LOG_LINE = re.compile(rb'\s*\{\s*"kind"\s*:\s*"Event"\s*,')
-_DAMAGE = (EOFError, OSError, zlib.error, tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError)
+_DAMAGE = (
+    EOFError, OSError, zlib.error, tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError,
+    RuntimeError, ValueError,  # zipfile's, for a member with a password, of an unknown kind, with a name in no encoding
+)  # fmt: skip
 
 
 class SourceError(Exception):
@@ -130,7 +133,7 @@ def _is_event(line: bytes) -> bool:
         return True
     try:
         head = msgspec.json.decode(line, type=_Head)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return bool(head.stage) and head.kind != "EventList"
 

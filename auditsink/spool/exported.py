@@ -99,7 +99,7 @@ def load(path: Path) -> Manifest:
         raise SpoolError(
             f"{path} is no export: {name}: {problem.strerror}; one that was cut short has none, make it again"
         ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
         raise SpoolError(f"{name}: is no manifest of an export ({problem})") from None
     if manifest.version != VERSION:
         raise SpoolError(f"{name}: is of version {manifest.version}, this auditsink reads {VERSION}: use a newer one")
@@ -168,5 +168,5 @@ class _Digested:
 def _request(path: Path, line: bytes) -> tuple[int, int, int, str, int]:
     try:
         return _requests.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise SpoolError(f"{path}: a line is no request; the export is damaged") from None

@@ -1,0 +1,236 @@
+"""Every parser that bytes from outside reach: what may be thrown at it, what it may raise, what must hold afterwards.
+
+A target takes bytes and returns nothing. It fails when it raises anything but what the parser documents.
+"""
+
+import asyncio
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import corpus
+from receivekit import BODY, FakeSpool, chunked, make_port, read_answers, request, until
+from receivekit import Client as Wired
+
+from auditsink import config, events, load, redact, scan
+from auditsink.admin.access import parse_token
+from auditsink.clusters.tokens import parse_tokens, tokens_of
+from auditsink.destinations import hec, oauth2, object_errors
+from auditsink.destinations.answers import Answer, foreign, retry_after
+from auditsink.destinations.base import Batch
+from auditsink.destinations.formats import FORMATS
+from auditsink.events import Mark
+from auditsink.evidence import checkpoint
+from auditsink.evidence.keys import Signer
+from auditsink.filters.build import build
+from auditsink.forward import letter
+from auditsink.receive.inflate import InflateError, inflate
+from auditsink.secret import parse_secret
+from auditsink.sender import sources
+from auditsink.spool import SpoolError, exported, frame, segment
+from auditsink.spool.cursor import CursorState
+from auditsink.spool.identity import Identity
+from auditsink.spool.keys import parse_keys
+from auditsink.spool.slots import decode_slot, encode_slot
+from auditsink.spool.types import Record
+from auditsink.tail import line, wanted
+
+
+class Target(NamedTuple):
+    """`seeds` are where mutation begins."""
+
+    run: Callable[[bytes], None]
+    seeds: list[bytes]
+
+
+EVENT = corpus.event("fuzz")
+_BATCH = Batch("c1", "", [EVENT, EVENT, b"\xff"], range(100, 103), 0, Mark.NOT_UTF8)
+_FILTERED = load.parse(
+    b"destinations: [{name: d, type: stdout, filter: {except: [{verbs: [get]}], mask: [secrets], drop_fields: [a.b]}}]",
+    "f",
+    {},
+)
+_sift = build(_FILTERED.destinations[0])
+_scratch = Path(tempfile.gettempdir())
+
+
+def split(body: bytes) -> None:
+    """Whatever is split off stands in the body, in order."""
+    with contextlib.suppress(events.NotAnEventListError):
+        found = events.split(body)
+        at = 0
+        for one in found.events:
+            at = body.index(one, at) + len(one)
+
+
+def scanned(body: bytes) -> None:
+    for read in (scan.event_list, scan.members, scan.elements):
+        with contextlib.suppress(scan.UnreadableError):
+            read(body)
+
+
+def http(data: bytes) -> None:
+    """Raw bytes on a connection: each answer is one for h11 too, and all memory is given back."""
+    with asyncio.Runner() as runner:
+        runner.run(_exchange(data))
+
+
+async def _exchange(data: bytes) -> None:
+    port = make_port(FakeSpool(), max_body=65536, max_in_flight=65536)
+    client = Wired(port)
+    size = 1000 if len(data) > 200 else 7
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    for _ in range(2 * len(pieces) + 50):
+        while pieces and not (client.wire.paused or client.wire.closed):
+            client.send(pieces.pop(0))
+        await asyncio.sleep(0)
+    if not client.wire.closed:
+        client.finish()
+    list(read_answers(bytes(client.wire.sent)))
+    client.hang_up()
+    await until(lambda: port.intake.budget.held == 0)  # a thread may still be at its gzip
+
+
+def inflated(data: bytes) -> None:
+    with contextlib.suppress(InflateError):
+        assert len(inflate(data, 100_000) or b"") <= 100_000
+
+
+def on_the_disk(data: bytes) -> None:
+    """Frames, headers, seals, cursors, identities: none raises, and what is found lies within the data."""
+    for one in segment.walk(data, 0, start=0):
+        assert 0 <= one.offset <= len(data) if isinstance(one, frame.FrameHeader) else True
+    segment.decode_footer(data, 0)
+    with contextlib.suppress(SpoolError):
+        segment.decode_header(data)
+    slot = decode_slot(data)
+    CursorState.decode(slot[1] if slot else data)
+    Identity.decode(data)
+
+
+def configured(data: bytes) -> None:
+    for parse in (load.parse, load.parse_policy, load.parse_cluster):
+        with contextlib.suppress(load.ConfigError):
+            parse(data, "f")
+
+
+def secret_files(data: bytes) -> None:
+    """An error says nothing of the file's content."""
+    for parse in (parse_tokens, tokens_of("c"), parse_keys, parse_secret, parse_token, Signer.parse):
+        try:
+            parse(data)
+        except ValueError as problem:
+            words = [word for word in data.split() if len(word) > 12]
+            assert not any(word in str(problem).encode() for word in words)  # noqa: PT017 - the error is the point
+
+
+def _answers(data: bytes) -> Iterator[Answer]:
+    for status in (200, 201, 202, 207, 400, 401, 403, 413, 429, 503):
+        yield Answer(status, {"retry-after": data[:40].decode("latin-1"), "date": data[40:80].decode("latin-1")}, data)
+
+
+def answered(data: bytes) -> None:
+    """What destinations say, in every API: an outcome, whatever it is."""
+    for answer in _answers(data):
+        for name in ("elasticsearch", "loki", "otlp", "meilisearch", "ndjson"):
+            section = config.HttpConfig(name="d", url="http://x", format=name)  # type: ignore[arg-type]  # a literal
+            FORMATS[name](section).exchange(_BATCH).answered(answer)
+        hec.classify(answer.status, answer.headers, data, count=3)
+        hec.blames_events(answer.status, data)
+        hec.acknowledged(answer.status, answer.headers, data)
+        oauth2.read(answer)
+        retry_after(answer.headers)
+    hec.ack_id(data)
+    object_errors.classify(data.decode("latin-1"))
+    assert len(foreign(data.decode("latin-1"))) <= 200
+    redact.redact(data.decode("latin-1"))
+
+
+def lines_of_ours(data: bytes) -> None:
+    """Dead letters, checkpoints, manifests."""
+    letter.decode(data)
+    with contextlib.suppress(checkpoint.NoCheckpointError):
+        checkpoint.decode(data)
+    with tempfile.TemporaryDirectory(dir=_scratch) as place:
+        (Path(place) / exported.MANIFEST).write_bytes(data)
+        with contextlib.suppress(SpoolError):
+            exported.load(Path(place))
+
+
+def sent(data: bytes) -> None:
+    with contextlib.suppress(sources.SourceError):
+        for one in sources.bodies(Path("f"), io.BytesIO(data), 10, lambda _name, _why: None):
+            assert one.data
+
+
+def filtered(event: bytes) -> None:
+    """The filter and the tail, on one event."""
+    assert _sift is not None
+    _sift(Batch("c1", "", [event], range(1), 0, Mark(0)))
+    (shown,) = line.lines("c1", Record(0, [event], 0, "", Mark(0)), raw=True)
+    wanted.Wanted({"user": ["*a*", "!b"], "code": ["4xx"], "resource": ["pods"]}).event(shown)
+    events.as_utf8(event)
+    events.one_line(event)
+
+
+def patterns(data: bytes) -> None:
+    """Of a listener: an error, or an answer in no time."""
+    with contextlib.suppress(wanted.BadPatternError):
+        asked = wanted.Wanted({"user": data.decode("latin-1").split("\n")})
+        asked.event(line.Line(cluster="c", sequence=0, time="", bytes=0, user="a" * 200))
+
+
+_LISTS = [BODY, *(one.data for one in corpus.hostile_bodies() if len(one.data) < 5000)]
+_SEALED = frame.encode(
+    0, first_sequence=0, events=1, marks=Mark(0), source=b"s", received_ns=1, body_length=4, payload=b"body",
+    digest=bytes(16),
+)  # fmt: skip
+_YAML = [path.read_bytes() for path in sorted(Path("config").glob("*.yaml"))]
+
+TARGETS = {
+    "split": Target(split, _LISTS),
+    "scan": Target(scanned, _LISTS),
+    "http": Target(
+        http,
+        [
+            request(),
+            request() * 3,
+            request(b"", "Transfer-Encoding: chunked") + chunked(BODY, [7, 30], b"X: y\r\n"),
+            request(BODY, "Expect: 100-continue"),
+            request(BODY, "Transfer-Encoding: chunked, identity"),
+            request(BODY, "Content-Encoding: gzip"),
+            request(method="GET", version="1.0"),
+            request(length=99999999),
+        ],
+    ),
+    "inflate": Target(inflated, [b"\x1f\x8b\x08\x00" + bytes(20)]),
+    "disk": Target(on_the_disk, [_SEALED, _SEALED * 2, encode_slot(1, bytes(48)), bytes(256)]),
+    "configuration": Target(configured, [*_YAML, b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None}]"]),
+    "secret files": Target(secret_files, [b"prod token-of-prod-7f3a", b"k1 " + b"A" * 43 + b"=", b"# x\n"]),
+    "answers": Target(
+        answered,
+        [
+            b'{"text":"x","code":6,"invalid-event-number":1,"ackId":3}',
+            b'{"acks":{"0":true,"1":false}}',
+            b'{"errors":true,"items":[{"create":{"status":400,"error":{"type":"a","reason":"b"}}}]}',
+            b'{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"x"}}',
+            b'{"taskUid":1,"status":"enqueued","error":{"code":"x","message":"y"}}',
+            b'{"access_token":"x","token_type":"Bearer","expires_in":"3600"}',
+            b"status code: 403 Forbidden: <Error><Code>AccessDenied</Code>",
+        ],
+    ),
+    "lines": Target(
+        lines_of_ours,
+        [
+            letter.Letter.of("d", _BATCH, 0, "why", 10**18).encode(),
+            b'{"checkpoint":{"cluster":"c","count":3,"first":0},"signature":"AA"}',
+            b'{"version":1,"rings":[]}',
+        ],
+    ),
+    "sources": Target(sent, [BODY, EVENT + b"\n" + EVENT, b"\x28\xb5\x2f\xfd\x04\x00", b"PK\x03\x04", bytes(1024)]),
+    "filters": Target(filtered, [EVENT, *(one for body in corpus.hostile_bodies() for one in body.events[1:2])]),
+    "patterns": Target(patterns, [b"*a*a*a*a*a*\n!system:*", b"[a-z]?[!x]*"]),
+}
