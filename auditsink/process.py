@@ -23,6 +23,9 @@ STOP_SECONDS = 8.0
 """For an orderly stop. Kubernetes kills after 30 s by default, a system that shuts down after 10."""
 WATCHDOG_SECONDS = 9.5
 """After this the process ends whatever still hangs: a disk that does not answer, say. The spool survives a kill."""
+COLLECT_AFTER = 10_000
+"""Containers until the collector looks for cycles. Requests leave hardly any, and looking after each 700 (Python 3.11)
+took 2 to 3 % of the CPU with one event a request; the memory under load is the same."""
 THREADS = 64
 """For what blocks. Many and idle: a destination whose disk hangs must not keep the others from having one."""
 
@@ -48,6 +51,7 @@ async def _live(sink: Sink, risks: list[str]) -> int:
     # What lives now lives until the end; the collector need not walk it again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     for risk in risks:
         log.warning("risky: %s", risk)
     log.info("ready", extra={"version": __version__, **sink.addresses()})

@@ -60,12 +60,14 @@ def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def own_process() -> Iterator[None]:
     """Puts back what belongs to the test run."""
+    thresholds = gc.get_threshold()
     hook, handlers = threading.excepthook, {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     yield
     threading.excepthook = hook
     for number, handler in handlers.items():
         signal.signal(number, handler)
     gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 def test_a_signal_stops_it_in_order(own_process: None, caplog: pytest.LogCaptureFixture):
