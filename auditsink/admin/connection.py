@@ -17,6 +17,8 @@ GONE_SECONDS = 30
 """Without an acknowledgement from the client's TCP (a phone asleep) the connection ends; else it takes 15 minutes."""
 BEYOND = 56
 """Connections past the limit that still get a 503; more are closed at once."""
+HEAD_BYTES = 65536
+"""Of a request before its body; uvicorn would keep headers for as long as a client goes on sending them."""
 _PROBES = (b"/livez", b"/readyz")
 
 
@@ -25,6 +27,7 @@ class Connection(HttpToolsProtocol):
 
     _request: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
+    _head: int | None = 0  # bytes of the head so far; None from its end to the end of the request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """The transport is there; so is the deadline for the first request."""
@@ -48,10 +51,15 @@ class Connection(HttpToolsProtocol):
         """The first byte of a request starts its clock."""
         if self._request is None:
             self._request = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+        if self._head is not None:
+            self._head += len(data)
         super().data_received(data)
+        if self._head is not None and self._head > HEAD_BYTES:
+            self.transport.abort()
 
     def on_headers_complete(self) -> None:
         """Probes are answered whoever else is there."""
+        self._head = None
         limit = self.limit_concurrency
         if self.url.startswith(_PROBES):
             self.limit_concurrency = None
@@ -60,6 +68,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._head = 0
         if self._request is not None:
             self._request.cancel()
             self._request = None

@@ -100,3 +100,18 @@ async def test_it_closes_before_it_was_started(part: Part):
     server = AdminServer(Admin(listen="127.0.0.1:0"), View(part.snapshot))
     await server.close()
     AdminServer(Admin(listen=str(server.address)), View(part.snapshot))._socket.close()
+
+
+@pytest.mark.parametrize("endless", [b"X: y\r\n", b"x"], ids=["headers", "one header"])
+async def test_a_head_without_an_end_is_cut_off(server: AdminServer, endless: bytes):
+    """uvicorn keeps headers for as long as they come."""
+    _, writer = await asyncio.open_connection(server.address.host, server.address.port)
+    writer.write(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nY: ")
+    sent = 0
+    with pytest.raises(ConnectionError):  # noqa: PT012 - which of the writes finds out depends on the system
+        while sent < 2**26:
+            writer.write(endless * 10_000)
+            await writer.drain()
+            sent += 10_000 * len(endless)
+    writer.close()
+    assert (await get(server, "/status"))[0] == 200
