@@ -9,7 +9,7 @@ run: .venv/run.stamp
 	$(BIN)/auditsink serve
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 # Against servers of other makers (tests/real), fetched or built into .real/; what cannot be had is skipped with the reason.
 # AUDITSINK_REAL=all builds those too that take a quarter of an hour (Loki, kube-apiserver).
