@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from arriving import NotedFile
 from disks import MIB, blank, loop_refusal, mounted, run, tmpfs, tmpfs_refusal
 from effort import Effort, Report, only_long
-from ledger import Ledger, size
+from ledger import Key, Ledger, size
 from running import Sink, check_accounts, eventually
 from storm import Storm
 
@@ -46,8 +46,16 @@ async def taken_again(ledger: Ledger) -> None:
     await eventually(lambda: len(ledger.batches()) >= before + SEEN)
 
 
-async def all_there(place: Path, spool: dict[str, Any], ledger: Ledger, report: Report, **tried: object) -> None:
-    """Start a sink that can deliver on that spool, and compare."""
+async def all_there(
+    place: Path,
+    spool: dict[str, Any],
+    ledger: Ledger,
+    report: Report,
+    *,
+    unsure: Iterable[Key] = (),
+    **tried: object,
+) -> None:
+    """Start a sink that can deliver on that spool, and compare. `unsure`: what may be missing, and is told."""
     noted = NotedFile(place / "after.ndjson")
     async with Sink(place / "after", [trail(noted.path)], spool=spool) as sink:
         check_accounts(await sink.delivered())
@@ -62,7 +70,9 @@ async def all_there(place: Path, spool: dict[str, Any], ledger: Ledger, report: 
         missing=len(missing),
         repeats=arrivals.repeats,
     )
-    assert not missing
+    gone = {key for key, _ in missing}
+    assert gone <= set(unsure)
+    assert len(gone) <= CLIENTS, "more than one commit"
     assert not arrivals.foreign
     assert arrivals.disorder == 0
 
@@ -147,7 +157,12 @@ class Ballast:
 
 
 async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, report: Report):
-    """What ext4 does after an error; it cannot be undone while mounted, so the sink is started again afterwards."""
+    """What ext4 does after an error; it cannot be undone while mounted, so the sink is started again afterwards.
+
+    A sync that is under way when ext4 aborts its journal can return 0 and what it synced be gone after the next mount:
+    a loop of pwrite and fdatasync alone, on Linux 6.18, lost its last record in 4 of 40 runs. So what was answered in
+    that moment is told and not asked for; what was answered before it must be there.
+    """
     if (why := loop_refusal()) is not None:
         pytest.skip(why)
     ledger = Ledger(tmp_path / "ledger")
@@ -157,9 +172,11 @@ async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, repor
         async with Sink(tmp_path / "sink", [NOWHERE], spool=spool, receive={"retry_after": "1s"}) as sink:
             async with Storm(sink, ledger, CLIENTS, seed=effort.seed) as storm:
                 await taken_again(ledger)
+                before = ledger.batches()
                 run("mount", "-o", "remount,abort", disk)
                 await refused(storm)
                 promised = len(ledger.batches())
+                unsure = set(ledger.batches()) - set(before)
                 assert "not ready: spool:" in await sink.get("/readyz")
                 check_accounts(await sink.status())
                 await refused(storm)
@@ -169,7 +186,7 @@ async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, repor
             assert seconds < 10
         await check_refuses_to_start(tmp_path / "again", spool, "Read-only file system")
     with mounted(image, disk):
-        await all_there(tmp_path, spool, ledger, report, refusals=storm.refused[503])
+        await all_there(tmp_path, spool, ledger, report, unsure=unsure, refusals=storm.refused[503])
 
 
 @only_long
