@@ -28,7 +28,13 @@ def report(request: pytest.FixtureRequest, effort: Effort) -> Iterator[Report]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table."""
     reports = [one for several in terminalreporter.stats.values() for one in several if hasattr(one, "user_properties")]
-    rows = [row for one in reports if one.when == "teardown" for name, row in one.user_properties if name == _ROW]
+    rows = [
+        row
+        for one in reports
+        if getattr(one, "when", "") == "teardown"
+        for name, row in one.user_properties
+        if name == _ROW
+    ]
     if rows:
         terminalreporter.section(_ROW)
         for row in rows:
