@@ -28,7 +28,8 @@ Segment
     4096   header, copy B (the same bytes in another page: neither a damaged copy nor a lost page costs anything)
     4352   frames, each 8-byte aligned, without gaps
     ...    footer (64 bytes), when the segment is sealed; the file ends here
-    ...    zeros up to the preallocated size, while it is not
+    ...    zeros up to the preallocated size, while it is not; next to the frames they are written and durable (see
+           `auditsink.spool.log`), further on only reserved
 
 Header: ``magic "AUDITSEG" | version u16 | flags u16 | crc u32 | ring id 16s | segment id 8s | first sequence u64 |
 created ns u64 | previous first sequence u64 | previous length u64 | previous digest 32s | key name 24s | key check 8s |

@@ -274,6 +274,7 @@ class Spool:
             clock=self._clock,
             segment_bytes=self._config.segment_bytes,
             link=opened.link,
+            zeros=self._config.durability == "fsync",
         )
         self._metas[cluster] = opened.meta
         self._shelves[cluster] = Shelf(ring, ring_log, Recent())

@@ -209,6 +209,11 @@ class Writer:
         moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in groups}
         self._moved.clear()
         self._tell(partial(self._publish, [(job.append, job.result()) for job in jobs], moved))
+        for shelf, _jobs in groups:  # now that nobody waits
+            try:
+                shelf.log.look_ahead()
+            except OSError as problem:
+                self._disk_failed(shelf, problem)
 
     def _tell(self, call: Callable[[], None]) -> None:
         assert self._notify is not None

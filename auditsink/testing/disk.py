@@ -18,6 +18,8 @@ from auditsink.spool.disk import File
 
 SECTOR = 512
 """Of a write that was not synced, each stretch of so many bytes reaches the platter whole, in part, or not at all."""
+BLOCK = 4096
+"""What a file system allocates, and knows to be written or only reserved."""
 
 
 class _Inode:
@@ -29,6 +31,8 @@ class _Inode:
         self.pending: list[tuple[int, bytes | None]] = []  # (offset, data), or (size, None) for a truncation
         self.links = 0
         self.bad: range | None = None
+        self.written: set[int] = set()  # blocks; all others up to the size are only reserved
+        self.converted: set[int] = set()  # by the last sync
 
     def apply(self, content: bytearray, offset: int, data: bytes | None) -> None:
         if data is None:
@@ -44,9 +48,20 @@ class _Inode:
         self.pending.append((offset, data))
 
     def sync(self) -> None:
-        for operation in self.pending:
-            self.apply(self.platter, *operation)
+        touched: set[int] = set()
+        for offset, data in self.pending:
+            self.apply(self.platter, offset, data)
+            if data:
+                touched.update(range(offset // BLOCK, (offset + len(data) - 1) // BLOCK + 1))
         self.pending.clear()
+        self.converted = touched - self.written
+        self.written |= touched
+
+    def revert(self) -> None:
+        """The last sync was of reserved blocks, and what makes them written ones did not reach the platter."""
+        for block in self.converted:
+            self.apply(self.platter, block * BLOCK, bytes(min(BLOCK, len(self.platter) - block * BLOCK)))
+        self.written -= self.converted
 
     def crash(self, chance: random.Random) -> None:
         for offset, data in self.pending:
@@ -85,6 +100,7 @@ class FakeDisk:
         self._locked: set[Path] = set()
         self._mutex = threading.RLock()
         self._life = 0
+        self._synced: _Inode | None = None
 
     def fail(self, operation: str, error: int, times: int = 1) -> None:
         """The next `times` calls of `operation` (a method's name) raise OSError(`error`)."""
@@ -138,6 +154,16 @@ class FakeDisk:
                 inode.links = 1
             self._entries = dict(survived)
             self._durable_entries = dict(survived)
+
+    def abort_journal(self) -> None:
+        """Power loss right after a journal's abort: the last sync returned, and holds only where no metadata changed.
+
+        What ext4 can do: of blocks that were reserved (fallocate) and then written, the next mount shows zeros.
+        """
+        with self._mutex:
+            if self._synced is not None:
+                self._synced.revert()
+            self.crash(random.Random(0))
 
     def kill(self) -> None:
         """The process dies, the machine does not: everything written stays, synced or not; locks are gone."""
@@ -321,6 +347,7 @@ class _FakeFile:
                     self._inode.pending.clear()  # the cache shows it still; the platter will never have it
                 raise
             self._inode.sync()
+            self._disk._synced = self._inode  # noqa: SLF001
 
     def size(self) -> int:
         return len(self._inode.cached)
