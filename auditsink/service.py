@@ -140,7 +140,8 @@ class Sink:
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
         self._registry.remember(self._spool.rings)
         self._reserve(self._registry.roll)
-        self._spool.start(asyncio.get_running_loop().call_soon_threadsafe)
+        loop = asyncio.get_running_loop()
+        self._spool.start(loop.call_soon_threadsafe, loop.call_soon)
         for one in config.destinations:
             forwarder = self._forwarder(one)
             undo.push_async_callback(forwarder.stop, 0.0)

@@ -40,10 +40,10 @@ def ls(path: Path, cluster: str | None) -> None:
       auditsink spool ls --path /var/lib/auditsink
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     for report in _reports(path, cluster):
-        click.echo(f"cluster {safe(report.cluster)}: {report.events:,} events in {report.records:,} batches")
+        click.echo(f"cluster {safe(report.cluster)}: {report.events:,} events in {report.requests:,} batches")
         rows = [
             (
-                one.path.name, f"{one.header.first_sequence:,}", f"{one.next_sequence - 1:,}", f"{one.records:,}",
+                one.path.name, f"{one.header.first_sequence:,}", f"{one.next_sequence - 1:,}", f"{one.requests:,}",
                 Size(one.size), Size(one.body_bytes), _state(one),
             )
             for one in report.segments
@@ -89,7 +89,7 @@ def verify(path: Path, cluster: str | None, key_file: Path | None) -> None:
         damaged += len(report.problems)
         verdict = "whole" if not report.problems else f"{len(report.problems)} problems"
         click.echo(
-            f"cluster {safe(report.cluster)}: {report.events:,} events in {report.records:,} batches, "
+            f"cluster {safe(report.cluster)}: {report.events:,} events in {report.requests:,} batches, "
             f"{len(report.segments)} segments, {verdict}"
         )
     if damaged:

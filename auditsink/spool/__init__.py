@@ -1,6 +1,6 @@
 r"""The spool: one disk-backed ring of segments per cluster.
 
-This text is the specification of the on-disk format, version 1.
+This text is the specification of the on-disk format, version 2. Version 1 is read as well; what is new is said below.
 
 All integers are little-endian. All checksums are CRC32C (Castagnoli, RFC 3720 B.4). `ring id` and `segment id` are
 random; both are mixed into every checksum of a segment (`seed`), so that blocks of an older file that the file
@@ -11,7 +11,7 @@ Files
 ::
 
     <spool>/lock                             flock: one sink per spool; holds the owner's pid
-    <spool>/version                          "auditsink spool 1\\n"; an unknown version refuses to start
+    <spool>/version                          "auditsink spool 2\\n"; an unknown version refuses to start
     <spool>/rings/<cluster>/ring.meta        slot file: ring id, floor
     <spool>/rings/<cluster>/<first>.seg      a segment, named by its first sequence, 20 digits
     <spool>/rings/<cluster>/cursors/<destination>.cursor    slot file: its place
@@ -37,14 +37,21 @@ zeros``. The checksum covers the 256 bytes without the field itself, unseeded. `
 first `previous length` bytes of the segment before (header included, so each digest covers its predecessor's: a chain).
 The chain therefore also covers a segment that lost its footer in a crash. `key check` is 0: not encrypted.
 
-Frame: one accepted request. ``magic "ASR1" | header crc u32 | content crc u32 | payload length u32 | body length u32 |
-events u32 | flags u16 | source length u16 | first sequence u64 | received ns u64 | digest 16s | zeros`` (64 bytes),
-then `source` (UTF-8), then the payload (the request's body as it came, zstd), then zeros to the next multiple of 8.
-`content crc` covers source and payload, `header crc` the header from `content crc` on; both are seeded. A header has a
-checksum of its own because an event may be full of bytes that look like headers with long payloads: after damage
-each of them must cost 64 bytes to dismiss, and the header of a damaged frame tells where the next one begins. `digest`
-is the start of SHA-256(ring id, payload): it recognises a retry of the same bytes. Flags: 1 zstd (with its content
-size, which is `body length`), 2 encrypted, 256 and 512 the marks of `auditsink.events.Mark`.
+Frame: one accepted request, or several small ones. ``magic "ASR1" | header crc u32 | content crc u32 |
+payload length u32 | body length u32 | events u32 | flags u16 | source length u16 | first sequence u64 |
+received ns u64 | digest 16s | requests u32`` (64 bytes), then `source` (UTF-8), then the table, then the payload (the
+request's body as it came, zstd), then zeros to the next multiple of 8. `content crc` covers source, table and payload,
+`header crc` the header from `content crc` on; both are seeded. A header has a checksum of its own because an event may
+be full of bytes that look like headers with long payloads: after damage each of them must cost 64 bytes to dismiss, and
+the header of a damaged frame tells where the next one begins. `digest` is the start of SHA-256(ring id, payload), or of
+SHA-256(ring id, body) where the body has 16 KiB at most: it recognises a retry of the same bytes. Flags: 1 zstd (with
+its content size, which is `body length`), 2 encrypted, 256 and 512 the marks of `auditsink.events.Mark`.
+
+Table: small requests of one source that meet in a commit, within a second, share a frame. `requests` is their number, 2
+or more, or 0 for a frame of one request, which has no table. The payload is their bodies one after the other,
+compressed together; for each the table has ``digest 16s | body length u32 | events u32``. `digest` and `received ns` in
+the header are those of the first. New in version 2: in version 1 `requests` is zeros, and each `digest` is over the
+payload, so a small request that was stored before an upgrade and is repeated right after it is stored twice.
 
 Footer: ``magic "AUDITEND" | crc u32 | records u32 | next sequence u64 | length u64 | digest 32s``, seeded; `length` is
 what the digest covers: everything before the footer.
@@ -58,13 +65,13 @@ HKDF-Expand (RFC 5869, SHA-256) with the info ``"auditsink spool 1 " + purpose``
 
 - key check: the first 8 bytes for ``"check"``;
 - a segment's own key: ``"segment " + ring id + segment id + first sequence + created ns`` (as in the header);
-- the key of `digest`, which is BLAKE2b (16 bytes, personalised with the ring id) over the compressed body here: without
+- the key of `digest`, which is BLAKE2b (16 bytes, personalised with the ring id) over the same bytes here: without
   the key nobody can tell whether a body that he guesses is in the ring. A new key forgets what retries look like, once:
   at worst a batch whose retry comes right then is stored twice.
 
 The payload is ``nonce 12s | ciphertext | tag 16s`` of AES-256-GCM over the compressed body. Bound to it (additional
-data) is the frame's header from `payload length` on, and `source`; and by the segment's key the place in the ring: a
-record that was moved, or whose time, count or source was changed, does not open. The nonce is random. GCM allows 2^32
+data) is the frame's header from `payload length` on, `source` and the table; and by the segment's key the place in the
+ring: a record that was moved, or whose time, count or source was changed, does not open. The nonce is random. GCM allows 2^32
 random nonces under one key (NIST SP 800-38D, 8.3), which a busy sink would use up in days, and one that counts (say,
 the offset) repeats itself when a machine is restored from a snapshot in the middle of a segment. So both: a random
 nonce, under a key that is used for one segment, some 100,000 records at most.

@@ -1,12 +1,14 @@
 """From a request's body to a frame's payload, and back from a frame to the events."""
 
 import hashlib
+from itertools import chain
 
 import zstandard
 
 from auditsink import events
 from auditsink.events import Mark
-from auditsink.spool import frame
+from auditsink.spool import bundle, frame
+from auditsink.spool.bundle import Request
 from auditsink.spool.errors import SealBrokenError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Key, Keyring, cipher_of
@@ -24,14 +26,15 @@ class TamperedError(ContentError):
     """Somebody who can write to the disk, and has not the key, put something in a record's place."""
 
 
-def digest(ring_id: bytes, payload: bytes, key: Key | None) -> bytes:
-    """What recognises a retry: over the compressed body, which is short (equal bodies compress equally), and the ring.
+def digest(ring_id: bytes, content: bytes, key: Key | None) -> bytes:
+    """What recognises a retry, and the ring: over the compressed body, which is short (equal bodies compress equally).
 
-    With a key it is keyed as well: else whoever has the disk could tell whether a body that he guesses is in it.
+    `content` is that, or a small body itself, which is compressed together with others. With a key it is keyed as well:
+    else whoever has the disk could tell whether a body that he guesses is in it.
     """
     if key is None:
-        return hashlib.sha256(ring_id + payload).digest()[:DIGEST_BYTES]
-    return hashlib.blake2b(payload, digest_size=DIGEST_BYTES, key=key.digest_key, person=ring_id).digest()
+        return hashlib.sha256(ring_id + content).digest()[:DIGEST_BYTES]
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=key.digest_key, person=ring_id).digest()
 
 
 class Unpacker:
@@ -49,7 +52,7 @@ class Unpacker:
             if zstandard.frame_content_size(payload) != header.body_length:
                 raise ContentError("its payload is of another length than its header says")
             body = self._decompress(payload)
-            found = [body] if header.marks & Mark.UNSPLIT else events.split(body).events
+            found = _split(body, header, frame.table_of(header, data, at))
         except (zstandard.ZstdError, events.NotAnEventListError) as problem:
             raise ContentError(str(problem)) from None
         if len(found) != header.events:
@@ -71,3 +74,15 @@ class Unpacker:
             return self._cipher.open(payload, frame.bound_of(header, data, at))
         except SealBrokenError:
             raise TamperedError("its seal does not hold, and its checksum does") from None
+
+
+def _split(body: bytes, header: FrameHeader, requests: list[Request]) -> list[bytes]:
+    if not requests:
+        return [body] if header.marks & Mark.UNSPLIT else events.split(body).events
+    bodies = bundle.cut(body, requests)
+    if bodies is None:
+        raise ContentError("its bodies are of another length than its table says")
+    found = [events.split(one).events for one in bodies]
+    if [len(several) for several in found] != [request.events for request in requests]:
+        raise ContentError("its bodies hold other numbers of events than its table says")
+    return list(chain.from_iterable(found))

@@ -7,7 +7,9 @@ from pathlib import Path
 from auditsink.spool.disk import Disk, File, write_all
 from auditsink.spool.errors import SpoolError
 
-VERSION_LINE = b"auditsink spool 1\n"
+VERSION_LINE = b"auditsink spool 2\n"
+EARLIER = b"auditsink spool 1\n"
+"""What is read as well; from the moment it is opened for writing it is a spool of ours."""
 
 
 def take_lock(disk: Disk, path: Path) -> File:
@@ -26,7 +28,7 @@ def take_lock(disk: Disk, path: Path) -> File:
 
 
 def check_version(disk: Disk, path: Path) -> None:
-    """Refuse a spool in another format (SpoolError); mark a new one with ours."""
+    """Refuse a spool in another format (SpoolError); mark a new one, and one of the format before, with ours."""
     name = path / "version"
     try:
         file = disk.open(name)
@@ -37,10 +39,13 @@ def check_version(disk: Disk, path: Path) -> None:
         found = file.read(64, 0)
     finally:
         file.close()
-    if found != VERSION_LINE:
+    if found == EARLIER:
+        _write_version(disk, path)  # before anything that its readers would take for damage
+    elif found != VERSION_LINE:
         raise SpoolError(
             f"{name} says {found.decode(errors='replace').strip()!r}, this auditsink reads "
-            f"{VERSION_LINE.decode().strip()!r}: run the auditsink that wrote it, or give this one an empty directory"
+            f"{VERSION_LINE.decode().strip()!r} and the one before: "
+            "run the auditsink that wrote it, or give this one an empty directory"
         )
 
 

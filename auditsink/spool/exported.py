@@ -4,8 +4,8 @@
 
     <export>/manifest.json                              written last: without it there is no export
     <export>/<cluster>/<first>.ndjson.zst               the events of one segment, one a line, and nothing else
-    <export>/<cluster>/<first>.requests.ndjson.zst      how they came in: one request a line
-
+    <export>/<cluster>/<first>.requests.ndjson.zst      how they came in: one request a line, or
+                                                        some small ones that came at once
 A request's line is a JSON array: first sequence, number of events, received (nanoseconds since the epoch), source,
 marks (`events.Mark`). So the events stay what any tool can read, and a restore knows what it needs beside them.
 """

@@ -1,4 +1,4 @@
-"""A frame: one accepted request as it lies in a segment. Pure; the layout is in the package's text."""
+"""A frame: an accepted request, or some small ones, as it lies in a segment. Pure; the layout: see the package."""
 
 import struct
 from collections.abc import Callable
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from crc32c import crc32c
 
 from auditsink.events import Mark
+from auditsink.spool import bundle
 
 MAGIC = b"ASR1"
-HEADER = struct.Struct("<4sIIIIIHHQQ16s4x")
-_BOUND = struct.Struct("<IIIHHQQ16s4x")  # the header after its magic and the two checksums
+HEADER = struct.Struct("<4sIIIIIHHQQ16sI")
+_BOUND = struct.Struct("<IIIHHQQ16sI")  # the header after its magic and the two checksums
 _BOUND_FROM = HEADER.size - _BOUND.size
 ALIGNMENT = 8
 MAX_SOURCE = 1024
@@ -44,11 +45,18 @@ class FrameHeader:
     checksum: int
     """Of source and payload; see `intact`."""
     encrypted: bool = False
+    requests: int = 0
+    """Entries of its table; 0: there is none, it is one request."""
+
+    @property
+    def bound_length(self) -> int:
+        """Bytes between the header and the payload: source and table."""
+        return self.source_length + self.requests * bundle.ENTRY.size
 
     @property
     def size(self) -> int:
         """Bytes from the start of this frame to the start of the next."""
-        return aligned(HEADER.size + self.source_length + self.payload_length)
+        return aligned(HEADER.size + self.bound_length + self.payload_length)
 
     @property
     def end_sequence(self) -> int:
@@ -72,22 +80,28 @@ def encode(
     body_length: int,
     payload: bytes,
     digest: bytes,
+    table: bytes = b"",
     seal: Seal | None = None,
 ) -> bytes:
-    """The frame's bytes, padding included. `payload` is the compressed body, `digest` 16 bytes."""
+    """The frame's bytes, padding included. `payload` is the compressed body, `digest` 16 bytes, of the first request.
+
+    `table`: what `bundle.encode` made of the requests, where it is several.
+    """
     flags = _ZSTD | (_ENCRYPTED if seal else 0) | (int(marks) << 8)
     length = len(payload) + (SEAL_BYTES if seal else 0)
-    bound = _BOUND.pack(length, body_length, events, flags, len(source), first_sequence, received_ns, digest)
+    requests = len(table) // bundle.ENTRY.size
+    bound = _BOUND.pack(length, body_length, events, flags, len(source), first_sequence, received_ns, digest, requests)
+    clear = source + table
     if seal is not None:
-        payload = seal(payload, bound + source)
-    rest = crc32c(payload, crc32c(source, seed)).to_bytes(4, "little") + bound
-    padding = bytes(-(HEADER.size + len(source) + length) % ALIGNMENT)
-    return b"".join((MAGIC, crc32c(rest, seed).to_bytes(4, "little"), rest, source, payload, padding))
+        payload = seal(payload, bound + clear)
+    rest = crc32c(payload, crc32c(clear, seed)).to_bytes(4, "little") + bound
+    padding = bytes(-(HEADER.size + len(clear) + length) % ALIGNMENT)
+    return b"".join((MAGIC, crc32c(rest, seed).to_bytes(4, "little"), rest, clear, payload, padding))
 
 
-def size_of(source_length: int, payload_length: int, *, encrypted: bool) -> int:
+def size_of(source_length: int, table_length: int, payload_length: int, *, encrypted: bool) -> int:
     """What `encode` will return, in bytes; `payload_length` before encryption."""
-    return aligned(HEADER.size + source_length + payload_length + (SEAL_BYTES if encrypted else 0))
+    return aligned(HEADER.size + source_length + table_length + payload_length + (SEAL_BYTES if encrypted else 0))
 
 
 def peek(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
@@ -98,21 +112,21 @@ def peek(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
     """
     if len(data) - at < HEADER.size or data[at : at + 4] != MAGIC:
         return None
-    _magic, crc, checksum, payload_length, body_length, events, flags, source_length, sequence, received, digest = (
+    _magic, crc, checksum, payload_length, body_length, events, flags, source_length, sequence, received, digest, n = (
         HEADER.unpack_from(data, at)
     )
     if flags & ~_KNOWN_FLAGS or crc32c(memoryview(data)[at + 8 : at + HEADER.size], seed) != crc:
         return None
     return FrameHeader(
         offset, payload_length, body_length, events, Mark(flags >> 8), source_length, sequence, received, digest,
-        checksum, bool(flags & _ENCRYPTED),
+        checksum, bool(flags & _ENCRYPTED), n,
     )  # fmt: skip
 
 
 def intact(header: FrameHeader, data: bytes, at: int, seed: int) -> bool:
     """Whether what follows the header at `data[at]` is all there and is what was written."""
     start = at + HEADER.size
-    end = start + header.source_length + header.payload_length
+    end = start + header.bound_length + header.payload_length
     return end <= len(data) and crc32c(memoryview(data)[start:end], seed) == header.checksum
 
 
@@ -128,12 +142,18 @@ def source_of(header: FrameHeader, data: bytes, at: int) -> str:
     return data[start : start + header.source_length].decode(errors="replace")
 
 
+def table_of(header: FrameHeader, data: bytes, at: int) -> list[bundle.Request]:
+    """The requests in the frame at `data[at]`; empty where it is one."""
+    start = at + HEADER.size + header.source_length
+    return list(bundle.decode(memoryview(data)[start : at + HEADER.size + header.bound_length]))
+
+
 def payload_of(header: FrameHeader, data: bytes, at: int) -> memoryview:
     """The compressed body stored in the frame at `data[at]`, encrypted or not."""
-    start = at + HEADER.size + header.source_length
+    start = at + HEADER.size + header.bound_length
     return memoryview(data)[start : start + header.payload_length]
 
 
 def bound_of(header: FrameHeader, data: bytes, at: int) -> bytes:
-    """What an encrypted payload is bound to: its header without the checksums, and its source."""
-    return data[at + _BOUND_FROM : at + HEADER.size + header.source_length]
+    """What an encrypted payload is bound to: its header without the checksums, its source and its table."""
+    return data[at + _BOUND_FROM : at + HEADER.size + header.bound_length]

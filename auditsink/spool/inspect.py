@@ -26,7 +26,7 @@ class SegmentReport:
     path: Path
     header: SegmentHeader
     size: int
-    records: int
+    requests: int
     next_sequence: int
     length: int
     sealed: bool
@@ -43,7 +43,7 @@ class RingReport:
     cluster: str
     segments: list[SegmentReport] = field(default_factory=list)
     cursors: dict[str, CursorState | None] = field(default_factory=dict)
-    records: int = 0
+    requests: int = 0
     events: int = 0
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -134,7 +134,7 @@ def _segment(
     finally:
         file.close()
     bound = after.first_sequence if after else None
-    records, body_bytes, first_ns, last_ns = 0, 0, 0, 0
+    requests, body_bytes, first_ns, last_ns = 0, 0, 0, 0
     length, expected = segment.DATA_START, header.first_sequence
     footer: Footer | None = None
     damages: list[Damage] = []
@@ -151,11 +151,11 @@ def _segment(
                 report.problems.append(
                     f"{path}: gap at byte {part.offset}: events {expected} to {part.first_sequence - 1} are missing"
                 )
-            records, body_bytes = records + 1, body_bytes + part.body_length
+            requests, body_bytes = requests + (part.requests or 1), body_bytes + part.body_length
             report.events += part.events
             first_ns, last_ns = first_ns or part.received_ns, part.received_ns
             length, expected = part.offset + part.size, part.end_sequence
-    report.records += records
+    report.requests += requests
     torn = _judge_damage(path, damages, length, report, last=after is None and footer is None)
     digest = hashlib.sha256(data[:length]).digest()
     if footer is not None and footer.digest != digest:
@@ -165,7 +165,7 @@ def _segment(
     if torn:
         report.notes.append(f"{path}: {torn} bytes at the end were never answered (a write cut short)")
     return SegmentReport(
-        path, header, size, records, expected, length, footer is not None, first_ns, last_ns, body_bytes, digest
+        path, header, size, requests, expected, length, footer is not None, first_ns, last_ns, body_bytes, digest
     )
 
 

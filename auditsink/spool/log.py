@@ -39,9 +39,9 @@ for many commits, and little for a ring that says little."""
 _ZEROS = bytes(2**16)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """A request on its way to the disk. `first_sequence` is set when it is placed."""
+    """A request, or some small ones with their `table`, on the way to the disk. `first_sequence` is set when placed."""
 
     events: int
     marks: Mark
@@ -50,6 +50,7 @@ class Entry:
     body_length: int
     payload: bytes
     digest: bytes
+    table: bytes = b""
     first_sequence: int = -1
 
 
@@ -139,7 +140,7 @@ class Log:
 
     def _place(self, entry: Entry) -> None:
         key = self._key
-        size = frame.size_of(len(entry.source), len(entry.payload), encrypted=key is not None)
+        size = frame.size_of(len(entry.source), len(entry.table), len(entry.payload), encrypted=key is not None)
         active = self._active
         if active is None or active.key is not key or not active.fits(size):
             active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
@@ -155,6 +156,7 @@ class Log:
                 body_length=entry.body_length,
                 payload=entry.payload,
                 digest=entry.digest,
+                table=entry.table,
                 seal=active.seal,
             )
         )

@@ -8,8 +8,8 @@ came in ten minutes would keep a start waiting, so each claim is looked at when 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from auditsink.spool import frame, segment
-from auditsink.spool.disk import read_around
+from auditsink.spool import bundle, frame, segment
+from auditsink.spool.disk import File, read_around
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.recent import WINDOW, Recent
 from auditsink.spool.ring import Ring, Segment
@@ -17,14 +17,15 @@ from auditsink.spool.ring import Ring, Segment
 
 @dataclass(slots=True)
 class StoredClaim:
-    """The frame at `offset` of a segment claims to be a certain body. There may be tens of thousands of these."""
+    """The frame at `offset` of a segment claims to hold the body with this digest. There may be tens of thousands."""
 
     ring: Ring
     held: Segment
     offset: int
+    digest: bytes
 
     def prove(self) -> int | None:
-        """The first sequence of the record, if it can be read. Blocks."""
+        """The first sequence of the body's events, if its record can be read. Blocks."""
         try:
             file = self.ring.disk.open(self.held.path)
         except OSError:
@@ -37,7 +38,12 @@ class StoredClaim:
         finally:
             file.close()
         found = frame.decode(data, 0, self.offset, self.held.header.seed)
-        return None if found is None else found.first_sequence
+        if found is None:
+            return None
+        if not found.requests:
+            return found.first_sequence if found.digest == self.digest else None
+        before = bundle.place_of(self.digest, frame.table_of(found, data, 0))
+        return None if before is None else found.first_sequence + before
 
 
 def remember(ring: Ring, recent: Recent, *, wall_ns: int, monotonic: float) -> None:
@@ -46,9 +52,10 @@ def remember(ring: Ring, recent: Recent, *, wall_ns: int, monotonic: float) -> N
     found: list[tuple[bytes, StoredClaim]] = []
     for held in reversed(ring.segments):
         found[:0] = [
-            (header.digest, StoredClaim(ring, held, header.offset))
-            for header in _headers(ring, held)
+            (digest, StoredClaim(ring, held, header.offset, digest))
+            for header, digests in _headers(ring, held)
             if header.received_ns >= since
+            for digest in digests
         ]
         if held.header.created_ns < since or len(found) >= recent.limit // 2:
             break
@@ -56,8 +63,8 @@ def remember(ring: Ring, recent: Recent, *, wall_ns: int, monotonic: float) -> N
         recent.restore(digest, claim, monotonic)
 
 
-def _headers(ring: Ring, held: Segment) -> Iterator[FrameHeader]:
-    """The headers of a segment's frames, up to the first that cannot be read."""
+def _headers(ring: Ring, held: Segment) -> Iterator[tuple[FrameHeader, list[bytes]]]:
+    """The headers of a segment's frames and the digests in each, up to the first that cannot be read."""
     try:
         file = ring.disk.open(held.path)
     except OSError:
@@ -68,10 +75,20 @@ def _headers(ring: Ring, held: Segment) -> Iterator[FrameHeader]:
             header = _header(held, read_around(file, frame.HEADER.size, offset), offset)
             if header is None:
                 break
-            yield header
+            yield header, _digests(file, header)
             offset += header.size
     finally:
         file.close()
+
+
+def _digests(file: File, header: FrameHeader) -> list[bytes]:
+    """Of the requests in a frame. Those of a table are not checked here; `prove` does it."""
+    if not header.requests:
+        return [header.digest]
+    start = header.offset + frame.HEADER.size + header.source_length
+    table = read_around(file, header.requests * bundle.ENTRY.size, start)
+    whole = len(table) - len(table) % bundle.ENTRY.size
+    return [request.digest for request in bundle.decode(table[:whole])]
 
 
 def _header(held: Segment, data: bytes, offset: int) -> FrameHeader | None:

@@ -11,7 +11,9 @@ from auditsink.spool import frame
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import FrameHeader
 
-VERSION = 1
+VERSION = 2
+READ = (1, 2)
+"""Versions that are read. In version 1 a frame was always one request, with zeros where it now says how many."""
 COPY_BYTES = 256
 SECOND_COPY = 4096
 """Where the header's other copy begins: in a page of its own, because that is what a disk loses."""
@@ -111,9 +113,9 @@ def decode_header(data: bytes) -> SegmentHeader | None:
         _magic, version, _flags, crc, *fields = _HEADER.unpack_from(copy)
         if crc32c(copy[:12] + copy[16:]) != crc:
             continue
-        if version != VERSION:
+        if version not in READ:
             raise SpoolError(
-                f"the spool was written in format version {version}, this auditsink reads {VERSION}: "
+                f"the spool was written in format version {version}, this auditsink reads {READ[0]} and {READ[1]}: "
                 "run the newer auditsink, or move the spool directory away to start an empty one"
             )
         fields[-2] = fields[-2].rstrip(b"\0").decode(errors="replace")

@@ -16,6 +16,7 @@ from auditsink.spool.budget import Budget
 from auditsink.spool.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.spool.door import check_version, take_lock
 from auditsink.spool.errors import SpoolError, TooManyRingsError
+from auditsink.spool.gather import Append
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
 from auditsink.spool.log import INITIAL_BYTES, Link, Log
@@ -23,11 +24,12 @@ from auditsink.spool.recent import MIN_ENTRIES, TOTAL_ENTRIES, Recent
 from auditsink.spool.remember import remember
 from auditsink.spool.ring import Ring
 from auditsink.spool.shares import Shares
+from auditsink.spool.shelf import Shelf
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
 from auditsink.spool.tail import Tails
 from auditsink.spool.types import Done, Refusal
-from auditsink.spool.writer import Append, Shelf, Writer
+from auditsink.spool.writer import Call, Writer
 
 log = logging.getLogger("auditsink.spool")
 
@@ -112,9 +114,12 @@ class Spool:
             ) from problem
         return spool
 
-    def start(self, notify: Callable[[Callable[[], None]], object]) -> None:
-        """Start the writer. `notify` brings a call into the loop's thread (`loop.call_soon_threadsafe`)."""
-        self._writer.start(notify)
+    def start(self, notify: Callable[[Call], object], soon: Callable[[Call], object] | None = None) -> None:
+        """Start the writer. `notify` brings a call into the loop's thread (`loop.call_soon_threadsafe`).
+
+        `soon` (`loop.call_soon`), if it is given, gathers what is submitted in one turn of the loop.
+        """
+        self._writer.start(notify, soon)
 
     @property
     def problem(self) -> str | None:

@@ -34,7 +34,7 @@ Done = Callable[[Receipt | Refusal], None]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One accepted request, as a reader gets it: `events[i]` has the sequence `first_sequence + i`.
+    """An accepted request, or some small ones, as a reader gets it: `events[i]` has the sequence `first_sequence + i`.
 
     When a reader starts in the middle of a record, `events` begins there. `size`: bytes of the events together.
     """

@@ -7,26 +7,25 @@ nobody. Compression happens here too: zstd releases the GIL.
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import zstandard
 
 from auditsink.clock import Clock
-from auditsink.events import Split
 from auditsink.spool import content
-from auditsink.spool.frame import MAX_SOURCE
+from auditsink.spool.gather import Append, Job, entries_of, gather, is_small, records
 from auditsink.spool.keys import Keyring
-from auditsink.spool.log import Entry, Log
-from auditsink.spool.recent import Recent
+from auditsink.spool.log import Log
 from auditsink.spool.ring import Ring
+from auditsink.spool.shelf import Shelf
 from auditsink.spool.statistics import SyncTimes
-from auditsink.spool.tail import Tails
+from auditsink.spool.tail import Tail, Tails
 from auditsink.spool.trouble import Trouble
-from auditsink.spool.types import Done, Receipt, Record, Refusal
+from auditsink.spool.types import Receipt, Record, Refusal
 
 log = logging.getLogger("auditsink.spool")
 
@@ -43,51 +42,8 @@ HANG_SECONDS = 10.0
 PARALLEL_SYNCS = 4
 """Files synced at once when several rings have something: the journal merges them, more threads only queue."""
 
+Call = Callable[[], None]
 Durability = Literal["fsync", "interval", "os"]
-
-
-@dataclass(slots=True)
-class Append:
-    """One request that waits for the disk."""
-
-    shelf: "Shelf"
-    body: bytes
-    split: Split
-    source: str
-    received_ns: int
-    done: Done
-
-
-@dataclass(slots=True)
-class Shelf:
-    """What the writer keeps for a ring: its log, what was accepted lately, and until when (monotonic) it refuses."""
-
-    ring: Ring
-    log: Log
-    recent: Recent
-    refusing: tuple[float, Refusal] = (0.0, Refusal.FULL)
-
-
-@dataclass(slots=True)
-class _Job:
-    """An append within a commit: the entry to store, or the earlier one with the same bytes."""
-
-    append: Append
-    entry: Entry
-    duplicate_of: int | None = None
-    twin: "_Job | None" = None
-    refusal: Refusal | None = None
-
-    def result(self) -> Receipt | Refusal:
-        """What its sender is told."""
-        if self.twin is not None:
-            told = self.twin.result()
-            return Receipt(told.first_sequence, told.count, duplicate=True) if isinstance(told, Receipt) else told
-        if self.refusal is not None:
-            return self.refusal
-        if self.duplicate_of is not None:
-            return Receipt(self.duplicate_of, self.entry.events, duplicate=True)
-        return Receipt(self.entry.first_sequence, self.entry.events)
 
 
 class Writer:
@@ -107,25 +63,46 @@ class Writer:
         self._moved = moved
         self._door = threading.Lock()
         self._closed = False
-        self._queue: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
+        self._arrived: list[Append] = []
+        self._queue: queue.SimpleQueue[list[Append] | None] = queue.SimpleQueue()
+        self._taken: deque[Append] = deque()  # out of the queue and in no commit yet
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
         self._thread = threading.Thread(target=self._run, name="auditsink-writer", daemon=True)
-        self._notify: Callable[[Callable[[], None]], object] | None = None
+        self._notify: Callable[[Call], object] | None = None
+        self._soon: Callable[[Call], object] | None = None
         self._shelves: dict[int, Shelf] = {}
 
-    def start(self, notify: Callable[[Callable[[], None]], object]) -> None:
-        """Begin; results are handed to `notify`, which brings them into the loop's thread."""
+    def start(self, notify: Callable[[Call], object], soon: Callable[[Call], object] | None = None) -> None:
+        """Begin; results are handed to `notify`, which brings them into the loop's thread.
+
+        `soon`: the loop's `call_soon`. What is submitted in one turn of the loop then wakes the thread once, and not in
+        the middle of it, for the first alone: then each of the others would wait for a commit that has just begun.
+        """
         self._notify = notify
+        self._soon = soon
         self._thread.start()
 
     def submit(self, append: Append) -> None:
-        """Queue a request; any thread."""
+        """Queue a request. In the loop's thread where `soon` was given, else any."""
         with self._door:
             if not self._closed:
-                self._queue.put(append)
+                self._arrived.append(append)
+                if self._soon is None:
+                    self._queue_arrived()
+                elif len(self._arrived) == 1:
+                    self._soon(self._hand_over)
                 return
-        self._tell(partial(self._publish, [(append, Refusal.STOPPING)], {}))
+        self._tell(partial(self._publish, [(append, Refusal.STOPPING)], [], {}))
+
+    def _hand_over(self) -> None:
+        with self._door:
+            self._queue_arrived()
+
+    def _queue_arrived(self) -> None:
+        if self._arrived:
+            self._queue.put(self._arrived)
+            self._arrived = []
 
     def refusal(self, shelf: Shelf) -> Refusal | None:
         """Why a request that arrives now would most likely be refused; any thread."""
@@ -144,6 +121,7 @@ class Writer:
         """Finish what waits, then end. Blocks."""
         with self._door:
             self._closed = True  # nothing comes after this, so nobody waits for a thread that has ended
+            self._queue_arrived()
             self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
@@ -173,19 +151,21 @@ class Writer:
 
     def _take(self) -> tuple[list[Append], bool]:
         """All that waits, up to `COMMIT_BYTES`; False when it is time to end."""
-        taken: list[Append] = []
+        chosen: list[Append] = []
         size = 0
-        try:
-            item = self._queue.get(timeout=self._patience())
-            while item is not None:
-                taken.append(item)
-                size += len(item.body)
-                if size >= COMMIT_BYTES:
-                    return taken, True
-                item = self._queue.get_nowait()
-        except queue.Empty:
-            return taken, True
-        return taken, False
+        while size < COMMIT_BYTES:
+            if not self._taken:
+                try:
+                    arrived = self._queue.get_nowait() if chosen else self._queue.get(timeout=self._patience())
+                except queue.Empty:
+                    break
+                if arrived is None:
+                    return chosen, False
+                self._taken.extend(arrived)
+            append = self._taken.popleft()
+            chosen.append(append)
+            size += len(append.body)
+        return chosen, True
 
     def _patience(self) -> float | None:
         """Seconds to wait for a request before there is something else to do."""
@@ -194,7 +174,7 @@ class Writer:
         return PROBE_SECONDS if self._trouble else None
 
     def _commit(self, appends: list[Append]) -> None:
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         try:
             groups = self._prepare(appends, jobs)
             self._store(groups)
@@ -204,53 +184,51 @@ class Writer:
             log.exception("the spool's writer failed; the requests of this moment were refused")
             self._bug = f"the spool's writer failed: {problem!r}; report it with the sink's log"
             results: list[tuple[Append, Receipt | Refusal]] = [(append, Refusal.UNAVAILABLE) for append in appends]
-            self._tell(partial(self._publish, results, {}))
+            self._tell(partial(self._publish, results, [], {}))
             return
+        fresh = [(shelf.ring.tail, record) for shelf, several in groups for record in records(several)]
         moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in groups}
         self._moved.clear()
-        self._tell(partial(self._publish, [(job.append, job.result()) for job in jobs], moved))
+        self._tell(partial(self._publish, [(job.append, job.result()) for job in jobs], fresh, moved))
         for shelf, _jobs in groups:  # now that nobody waits
             try:
                 shelf.log.look_ahead()
             except OSError as problem:
                 self._disk_failed(shelf, problem)
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _tell(self, call: Call) -> None:
         assert self._notify is not None
         try:
             self._notify(call)
         except RuntimeError:  # the loop is closed: nobody is left to be told
             log.warning("requests became durable after the sink had stopped listening")
 
-    def _prepare(self, appends: Sequence[Append], jobs: list[_Job]) -> list[tuple[Shelf, list[_Job]]]:
-        """Compress, recognise retries, group by ring."""
+    def _prepare(self, appends: Sequence[Append], jobs: list[Job]) -> list[tuple[Shelf, list[Job]]]:
+        """Recognise retries, group by ring, compress."""
         now = self._clock.monotonic()
-        groups: dict[int, tuple[Shelf, list[_Job]]] = {}
-        first_of: dict[bytes, _Job] = {}
+        groups: dict[int, tuple[Shelf, list[Job]]] = {}
+        first_of: dict[bytes, Job] = {}
         key = None
         if self._keys is not None:
             self._keys.refresh(now)
             key = self._keys.newest
         for append in appends:
             shelf = append.shelf
-            payload = self._compress(append.body)
-            digest = content.digest(shelf.ring.ring_id, payload, key)
-            source = append.source.encode(errors="replace")[:MAX_SOURCE]
-            entry = Entry(
-                len(append.split.events), append.split.marks, source, append.received_ns, len(append.body), payload,
-                digest,
-            )  # fmt: skip
-            job = _Job(append, entry, duplicate_of=shelf.recent.find(digest, now), twin=first_of.get(digest))
+            payload = None if is_small(append.body) else self._compress(append.body)
+            digest = content.digest(shelf.ring.ring_id, payload or append.body, key)
+            job = Job(append, digest, payload, shelf.recent.find(digest, now), first_of.get(digest))
             jobs.append(job)
             if job.duplicate_of is None and job.twin is None:
                 first_of[digest] = job
                 groups.setdefault(id(shelf), (shelf, []))[1].append(job)
+        for _shelf, several in groups.values():
+            gather(several, self._compress)
         return list(groups.values())
 
-    def _store(self, groups: list[tuple[Shelf, list[_Job]]]) -> None:
+    def _store(self, groups: list[tuple[Shelf, list[Job]]]) -> None:
         """Write all rings, sync all rings, and place again in a fresh segment what a disk error hit."""
-        failed: list[tuple[Shelf, list[_Job]]] = []
-        written: list[tuple[Shelf, list[_Job]]] = []
+        failed: list[tuple[Shelf, list[Job]]] = []
+        written: list[tuple[Shelf, list[Job]]] = []
         for shelf, jobs in groups:
             try:
                 self._place(shelf, jobs)
@@ -265,13 +243,13 @@ class Writer:
         for shelf, jobs in failed:
             self._again(shelf, [job for job in jobs if job.refusal is None])
 
-    def _place(self, shelf: Shelf, jobs: list[_Job]) -> None:
-        refused = {id(entry) for entry in shelf.log.place([job.entry for job in jobs])}
+    def _place(self, shelf: Shelf, jobs: list[Job]) -> None:
+        refused = shelf.log.place(entries_of(jobs))
         for job in jobs:
-            if id(job.entry) in refused:
+            if job.entry in refused:
                 job.refusal = Refusal.FULL
 
-    def _sync(self, written: list[tuple[Shelf, list[_Job]]]) -> list[tuple[Shelf, list[_Job]]]:
+    def _sync(self, written: list[tuple[Shelf, list[Job]]]) -> list[tuple[Shelf, list[Job]]]:
         """One sync for each dirty file, side by side; returns those that failed."""
         started = self._clock.monotonic()
         dirty = [(shelf, jobs) for shelf, jobs in written if shelf.log.dirty]
@@ -281,7 +259,7 @@ class Writer:
             outcomes = [_sync_error(shelf.log) for shelf, _jobs in dirty]
         if dirty:
             self.sync_times.observe(self._clock.monotonic() - started)
-        failed: list[tuple[Shelf, list[_Job]]] = []
+        failed: list[tuple[Shelf, list[Job]]] = []
         for (shelf, jobs), problem in zip(dirty, outcomes, strict=True):
             if problem is None:
                 shelf.log.settle()
@@ -291,7 +269,7 @@ class Writer:
                 failed.append((shelf, jobs))
         return failed
 
-    def _settle_unsynced(self, written: list[tuple[Shelf, list[_Job]]]) -> None:
+    def _settle_unsynced(self, written: list[tuple[Shelf, list[Job]]]) -> None:
         for shelf, _jobs in written:
             if shelf.log.dirty:
                 self._trouble.ends(shelf.ring)
@@ -306,12 +284,12 @@ class Writer:
                 self._disk_failed(shelf, problem)
         self._shelves.clear()
 
-    def _again(self, shelf: Shelf, jobs: list[_Job]) -> None:
+    def _again(self, shelf: Shelf, jobs: list[Job]) -> None:
         """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
         settled = shelf.log.settled
-        todo = [job for job in jobs if not 0 <= job.entry.first_sequence < settled]
-        for job in todo:
-            job.entry.first_sequence = -1  # that of the first try may be given to another one now
+        todo = [job for job in jobs if not 0 <= job.first_sequence < settled]
+        for entry in entries_of(todo):
+            entry.first_sequence = -1  # that of the first try may be given to another one now
         try:
             self._place(shelf, todo)
             shelf.log.sync()
@@ -320,7 +298,7 @@ class Writer:
             self._disk_failed(shelf, problem)
             settled = shelf.log.settled
             for job in todo:
-                if not 0 <= job.entry.first_sequence < settled:
+                if not 0 <= job.first_sequence < settled:
                     job.refusal = Refusal.UNAVAILABLE
             self._trouble.begins(shelf.ring, problem)
         else:
@@ -333,16 +311,21 @@ class Writer:
                 extra={"cluster": shelf.ring.cluster, "error": str(problem)},
             )
 
-    def _settle_recent(self, groups: list[tuple[Shelf, list[_Job]]]) -> None:
+    def _settle_recent(self, groups: list[tuple[Shelf, list[Job]]]) -> None:
         now = self._clock.monotonic()
         for shelf, jobs in groups:
             for job in jobs:
                 if job.refusal is None:
-                    shelf.recent.add(job.entry.digest, job.entry.first_sequence, now)
+                    shelf.recent.add(job.digest, job.first_sequence, now)
                 else:
                     shelf.refusing = (now + REFUSAL_PAUSE, job.refusal)
 
-    def _publish(self, results: list[tuple[Append, Receipt | Refusal]], moved: dict[Ring, int]) -> None:
+    def _publish(
+        self,
+        results: list[tuple[Append, Receipt | Refusal]],
+        fresh: list[tuple[Tail, Record]],
+        moved: dict[Ring, int],
+    ) -> None:
         """In the loop's thread: hand fresh records on, answer everybody, wake the readers.
 
         `moved`: rings, and up to where each is durable. That moves here and together with the tail: a destination
@@ -350,11 +333,9 @@ class Writer:
         """
         for ring, durable in moved.items():
             ring.durable = max(ring.durable, durable)
+        for tail, record in fresh:
+            self._tails.add(tail, record)
         for append, result in results:
-            if isinstance(result, Receipt) and not result.duplicate:
-                ring, split = append.shelf.ring, append.split
-                record = Record(result.first_sequence, split.events, append.received_ns, append.source, split.marks)
-                self._tails.add(ring.tail, record)
             try:
                 append.done(result)
             except Exception:

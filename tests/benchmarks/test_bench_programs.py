@@ -113,7 +113,7 @@ def test_gzip_and_chunked_bodies_are_counted_as_well(receiver: Receiver):
 
 
 def test_a_process_is_measured_with_its_children():
-    burn = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7))'])"
+    burn = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(5 * 10**7))'])"
     child = subprocess.Popen([sys.executable, "-c", f"{burn}\ninput()"], stdin=subprocess.PIPE)
     try:
         until = time.monotonic() + 20

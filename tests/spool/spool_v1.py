@@ -1,7 +1,7 @@
 """How `tests/data/spool-v1` was made, by the auditsink that wrote version 1 of the format.
 
 The recording is never made again: it stands for what lies on disks out there. `record` stays as its description, and
-to make the next one by when there is a version 2.
+to make the next one by when there is a version 3.
 """
 
 import hashlib

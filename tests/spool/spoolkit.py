@@ -44,7 +44,12 @@ def open_spool(disk: Disk | None = None, **changes: object) -> Spool:
 
 
 def submit_all(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | Refusal]:
-    """Submit them at once and wait for all answers, in order."""
+    """Submit one after the other, each when the one before is answered: each has a record of its own."""
+    return [answer for body in bodies for answer in submit_together(spool, ring, [body], source)]
+
+
+def submit_together(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | Refusal]:
+    """Submit them at once and wait for all answers, in order. Those that meet in a commit share a record."""
     answers: dict[int, Receipt | Refusal] = {}
     everybody = threading.Semaphore(0)
 
@@ -102,5 +107,5 @@ def reframed(header: SegmentHeader, old: FrameHeader, content: bytes, **changes:
         "source": old.source_length, "first": old.first_sequence, "received": old.received_ns, **changes,
     }  # fmt: skip
     whole = content[old.offset : old.offset + old.size]
-    packed = frame.HEADER.pack(frame.MAGIC, 0, old.checksum, *fields.values(), old.digest)[8:]
+    packed = frame.HEADER.pack(frame.MAGIC, 0, old.checksum, *fields.values(), old.digest, 0)[8:]
     return frame.MAGIC + crc32c(packed, header.seed).to_bytes(4, "little") + packed + whole[frame.HEADER.size :]

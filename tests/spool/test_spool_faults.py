@@ -49,8 +49,8 @@ def test_a_sequence_from_the_first_try_is_no_receipt_for_what_the_second_had_no_
     spool = Spool.open(config(), disk=disk)
     ring = spool.ring("default")
     answers: list[Receipt | Refusal] = []
-    for body in (body_of("no-room"), body_of("stored")):
-        spool.submit(ring, body, events.split(body), "", answers.append)
+    for body, source in ((body_of("no-room"), "one"), (body_of("stored"), "other")):  # so they share no record
+        spool.submit(ring, body, events.split(body), source, answers.append)
     spool.start(lambda call: call())  # both come to the writer in one piece
     spool.stop()
     assert answers == [Refusal.UNAVAILABLE, Receipt(1, 1)]

@@ -16,7 +16,7 @@ def test_content_full_of_false_headers_costs_little_to_pass_over(monkeypatch: py
     """A patch body may hold bytes that claim to be frames of megabytes; a torn write leaves them to the resync."""
     chance = random.Random(1)
     claims = b"".join(
-        frame.HEADER.pack(frame.MAGIC, 1, 2, 2**16 - 64 * number, 9, 9, 1, 0, number, 0, chance.randbytes(16))
+        frame.HEADER.pack(frame.MAGIC, 1, 2, 2**16 - 64 * number, 9, 9, 1, 0, number, 0, chance.randbytes(16), 0)
         for number in range(1024)
     )
     data = bytes(segment.DATA_START) + b"\1" * 8 + claims + b"the end."

@@ -103,9 +103,9 @@ def test_a_segment_of_a_later_format_is_refused_with_the_remedy():
     from crc32c import crc32c  # noqa: PLC0415
 
     copy = bytearray(segment.encode_header(HEADER)[:256])
-    copy[8:10] = (2).to_bytes(2, "little")
+    copy[8:10] = (3).to_bytes(2, "little")
     copy[12:16] = crc32c(bytes(copy[:12] + copy[16:])).to_bytes(4, "little")
-    with pytest.raises(SpoolError, match="format version 2, this auditsink reads 1: run the newer"):
+    with pytest.raises(SpoolError, match="format version 3, this auditsink reads 1 and 2: run the newer"):
         segment.decode_header(bytes(copy) * 2)
 
 
