@@ -71,10 +71,10 @@ HKDF-Expand (RFC 5869, SHA-256) with the info ``"auditsink spool 1 " + purpose``
 
 The payload is ``nonce 12s | ciphertext | tag 16s`` of AES-256-GCM over the compressed body. Bound to it (additional
 data) is the frame's header from `payload length` on, `source` and the table; and by the segment's key the place in the
-ring: a record that was moved, or whose time, count or source was changed, does not open. The nonce is random. GCM allows 2^32
-random nonces under one key (NIST SP 800-38D, 8.3), which a busy sink would use up in days, and one that counts (say,
-the offset) repeats itself when a machine is restored from a snapshot in the middle of a segment. So both: a random
-nonce, under a key that is used for one segment, some 100,000 records at most.
+ring: a record that was moved, or whose time, count or source was changed, does not open. The nonce is random. GCM
+allows 2^32 random nonces under one key (NIST SP 800-38D, 8.3), which a busy sink would use up in days, and one that
+counts (say, the offset) repeats itself when a machine is restored from a snapshot in the middle of a segment. So both:
+a random nonce, under a key that is used for one segment, some 100,000 records at most.
 
 In the clear stay: cluster, source (the name of a certificate or of a cluster: who sent it, never a credential), times,
 counts, sizes and sequences. So `spool verify`, recovery and the chain need no key. Checksums, footers and the chain
