@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from auditsink import __version__
@@ -26,7 +27,6 @@ from auditsink.destinations.connection import (
 )
 from auditsink.destinations.cookies import Cookies
 from auditsink.destinations.proxy import Proxy
-from auditsink.destinations.tls import Tls
 from auditsink.forward.outcome import Misconfigured, Outcome, Retry
 
 _ANSWER_LIMIT = 65536  # bytes kept of an answer where nobody needs more; whoever sends more loses the connection
@@ -48,23 +48,33 @@ class TransportProblem:
         return Misconfigured(self.why) if self.lasting else Retry(self.why)
 
 
+class Contexts(Protocol):
+    """What `tls.Tls` is for us."""
+
+    def context(self) -> ssl.SSLContext:
+        """For the next connection; those of another context are not used again."""
+        ...
+
+
 class Client:
     """Kept-alive connections to one origin. Belongs to one event loop."""
 
     def __init__(
         self,
         url: str,
-        tls: Tls | None,
+        tls: Contexts | None,
         *,
         timeout: float,
         connections: int,
         cookies: bool = False,
         proxy: Proxy | None = None,
         answer_limit: int = _ANSWER_LIMIT,
+        remedy: str = "check tls.ca_file and tls.server_name",
     ) -> None:
         """`tls`: for https, and only then. `cookies`: keep what the other side sets (sticky sessions).
 
         `timeout`: seconds for a whole request, its wait for one of the `connections` included.
+        `remedy`: for a certificate that is refused.
         `proxy`: the only way in which a proxy comes in; the environment's variables are not looked at.
         """
         parts = urlsplit(url)
@@ -77,6 +87,7 @@ class Client:
         self._cookies = Cookies() if cookies else None
         self._proxy = proxy
         self._answer_limit = answer_limit
+        self._remedy = remedy
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -170,7 +181,7 @@ class Client:
     def _explain(self, problem: Exception) -> TransportProblem:
         if isinstance(problem, ssl.SSLCertVerificationError):
             said = foreign(problem.verify_message)
-            remedy = "check tls.ca_file and tls.server_name, or the other side's certificate"
+            remedy = f"{self._remedy}, or the other side's certificate"
             return TransportProblem(f"{self._origin}: its certificate is refused ({said}); {remedy}", lasting=True)
         if isinstance(problem, TimeoutError):
             return TransportProblem(f"{self._origin}: no answer within {self._timeout:g} s")
