@@ -35,7 +35,7 @@ class AnswerReader:
     """The answers on one connection, one after the other: `begin`, then `feed` until `done`, or `end`."""
 
     def __init__(self) -> None:
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self.done = True
         """Nothing more is waited for."""
         self.reusable = True
@@ -52,7 +52,7 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Raises NoHttpError; the connection is of no use then."""
-        if self.done:  # nobody asked
+        if self.done or self._parser is None:  # nobody asked
             self.reusable = False
             return
         self._silent += len(data)
@@ -73,6 +73,7 @@ class AnswerReader:
         A refusal is one even if its page is cut short (a server that answers early and closes).
         """
         self.reusable = False
+        self._parser = None  # which holds us: nothing here is to wait for the garbage collector
         if self.done:
             return
         if self._in_head or (self._status < 300 and (self._bounded or not clean)):
@@ -116,6 +117,7 @@ class AnswerReader:
         """The parser says: the head is complete. Interim answers (RFC 9110, 15.2) are passed over."""
         if self.done:
             return
+        assert self._parser is not None
         self._status = self._parser.get_status_code()
         self._in_head = self._status < 200
         if self._tunnel and 200 <= self._status < 300:  # what follows is the tunnel's
@@ -133,5 +135,6 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         """The parser says: that was all."""
         if not self.done and not self._in_head:
+            assert self._parser is not None
             self.done = True
             self.reusable = self._parser.should_keep_alive()

@@ -56,7 +56,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._moved: asyncio.Future[None] | None = None
-        self._problem: Exception | None = None
+        # Words and not exceptions: a kept one holds its traceback, and so this and the body until the collector comes.
+        self._garbage: str | None = None
+        self._broken = False
         self._writable = True
         self._sent = True
         self._expiry: asyncio.TimerHandle | None = None
@@ -88,8 +90,10 @@ class Connection(asyncio.Protocol):
             self._transport.write(rest[:_PIECE])
         self._sent = not rest
         await self._until(lambda: False)
-        if self._problem is not None:
-            raise self._problem
+        if self._garbage is not None:
+            raise NoHttpError(self._garbage)
+        if self._broken:
+            raise ConnectionResetError
         return self._reader.answer()
 
     def rest(self, seconds: float) -> None:
@@ -121,7 +125,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def _over(self) -> bool:
-        return self._reader.done or self._problem is not None
+        return self._reader.done or self._broken or self._garbage is not None
 
     async def _until(self, ready: Callable[[], bool]) -> None:
         while not (self._over or ready()):
@@ -135,8 +139,8 @@ class Connection(asyncio.Protocol):
     def _end(self, *, clean: bool) -> None:
         try:
             self._reader.end(clean=clean)
-        except ConnectionError as broken:
-            self._problem = self._problem or broken
+        except ConnectionError:
+            self._broken = True
         self._move()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,8 +154,8 @@ class Connection(asyncio.Protocol):
         try:
             self._reader.feed(data)
         except NoHttpError as problem:
-            self._problem = problem
-        if unasked or self._problem is not None:
+            self._garbage = str(problem)
+        if unasked or self._garbage is not None:
             self._transport.abort()
         self._move()
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -171,3 +174,41 @@ def test_a_header_that_is_given_replaces_ours_however_it_is_written():
 )
 def test_the_system_has_the_word_where_it_knows_one(problem: OSError, said: str):
     assert module._reason(problem) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OK,
+        OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+        b"?\r\n",
+    ],
+)
+async def test_nothing_of_a_request_waits_for_the_garbage_collector(monkeypatch: pytest.MonkeyPatch, said: bytes):
+    """Bodies and answers are large, and the collector comes after thousands of objects."""
+    left: list[weakref.ref[object]] = []
+
+    async def connect(*arguments: Any, **named: Any):
+        connection = await module_connect(*arguments, **named)
+        left.extend([weakref.ref(connection), weakref.ref(connection._reader)])
+        return connection
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+
+    module_connect = module.connect
+    monkeypatch.setattr(module, "connect", connect)
+    gc.disable()
+    try:
+        async with server(serve) as url:
+            http = made(url)
+            await http.post(url, bytes(2**20), {})
+            await http.close()
+        for _ in range(10):  # turns of the loop, for what closes
+            await asyncio.sleep(0)
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
