@@ -28,6 +28,7 @@ fuzz: .venv/dev.stamp
 
 # A Splunk that is busy, an event that it refuses, and what a sink makes of them; a few seconds, in a temporary directory.
 demo: .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,testing]'
 	$(BIN)/python -m auditsink.testing.demo tests/data/batch-default-mixed-http.tar.gz
 
 setup: .venv/run.stamp

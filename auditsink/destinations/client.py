@@ -1,28 +1,41 @@
-"""The one module that knows which HTTP client we use (aiohttp: a third of httpx2's CPU for a POST of 60-700 kB).
+"""Requests to one origin: kept-alive connections, and every way in which a request can end as a value.
 
-A request ends in a value: the other side's answer, or why there is none. Nothing is retried, redirected or
-decompressed here, and no text that leaves this module holds a path, a header or a body: each may carry a secret.
+HTTP/1.1 is ours but for the parser: a sink posts whole bodies to one address and reads small answers, and a client for
+everything took 10 of its 51 MB at rest and a fifth of its CPU at full speed (benchmarks/README.md).
+
+Nothing is retried, redirected or decompressed here, and no text that leaves this module holds a path, a header or a
+body: each may carry a secret.
 """
 
-import io
+import asyncio
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
 from auditsink import __version__
+from auditsink.destinations.answer_reader import NoHttpError, head
 from auditsink.destinations.answers import Answer, by_proxy, foreign
+from auditsink.destinations.connection import (
+    CannotConnectError,
+    Connection,
+    Origin,
+    ProxyRefusedError,
+    connect,
+    tunnel,
+)
+from auditsink.destinations.cookies import Cookies
 from auditsink.destinations.proxy import Proxy
-from auditsink.destinations.tls import Tls
 from auditsink.forward.outcome import Misconfigured, Outcome, Retry
 
 _ANSWER_LIMIT = 65536  # bytes kept of an answer where nobody needs more; whoever sends more loses the connection
 _IDLE = 10.0  # seconds: shorter than Splunk's 12 under load, or a request would meet a connection that is being closed
-_BYTES_LIMIT = 2**20  # aiohttp warns about larger `bytes`: it would copy them to the socket in one go
+_PORTS = {"http": 80, "https": 443}
+_OURS = {"User-Agent": f"auditsink/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +50,50 @@ class TransportProblem:
         return Misconfigured(self.why) if self.lasting else Retry(self.why)
 
 
+class Contexts(Protocol):
+    """What `tls.Tls` is for us."""
+
+    def context(self) -> ssl.SSLContext:
+        """For the next connection; those of another context are not used again."""
+        ...
+
+
 class Client:
     """Kept-alive connections to one origin. Belongs to one event loop."""
 
     def __init__(
         self,
         url: str,
-        tls: Tls | None,
+        tls: Contexts | None,
         *,
         timeout: float,
         connections: int,
         cookies: bool = False,
         proxy: Proxy | None = None,
         answer_limit: int = _ANSWER_LIMIT,
+        remedy: str = "check tls.ca_file and tls.server_name",
     ) -> None:
-        """`timeout`: seconds for a whole request. `cookies`: keep what the other side sets (sticky sessions).
+        """`tls`: for https, and only then. `cookies`: keep what the other side sets (sticky sessions).
 
+        `timeout`: seconds for a whole request, its wait for one of the `connections` included.
+        `remedy`: for a certificate that is refused.
         `proxy`: the only way in which a proxy comes in; the environment's variables are not looked at.
         """
         parts = urlsplit(url)
+        assert (tls is not None) == (parts.scheme == "https")
         self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._address = _address(url)
+        self._host = parts.netloc.removesuffix(f":{_PORTS[parts.scheme]}")
         self._tls = tls
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._connections = connections
-        self._cookies = cookies
+        self._timeout = timeout
+        self._cookies = Cookies() if cookies else None
         self._proxy = proxy
         self._answer_limit = answer_limit
-        self._session: aiohttp.ClientSession | None = None
+        self._remedy = remedy
+        self._slots = asyncio.Semaphore(connections)
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._closed = 0  # times
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | TransportProblem:
         """`url` is on the client's origin. The body goes out with its length, as it is."""
@@ -77,80 +107,110 @@ class Client:
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]
     ) -> Answer | TransportProblem:
         """Any other method. `url` is on the client's origin."""
-        data = io.BytesIO(body) if len(body) > _BYTES_LIMIT else body
-        on_the_way = self._proxy.headers() if self._proxy is not None else {}
-        # A tunnel takes our credentials once, in CONNECT; without one they go with every request.
-        tunnel = self._origin.startswith("https:")
         try:
-            async with self._opened().request(
-                method,
-                URL(url, encoded=True),
-                data=data or None,
-                headers=headers if tunnel else {**headers, **on_the_way},
-                allow_redirects=False,
-                ssl=True if self._tls is None else self._tls.context(),
-                proxy=None if self._proxy is None else self._proxy.url,
-                proxy_headers=on_the_way if tunnel and on_the_way else None,
-            ) as response:
-                content = await _bounded(response, self._answer_limit)
-                return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            start = head(method, self._target(url), self._headers(headers), len(body))
+            async with asyncio.timeout(self._timeout), self._slots:
+                return await self._exchange(start, body)
+        except (CannotConnectError, ProxyRefusedError, OSError, ValueError) as problem:
             return self._explain(problem)
 
     async def close(self) -> None:
-        """Close all connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close all connections; a request that is under way fails."""
+        self._closed += 1
+        several, self._open = self._open, set()
+        self._idle.clear()
+        for one in several:
+            one.abort()
+        for one in several:
+            await one.closed()
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_IDLE),
-                cookie_jar=aiohttp.CookieJar(unsafe=True) if self._cookies else aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
-                headers={"User-Agent": f"auditsink/{__version__}", "Accept-Encoding": "identity"},
-                auto_decompress=False,
-            )
-        return self._session
+    async def _exchange(self, start: bytes, body: bytes) -> Answer:
+        context = None if self._tls is None else self._tls.context()
+        closed = self._closed
+        connection = self._rested(context) or await self._connected(context)
+        self._open.add(connection)
+        try:
+            answer = await connection.exchange(start, body, limit=self._answer_limit)
+        except BaseException:
+            self._drop(connection)
+            raise
+        if self._cookies is not None:
+            self._cookies.take(connection.cookies)
+        if connection.usable and closed == self._closed:
+            connection.rest(_IDLE)
+            self._idle.append(connection)
+        else:
+            self._drop(connection)
+        return answer
+
+    def _rested(self, context: ssl.SSLContext | None) -> Connection | None:
+        """The one that was used last; not one with older certificates, nor one that has closed meanwhile."""
+        while self._idle:
+            connection = self._idle.pop()
+            connection.wake()
+            if connection.usable and connection.context is context:
+                return connection
+            self._drop(connection)
+        return None
+
+    async def _connected(self, context: ssl.SSLContext | None) -> Connection:
+        if self._proxy is None:
+            return await connect(self._address, context)
+        proxy = _address(self._proxy.url)
+        if context is None:
+            return await connect(proxy, None, proxy=True)
+        return await tunnel(proxy, self._proxy.headers(), self._address, context)
+
+    def _drop(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        connection.abort()
+
+    def _target(self, url: str) -> str:
+        """As it was written; the whole address where a proxy has to know it."""
+        parts = urlsplit(url)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        return self._origin + target if self._proxy is not None and self._tls is None else target
+
+    def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
+        ours = {"Host": self._host, **_OURS}
+        if self._cookies is not None:
+            ours |= self._cookies.header()
+        if self._proxy is not None and self._tls is None:
+            ours |= self._proxy.headers()  # a tunnel takes them once, in CONNECT
+        names = {name.lower() for name in given}
+        return {name: value for name, value in ours.items() if name.lower() not in names} | dict(given)
 
     def _explain(self, problem: Exception) -> TransportProblem:
-        if isinstance(problem, aiohttp.ClientConnectorCertificateError):
-            said = foreign(str(getattr(problem.certificate_error, "verify_message", "")))
-            remedy = "check tls.ca_file and tls.server_name, or the other side's certificate"
+        if isinstance(problem, ssl.SSLCertVerificationError):
+            said = foreign(problem.verify_message)
+            remedy = f"{self._remedy}, or the other side's certificate"
             return TransportProblem(f"{self._origin}: its certificate is refused ({said}); {remedy}", lasting=True)
         if isinstance(problem, TimeoutError):
-            return TransportProblem(f"{self._origin}: no answer within {self._timeout.total:g} s")
-        if isinstance(problem, aiohttp.ClientHttpProxyError):
+            return TransportProblem(f"{self._origin}: no answer within {self._timeout:g} s")
+        if isinstance(problem, ProxyRefusedError):
             found = by_proxy(problem.status)
             return TransportProblem(f"{self._origin}: {found.why}", lasting=isinstance(found, Misconfigured))
-        if isinstance(problem, aiohttp.ClientConnectorError):
-            where = " to its proxy" if isinstance(problem, aiohttp.ClientProxyConnectionError) else ""
-            return TransportProblem(f"{self._origin}: cannot connect{where} ({_reason(problem.os_error)})")
-        if isinstance(problem, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | OSError):
+        if isinstance(problem, CannotConnectError):
+            where = " to its proxy" if problem.to_proxy else ""
+            return TransportProblem(f"{self._origin}: cannot connect{where} ({_reason(problem.cause)})")
+        if isinstance(problem, OSError):
             return TransportProblem(f"{self._origin}: the connection broke before the answer was complete")
-        return TransportProblem(f"{self._origin}: the answer is no HTTP ({type(problem).__name__})")
+        said = str(problem) if isinstance(problem, NoHttpError) else type(problem).__name__
+        return TransportProblem(f"{self._origin}: the answer is no HTTP ({said})")
+
+
+def _address(url: str) -> Origin:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return Origin(parts.hostname, parts.port or _PORTS[parts.scheme])
 
 
 def _reason(problem: OSError) -> str:
     if isinstance(problem, ssl.SSLError) and problem.reason:
         return foreign(problem.reason)
-    # asyncio puts its own words into `strerror`; the number says more, where it is one of the system's.
-    if problem.errno is not None and problem.errno > 0:
-        return os.strerror(problem.errno)
+    # asyncio puts its own words into `strerror`, and those for all addresses of a name into one sentence without a
+    # number of its own; the numbers say more, where they are the system's.
+    numbers = {problem.errno} if problem.errno else {int(number) for number in _NUMBER.findall(str(problem))}
+    if numbers and min(numbers) > 0:
+        return ", ".join(os.strerror(number) for number in sorted(numbers))
     return foreign(problem.strerror or str(problem) or type(problem).__name__)
-
-
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    content = bytearray()
-    try:
-        while chunk := await response.content.read(limit - len(content)):
-            content += chunk
-            if len(content) >= limit:
-                response.close()
-                break
-    except (aiohttp.ClientPayloadError, ConnectionError):
-        # A refusal is one even if its page is cut short (a server that answers early and closes); a success is not.
-        if response.status < 300:
-            raise
-    return bytes(content)

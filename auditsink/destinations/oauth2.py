@@ -1,7 +1,7 @@
 """OAuth2 client credentials (RFC 6749, 4.4): a token from a token server, fetched anew before it runs out.
 
-Our own, because the libraries bring an HTTP client of their own and none asks for a token without blocking the loop
-that aiohttp runs on; the grant itself is one POST.
+Our own, because the libraries bring an HTTP client of their own and none asks for a token without blocking the loop;
+the grant itself is one POST.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What the sink says on standard error: one line an event of its own, JSON or text, without secrets.
 
-Everything goes through the root logger, uvicorn's and aiohttp's lines too. `extra` fields stand beside the message.
+Everything goes through the root logger, uvicorn's and aiokafka's lines too. `extra` fields stand beside the message.
 """
 
 import logging
@@ -14,7 +14,7 @@ import orjson
 from auditsink.config import Log
 from auditsink.redact import redact
 
-NOISY = ("aiohttp", "aiokafka", "asyncio", "uvicorn")
+NOISY = ("aiokafka", "asyncio", "uvicorn")
 """Libraries whose `info` is our `debug`."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

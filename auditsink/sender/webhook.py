@@ -1,16 +1,18 @@
 """One POST to an audit webhook, with the headers that kube-apiserver sends (recorded from v1.36.2)."""
 
-import io
+import asyncio
+import math
 import re
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-import aiohttp
-
+from auditsink.destinations import answers
+from auditsink.destinations.client import Client, TransportProblem
 from auditsink.secret import Secret
 from auditsink.sender.patience import Answer
 
@@ -21,10 +23,6 @@ HEADERS = {
     "Accept-Encoding": "gzip",
 }
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;.*)?\Z")
-ANSWER_BYTES = 64 * 2**10
-"""Read of an answer; kube-apiserver reads it all and looks at none."""
-LARGE_BODY = 2**20
-"""aiohttp warns about `bytes` above this, which it would hand to the socket in one go."""
 
 
 def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
@@ -34,6 +32,16 @@ def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSL
         # Without a password callback OpenSSL would ask on the terminal.
         context.load_cert_chain(cert, key, password=lambda: "")
     return context
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """One context for all connections: the command is short-lived."""
+
+    one: ssl.SSLContext
+
+    def context(self) -> ssl.SSLContext:
+        return self.one
 
 
 class Webhook:
@@ -49,48 +57,42 @@ class Webhook:
         *,
         tls: ssl.SSLContext | None = None,
         token: Callable[[], Secret] | None = None,
-        connections: int = 0,
+        connections: int = 1000,
     ) -> None:
         parts = urlsplit(url)
+        secure = parts.scheme == "https"
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}?timeout=30s"
-        self._tls = tls
-        self._token = token if parts.scheme == "https" else None
+        self._tls = _Fixed(tls or tls_context(None, None, None)) if secure else None
+        self._token = token if secure else None
         self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._tls or True, keepalive_timeout=90)
-        self._session = aiohttp.ClientSession(connector=connector, headers=HEADERS, auto_decompress=False)
+        # Each request has a time of its own. kube-apiserver reads all of an answer and looks at none of it.
+        self._client = Client(
+            self.url, self._tls, timeout=math.inf, connections=self._connections, remedy="check --ca and the URL"
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        await self._client.close()
 
     async def post(self, body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - the protocol has a time limit
         """Post once. Never raises for what the network or the other side does."""
-        assert self._session is not None
-        headers = {"Authorization": f"Bearer {self._token().reveal()}"} if self._token else {}
-        limit = aiohttp.ClientTimeout(total=max(timeout, 0.001))
-        data = io.BytesIO(body) if len(body) > LARGE_BODY else body
+        shown = {"Authorization": f"Bearer {self._token().reveal()}"} if self._token else {}
         try:
-            async with self._session.post(
-                self.url, data=data, headers=headers, timeout=limit, allow_redirects=False
-            ) as response:
-                await response.content.read(ANSWER_BYTES)
-                return _answer(response)
+            async with asyncio.timeout(max(timeout, 0.001)):
+                answer = await self._client.post(self.url, body, HEADERS | shown)
         except TimeoutError:
             return Answer(0, problem=f"no answer within {timeout:.0f} s")
-        except (aiohttp.ClientError, OSError) as problem:
-            return Answer(0, problem=str(problem) or type(problem).__name__)
+        return Answer(0, problem=answer.why) if isinstance(answer, TransportProblem) else _read(answer)
 
 
-def _answer(response: aiohttp.ClientResponse) -> Answer:
-    wish = response.headers.get("Retry-After", "")
+def _read(answer: answers.Answer) -> Answer:
+    wish = answer.headers.get("retry-after", "")
     retry_after = int(wish) if wish.isascii() and wish.isdecimal() and len(wish) < 10 else None
-    kind = response.headers.get("Content-Type")
-    if response.status < 300 and kind is not None and not _MEDIA_TYPE.match(kind):
-        return Answer(response.status, problem=f"HTTP {response.status} with a malformed Content-Type")
-    return Answer(response.status, retry_after)
+    kind = answer.headers.get("content-type")
+    if answer.status < 300 and kind is not None and not _MEDIA_TYPE.match(kind):
+        return Answer(answer.status, problem=f"HTTP {answer.status} with a malformed Content-Type")
+    return Answer(answer.status, retry_after)

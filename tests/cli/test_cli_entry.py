@@ -12,7 +12,7 @@ from calling import Call
 
 from auditsink import __version__, cli
 
-HEAVY = ["aiokafka", "starlette", "uvicorn", "aiohttp", "prometheus_client", "msgspec", "yaml", "zstandard"]
+HEAVY = ["aiokafka", "starlette", "uvicorn", "prometheus_client", "msgspec", "yaml", "zstandard"]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,10 @@ from auditsink import config, events, load, redact, scan
 from auditsink.admin.access import parse_token
 from auditsink.clusters.tokens import parse_tokens, tokens_of
 from auditsink.destinations import hec, oauth2, object_errors
+from auditsink.destinations.answer_reader import AnswerReader, NoHttpError, head
 from auditsink.destinations.answers import Answer, foreign, retry_after
 from auditsink.destinations.base import Batch
+from auditsink.destinations.cookies import Cookies
 from auditsink.destinations.formats import FORMATS
 from auditsink.events import Mark
 from auditsink.evidence import checkpoint
@@ -150,6 +152,21 @@ def answered(data: bytes) -> None:
     redact.redact(data.decode("latin-1"))
 
 
+def answer_read(data: bytes) -> None:
+    """Bytes in place of an answer: one that keeps to the limit, or an error that says nothing of them."""
+    for step in (5, 1000):
+        reader = AnswerReader()
+        reader.begin(100)
+        with contextlib.suppress(NoHttpError, ConnectionResetError):
+            for start in range(0, len(data), step):
+                reader.feed(data[start : start + step])
+            reader.end(clean=True)
+            assert len(reader.answer().body) <= 100
+        cookies = Cookies()
+        cookies.take(reader.cookies)
+        head("GET", "/", cookies.header(), 0)
+
+
 def lines_of_ours(data: bytes) -> None:
     """Dead letters, checkpoints, manifests."""
     letter.decode(data)
@@ -211,6 +228,14 @@ TARGETS = {
     "disk": Target(on_the_disk, [_SEALED, _SEALED * 2, encode_slot(1, bytes(48)), bytes(256)]),
     "configuration": Target(configured, [*_YAML, b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None}]"]),
     "secret files": Target(secret_files, [b"prod token-of-prod-7f3a", b"k1 " + b"A" * 43 + b"=", b"# x\n"]),
+    "answer reader": Target(
+        answer_read,
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: node=a; Max-Age=0\r\n\r\nok",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+            b"HTTP/1.0 400 Bad\r\nSet-Cookie: a=b;c\r\n d\r\n\r\n<html>",
+        ],
+    ),
     "answers": Target(
         answered,
         [

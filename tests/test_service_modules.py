@@ -1,0 +1,71 @@
+"""A sink carries what its configuration asks for: memory at rest is modules, so what it does not need is not loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ALWAYS = ["auditsink.receive.connection", "auditsink.spool.writer", "msgspec", "starlette", "uvicorn"]
+HEAVY = [
+    "aiohttp",
+    "aiokafka",
+    "attr",
+    "auditsink.destinations.http",
+    "auditsink.destinations.kafka",
+    "auditsink.destinations.oauth2",
+    "auditsink.destinations.objects",
+    "auditsink.destinations.splunk",
+    "auditsink.doctor",
+    "auditsink.sender",
+    "auditsink.spool.cipher",
+    "auditsink.spool.export",
+    "auditsink.testing",
+    "confluent_kafka",
+    "cryptography",
+    "h11",
+    "httpx",
+    "moto",
+    "obstore",
+    "requests",
+    "urllib3",
+    "yarl",
+]
+"""Each takes between 0.1 and 10 MB, and serves another destination, another command, or nobody."""
+
+RUN = """
+import asyncio, sys
+from pathlib import Path
+from auditsink.cli import serve
+from auditsink.load import parse
+from auditsink.service import Sink
+
+async def loaded(config):
+    sink = Sink(config)
+    await sink.start()
+    print(*sorted(set(sys.modules) & set(sys.argv[2:])))
+    await sink.stop(5.0)
+
+asyncio.run(loaded(parse(sys.argv[1].encode(), "f", {})))
+"""
+
+
+@pytest.mark.parametrize(
+    ("destination", "needs"),
+    [
+        ("type: splunk, url: 'http://127.0.0.1:1', token: x", ["auditsink.destinations.splunk"]),
+        ("type: http, url: 'http://127.0.0.1:1'", ["auditsink.destinations.http", "auditsink.destinations.oauth2"]),
+        ("type: stdout", []),
+    ],
+)
+def test_a_sink_loads_what_its_configuration_needs(tmp_path: Path, destination: str, needs: list[str]):
+    config = f"""
+        receive: {{listen: 127.0.0.1:0}}
+        admin: {{listen: 127.0.0.1:0}}
+        spool: {{path: {tmp_path / "spool"}, max_bytes: 64MiB}}
+        destinations: [{{name: d, {destination}}}]
+    """
+    command = [sys.executable, "-c", RUN, config, *ALWAYS, *HEAVY]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == sorted([*ALWAYS, *needs])
