@@ -32,7 +32,7 @@ from auditsink.forward import letter
 from auditsink.receive.inflate import InflateError, inflate
 from auditsink.secret import parse_secret
 from auditsink.sender import sources
-from auditsink.spool import SpoolError, exported, frame, segment
+from auditsink.spool import SpoolError, bundle, exported, frame, segment
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import parse_keys
@@ -105,7 +105,9 @@ def inflated(data: bytes) -> None:
 def on_the_disk(data: bytes) -> None:
     """Frames, headers, seals, cursors, identities: none raises, and what is found lies within the data."""
     for one in segment.walk(data, 0, start=0):
-        assert 0 <= one.offset <= len(data) if isinstance(one, frame.FrameHeader) else True
+        if isinstance(one, frame.FrameHeader):
+            assert 0 <= one.offset <= one.offset + one.size <= len(data) + frame.ALIGNMENT
+            bundle.cut(bytes(one.body_length % 2**16), frame.table_of(one, data, one.offset))
     segment.decode_footer(data, 0)
     with contextlib.suppress(SpoolError):
         segment.decode_header(data)
@@ -206,6 +208,10 @@ _SEALED = frame.encode(
     0, first_sequence=0, events=1, marks=Mark(0), source=b"s", received_ns=1, body_length=4, payload=b"body",
     digest=bytes(16),
 )  # fmt: skip
+_SHARED = frame.encode(
+    0, first_sequence=0, events=2, marks=Mark(0), source=b"s", received_ns=1, body_length=8, payload=b"bodybody",
+    digest=bytes(16), table=bundle.encode([bundle.Request(bytes(16), 4, 1), bundle.Request(bytes(16), 4, 1)]),
+)  # fmt: skip
 _YAML = [path.read_bytes() for path in sorted(Path("config").glob("*.yaml"))]
 
 TARGETS = {
@@ -225,7 +231,7 @@ TARGETS = {
         ],
     ),
     "inflate": Target(inflated, [b"\x1f\x8b\x08\x00" + bytes(20)]),
-    "disk": Target(on_the_disk, [_SEALED, _SEALED * 2, encode_slot(1, bytes(48)), bytes(256)]),
+    "disk": Target(on_the_disk, [_SEALED, _SEALED * 2, _SHARED, encode_slot(1, bytes(48)), bytes(256)]),
     "configuration": Target(configured, [*_YAML, b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None}]"]),
     "secret files": Target(secret_files, [b"prod token-of-prod-7f3a", b"k1 " + b"A" * 43 + b"=", b"# x\n"]),
     "answer reader": Target(
