@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import corpus
+import records
 from receivekit import BODY, FakeSpool, chunked, make_port, read_answers, request, until
 from receivekit import Client as Wired
 
@@ -229,6 +230,9 @@ TARGETS = {
             request(method="GET", version="1.0"),
             request(length=99999999),
         ],
+    ),
+    "tls": Target(
+        records.records, [records.hello(), b"\x17\x03\x03\x00\x20" + bytes(32), b"\x15\x03\x03\x00\x02\x01\x00"]
     ),
     "inflate": Target(inflated, [b"\x1f\x8b\x08\x00" + bytes(20)]),
     "disk": Target(on_the_disk, [_SEALED, _SEALED * 2, _SHARED, encode_slot(1, bytes(48)), bytes(256)]),
