@@ -92,6 +92,7 @@ async def _exchange(data: bytes) -> None:
         await asyncio.sleep(0)
     if not client.wire.closed:
         client.finish()
+    await until(lambda: client.wire.closed or not client.connection.busy)  # a thread may still be at its body
     if b"HEAD" not in data:  # whose answers have a length and no body (RFC 9110, 9.3.2), which only the asker knows
         list(read_answers(bytes(client.wire.sent)))
     client.hang_up()
