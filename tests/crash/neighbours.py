@@ -10,13 +10,13 @@ import os
 import sys
 import time
 from collections import Counter
-from statistics import median, quantiles
 from typing import Any
 from urllib.parse import urlsplit
 
 NOISY = "noisy"
 NOISE = 100
 """Times the rate of a quiet cluster."""
+NOISY_CONNECTIONS = 10
 EVENTS = 5
 _FILLER = "x" * 2000
 _MARK = b'"auditID":"'
@@ -52,8 +52,12 @@ class Run:
             self._cluster(name, self._pause, ends, first, self._pause * at / len(self._names))
             for at, name in enumerate(self._names)
         ]
-        if self._noise:  # over as many connections as an apiserver in trouble has
-            tasks += [self._cluster(NOISY, self._pause * 10 / NOISE, ends, first + at * 10**6, 0) for at in range(10)]
+        if self._noise:  # over as many connections as an apiserver in trouble has, one after the other like all others
+            pause = self._pause * NOISY_CONNECTIONS / NOISE
+            tasks += [
+                self._cluster(NOISY, pause, ends, first + at * 10**6, pause * at / NOISY_CONNECTIONS)
+                for at in range(NOISY_CONNECTIONS)
+            ]
         await asyncio.gather(*tasks)
 
     async def _cluster(self, name: str, pause: float, ends: float, number: int, begins: float) -> None:
@@ -91,15 +95,9 @@ class Run:
         """Milliseconds."""
         return {
             **{f"{kind}_statuses": dict(found) for kind, found in self.statuses.items()},
-            **_spread("ack", self.acks),
-            **_spread("lag", self.lags),
+            "ack": [1000 * one for one in self.acks],
+            "lag": [1000 * one for one in self.lags],
         }
-
-
-def _spread(name: str, seconds: list[float]) -> dict[str, float]:
-    if len(seconds) < 2:
-        return {}
-    return {f"{name}_p50": 1000 * median(seconds), f"{name}_p99": 1000 * quantiles(seconds, n=100)[98]}
 
 
 async def _answer(reader: asyncio.StreamReader) -> int:
