@@ -1,4 +1,7 @@
-"""What a sync costs on this disk: the smallest thing that any system that syncs before it answers has to do."""
+"""The disk itself: what a sync costs on it, and how much has reached it.
+
+One sync is the smallest thing that any system that syncs before it answers has to do.
+"""
 
 import os
 import time
@@ -27,3 +30,18 @@ def sync_times(directory: Path, size: int, *, rate: float, count: int) -> list[f
         os.close(fd)
         path.unlink()
     return times
+
+
+def written(directory: Path) -> int | None:
+    """Bytes that have reached the device below a directory since the machine started, whoever wrote them.
+
+    All that is in the kernel's memory is sent there first. None where the file system has no device of its own.
+    What /proc/PID/io counts is no measure: a small write into a large folio of the page cache counts as all of it.
+    """
+    os.sync()
+    device = directory.stat().st_dev
+    try:
+        # Sectors of 512 bytes: the seventh field, see Documentation/block/stat in Linux's sources.
+        return int(Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()[6]) * 512
+    except FileNotFoundError:
+        return None

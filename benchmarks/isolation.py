@@ -105,10 +105,10 @@ def measure(bench: Bench, neighbours: Callable[[ExitStack, Bench], list[int]], l
         fast = stack.enter_context(Receiver(bench.programs.hec))
         place = stack.enter_context(bench.place(fast.port, *neighbours(stack, bench)))
         running = stack.enter_context(Sink().run(place))
-        before = process.usage(running.pid).cpu
+        before = process.cpu(running.pid)
         with process.Peak(running.pid) as peak:
             posted = post(bench.programs.load, running, load)
-            cpu = process.usage(running.pid).cpu - before
+            cpu = process.cpu(running.pid) - before
             _settled(running)
             received = fast.received()
         return {

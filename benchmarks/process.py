@@ -1,4 +1,4 @@
-"""What the operating system says of a process and its children: CPU, memory, bytes written. Linux only."""
+"""What the operating system says of a process and its children: CPU and memory. Linux only."""
 
 import contextlib
 import os
@@ -12,14 +12,6 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """`cpu` in seconds, user and system, of the whole tree; `written`: bytes that were sent to the disk."""
-
-    cpu: float
-    written: int
-
-
-@dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes. `anonymous` leaves out mapped files, which the kernel may drop: some systems map their buffers."""
 
@@ -27,14 +19,10 @@ class Memory:
     anonymous: int
 
 
-def usage(pid: int) -> Usage:
-    """Of the process and its descendants, those included that have ended and were waited for."""
-    cpu, written = 0.0, 0
-    for one in _tree(pid):
-        # utime, stime, cutime, cstime: fields 14 to 17 of /proc/PID/stat, see proc(5)
-        cpu += sum(int(field) for field in _stat(one)[11:15]) / TICKS
-        written += _field(one, "io", "write_bytes")
-    return Usage(cpu, written)
+def cpu(pid: int) -> float:
+    """Seconds, user and system, of the process and its descendants, with those that have ended and were waited for."""
+    # utime, stime, cutime, cstime: fields 14 to 17 of /proc/PID/stat, see proc(5)
+    return sum(int(field) for one in _tree(pid) for field in _stat(one)[11:15]) / TICKS
 
 
 def memory(pid: int) -> Memory:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import process
+from benchmarks import disk, process
 from benchmarks.bodies import Bodies
 from benchmarks.native import Programs
 from benchmarks.systems import Place, Running, System
@@ -50,19 +50,23 @@ class Trial:
     def run(self, load: Load) -> dict[str, float]:
         """Post, wait until all is delivered, and say what it took."""
         pid = self.running.pid
-        before = process.usage(pid)
+        on_disk = disk.written(self.bench.directory)
+        before = process.cpu(pid)
         with process.Peak(pid) as peak:
             posted = post(self.bench.programs.load, self.running, load)
             received = self.receiver.drained(self.running)
-        after = process.usage(pid)
-        cpu = after.cpu - before.cpu
+        cpu = process.cpu(pid) - before
+        on_disk_now = disk.written(self.bench.directory)
+        written = {}
+        if on_disk is not None and on_disk_now is not None:
+            written["written"] = (on_disk_now - on_disk) / posted.bytes
         return {
             **speed(posted, received),
             "cpu_gb": cpu / posted.bytes * 1e9,
             "cpu_event": cpu / posted.events * 1e6,
             **{key: posted.ack_ms[key] for key in ("p50", "p99", "p99.9")},
             **memory(peak.memory),
-            "written": (after.written - before.written) / posted.bytes,
+            **written,
             "refused": sum(posted.refused.values()) + posted.broken,
         }
 

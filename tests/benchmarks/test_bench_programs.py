@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bodies, native, process
+from benchmarks import bodies, disk, native, process
 from benchmarks.bodies import Bodies
 from benchmarks.native import Programs
 from benchmarks.wire import Load, Receiver, post_to
@@ -117,9 +117,9 @@ def test_a_process_is_measured_with_its_children():
     child = subprocess.Popen([sys.executable, "-c", f"{burn}\ninput()"], stdin=subprocess.PIPE)
     try:
         until = time.monotonic() + 20
-        while process.usage(child.pid).cpu < 0.1 and time.monotonic() < until:
+        while process.cpu(child.pid) < 0.1 and time.monotonic() < until:
             os.sched_yield()
-        assert process.usage(child.pid).cpu >= 0.1
+        assert process.cpu(child.pid) >= 0.1
         assert 0 < process.memory(child.pid).anonymous <= process.memory(child.pid).rss
     finally:
         child.communicate(b"\n")
@@ -129,3 +129,13 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", "")
     with pytest.raises(native.NativeError, match="no C compiler"):
         native.build(tmp_path)
+
+
+def test_what_reaches_the_disk_is_counted_or_said_not_to_be(tmp_path: Path):
+    before = disk.written(tmp_path)
+    if before is None:
+        pytest.skip("this directory's file system has no device of its own")
+    (tmp_path / "file").write_bytes(os.urandom(2**20))
+    after = disk.written(tmp_path)
+    assert after is not None
+    assert after - before >= 2**20
