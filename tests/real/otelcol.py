@@ -1,10 +1,10 @@
 """An OpenTelemetry Collector: takes OTLP or Splunk's HEC, hands on OTLP in JSON. Built from its builder's sources.
 
-What a Go module proxy had of the contributed modules: `splunkhecreceiver` v0.130.0 and v0.146.0 with all they need; of
-v0.120.0 and v0.155.0 the go.mod alone, of v0.140.0, v0.150.0, v0.159.0, v0.165.0 and v0.165.1 nothing (403). The
-checksum database behind it knew none of them (404; v0.100.0 and v0.115.0 neither). So the hashes of the contributed
-modules stand here, and go checks each module against them or against the database, as ever. The builder's own
-`go mod tidy` is left out: it wants modules that only tests need (`service/telemetry/telemetrytest` v0.146.0: 403).
+What a Go module proxy had of `splunkhecreceiver`: v0.130.0 and v0.146.0 with all that they need, of v0.155.0 the
+go.mod alone, of v0.120.0, v0.140.0, v0.150.0, v0.159.0, v0.165.0 and v0.165.1 nothing (403). The checksum database
+behind it knew none of them (404; v0.100.0 and v0.115.0 neither). So the hashes of the contributed modules stand here,
+and go checks each module against them or against the database, as ever. The builder's own `go mod tidy` is left out:
+it wants modules that only tests need (`service/telemetry/telemetrytest` v0.146.0: 403).
 """
 
 from pathlib import Path

@@ -68,6 +68,7 @@ def way(*, acknowledge: bool) -> str:
     return "acknowledged" if acknowledge else "accepted"
 
 
+@pytest.mark.quick
 @acknowledged
 async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(
     tmp_path: Path, hec: CollectorHec, rows: Rows, acknowledge: bool
@@ -90,6 +91,7 @@ async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(
     rows(server=NAME, thrown=f"the corpus, {way(acknowledge=acknowledge)}", into=len(events), out=hec.end.count)
 
 
+@pytest.mark.quick
 @acknowledged
 async def test_hostile_events_cost_only_themselves(tmp_path: Path, hec: CollectorHec, rows: Rows, acknowledge: bool):
     bodies = corpus.hostile_bodies()
@@ -129,6 +131,7 @@ def _names(text: bytes, names: Iterable[str]) -> bool:
     return re.search(pattern.encode(), text) is not None
 
 
+@pytest.mark.quick
 async def test_a_wrong_token_pauses_and_the_right_one_in_its_file_goes_on_at_once(
     tmp_path: Path, hec: CollectorHec, rows: Rows
 ):
@@ -149,6 +152,7 @@ async def test_a_wrong_token_pauses_and_the_right_one_in_its_file_goes_on_at_onc
     rows(server=NAME, thrown="a wrong token, then the right one", into=len(events), out=hec.end.count)
 
 
+@pytest.mark.quick
 async def test_it_is_killed_and_comes_back_under_load(tmp_path: Path, hec: CollectorHec, rows: Rows):
     """What it answered is at our end; a request whose answer was lost comes twice."""
     bodies = [corpus.plain_body(f"load-{part}", count=20, padding=400) for part in range(600)]
