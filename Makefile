@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real torture fuzz setup lint format bench manifests lock audit sbom clean
+.PHONY: run demo test test-real test-real-quick torture fuzz setup lint format bench manifests lock audit sbom clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -16,6 +16,10 @@ test: .venv/dev.stamp
 test-real: .venv/dev.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	AUDITSINK_REAL=$${AUDITSINK_REAL:-1} $(BIN)/python -m pytest tests/real
+
+# Those of them whose servers are there within a minute: a few minutes with an empty .real/.
+test-real-quick: .venv/dev.stamp
+	AUDITSINK_REAL=1 $(BIN)/python -m pytest -m quick tests/real
 
 # The long forms of tests/crash (see docs/what-a-200-means.md); as root they include real disks and power cuts.
 torture: .venv/dev.stamp

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import aiohttp
 import corpus
 import msgspec
+import pytest
 from ground import free_port, listens, running
 from logstores import LOKI, VICTORIALOGS, fetched, loki, victorialogs
 from opensearch import VERSION as OPENSEARCH
@@ -229,6 +230,7 @@ async def test_loki_keeps_every_line_that_is_not_too_long(tmp_path: Path, rows: 
     )
 
 
+@pytest.mark.quick
 async def test_victorialogs_takes_loki_s_push(tmp_path: Path, rows: Rows):
     async with (
         victorialogs(tmp_path) as url,
@@ -253,6 +255,7 @@ async def in_victorialogs(url: str) -> list[bytes]:
     return (await fetched(f"{url}/select/logsql/query?{urlencode({'query': '*', 'limit': 100_000})}")).splitlines()
 
 
+@pytest.mark.quick
 async def test_victorialogs_takes_the_bulk_api_and_stops_at_no_line(tmp_path: Path, rows: Rows):
     """It answers 200 for a request that it has read to the first bad line only."""
     async with (
@@ -303,6 +306,7 @@ service:
 """
 
 
+@pytest.mark.quick
 async def test_a_collector_hands_on_every_body(tmp_path: Path, rows: Rows):
     port = free_port()
     settings = tmp_path / "otelcol.yaml"

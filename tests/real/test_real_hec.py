@@ -1,7 +1,7 @@
 """The Splunk destination against a HEC that this project did not write.
 
 That HEC parses each event and writes it anew, so events are compared by their meaning, not their bytes.
-It knows no acknowledgement, and one that does was not to be had: that mode is tested against our own HEC only.
+It knows no acknowledgement; see test_real_hec_acknowledged for one that does.
 """
 
 import asyncio

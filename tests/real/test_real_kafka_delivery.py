@@ -33,7 +33,7 @@ def expected(body: corpus.Body) -> list[bytes]:
     return [unsplit_document(body.data)] if body.events == [body.data] else body.events
 
 
-@pytest.mark.parametrize("compression", ["zstd", "lz4", "gzip", "none"])
+@pytest.mark.parametrize("compression", [pytest.param("zstd", marks=pytest.mark.quick), "lz4", "gzip", "none"])
 async def test_the_whole_corpus(broker: Secured, tmp_path: Path, rows: Rows, compression: str):
     """Real and hostile batches, and auditIDs that nobody would choose for good reasons."""
     topic = f"corpus-{compression}"
@@ -63,6 +63,7 @@ async def test_the_whole_corpus(broker: Secured, tmp_path: Path, rows: Rows, com
     rows(server=SERVER, thrown=f"the corpus, hostile bodies and auditIDs; {compression}", **figures(found, status))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("whose", ["the client's", "the topic's"])
 async def test_an_event_over_the_limit_is_a_dead_letter(broker: Secured, tmp_path: Path, rows: Rows, whose: str):
     """Also when the topic's limit is far below what a batch of the sink's holds."""

@@ -48,6 +48,7 @@ def wrong_password(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("way", WAYS_IN)
 async def test_a_way_in(broker: Secured, tmp_path: Path, rows: Rows, password: Path, way: str):
     listener, settings = WAYS_IN[way]
@@ -77,6 +78,7 @@ KEPT_OUT: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("fault", KEPT_OUT)
 async def test_kept_out_and_then_let_in(broker: Secured, tmp_path: Path, rows: Rows, wrong_password: Path, fault: str):
     """Nothing is lost: after the operator has corrected the configuration all is delivered."""

@@ -36,6 +36,7 @@ async def tinyproxy(place: Path) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_every_event_comes_through_the_proxy(tmp_path: Path, rows: Rows, scheme: str):
     bodies = [corpus.plain_body(f"id-{number}", 20) for number in range(20)]

@@ -41,6 +41,7 @@ def lines(place: Path) -> list[bytes]:
     return [line for file in files for line in unpacked(file.name, file.read_bytes()).splitlines()]
 
 
+@pytest.mark.quick
 async def test_both_are_killed_and_every_event_is_there_once(gateway: Path, tmp_path: Path, rows: Rows):
     bodies = [*corpus.bodies("batch50-request-h2tls", "batch100-metadata-mtls-h2", "batch-default-mixed-http")]
     events = [event for body in bodies for event in body.events]
@@ -67,6 +68,7 @@ async def test_both_are_killed_and_every_event_is_there_once(gateway: Path, tmp_
     )
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("wrong", [{"bucket": "nobody"}, {"secret_access_key": "wrong"}, {"access_key_id": "nobody"}])
 async def test_wrong_settings_pause_the_destination(gateway: Path, tmp_path: Path, rows: Rows, wrong: dict[str, str]):
     body = corpus.plain_body("a")
