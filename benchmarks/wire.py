@@ -10,8 +10,8 @@ from typing import Self
 
 import orjson
 
+from benchmarks import process
 from benchmarks.bodies import Bodies
-from benchmarks.process import usage
 from benchmarks.systems import Running
 
 GRACE_SECONDS = 60.0
@@ -125,7 +125,7 @@ class Receiver:
             if received.requests and (settled or (settled is None and idle > IDLE_SECONDS)):
                 break
             time.sleep(LOOK_SECONDS)
-            cpu = usage(running.pid).cpu
+            cpu = process.cpu(running.pid)
             idle = idle + LOOK_SECONDS if cpu - before < IDLE_SHARE * LOOK_SECONDS else 0.0
             before = cpu
         return received
