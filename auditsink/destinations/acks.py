@@ -1,13 +1,18 @@
 """HEC's indexer acknowledgement: what was accepted is delivered only when an indexer says that it is on disk.
 
-The collector gives each request an id; asked about ids, it tells each `true` exactly once. So one task asks for all
-that wait, and nobody else may. What is not acknowledged within five minutes is sent again (Splunk's own advice; the
-pause of up to 10 s between two questions too), and may then be there twice.
+The collector gives each request an id, and asked about ids it tells each `true` exactly once. Its ids count within a
+channel, in its memory: one that was restarted counts from the beginning again and knows nothing of what waits, and the
+receivers behind a load balancer each count for themselves. So a channel carries one request at a time: an id in it can
+mean no other one. A channel goes on to the next request when its own was acknowledged; else it is never used again.
+
+What is not acknowledged within five minutes is sent again (Splunk's own advice; the pause of up to 10 s between two
+questions too), and may then be there twice. After a connection broke, which is all that we see of a restart, what
+waited gets three questions more and no five minutes: else a restart would hold up delivery for as long.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from auditsink.clock import Clock
 from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
@@ -15,50 +20,67 @@ from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
 _FIRST_PAUSE = 1.0  # seconds
 _LONGEST_PAUSE = 10.0
 _PATIENCE = 300.0
+_PATIENCE_AFTER_BREAK = 3 * _LONGEST_PAUSE
 
-_TWICE = (
-    "Splunk gave the same acknowledgement id twice: a load balancer mixes several receivers; "
-    "turn on sticky sessions (cookies) there, or set acknowledge: false"
-)
-
-Ask = Callable[[list[int]], Awaitable[frozenset[int] | Outcome]]
-"""Asks about ids: those that are acknowledged now, or why there is no answer."""
+Ask = Callable[[str, int], Awaitable[bool | Outcome]]
+"""Asks about the id in a channel: whether it is acknowledged now, or why there is no answer."""
 
 
-class _Waiting(NamedTuple):
-    since: float
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    ack_id: int
+    until: float
     outcome: asyncio.Future[Outcome]
+    why: str = f"no acknowledgement within {_PATIENCE:g} s; sending it again"
 
 
 class Acknowledgements:
-    """The ids of one channel that wait for their acknowledgement."""
+    """The requests that wait for their acknowledgement, each in a channel of its own."""
 
-    def __init__(self, ask: Ask, clock: Clock) -> None:
+    def __init__(self, ask: Ask, clock: Clock, new_channel: Callable[[], str]) -> None:
         self._ask = ask
         self._clock = clock
-        self._waiting: dict[int, _Waiting] = {}
+        self._new_channel = new_channel
+        self._resting: list[str] = []
+        self._waiting: dict[str, _Waiting] = {}
         self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Acknowledgements {len(self._waiting)} waiting, {len(self._resting)} channels resting>"
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def of(self, ack_id: int) -> Outcome:
-        """Wait until the id is acknowledged (Delivered), or for five minutes (Retry).
+    def channel(self) -> str:
+        """For one request, or one question about nothing. Give it back, have it wait, or let it go."""
+        return self._resting.pop() if self._resting else self._new_channel()
 
-        An id that already waits is given up for both: which of the two requests an acknowledgement means is unknown.
-        """
-        if ack_id in self._waiting:
-            self._settle([ack_id], Retry(_TWICE))
-            return Misconfigured(_TWICE)
-        mine = _Waiting(self._clock.monotonic(), asyncio.get_running_loop().create_future())
-        self._waiting[ack_id] = mine
+    def give_back(self, channel: str) -> None:
+        """No id was given out in it that is not told: it may carry another request."""
+        self._resting.append(channel)
+
+    async def of(self, channel: str, ack_id: int) -> Outcome:
+        """Wait until the channel's request is acknowledged (Delivered), or for five minutes (Retry)."""
+        mine = _Waiting(ack_id, self._clock.monotonic() + _PATIENCE, asyncio.get_running_loop().create_future())
+        self._waiting[channel] = mine
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
         try:
-            return await mine.outcome
+            outcome = await mine.outcome
         finally:
-            if self._waiting.get(ack_id) is mine:
-                del self._waiting[ack_id]
+            if self._waiting.get(channel) is mine:
+                del self._waiting[channel]
+        if isinstance(outcome, Delivered):
+            self.give_back(channel)
+        return outcome
+
+    def broke(self) -> None:
+        """A connection broke: who was at its other end may have forgotten what waits."""
+        until = self._clock.monotonic() + _PATIENCE_AFTER_BREAK
+        for waiting in self._waiting.values():
+            if until < waiting.until:
+                waiting.until = until
+                waiting.why = "no acknowledgement since a connection broke; sending it again"
 
     async def close(self) -> None:
         """Stop asking; whoever waits gets Retry."""
@@ -76,20 +98,22 @@ class Acknowledgements:
             self._settle(self._waiting, Retry("the acknowledgement was no longer waited for"))
 
     async def _round(self) -> bool:
-        """Ask once. True when something was learned, so that the next question comes soon."""
-        overdue = self._clock.monotonic() - _PATIENCE
-        late = [ack_id for ack_id, waiting in self._waiting.items() if waiting.since <= overdue]
-        self._settle(late, Retry(f"no acknowledgement within {_PATIENCE:g} s; sending it again"))
-        told = await self._ask(sorted(self._waiting)) if self._waiting else frozenset[int]()
-        if isinstance(told, frozenset):
-            self._settle(told, Delivered())
-            return bool(told)
-        if isinstance(told, Misconfigured):
-            self._settle(self._waiting, told)
-        return False
+        """Ask about all once. True when something was learned, so that the next questions come soon."""
+        now = self._clock.monotonic()
+        for channel, waiting in list(self._waiting.items()):
+            if waiting.until <= now:
+                self._settle([channel], Retry(waiting.why))
+        asked = [(channel, waiting.ack_id) for channel, waiting in self._waiting.items()]
+        answers = await asyncio.gather(*(self._ask(channel, ack_id) for channel, ack_id in asked))
+        for (channel, _), answer in zip(asked, answers, strict=True):
+            if answer is True:
+                self._settle([channel], Delivered())
+            elif isinstance(answer, Misconfigured):
+                self._settle([channel], answer)
+        return True in answers
 
-    def _settle(self, ack_ids: Iterable[int], outcome: Outcome) -> None:
-        for ack_id in list(ack_ids):
-            waiting = self._waiting.pop(ack_id, None)
+    def _settle(self, channels: Iterable[str], outcome: Outcome) -> None:
+        for channel in list(channels):
+            waiting = self._waiting.pop(channel, None)
             if waiting is not None and not waiting.outcome.done():
                 waiting.outcome.set_result(outcome)

@@ -59,9 +59,9 @@ class SplunkDestination:
         self._heads = hec.Heads(config)
         self._templated_index = "{cluster}" in (config.index or "")
         self._compressed = config.compression == "gzip"
-        # Ids are told apart by channel: a fresh one, so that none from before a restart is mistaken for ours.
-        self._channel = str(new_channel()) if config.acknowledge else None
-        self._acks = Acknowledgements(self._acknowledged, clock) if config.acknowledge else None
+        self._acks = (
+            Acknowledgements(self._acknowledged, clock, lambda: str(new_channel())) if config.acknowledge else None
+        )
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
@@ -79,9 +79,12 @@ class SplunkDestination:
         busy = hec.classify(health.status, health.headers, health.body, count=0)
         if isinstance(busy, Retry):
             return busy
-        answer = await self._client.post(self._event_url, b"", self._headers())
+        channel = None if self._acks is None else self._acks.channel()
+        answer = await self._client.post(self._event_url, b"", self._headers(channel))
         if isinstance(answer, TransportProblem):
             return answer.outcome()
+        if self._acks is not None and channel is not None and hec.ack_id(answer.body) is None:
+            self._acks.give_back(channel)
         if (said := hec.parse(answer.body)) and said.code == _NO_DATA:
             return Delivered()
         return hec.classify(answer.status, answer.headers, answer.body, count=0)
@@ -96,11 +99,14 @@ class SplunkDestination:
         # An event that is alone is condemned by what follows, so it gets more than one hearing.
         status = 0
         for _ in range(1 if count > 1 else _HEARINGS):
-            answer = await self._post(content)
+            channel = None if self._acks is None else self._acks.channel()
+            answer = await self._post(content, channel)
             if isinstance(answer, TransportProblem):
+                if self._acks is not None:
+                    self._acks.broke()
                 return answer.outcome()
             if not hec.blames_events(answer.status, answer.body) or not isinstance(await self.probe(), Delivered):
-                return await self._judged(answer, count)
+                return await self._judged(answer, count, channel)
             status = answer.status
         return Poison(
             None,
@@ -108,34 +114,41 @@ class SplunkDestination:
             "between (a web application firewall?) refuses what is in the event; exempt this address from its rules",
         )
 
-    async def _post(self, content: bytes) -> Answer | TransportProblem:
-        headers = self._headers() | ({"Content-Encoding": "gzip"} if self._compressed else {})
+    async def _post(self, content: bytes, channel: str | None) -> Answer | TransportProblem:
+        headers = self._headers(channel) | ({"Content-Encoding": "gzip"} if self._compressed else {})
         return await self._client.post(self._event_url, content, headers)
 
-    async def _judged(self, answer: Answer, count: int) -> Outcome:
+    async def _judged(self, answer: Answer, count: int, channel: str | None) -> Outcome:
         outcome = hec.classify(
             answer.status, answer.headers, answer.body, count=count, templated_index=self._templated_index
         )
-        if self._acks is None or not isinstance(outcome, Delivered):
+        if self._acks is None or channel is None:
             return outcome
         ack_id = hec.ack_id(answer.body)
+        if not isinstance(outcome, Delivered):
+            if ack_id is None:
+                self._acks.give_back(channel)
+            return outcome
         if ack_id is None:
             return Misconfigured(
                 "acknowledge is set, but Splunk answered without an ackId: turn on indexer acknowledgement for the "
                 "token, or set acknowledge: false"
             )
-        acknowledged = await self._acks.of(ack_id)
+        acknowledged = await self._acks.of(channel, ack_id)
         return outcome if isinstance(acknowledged, Delivered) else acknowledged
 
-    async def _acknowledged(self, ack_ids: list[int]) -> frozenset[int] | Outcome:
-        answer = await self._client.post(self._ack_url, orjson.dumps({"acks": ack_ids}), self._headers())
+    async def _acknowledged(self, channel: str, ack_id: int) -> bool | Outcome:
+        answer = await self._client.post(self._ack_url, orjson.dumps({"acks": [ack_id]}), self._headers(channel))
         if isinstance(answer, TransportProblem):
+            assert self._acks is not None
+            self._acks.broke()
             return answer.outcome()
-        return hec.acknowledged(answer.status, answer.headers, answer.body)
+        told = hec.acknowledged(answer.status, answer.headers, answer.body)
+        return ack_id in told if isinstance(told, frozenset) else told
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, channel: str | None) -> dict[str, str]:
         headers = {"Authorization": f"Splunk {self._token.reveal()}", "Content-Type": "application/json"}
-        return headers | ({"X-Splunk-Request-Channel": self._channel} if self._channel else {})
+        return headers | ({"X-Splunk-Request-Channel": channel} if channel else {})
 
 
 def _base(where: str, url: str) -> str:

@@ -145,6 +145,11 @@ class HecServer(ScriptedServer):
         else:
             self._posted(request)
 
+    def forget(self) -> None:
+        """What a restart does to the acknowledgements: ids begin anew, and nothing of before is known."""
+        self._next_ack.clear()
+        self._untold.clear()
+
     def _denied(self, request: Received) -> Reply | None:
         given = request.headers.get("authorization")
         if given is None:

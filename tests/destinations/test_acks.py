@@ -1,6 +1,7 @@
 """Waiting for indexer acknowledgements, on a clock that stands still."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -10,19 +11,20 @@ from auditsink.testing.clock import FakeClock, settle
 
 
 class Indexer:
-    """Tells each id in `ready` once."""
+    """Tells each id in `ready` once. Each number is asked for in the channel of its name."""
 
     def __init__(self) -> None:
         self.ready = set()
         self.asked = []
         self.trouble = None
 
-    async def __call__(self, ack_ids: list[int]) -> frozenset[int] | Outcome:
-        self.asked.append(ack_ids)
+    async def __call__(self, channel: str, ack_id: int) -> bool | Outcome:
+        assert channel == f"channel-{ack_id}"
+        self.asked.append(ack_id)
         if self.trouble is not None:
             return self.trouble
-        told = frozenset(self.ready & set(ack_ids))
-        self.ready -= told
+        told = ack_id in self.ready
+        self.ready.discard(ack_id)
         return told
 
 
@@ -38,13 +40,13 @@ def indexer():
 
 @pytest.fixture
 async def acks(indexer: Indexer, clock: FakeClock):
-    made = Acknowledgements(indexer, clock)
+    made = Acknowledgements(indexer, clock, (f"new-{number}" for number in itertools.count()).__next__)
     yield made
     await made.close()
 
 
 async def waiting(acks: Acknowledgements, *ack_ids: int):
-    tasks = [asyncio.create_task(acks.of(ack_id)) for ack_id in ack_ids]
+    tasks = [asyncio.create_task(acks.of(f"channel-{ack_id}", ack_id)) for ack_id in ack_ids]
     await settle()
     return tasks
 
@@ -70,14 +72,14 @@ async def test_nothing_is_delivered_before_its_acknowledgement(
     assert task.done()
 
 
-async def test_one_question_asks_for_all_and_each_is_told_once(
+async def test_a_round_asks_for_each_in_its_channel_and_each_is_told_once(
     acks: Acknowledgements, indexer: Indexer, clock: FakeClock
 ):
     tasks = await waiting(acks, 2, 0, 1)
     indexer.ready |= {0, 2}
     await clock.advance(1)
 
-    assert indexer.asked == [[0, 1, 2]]
+    assert indexer.asked == [2, 0, 1]
     assert [task.done() for task in tasks] == [True, True, False]
     indexer.ready.add(1)
     await clock.advance(1)
@@ -107,14 +109,45 @@ async def test_after_five_minutes_it_is_sent_again(acks: Acknowledgements, clock
     assert len(acks) == 0
 
 
-async def test_an_id_given_twice_is_credited_to_neither(acks: Acknowledgements, indexer: Indexer, clock: FakeClock):
-    first, second = await waiting(acks, 7, 7)
-    indexer.ready.add(7)
-    await clock.advance(10)
+async def test_after_a_broken_connection_it_is_sent_again_when_three_more_questions_gave_nothing(
+    acks: Acknowledgements, indexer: Indexer, clock: FakeClock
+):
+    """A receiver that was restarted has forgotten what it gave out; one that was not tells it in that time."""
+    before, told = await waiting(acks, 0, 1)
+    await clock.advance(100)
+    acks.broke()
+    (after,) = await waiting(acks, 2)
+    await clock.advance(20)
+    indexer.ready.add(1)
+    await clock.advance(9)
+    assert await told == Delivered()
+    assert not before.done()
+    await clock.advance(11)
+    outcome = await before
+    assert isinstance(outcome, Retry)
+    assert "since a connection broke" in outcome.why
+    assert not after.done(), "it was sent when the connection was there again"
 
-    assert isinstance(await first, Retry)
-    assert isinstance(await second, Misconfigured)
-    assert "sticky sessions" in (await second).why
+
+async def test_a_second_break_does_not_prolong_the_wait(acks: Acknowledgements, clock: FakeClock):
+    (task,) = await waiting(acks, 0)
+    for _ in range(6):
+        acks.broke()
+        await clock.advance(10)
+    assert isinstance(await task, Retry)
+
+
+async def test_a_channel_carries_the_next_request_only_when_its_own_was_acknowledged(
+    acks: Acknowledgements, indexer: Indexer, clock: FakeClock
+):
+    assert (acks.channel(), acks.channel()) == ("new-0", "new-1")
+    good, bad = await waiting(acks, 0, 1)
+    indexer.ready.add(0)
+    await clock.advance(320)
+    assert (await good, type(await bad)) == (Delivered(), Retry)
+    assert (acks.channel(), acks.channel()) == ("channel-0", "new-2")
+    acks.give_back("new-2")
+    assert acks.channel() == "new-2"
 
 
 async def test_trouble_with_asking_is_waited_out(acks: Acknowledgements, indexer: Indexer, clock: FakeClock):
