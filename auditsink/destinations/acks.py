@@ -6,8 +6,9 @@ receivers behind a load balancer each count for themselves. So a channel carries
 mean no other one. A channel goes on to the next request when its own was acknowledged; else it is never used again.
 
 What is not acknowledged within five minutes is sent again (Splunk's own advice; the pause of up to 10 s between two
-questions too), and may then be there twice. After a connection broke, which is all that we see of a restart, what
-waited gets three questions more and no five minutes: else a restart would hold up delivery for as long.
+questions too), and may then be there twice. After a connection broke, one that rested included, which is all that we
+see of a restart, what waited gets three questions more and no five minutes: else a restart would hold up delivery for
+as long.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -72,11 +72,13 @@ class Client:
         proxy: Proxy | None = None,
         answer_limit: int = _ANSWER_LIMIT,
         remedy: str = "check tls.ca_file and tls.server_name",
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`tls`: for https, and only then. `cookies`: keep what the other side sets (sticky sessions).
 
         `timeout`: seconds for a whole request, its wait for one of the `connections` included.
-        `remedy`: for a certificate that is refused.
+        `remedy`: for a certificate that is refused. `lost`: called when the other side closes a connection that rests:
+        no request knows of it, and the other side may have been restarted.
         `proxy`: the only way in which a proxy comes in; the environment's variables are not looked at.
         """
         parts = urlsplit(url)
@@ -90,6 +92,7 @@ class Client:
         self._proxy = proxy
         self._answer_limit = answer_limit
         self._remedy = remedy
+        self._lost = lost
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -137,7 +140,7 @@ class Client:
         if self._cookies is not None:
             self._cookies.take(connection.cookies)
         if connection.usable and closed == self._closed:
-            connection.rest(_IDLE)
+            connection.rest(_IDLE, self._lost)
             self._idle.append(connection)
         else:
             self._drop(connection)

@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._sent = True
         self._expiry: asyncio.TimerHandle | None = None
+        self._on_lost: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -96,12 +97,14 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError
         return self._reader.answer()
 
-    def rest(self, seconds: float) -> None:
-        """Nobody needs it; after so long it closes."""
+    def rest(self, seconds: float, lost: Callable[[], None]) -> None:
+        """Nobody needs it; after so long it closes. `lost` is called if the other side closes it before."""
         self._expiry = self._loop.call_later(seconds, self.abort)
+        self._on_lost = lost
 
     def wake(self) -> None:
         """It is needed again."""
+        self._on_lost = None
         if self._expiry is not None:
             self._expiry.cancel()
 
@@ -137,6 +140,9 @@ class Connection(asyncio.Protocol):
             self._moved.set_result(None)
 
     def _end(self, *, clean: bool) -> None:
+        lost, self._on_lost = self._on_lost, None
+        if lost is not None:
+            lost()
         try:
             self._reader.end(clean=clean)
         except ConnectionError:
@@ -165,8 +171,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """The socket is closed, by whomever."""
-        self.wake()
         self._end(clean=False)
+        self.wake()
         if not self._lost.done():
             self._lost.set_result(None)
 

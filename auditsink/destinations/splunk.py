@@ -55,6 +55,7 @@ class SplunkDestination:
             connections=self.limits.in_flight + 1,
             cookies=config.acknowledge,
             proxy=Proxy(config.proxy, key(config, "proxy")) if config.proxy else None,
+            lost=self._broke,
         )
         self._heads = hec.Heads(config)
         self._templated_index = "{cluster}" in (config.index or "")
@@ -102,8 +103,7 @@ class SplunkDestination:
             channel = None if self._acks is None else self._acks.channel()
             answer = await self._post(content, channel)
             if isinstance(answer, TransportProblem):
-                if self._acks is not None:
-                    self._acks.broke()
+                self._broke()
                 return answer.outcome()
             if not hec.blames_events(answer.status, answer.body) or not isinstance(await self.probe(), Delivered):
                 return await self._judged(answer, count, channel)
@@ -140,11 +140,14 @@ class SplunkDestination:
     async def _acknowledged(self, channel: str, ack_id: int) -> bool | Outcome:
         answer = await self._client.post(self._ack_url, orjson.dumps({"acks": [ack_id]}), self._headers(channel))
         if isinstance(answer, TransportProblem):
-            assert self._acks is not None
-            self._acks.broke()
+            self._broke()
             return answer.outcome()
         told = hec.acknowledged(answer.status, answer.headers, answer.body)
         return ack_id in told if isinstance(told, frozenset) else told
+
+    def _broke(self) -> None:
+        if self._acks is not None:
+            self._acks.broke()
 
     def _headers(self, channel: str | None) -> dict[str, str]:
         headers = {"Authorization": f"Splunk {self._token.reveal()}", "Content-Type": "application/json"}

@@ -212,3 +212,30 @@ async def test_nothing_of_a_request_waits_for_the_garbage_collector(monkeypatch:
         assert [one() for one in left] == [None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("theirs", "told"), [(True, 1), (False, 0)], ids=["they close it", "we close it"])
+async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: bool, told: int):
+    """Nobody's request fails of it, and it may be all that is seen of a restart."""
+    answered, ended = asyncio.Event(), asyncio.Event()
+    lost: list[None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await writer.drain()
+        await answered.wait()
+        if theirs:
+            writer.write_eof()
+        await reader.read()
+        ended.set()
+
+    async with server(serve) as url:
+        http = Client(url, None, timeout=5.0, connections=1, lost=lambda: lost.append(None))
+        assert isinstance(await http.post(url, b"", {}), Answer)
+        answered.set()
+        if theirs:
+            await ended.wait()
+        await http.close()
+        await ended.wait()
+    assert len(lost) == told
