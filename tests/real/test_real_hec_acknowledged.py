@@ -23,6 +23,10 @@ REFUSED = ("long-integer", "huge-exponent")
 DEEP = ("nested-objects", "nested-arrays")
 """Those that Python cannot decode as OTLP: their `auditID` alone is compared."""
 
+RESTART_SECONDS = 11
+"""That this HEC is away: longer than the pause between two questions, which is how the sink gets to know of it where
+no connection rests (this HEC closes each on which it was asked in vain)."""
+
 acknowledged = pytest.mark.parametrize("acknowledge", [False, True], ids=["accepted", "acknowledged"])
 
 
@@ -187,6 +191,7 @@ async def test_the_cursor_moves_at_the_acknowledgement_and_a_kill_before_it_lose
             await sink.apiserver([body.data for body in bodies[:10]])
             await eventually(lambda: hec.end.count >= 200)
             before = (await sink.status())["destinations"][0]
+        await asyncio.sleep(RESTART_SECONDS)
         async with hec.life():
             await sink.apiserver([body.data for body in bodies[10:]])
             await sink.delivered()
