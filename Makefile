@@ -65,10 +65,11 @@ sbom: .venv/tools.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv pip-audit cyclonedx-bom
 	@touch $@
 
-# The plain manifests, out of the chart; needs helm.
+# The plain manifests out of the chart, and the chart's README out of its values; needs helm and helm-docs.
 manifests:
+	helm-docs --chart-search-root config/kubernetes/chart --sort-values-order file
 	for set in shoot seed; do helm template auditsink config/kubernetes/chart --kube-version 1.36 --namespace audit \
-		--values config/kubernetes/chart/values-$$set.yaml > config/kubernetes/$$set/auditsink.yaml || exit 1; done
+		--skip-tests --values config/kubernetes/chart/values-$$set.yaml > config/kubernetes/$$set/auditsink.yaml || exit 1; done
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -1,20 +1,54 @@
+{{- /* The label app.kubernetes.io/name. */ -}}
+{{- define "auditsink.chart" -}}
+{{- .Values.nameOverride | default "auditsink" | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{- /* The name of all objects, 50 characters at most: there must be room for -dashboard and for a pod's number. */ -}}
 {{- define "auditsink.name" -}}
-{{- if contains "auditsink" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-auditsink{{ end }}
+{{- $chart := include "auditsink.chart" . -}}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name $chart) (contains $chart .Release.Name) -}}
+{{- .Values.fullnameOverride | default $name | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "auditsink.selector" -}}
-app.kubernetes.io/name: auditsink
+app.kubernetes.io/name: {{ include "auditsink.chart" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "auditsink.labels" -}}
 {{ include "auditsink.selector" . }}
+{{ include "auditsink.sharedLabels" . }}
+{{- end }}
+
+{{- /* What all objects have that are not the sink itself: the Services must not find them. */ -}}
+{{- define "auditsink.sharedLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "auditsink.image" -}}
 {{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- define "auditsink.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "auditsink.name" .) }}
+{{- else }}{{ .Values.serviceAccount.name | default "default" }}{{ end }}
+{{- end }}
+
+{{- /* The Secret with the admin token; empty without one. */ -}}
+{{- define "auditsink.adminSecret" -}}
+{{- if .Values.adminToken.existingSecret }}{{ .Values.adminToken.existingSecret }}
+{{- else if .Values.adminToken.create }}{{ include "auditsink.name" . }}-admin{{ end }}
+{{- end }}
+
+{{- /* Whether the file is one that the chart does not write. */ -}}
+{{- define "auditsink.foreignConfig" -}}
+{{- if and .Values.existingConfigMap .Values.existingConfigSecret }}{{ fail "existingConfigMap stands beside existingConfigSecret: there is one file; remove one of the two" }}{{ end -}}
+{{- if and (or .Values.existingConfigMap .Values.existingConfigSecret) .Values.config.destinations }}{{ fail "config.destinations would be ignored beside existingConfigMap or existingConfigSecret; remove one of the two" }}{{ end -}}
+{{- .Values.existingConfigMap | default .Values.existingConfigSecret -}}
 {{- end }}
 
 {{- /* A size as bytes. Volumes are written Mi, Gi, Ti; the sink writes MiB, GiB, TiB, MB, GB, or a number. */ -}}
@@ -48,7 +82,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if .Values.tls.requireClientCertificate }}{{ $_ := set $tls "client_ca_file" "/etc/auditsink/tls/ca.crt" }}{{ end -}}
 {{- $_ := set $receive "tls" $tls -}}
 {{- end -}}
-{{- $ours := dict "receive" $receive "spool" (dict "path" "/var/lib/auditsink/spool") "admin" (dict "listen" "0.0.0.0:2020") -}}
+{{- $admin := dict "listen" "0.0.0.0:2020" -}}
+{{- if include "auditsink.adminSecret" . }}{{ $_ := set $admin "token_file" "/etc/auditsink/admin/token" }}{{ end -}}
+{{- $ours := dict "receive" $receive "spool" (dict "path" "/var/lib/auditsink/spool") "admin" $admin -}}
 {{- $whole := mergeOverwrite $ours (deepCopy .Values.config) -}}
 {{- $_ := set $whole.spool "max_bytes" (include "auditsink.maxBytes" . | int64) -}}
 {{- toYaml $whole -}}
