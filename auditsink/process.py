@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NoReturn
 
-from auditsink import __version__, explain, heap
-from auditsink.config import Config
+from auditsink import __version__
+from auditsink.common import malloc
+from auditsink.config import Config, describe
 from auditsink.load import files
 from auditsink.observe import logs
 from auditsink.service import Sink
@@ -33,8 +34,8 @@ THREADS = 64
 def run(config: Config) -> int:
     """Run until a signal; the exit code. Raises StartError."""
     logs.configure(config.log)
-    heap.bound()
-    return asyncio.run(_live(Sink(config), [*explain.risks(config), *files.exposed(config)]))
+    malloc.bound()
+    return asyncio.run(_live(Sink(config), [*describe.risks(config), *files.exposed(config)]))
 
 
 async def _live(sink: Sink, risks: list[str]) -> int:

@@ -12,21 +12,21 @@ from contextlib import AsyncExitStack
 
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
-from auditsink.clock import Clock, SystemClock
+from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry, most_clusters
-from auditsink.clusters.roll import Roll
+from auditsink.common.clock import Clock, SystemClock
+from auditsink.common.listen import ListenError
 from auditsink.config import Config, DestinationConfig
+from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
-from auditsink.destinations.base import DestinationError
 from auditsink.evidence import NAME as EVIDENCE
 from auditsink.evidence import EvidenceError
-from auditsink.evidence import build as evidence
-from auditsink.evidence.witness import Witness
+from auditsink.evidence.make import build as evidence
+from auditsink.evidence.make.checkpointer import Checkpointer
 from auditsink.filters import build as filters
-from auditsink.forward import deadletter
-from auditsink.forward.deadletter import DeadLetters
+from auditsink.forward import dead_letters
+from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
-from auditsink.listen import ListenError
 from auditsink.load import files
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot
@@ -54,7 +54,7 @@ class Sink:
         self._phase = Phase.STARTING
         self._failures: list[str] = []
         self._forwarders: list[Forwarder] = []
-        self._witness: Witness | None = None
+        self._witness: Checkpointer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._spool: Spool
         self._registry: Registry
@@ -116,7 +116,7 @@ class Sink:
         return reserved
 
     @property
-    def _readers(self) -> list[Forwarder | Witness]:
+    def _readers(self) -> list[Forwarder | Checkpointer]:
         """All that have a cursor in each ring."""
         return [*self._forwarders, *([] if self._witness is None else [self._witness])]
 
@@ -166,11 +166,11 @@ class Sink:
         self._admin = AdminServer(config.admin, view)
         self._watch("the admin port", self._admin.start())
 
-    def _reserve(self, roll: Roll) -> None:
+    def _reserve(self, roll: ClusterSet) -> None:
         self._spool.reserve(roll.reserved)
 
     def _forwarder(self, one: DestinationConfig) -> Forwarder:
-        letters = DeadLetters(deadletter.place(self._config.spool.path, one.name), one.dead_letter_bytes)
+        letters = DeadLetters(dead_letters.place(self._config.spool.path, one.name), one.dead_letter_bytes)
         sift = filters.build(one)
         return Forwarder(
             build(one, clock=self._clock),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from auditsink.events import split
+from auditsink.audit.eventlist import split
 
 RECORDINGS = Path(__file__).parent.parent / "tests" / "data"
 BATCHED = ("batch-default-mixed-http", "batch50-request-h2tls", "blocking-rr-h1tls")

@@ -18,8 +18,8 @@ from typing import Any, Self
 import aiohttp
 import yaml
 
-from auditsink.clock import SystemClock
-from auditsink.sender.webhook import Webhook
+from auditsink.apiserver.webhook import Webhook
+from auditsink.common.clock import SystemClock
 from auditsink.testing.apiserver import Apiserver
 
 PATIENCE = 60.0

@@ -13,9 +13,9 @@ import corpus
 import pytest
 
 from auditsink import load, service
+from auditsink.common.listen import bound, listen
 from auditsink.config import Config
 from auditsink.forward.forwarder import Forwarder
-from auditsink.listen import bound, listen
 from auditsink.observe.snapshot import Phase
 from auditsink.service import Sink, StartError
 from auditsink.spool import Spool

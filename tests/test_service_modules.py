@@ -19,7 +19,7 @@ HEAVY = [
     "auditsink.doctor",
     "auditsink.sender",
     "auditsink.spool.cipher",
-    "auditsink.spool.export",
+    "auditsink.spool.offline.export",
     "auditsink.testing",
     "confluent_kafka",
     "cryptography",

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from urllib.parse import urlsplit
 
-from auditsink.secret import Secret, parse_secret
+from auditsink.common.secret import Secret, parse_secret
 
 SHORTEST_TOKEN = 16
 """Characters: with 64 to choose from, 96 bits."""
@@ -47,7 +47,7 @@ class Need(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class AccessDenied:
     """The answer to a request that may not pass. `why` says what to do instead."""
 
     status: int
@@ -55,14 +55,14 @@ class Denied:
     retry_after: int | None = None
 
 
-_FOREIGN = Denied(403, "a page from somewhere else may not ask this; open the sink's own page")
-_NOT_JSON = Denied(415, "send the header Content-Type: application/json")
-_UNSET = Denied(403, "no admin token is configured, so nothing can be changed from here; set admin.token_file")
-_REMOTE = Denied(
+_FOREIGN = AccessDenied(403, "a page from somewhere else may not ask this; open the sink's own page")
+_NOT_JSON = AccessDenied(415, "send the header Content-Type: application/json")
+_UNSET = AccessDenied(403, "no admin token is configured, so nothing can be changed from here; set admin.token_file")
+_REMOTE = AccessDenied(
     403, "shows the audit trail, and this port listens to the network: set admin.token_file, or listen on 127.0.0.1"
 )
-_NO_TOKEN = Denied(401, "send the admin token (admin.token_file) as Authorization: Bearer TOKEN")
-_WRONG_TOKEN = Denied(401, "this is not the admin token of admin.token_file")
+_NO_TOKEN = AccessDenied(401, "send the admin token (admin.token_file) as Authorization: Bearer TOKEN")
+_WRONG_TOKEN = AccessDenied(401, "this is not the admin token of admin.token_file")
 
 
 def parse_token(content: bytes) -> Secret:
@@ -96,7 +96,7 @@ class Access:
         """Whether content is shown without a token."""
         return self._token is None and self.loopback
 
-    def denied(self, need: Need, headers: Mapping[str, str], peer: str) -> Denied | None:
+    def denied(self, need: Need, headers: Mapping[str, str], peer: str) -> AccessDenied | None:
         """Why this request may not pass, None if it may. `headers` have lower-case names."""
         if need >= Need.NUMBERS and (refusal := self._foreign(headers)):
             return refusal
@@ -104,10 +104,10 @@ class Access:
             return _NOT_JSON
         return self._without_token(need, headers, peer) if need >= Need.CONTENT else None
 
-    def _foreign(self, headers: Mapping[str, str]) -> Denied | None:
+    def _foreign(self, headers: Mapping[str, str]) -> AccessDenied | None:
         host = headers.get("host", "")
         if self.loopback and not _local(host):
-            return Denied(421, "this port serves its own machine: ask for it as 127.0.0.1, localhost or [::1]")
+            return AccessDenied(421, "this port serves its own machine: ask for it as 127.0.0.1, localhost or [::1]")
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return _FOREIGN
@@ -116,7 +116,7 @@ class Access:
             return _FOREIGN
         return None
 
-    def _without_token(self, need: Need, headers: Mapping[str, str], peer: str) -> Denied | None:
+    def _without_token(self, need: Need, headers: Mapping[str, str], peer: str) -> AccessDenied | None:
         if self._token is None:
             if need is Need.CHANGE:
                 return _UNSET
@@ -125,7 +125,7 @@ class Access:
         if scheme.lower() != "bearer":
             return _NO_TOKEN
         if wait := self._throttle.wait(peer):
-            return Denied(429, f"too many wrong tokens from here; try again in {wait} s", wait)
+            return AccessDenied(429, f"too many wrong tokens from here; try again in {wait} s", wait)
         if same(sent.strip(), self._token().reveal()):
             return None
         self._throttle.failed(peer)

@@ -6,14 +6,16 @@ from starlette.routing import Route
 
 from auditsink.admin import pages
 from auditsink.admin.access import Access, Need
-from auditsink.admin.content import Content, too_many
+from auditsink.admin.content import TrailEndpoints, too_many
+from auditsink.admin.dead_letters import DeadLetterEndpoints
 from auditsink.admin.guard import Endpoint, Headers, guarded
-from auditsink.admin.letters import Letters
-from auditsink.admin.numbers import Numbers
+from auditsink.admin.status_endpoints import StatusEndpoints
 from auditsink.admin.stream import TooManyError
 
 
-def application(access: Access, numbers: Numbers, content: Content, letters: Letters) -> Starlette:
+def application(
+    access: Access, numbers: StatusEndpoints, content: TrailEndpoints, letters: DeadLetterEndpoints
+) -> Starlette:
     """The ASGI application."""
     table: list[tuple[str, str, Need, Endpoint]] = [
         ("GET", "/livez", Need.PROBE, numbers.livez),

@@ -22,7 +22,7 @@ HEAD_BYTES = 65536
 _PROBES = (b"/livez", b"/readyz")
 
 
-class Connection(HttpToolsProtocol):
+class AdminConnection(HttpToolsProtocol):
     """One connection to the admin port."""
 
     _request: asyncio.TimerHandle | None = None

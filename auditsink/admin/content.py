@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from auditsink.admin.stream import Slots, Stream, TooManyError
 from auditsink.admin.view import View
-from auditsink.forward.supply import peek
+from auditsink.forward.prefetch import peek
 from auditsink.spool.ring import Ring
 from auditsink.tail.back import MOST
 from auditsink.tail.feed import Feed
@@ -19,7 +19,7 @@ MOST_EVENTS = 4
 """Events that are fetched at once; one may have 32 MiB."""
 
 
-class Content:
+class TrailEndpoints:
     """The endpoints. `close` ends the streams."""
 
     def __init__(self, view: View) -> None:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from auditsink.admin.access import Access, Denied, Need
+from auditsink.admin.access import Access, AccessDenied, Need
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -39,7 +39,7 @@ def guarded(access: Access, need: Need, endpoint: Endpoint) -> Endpoint:
     return guard
 
 
-def refusal(denied: Denied) -> Response:
+def refusal(denied: AccessDenied) -> Response:
     """`{"error": "why, and what to do"}`."""
     headers = {"Retry-After": str(denied.retry_after)} if denied.retry_after else {}
     if denied.status == 401:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from auditsink.admin.stream import Slots
-from auditsink.clock import Clock
+from auditsink.common.clock import Clock
 
 log = logging.getLogger("auditsink.admin")
 

@@ -9,14 +9,14 @@ import uvicorn
 
 from auditsink.admin.access import Access, parse_token
 from auditsink.admin.app import application
-from auditsink.admin.connection import Connection
-from auditsink.admin.content import Content
-from auditsink.admin.letters import Letters
-from auditsink.admin.numbers import Numbers
+from auditsink.admin.connection import AdminConnection
+from auditsink.admin.content import TrailEndpoints
+from auditsink.admin.dead_letters import DeadLetterEndpoints
+from auditsink.admin.status_endpoints import StatusEndpoints
 from auditsink.admin.view import View
+from auditsink.common.listen import ListenError, bound, listen
+from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile
 from auditsink.config import Admin
-from auditsink.listen import ListenError, bound, listen
-from auditsink.secret import Secret, UnreadableFileError, WatchedFile
 
 log = logging.getLogger("auditsink.admin")
 
@@ -47,12 +47,12 @@ class AdminServer:
         token = None if self._token is None else self._token.get
         access = Access(loopback=self.address.loopback, token=token, now=view.clock.monotonic)
         self._view = view
-        self._numbers = Numbers(view, access)
-        self._content = Content(view)
+        self._numbers = StatusEndpoints(view, access)
+        self._content = TrailEndpoints(view)
         self._server = _Server(
             uvicorn.Config(
-                application(access, self._numbers, self._content, Letters(view)),
-                http=Connection,
+                application(access, self._numbers, self._content, DeadLetterEndpoints(view)),
+                http=AdminConnection,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from auditsink.clock import Clock, SystemClock
+from auditsink.common.clock import Clock, SystemClock
 from auditsink.config import DestinationConfig
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Snapshot

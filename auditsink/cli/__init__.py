@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from auditsink import __version__
-from auditsink.redact import redact
+from auditsink.common.redact import redact
 
 COMMANDS = {
     "serve": "Run the sink.",

@@ -30,7 +30,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
 
-class Port:
+class AdminPort:
     """`url` as a user gave it; `token_file`: what admin.token_file of the sink says, None without one."""
 
     def __init__(self, url: str, token_file: Path | None = None) -> None:
@@ -108,12 +108,12 @@ def _token(path: Path) -> str:
 
 def fetch(url: str, path: str) -> bytes:
     """What stands at that path. Raises ClickException."""
-    return Port(url).get(path)
+    return AdminPort(url).get(path)
 
 
 def dated(url: str, path: str) -> tuple[bytes, str]:
     """And the `Date` of the answer. Raises ClickException."""
-    return Port(url).dated(path)
+    return AdminPort(url).dated(path)
 
 
 def document(url: str, path: str, raw: bytes, key: str) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from auditsink.cli.tables import safe, seconds, table
-from auditsink.cli.terminal import Line, Style
-from auditsink.units import Size
+from auditsink.cli.terminal import Style, StyledLine
+from auditsink.common.units import Size
 
 WINDOW = 6
 """Documents over which a rate is taken."""
@@ -15,43 +15,43 @@ _STATES = {"retrying": Style.LOOK, "misconfigured": Style.BAD, "stopped": Style.
 _WIDEST_BAR = 60
 
 
-class Seen(NamedTuple):
+class LastSeen(NamedTuple):
     """A status document and when it came (monotonic seconds)."""
 
     at: float
     status: Mapping[str, Any]
 
 
-def board(seen: Sequence[Seen], width: int, height: int) -> list[Line]:
+def board(seen: Sequence[LastSeen], width: int, height: int) -> list[StyledLine]:
     """The newest of `seen`, rates over all of them; at most `height` lines."""
     status = seen[-1].status
     lines = [*_head(seen, width), *_destinations(seen), *_troubles(status, width)]
     if len(lines) > height:
-        return [*lines[: height - 1], Line(f"... {len(lines) - height + 1} lines more; make the terminal higher")]
+        return [*lines[: height - 1], StyledLine(f"... {len(lines) - height + 1} lines more; make the terminal higher")]
     return lines + _clusters(seen, height - len(lines))
 
 
-def _head(seen: Sequence[Seen], width: int) -> Iterator[Line]:
+def _head(seen: Sequence[LastSeen], width: int) -> Iterator[StyledLine]:
     status = seen[-1].status
     verdict = status.get("verdict") or {"level": "", "text": status["state"]}
     spool = status["spool"]
     share = spool["bytes"] / spool["max_bytes"] if spool["max_bytes"] else 0.0
-    yield Line(
+    yield StyledLine(
         f"auditsink {safe(status['version'])}: {safe(verdict['text'])}", _LEVELS.get(verdict["level"], Style.BOLD)
     )
-    yield Line("")
+    yield StyledLine("")
     rate = _rate(seen, lambda one: one["accepted_events"])
     refused = sum(status["rejected_requests"].values())
-    yield Line(
+    yield StyledLine(
         f"receive  {rate} events, {status['accepted_events']:,} in all; {status['duplicate_batches']:,} repeated "
         f"batches, {refused:,} requests refused"
     )
-    yield Line(f"ring     [{_bar(status, share, min(_WIDEST_BAR, width - 20))}] {share:.0%}")
-    yield Line(
+    yield StyledLine(f"ring     [{_bar(status, share, min(_WIDEST_BAR, width - 20))}] {share:.0%}")
+    yield StyledLine(
         f"         {Size(spool['bytes'])} of {Size(spool['max_bytes'])}, {Size(spool['wanted_bytes'])} still needed, "
         f"oldest {seconds(spool['oldest_seconds'])}, {Size(spool['damaged_bytes'])} damaged"
     )
-    yield Line("")
+    yield StyledLine("")
 
 
 def _bar(status: Mapping[str, Any], share: float, width: int) -> str:
@@ -68,7 +68,7 @@ def _bar(status: Mapping[str, Any], share: float, width: int) -> str:
     return "".join(bar)
 
 
-def _destinations(seen: Sequence[Seen]) -> Iterator[Line]:
+def _destinations(seen: Sequence[LastSeen]) -> Iterator[StyledLine]:
     several = seen[-1].status["destinations"]
     rows = [
         (
@@ -80,17 +80,17 @@ def _destinations(seen: Sequence[Seen]) -> Iterator[Line]:
     ]  # fmt: skip
     header = ("  DESTINATION", "TYPE", "STATE", "RATE", "DELIVERED", "PENDING", "FILTERED", "DEAD", "DROPPED", "LAG")
     head, *body = table(header, rows, right=range(3, 10)).splitlines()
-    yield Line(head, Style.BOLD)
+    yield StyledLine(head, Style.BOLD)
     for text, one in zip(body, several, strict=True):
-        yield Line(text, _STATES.get(one["state"], Style.PLAIN))
+        yield StyledLine(text, _STATES.get(one["state"], Style.PLAIN))
 
 
-def _troubles(status: Mapping[str, Any], width: int) -> Iterator[Line]:
+def _troubles(status: Mapping[str, Any], width: int) -> Iterator[StyledLine]:
     for reason in status.get("reasons", ()):
         yield from _wrapped(f"not ready: {safe(reason)}", width, Style.BAD)
     for number, one in enumerate(status["destinations"], 1):
         if one["last_error"] or one.get("advice"):
-            yield Line("")
+            yield StyledLine("")
             yield from _wrapped(f"{number} {safe(one['name'])}{_last_error(one)}", width)
         for advice in one.get("advice", ()):
             yield from _wrapped(f"  {safe(advice)}", width, Style.FAINT)
@@ -103,12 +103,12 @@ def _last_error(one: Mapping[str, Any]) -> str:
     return f", {safe(one.get('last_error_at'))}: {safe(one['last_error'])}{wait}"
 
 
-def _wrapped(text: str, width: int, style: Style = Style.PLAIN) -> Iterator[Line]:
+def _wrapped(text: str, width: int, style: Style = Style.PLAIN) -> Iterator[StyledLine]:
     for line in wrap(text, max(20, width), subsequent_indent="  "):
-        yield Line(line, style)
+        yield StyledLine(line, style)
 
 
-def _clusters(seen: Sequence[Seen], height: int) -> list[Line]:
+def _clusters(seen: Sequence[LastSeen], height: int) -> list[StyledLine]:
     """As many as there is room for, those with the most pending first."""
     several = seen[-1].status.get("clusters", ())
     room = height - 3
@@ -126,15 +126,15 @@ def _clusters(seen: Sequence[Seen], height: int) -> list[Line]:
     head, *body = table(
         ("CLUSTER", "RATE", "ACCEPTED", "RING", "OLDEST", "PENDING"), rows, right=range(1, 6)
     ).splitlines()
-    more = [Line(f"... and {len(several) - room:,} more", Style.FAINT)] if len(several) > room else []
-    return [Line(""), Line(head, Style.BOLD), *map(Line, body), *more]
+    more = [StyledLine(f"... and {len(several) - room:,} more", Style.FAINT)] if len(several) > room else []
+    return [StyledLine(""), StyledLine(head, Style.BOLD), *map(StyledLine, body), *more]
 
 
 def _pending(cluster: Mapping[str, Any]) -> int:
     return sum(one["pending"] for one in cluster["destinations"])
 
 
-def _cluster_rates(seen: Sequence[Seen]) -> dict[str, str]:
+def _cluster_rates(seen: Sequence[LastSeen]) -> dict[str, str]:
     before = {one["cluster"]: one["spool"]["next_sequence"] for one in seen[0].status.get("clusters", ())}
     now = {one["cluster"]: one["spool"]["next_sequence"] for one in seen[-1].status.get("clusters", ())}
     return {name: _slope(before.get(name), value, seen[-1].at - seen[0].at) for name, value in now.items()}
@@ -144,7 +144,7 @@ def _delivered(name: str) -> Any:
     return lambda status: next((one["delivered"] for one in status["destinations"] if one["name"] == name), None)
 
 
-def _rate(seen: Sequence[Seen], value: Any) -> str:
+def _rate(seen: Sequence[LastSeen], value: Any) -> str:
     return _slope(value(seen[0].status), value(seen[-1].status), seen[-1].at - seen[0].at)
 
 
@@ -156,6 +156,6 @@ def _slope(before: int | None, after: int, passed: float) -> str:
     return f"{rate:.1f}/s" if 0 < rate < 10 else f"{rate:,.0f}/s"
 
 
-def plain(lines: Iterable[Line]) -> str:
+def plain(lines: Iterable[StyledLine]) -> str:
     """For where no terminal is."""
     return "\n".join(line.text for line in lines)

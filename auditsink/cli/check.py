@@ -6,23 +6,22 @@ from pathlib import Path
 
 import click
 
-from auditsink import explain
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe
-from auditsink.clock import SystemClock
 from auditsink.clusters.registry import ClustersError, Registry
-from auditsink.config import Config, DestinationConfig
+from auditsink.common.clock import SystemClock
+from auditsink.common.units import Size
+from auditsink.config import Config, DestinationConfig, describe
+from auditsink.delivery.destination import DestinationError
+from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations import build
-from auditsink.destinations.base import DestinationError
 from auditsink.evidence import EvidenceError
-from auditsink.evidence import build as evidence
+from auditsink.evidence.make import build as evidence
 from auditsink.filters import build as filters
-from auditsink.filters import words
-from auditsink.forward.outcome import Delivered, Outcome, Retry
+from auditsink.filters import describe as describe_filter
 from auditsink.load import files
 from auditsink.spool import SpoolError
 from auditsink.spool.keys import Keyring
-from auditsink.units import Size
 
 PROBE_SECONDS = 10
 
@@ -41,12 +40,12 @@ def command(config_file: Path | None, connect: bool) -> int:
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     config = read_config(config_file)
     click.echo("This sink")
-    for sentence in explain.plan(config):
+    for sentence in describe.plan(config):
         click.echo(f"  {safe(sentence)}")
     filtered, filter_risks, broken = _filters(config)
     for sentence in filtered:
         click.echo(f"  {safe(sentence)}")
-    risks = [*explain.risks(config), *filter_risks, *files.exposed(config), *_room(config)]
+    risks = [*describe.risks(config), *filter_risks, *files.exposed(config), *_room(config)]
     if risks:
         click.echo("Risks")
     for risk in risks:
@@ -82,8 +81,8 @@ def _filters(config: Config) -> tuple[list[str], list[str], list[str]]:
             except DestinationError as problem:
                 mistakes.append(str(problem))
                 continue
-            plan += words.plan(one.name, one.filter, policy)
-            risks += [f"destinations[{place}].filter: {risk}" for risk in words.risks(one.filter, policy)]
+            plan += describe_filter.plan(one.name, one.filter, policy)
+            risks += [f"destinations[{place}].filter: {risk}" for risk in describe_filter.risks(one.filter, policy)]
     return plan, risks, mistakes
 
 

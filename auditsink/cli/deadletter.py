@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 import click
 
-from auditsink import again
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe, shown, table
-from auditsink.clock import SystemClock
+from auditsink.common.clock import SystemClock
 from auditsink.config import DestinationConfig
-from auditsink.destinations.base import DestinationError
-from auditsink.forward import deadletter
-from auditsink.forward.deadletter import DeadLetters
-from auditsink.forward.letter import Letter
-from auditsink.forward.redeliver import Report
+from auditsink.delivery.destination import DestinationError
+from auditsink.destinations import again
+from auditsink.forward import dead_letters
+from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.dead_letters import DeadLetters
+from auditsink.forward.redelivery import Report
 
 F = TypeVar("F", bound=Callable[..., Any])
 REASON_WIDTH = 70
@@ -170,7 +170,7 @@ def _boxes(config_file: Path | None, spool_path: Path | None, destination: str |
     path = spool_path or read_config(config_file).spool.path
     if not path.is_dir():
         raise click.ClickException(f"{path}: is no directory; give the spool's by --path, or the sink's -c FILE")
-    boxes = deadletter.open_all(path)
+    boxes = dead_letters.open_all(path)
     if destination is None:
         return boxes
     if destination not in boxes:
@@ -179,12 +179,12 @@ def _boxes(config_file: Path | None, spool_path: Path | None, destination: str |
     return {name: box for name, box in boxes.items() if name == destination}
 
 
-def _letters(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> Iterator[Letter]:
+def _letters(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> Iterator[DeadLetter]:
     wanted = frozenset(ids)
     return (letter for box in boxes for letter in box if not wanted or letter.id in wanted)
 
 
-def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[Letter]:
+def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLetter]:
     """The letters meant. Raises ClickException for an id that there is not."""
     found = list(_letters(boxes, ids))
     for unknown in set(ids) - {letter.id for letter in found}:
@@ -192,7 +192,7 @@ def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[Letter]:
     return found
 
 
-def _replay_one(config: DestinationConfig, box: DeadLetters, letters: list[Letter]) -> bool:
+def _replay_one(config: DestinationConfig, box: DeadLetters, letters: list[DeadLetter]) -> bool:
     report = Report()
     try:
         asyncio.run(again.replay(config, box, letters, clock=SystemClock(), report=report))

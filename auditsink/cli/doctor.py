@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import click
 import yaml
 
-from auditsink import explain
 from auditsink.cli import admin_port
 from auditsink.cli.settings import read_config
 from auditsink.cli.tables import safe
-from auditsink.config import Config
+from auditsink.config import Config, describe
 from auditsink.doctor import HEADINGS, Finding, Urgency, apiserver, in_order, machine, sink
 from auditsink.doctor.machine import Volume
 from auditsink.load import files
@@ -26,7 +25,7 @@ MOUNTS = Path("/proc/self/mounts")
 _file = click.Path(path_type=Path, dir_okay=False)
 
 
-class Answers(NamedTuple):
+class SinkAnswers(NamedTuple):
     """What the admin port said: `/status`, `/metrics`, and its clock in seconds since the epoch."""
 
     status: dict[str, Any]
@@ -73,7 +72,7 @@ def _show(found: list[Finding]) -> None:
             click.echo(f"  {safe(finding)}")
 
 
-def _in_sink(answers: Answers | Finding) -> Iterator[Finding]:
+def _in_sink(answers: SinkAnswers | Finding) -> Iterator[Finding]:
     if isinstance(answers, Finding):
         yield answers
         return
@@ -82,12 +81,12 @@ def _in_sink(answers: Answers | Finding) -> Iterator[Finding]:
     yield from sink.in_clocks(answers.clock, time.time())
 
 
-def _in_config(config: Config, answers: Answers | Finding) -> Iterator[Finding]:
+def _in_config(config: Config, answers: SinkAnswers | Finding) -> Iterator[Finding]:
     for line in files.missing(config):
         yield Finding(Urgency.LOSING, "configuration", line, "a sink does not start like this")
     held = 0 if isinstance(answers, Finding) else answers.status["spool"]["bytes"]
     yield from machine.in_volume(config.spool, _volume(config.spool.path, held))
-    for risk in explain.risks(config):
+    for risk in describe.risks(config):
         key, _, text = risk.partition(": ")
         yield Finding(Urgency.ADVICE, key, text, "auditsink check tells all of this")
 
@@ -118,12 +117,12 @@ def _text(path: Path) -> str:
         raise click.ClickException(f"{path}: {problem.strerror or os.strerror(problem.errno or 0)}") from None
 
 
-def _ask(url: str) -> Answers | Finding:
+def _ask(url: str) -> SinkAnswers | Finding:
     try:
         raw, date = admin_port.dated(url, "/status")
         status = admin_port.document(url, "/status", raw, "destinations")
         metrics = admin_port.fetch(url, "/metrics").decode(errors="replace")
-        return Answers(status, metrics, parsedate_to_datetime(date).timestamp())
+        return SinkAnswers(status, metrics, parsedate_to_datetime(date).timestamp())
     except (click.ClickException, ValueError) as problem:
         if isinstance(problem, click.UsageError):
             raise

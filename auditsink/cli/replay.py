@@ -7,22 +7,23 @@ from pathlib import Path
 
 import click
 
-from auditsink import moments
 from auditsink.cli.bar import bar
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
-from auditsink.clock import SystemClock
+from auditsink.common import timestamps
+from auditsink.common.clock import SystemClock
 from auditsink.config import Config, DestinationConfig
+from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
-from auditsink.destinations.base import DestinationError
 from auditsink.filters import build as filters
 from auditsink.forward.backoff import Backoff
 from auditsink.forward.replay import Replay, Replayed
-from auditsink.spool import SpoolError, inspect, stored
+from auditsink.spool import SpoolError
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
+from auditsink.spool.offline import inspect, segment_file
 from auditsink.spool.types import Record
 
 
@@ -112,8 +113,8 @@ def _records(ring: Path, period: range, progress: Callable[[int], None], keys: K
     def wanted(header: FrameHeader) -> bool:
         return header.received_ns in period
 
-    for one in stored.segments(ring, disk):
-        content = stored.read(one, disk, keys)
+    for one in segment_file.segments(ring, disk):
+        content = segment_file.read(one, disk, keys)
         if content is not None:
             yield from content.records(wanted)
             progress(len(content.data))
@@ -129,6 +130,6 @@ def _report(name: str, done: Replayed) -> int:
     if done.stopped is not None:
         on = ""
         if done.reached_ns is not None:
-            on = f"; to go on: --cluster {done.cluster} --since {moments.text(moments.at(done.reached_ns))}"
+            on = f"; to go on: --cluster {done.cluster} --since {timestamps.text(timestamps.at(done.reached_ns))}"
         raise click.ClickException(f"{name}: {safe(done.stopped)}{on}")
     return 1 if done.refused else 0

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from auditsink.cli import admin_port, tables
-from auditsink.units import Size
+from auditsink.common.units import Size
 
 PATH = "/reservations"
 

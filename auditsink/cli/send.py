@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import click
 
+from auditsink.apiserver.retry_schedule import ATTEMPTS, PostResult
+from auditsink.apiserver.send import Totals, send
+from auditsink.apiserver.sources import Body, SourceError, bodies
+from auditsink.apiserver.webhook import Webhook, tls_context
 from auditsink.cli.tables import safe
-from auditsink.clock import SystemClock
-from auditsink.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
-from auditsink.sender.patience import ATTEMPTS, Answer
-from auditsink.sender.send import Totals, send
-from auditsink.sender.sources import Body, SourceError, bodies
-from auditsink.sender.webhook import Webhook, tls_context
+from auditsink.common.clock import SystemClock
+from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -68,7 +68,7 @@ def command(
       auditsink send a.json --url https://sink:9880/audit/prod --ca ca.pem --token-file token
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     webhook = _webhook(url=url, ca=ca, cert=cert, key=key, token_file=token_file, connections=connections)
-    run = _Run(files, batch)
+    run = _SendRun(files, batch)
     asyncio.run(run.post_all(webhook, connections, rate))
     return run.report()
 
@@ -115,7 +115,7 @@ def _token(path: Path) -> Callable[[], Secret]:
     return current
 
 
-class _Run:
+class _SendRun:
     """One call of the command: what is read, what was passed over, what to say at the end."""
 
     def __init__(self, files: tuple[Path, ...], batch: int) -> None:
@@ -183,7 +183,7 @@ class _Run:
         self._passed_over[why] += 1
         self._first_passed_over.setdefault(why, name)
 
-    def _on_retry(self, failure: Answer, wait: float, attempt: int) -> None:
+    def _on_retry(self, failure: PostResult, wait: float, attempt: int) -> None:
         # A hundred connections that fail alike are one piece of news.
         if (news := (str(failure), attempt)) not in self._told:
             self._told.add(news)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import click
 
+from auditsink.audit.eventlist import Mark, one_line, unsplit_document
 from auditsink.cli import tables
 from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.spool_export import export_command, import_command, path_option
 from auditsink.cli.tables import safe, table
-from auditsink.events import Mark, one_line, unsplit_document
-from auditsink.spool import SpoolError, inspect
+from auditsink.common.units import Size
+from auditsink.spool import SpoolError
 from auditsink.spool.cursor import CursorState
-from auditsink.spool.inspect import RingReport, SegmentReport
+from auditsink.spool.offline import inspect
+from auditsink.spool.offline.inspect import RingReport, SegmentReport
 from auditsink.spool.types import Record
-from auditsink.units import Size
 
 cluster_option = click.option("--cluster", help="Only this cluster's ring.")
 

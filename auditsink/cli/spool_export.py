@@ -8,11 +8,12 @@ from auditsink.cli.bar import bar
 from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
-from auditsink.clock import SystemClock
-from auditsink.spool import SpoolError, exported, inspect
-from auditsink.spool.export import Selection, export
-from auditsink.spool.exported import ExportedRing
-from auditsink.spool.restore import restore
+from auditsink.common.clock import SystemClock
+from auditsink.spool import SpoolError
+from auditsink.spool.offline import export_format, inspect
+from auditsink.spool.offline.export import Selection, export
+from auditsink.spool.offline.export_format import ExportedRing
+from auditsink.spool.offline.import_ import restore
 
 _PATH = click.Path(path_type=Path)
 path_option = click.option("--path", type=_PATH, required=True, help="The spool's directory (spool.path).")
@@ -96,7 +97,7 @@ def import_command(*, path: Path, cluster: str | None, key_file: Path | None, so
       auditsink spool import --path /var/lib/auditsink-restored /backup/2026-11-22
     """  # noqa: D301
     try:
-        rings = exported.load(source).rings
+        rings = export_format.load(source).rings
         size = sum(one.count for ring in rings for one in ring.segments)
         with bar("Importing", 2 * size) as shown:
             keys = keyring(key_file)

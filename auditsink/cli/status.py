@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from auditsink.cli import tables, terminal
-from auditsink.cli.admin_port import Port, document, url_option
-from auditsink.cli.board import WINDOW, Seen, board, plain
-from auditsink.cli.terminal import Line, Style
+from auditsink.cli.admin_port import AdminPort, document, url_option
+from auditsink.cli.board import WINDOW, LastSeen, board, plain
+from auditsink.cli.terminal import Style, StyledLine
 
 WATCH_SECONDS = 2
 PATH = "/status"
@@ -31,7 +31,7 @@ def command(url: str, watch: bool, output: str) -> None:
       auditsink status --watch
       auditsink status --url http://sink:2020 -o json
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
-    port = Port(url)
+    port = AdminPort(url)
     if output == "json":
         _repeated(lambda: click.echo(port.get(PATH).strip().decode(errors="replace")), watch=watch)
     elif not watch:
@@ -53,9 +53,9 @@ def _repeated(show: Callable[[], None], *, watch: bool) -> None:
 class _Live:
     """The documents of the last seconds. A sink that goes away after the first one is told, and waited for."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: AdminPort) -> None:
         self._port = port
-        self._seen: deque[Seen] = deque(maxlen=WINDOW)
+        self._seen: deque[LastSeen] = deque(maxlen=WINDOW)
 
     def draw(self) -> None:
         width, height = terminal.size()
@@ -64,16 +64,16 @@ class _Live:
     def write(self) -> None:
         click.echo(plain(self._lines(*terminal.size())) + "\n")
 
-    def _lines(self, width: int, height: int) -> list[Line]:
-        note = Line(f"every {WATCH_SECONDS} s, Ctrl-C ends", Style.FAINT)
+    def _lines(self, width: int, height: int) -> list[StyledLine]:
+        note = StyledLine(f"every {WATCH_SECONDS} s, Ctrl-C ends", Style.FAINT)
         try:
-            self._seen.append(Seen(time.monotonic(), _status(self._port)))
+            self._seen.append(LastSeen(time.monotonic(), _status(self._port)))
         except click.ClickException as problem:
             if not self._seen:
                 raise
-            note = Line(f"old: {tables.safe(problem.message)}", Style.BAD)
-        return [*board(self._seen, width, height - 2), Line(""), note]
+            note = StyledLine(f"old: {tables.safe(problem.message)}", Style.BAD)
+        return [*board(self._seen, width, height - 2), StyledLine(""), note]
 
 
-def _status(port: Port) -> dict[str, Any]:
+def _status(port: AdminPort) -> dict[str, Any]:
     return document(port.url, PATH, port.get(PATH), "destinations")

@@ -7,10 +7,10 @@ from typing import Any
 import click
 import orjson
 
-from auditsink.cli.admin_port import Port, url_option
+from auditsink.audit.eventlist import one_line
+from auditsink.cli.admin_port import AdminPort, url_option
 from auditsink.cli.tables import safe, shown
 from auditsink.cli.terminal import Style, is_terminal, styled
-from auditsink.events import one_line
 from auditsink.tail.back import MOST
 
 _FILTER = "Only those; * for anything, ! before it: all others. May be repeated."
@@ -42,7 +42,7 @@ def command(
       auditsink tail -f --user '!system:*' --verb delete --verb patch
       auditsink tail -n 100 --code 403 -o json | jq .user.username
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
-    port = Port(url, token_file)
+    port = AdminPort(url, token_file)
     asked = [(field, pattern) for field, several in patterns.items() for pattern in several]
     asked += [("last", str(last)), ("follow", str(int(follow))), ("raw", str(int(output == "json")))]
     terminal = is_terminal()
@@ -56,7 +56,7 @@ def command(
         raise click.ClickException(f"{url}: the sink has ended the tail; it was stopped, or started anew")
 
 
-def _told(port: Port, line: bytes) -> dict[str, Any]:
+def _told(port: AdminPort, line: bytes) -> dict[str, Any]:
     try:
         told = orjson.loads(line)
         if isinstance(told, dict):
@@ -66,7 +66,7 @@ def _told(port: Port, line: bytes) -> dict[str, Any]:
     raise click.ClickException(f"{port.url}/tail: is no auditsink tail; --url must be the sink's admin port")
 
 
-def _event(port: Port, told: dict[str, Any], *, raw: bool, terminal: bool) -> None:
+def _event(port: AdminPort, told: dict[str, Any], *, raw: bool, terminal: bool) -> None:
     if not raw:
         click.echo(line(told, colours=terminal), color=terminal)
         return
@@ -76,7 +76,7 @@ def _event(port: Port, told: dict[str, Any], *, raw: bool, terminal: bool) -> No
     sys.stdout.buffer.flush()
 
 
-def _fetched(port: Port, told: dict[str, Any]) -> bytes:
+def _fetched(port: AdminPort, told: dict[str, Any]) -> bytes:
     """An event that is too large to travel with its line."""
     return one_line(port.get("/event", [("cluster", told["cluster"]), ("sequence", str(told.get("sequence", 0)))]))
 

@@ -31,7 +31,7 @@ class Style(StrEnum):
     BAD = "31"
 
 
-class Line(NamedTuple):
+class StyledLine(NamedTuple):
     """A line of one style."""
 
     text: str
@@ -64,7 +64,7 @@ def screen() -> Iterator[None]:
         click.echo(_LEAVE, nl=False, color=True)
 
 
-def draw(lines: Iterable[Line], width: int) -> None:
+def draw(lines: Iterable[StyledLine], width: int) -> None:
     """Over the old ones, without a flicker."""
     content = f"{_REST_OF_LINE}\n".join(styled(cut(line.text, width), line.style) for line in lines)
     click.echo(f"{_HOME}{content}{_REST_OF_LINE}{_REST_OF_SCREEN}", nl=False, color=True)

@@ -11,14 +11,15 @@ from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.evidence import EvidenceError
-from auditsink.evidence.alignment import Alignment
-from auditsink.evidence.archive import Archive, Period, open_keys
-from auditsink.evidence.files import Files
-from auditsink.evidence.findings import MOST_PROBLEMS, EnoughError, Findings
-from auditsink.evidence.holdings import Holdings
-from auditsink.spool import SpoolError, exported
+from auditsink.evidence.verify.archive import Archive, Period, open_keys
+from auditsink.evidence.verify.files import Files
+from auditsink.evidence.verify.findings import MOST_PROBLEMS, EnoughError, Findings
+from auditsink.evidence.verify.line_matcher import LineMatcher
+from auditsink.evidence.verify.verify_spool import SpoolVerifier
+from auditsink.spool import SpoolError
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.keys import Keyring
+from auditsink.spool.offline import export_format
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -85,20 +86,20 @@ def _check_spool(archive: Archive, findings: Findings, path: Path, cluster: str 
     sizes = [one.stat().st_size for one in path.glob(f"rings/{cluster or '*'}/*.seg")]
     with bar("Verifying", sum(sizes)) as progress:
         clusters = [cluster] if cluster else archive.clusters
-        Holdings(archive, findings, progress).check_spool(path, clusters, RealDisk(), keys)
+        SpoolVerifier(archive, findings, progress).check_spool(path, clusters, RealDisk(), keys)
 
 
 def _check_export(archive: Archive, findings: Findings, path: Path, cluster: str | None) -> None:
-    manifest = exported.load(path)
+    manifest = export_format.load(path)
     clusters = [cluster] if cluster else [ring.cluster for ring in manifest.rings]
     sizes = [(path / one.events).stat().st_size for ring in manifest.rings for one in ring.segments]
     with bar("Verifying", sum(sizes)) as progress:
-        Holdings(archive, findings, progress).check_export(path, manifest, clusters)
+        SpoolVerifier(archive, findings, progress).check_export(path, manifest, clusters)
 
 
 def _check_files(archive: Archive, findings: Findings, paths: Sequence[Path]) -> None:
     with bar("Verifying", sum(path.stat().st_size for path in paths)) as progress:
-        Alignment(archive, findings).check(Files(paths, progress))
+        LineMatcher(archive, findings).check(Files(paths, progress))
 
 
 def _report(findings: Findings, *, signed: bool) -> int:

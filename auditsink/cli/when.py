@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
-from auditsink import moments
-from auditsink.clock import SystemClock
+from auditsink.common import timestamps
+from auditsink.common.clock import SystemClock
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ def _option(name: str, text: str, absent: int, *, required: bool) -> Callable[[F
         if value is None:
             return absent
         try:
-            return moments.parse(value, SystemClock().wall_ns())
+            return timestamps.parse(value, SystemClock().wall_ns())
         except ValueError as problem:
             raise click.BadParameter(str(problem), ctx, param) from None
 

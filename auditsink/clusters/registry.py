@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from auditsink import config
-from auditsink.clusters import former
+from auditsink.clusters import retained
+from auditsink.clusters.cluster_set import Bounds, ClusterSet, Entries
+from auditsink.clusters.declaration import Declaration
 from auditsink.clusters.directory import Directory
-from auditsink.clusters.former import Routing
-from auditsink.clusters.roll import Bounds, Entries, Roll
-from auditsink.clusters.source import Source
+from auditsink.clusters.retained import RetainedCluster
 from auditsink.clusters.tokens import TokenFile, parse_tokens
 
 log = logging.getLogger("auditsink.clusters")
@@ -20,7 +20,7 @@ MOST_CLUSTERS = 1000
 MOST_CLAIMED = 128
 """Rings that clients without an identity can have made, if nothing else is configured. Each costs a directory, a few
 open files and its first segment; a thousand could be had by any pod that reaches the port."""
-_ALL = Routing()
+_ALL = RetainedCluster()
 
 
 class ClustersError(Exception):
@@ -37,22 +37,22 @@ def most_clusters(settings: config.Config) -> int:
 class Registry:
     """Who may post and what is theirs. `on_change` gets each roll after the first, in the thread that found it."""
 
-    def __init__(self, settings: config.Config, *, on_change: Callable[[Roll], None] = lambda _: None) -> None:
+    def __init__(self, settings: config.Config, *, on_change: Callable[[ClusterSet], None] = lambda _: None) -> None:
         """Raises ClustersError for what stands in the configuration itself; what is wrong with a file is a problem."""
         clusters = settings.clusters
-        self.roll = Roll(closed=False)
+        self.roll = ClusterSet(closed=False)
         self.problems: tuple[str, ...] = ()
         self.declared = clusters is not None
-        self._on_change: Callable[[Roll], None] = lambda _: None
+        self._on_change: Callable[[ClusterSet], None] = lambda _: None
         self._spool = settings.spool.path
         self._entries = Entries(_bounds(settings))
         self._tokens = TokenFile(path, parse_tokens) if (path := settings.receive.tokens_file) is not None else None
         members = [] if clusters is None else clusters.members
-        self._members = [Source(f"clusters[{place}] ({one.name})", one) for place, one in enumerate(members)]
+        self._members = [Declaration(f"clusters[{place}] ({one.name})", one) for place, one in enumerate(members)]
         self._directory = Directory(clusters.directory) if clusters and clusters.directory else None
-        self._files: dict[str, Source] = {}
-        self._former: dict[str, Routing] = {}
-        self._routings: dict[str, Routing] = {}
+        self._files: dict[str, Declaration] = {}
+        self._former: dict[str, RetainedCluster] = {}
+        self._routings: dict[str, RetainedCluster] = {}
         self._remembers = False
         self._start()
         self._on_change = on_change
@@ -67,7 +67,7 @@ class Registry:
         """Bytes reserved for each declared cluster; None where clusters are not declared."""
         return {name: one.reservation for name, one in self.roll.clusters.items()} if self.declared else None
 
-    def routing(self, cluster: str) -> Routing:
+    def routing(self, cluster: str) -> RetainedCluster:
         """Where a cluster's events go and what they carry, for one that is declared no longer too."""
         return self._routings.get(cluster, _ALL)
 
@@ -100,7 +100,7 @@ class Registry:
         Raises ClustersError.
         """
         try:
-            kept = former.read(self._spool)
+            kept = retained.read(self._spool)
         except (OSError, ValueError) as problem:
             raise ClustersError(str(problem)) from None
         held, self._remembers = set(rings), True
@@ -142,12 +142,12 @@ class Registry:
             self._files.pop(path).leave(self._entries)
         for path, file in found.items():
             if file.cluster is not None:
-                self._files.setdefault(path, Source(path, file.cluster)).wanted = file.cluster
+                self._files.setdefault(path, Declaration(path, file.cluster)).wanted = file.cluster
         return bool(gone)
 
     def _publish(self) -> None:
         before = self.roll
-        self.roll = self._entries.roll() if self._tokens is None else Roll(tokens=self._tokens.tokens)
+        self.roll = self._entries.roll() if self._tokens is None else ClusterSet(tokens=self._tokens.tokens)
         self._tell(before.clusters, self.roll.clusters)
         self._recall()
         self._on_change(self.roll)
@@ -164,12 +164,12 @@ class Registry:
         self._former |= {name: _routing(one) for name, one in self.roll.clusters.items()}
         routings = {name: one for name, one in self._former.items() if one != _ALL}
         changed, self._routings = routings != self._routings, routings
-        if self._remembers and (changed or not former.exists(self._spool)):
+        if self._remembers and (changed or not retained.exists(self._spool)):
             self._write_down()
 
     def _write_down(self) -> None:
         try:
-            former.write(self._spool, self._routings)
+            retained.write(self._spool, self._routings)
         except OSError as problem:
             log.error(  # noqa: TRY400 - the error says it all
                 "where clusters' events go cannot be written down; check the disk, or after a restart the events of a "
@@ -198,6 +198,6 @@ def _bounds(settings: config.Config) -> Bounds:
     )
 
 
-def _routing(cluster: config.Cluster) -> Routing:
+def _routing(cluster: config.Cluster) -> RetainedCluster:
     wanted = cluster.destinations
-    return Routing(None if wanted is None else frozenset(wanted), cluster.labels)
+    return RetainedCluster(None if wanted is None else frozenset(wanted), cluster.labels)

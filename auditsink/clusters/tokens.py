@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from auditsink.cluster import CLUSTER, CLUSTER_RULE
+from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 
 _KEY = secrets.token_bytes(32)
 _PAIR = 'write "cluster token", one pair a line'

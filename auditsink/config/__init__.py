@@ -9,7 +9,7 @@ from typing import Literal
 
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
 from auditsink.config.clusters import Cluster, Clusters, Rate
-from auditsink.config.destination import BackoffSettings, Destination, Packing
+from auditsink.config.destination import BackoffSettings, DestinationSection, Packing
 from auditsink.config.destinations import (
     DestinationConfig,
     FileConfig,
@@ -34,8 +34,8 @@ __all__ = [
     "Cluster",
     "Clusters",
     "Config",
-    "Destination",
     "DestinationConfig",
+    "DestinationSection",
     "Elasticsearch",
     "Encryption",
     "Evidence",

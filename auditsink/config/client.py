@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from auditsink.common.secret import Secret
 from auditsink.config.section import Section
-from auditsink.secret import Secret
 
 
 class ClientTls(Section, frozen=True, kw_only=True):

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import msgspec
 
+from auditsink.common.secret import Secret
+from auditsink.common.units import Size
 from auditsink.config.section import Section
-from auditsink.secret import Secret
-from auditsink.units import Size
 
 
 class Rate(Section, frozen=True, kw_only=True):

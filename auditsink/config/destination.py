@@ -1,8 +1,8 @@
 """What the sections of all destinations share."""
 
+from auditsink.common.units import Duration, Size
 from auditsink.config.filters import Filter
 from auditsink.config.section import Section
-from auditsink.units import Duration, Size
 
 
 class Packing(Section, frozen=True, kw_only=True):
@@ -20,7 +20,7 @@ class BackoffSettings(Section, frozen=True, kw_only=True):
     max: Duration = Duration(60)
 
 
-class Destination(Section, frozen=True, kw_only=True):
+class DestinationSection(Section, frozen=True, kw_only=True):
     """What all of them share."""
 
     name: str

@@ -5,16 +5,16 @@ from typing import Literal
 
 import msgspec
 
+from auditsink.common.secret import Secret
+from auditsink.common.units import Size
 from auditsink.config.client import ClientTls, HttpAuth, Proxy
-from auditsink.config.destination import Destination
+from auditsink.config.destination import DestinationSection
 from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
 from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, S3Config
 from auditsink.config.section import Section
-from auditsink.secret import Secret
-from auditsink.units import Size
 
 
-class SplunkConfig(Destination, frozen=True, kw_only=True, tag="splunk"):
+class SplunkConfig(DestinationSection, frozen=True, kw_only=True, tag="splunk"):
     """Splunk's HTTP Event Collector."""
 
     url: str
@@ -41,7 +41,7 @@ class KafkaSecurity(Section, frozen=True, kw_only=True):
     password_file: Path | None = None
 
 
-class KafkaConfig(Destination, frozen=True, kw_only=True, tag="kafka"):
+class KafkaConfig(DestinationSection, frozen=True, kw_only=True, tag="kafka"):
     """Apache Kafka: idempotent, acks=all, key = cluster."""
 
     bootstrap_servers: list[str]
@@ -51,7 +51,7 @@ class KafkaConfig(Destination, frozen=True, kw_only=True, tag="kafka"):
     security: KafkaSecurity = KafkaSecurity()
 
 
-class HttpConfig(Destination, frozen=True, kw_only=True, tag="http"):
+class HttpConfig(DestinationSection, frozen=True, kw_only=True, tag="http"):
     """Whatever takes events in a POST: collectors, search engines, log stores."""
 
     url: str
@@ -67,7 +67,7 @@ class HttpConfig(Destination, frozen=True, kw_only=True, tag="http"):
     proxy: Proxy | None = None
 
 
-class FileConfig(Destination, frozen=True, kw_only=True, tag="file"):
+class FileConfig(DestinationSection, frozen=True, kw_only=True, tag="file"):
     """NDJSON in a file that rotates."""
 
     path: Path
@@ -75,7 +75,7 @@ class FileConfig(Destination, frozen=True, kw_only=True, tag="file"):
     keep: int = 4
 
 
-class StdoutConfig(Destination, frozen=True, kw_only=True, tag="stdout"):
+class StdoutConfig(DestinationSection, frozen=True, kw_only=True, tag="stdout"):
     """NDJSON on standard output."""
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from auditsink.config.destination import Destination
-from auditsink.secret import Secret
+from auditsink.common.secret import Secret
+from auditsink.config.destination import DestinationSection
 
 
-class ObjectConfig(Destination, frozen=True, kw_only=True):
+class ObjectConfig(DestinationSection, frozen=True, kw_only=True):
     """What all of them share: an object is a batch as NDJSON, compressed."""
 
     prefix: str = "audit/{cluster}/{date}"  # and {hour}: UTC, of when the first event was accepted

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from auditsink.common.units import Duration, Size
 from auditsink.config.section import Section
-from auditsink.units import Duration, Size
 
 
 class ServerTls(Section, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from auditsink.clock import Clock
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.common.clock import Clock
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 
 _FIRST_PAUSE = 1.0  # seconds
 _LONGEST_PAUSE = 10.0

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from auditsink.forward.outcome import Misconfigured, Outcome, Retry, TooLarge
-from auditsink.redact import redact
+from auditsink.common.redact import redact
+from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, TooLarge
 
 _LONGEST_WISH = 3600.0  # seconds: past an hour it is a mistake or malice, and the event would only grow old
 _LONGEST_TEXT = 200  # characters of a foreign text that stand in one of our sentences
@@ -24,7 +24,7 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What the other side said. Header names are lower case; `body` is cut where the client's limit is."""
 
     status: int

@@ -6,17 +6,19 @@ What stands in a file is looked at each time; a token of an OAuth2 server is kep
 from collections.abc import Mapping
 
 from auditsink import config
-from auditsink.clock import Clock
+from auditsink.common.clock import Clock
+from auditsink.common.secret import Secret
 from auditsink.destinations.oauth2 import ClientCredentials, NoToken
-from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.settings import Credential, basic
-from auditsink.secret import Secret
+from auditsink.http.proxy import ProxyRoute
 
 
 class Authorization:
     """`headers` before a request. After a 401, if `renew` is true, the same once more."""
 
-    def __init__(self, auth: config.HttpAuth, where: str, clock: Clock, *, timeout: float, proxy: Proxy | None) -> None:
+    def __init__(
+        self, auth: config.HttpAuth, where: str, clock: Clock, *, timeout: float, proxy: ProxyRoute | None
+    ) -> None:
         """`where` is the path of the section (`destinations[hook].auth`). Raises DestinationError."""
         self._basic = basic(auth, where)
         self._scheme = auth.scheme

@@ -8,9 +8,9 @@ import crc32c
 import msgspec
 from isal import isal_zlib
 
-from auditsink import events
-from auditsink.destinations.base import Batch
-from auditsink.events import Mark
+from auditsink.audit import eventlist
+from auditsink.audit.eventlist import Mark
+from auditsink.delivery.destination import Batch
 
 _INLINE = 65536  # bytes: compressing less costs under 0.1 ms, which is what handing it to a thread costs
 _GZIP_FORMAT = 31  # zlib's `wbits` for a gzip header and trailer
@@ -31,21 +31,21 @@ def _gzip(content: bytes) -> bytes:
 def documents(batch: Batch) -> Sequence[bytes]:
     """The events, byte for byte; a body that could not be split as a document that says so."""
     if Mark.UNSPLIT in batch.marks:
-        return [events.unsplit_document(event) for event in batch.events]
+        return [eventlist.unsplit_document(event) for event in batch.events]
     return batch.events
 
 
 def utf8_documents(batch: Batch) -> Sequence[bytes]:
     """The same for a format that promises UTF-8: what is none becomes U+FFFD."""
     found = documents(batch)
-    return [events.as_utf8(event) for event in found] if Mark.NOT_UTF8 in batch.marks else found
+    return [eventlist.as_utf8(event) for event in found] if Mark.NOT_UTF8 in batch.marks else found
 
 
 def lines(several: Sequence[bytes]) -> bytes:
     """NDJSON: each on a line of its own, the last one ended too."""
     pieces: list[bytes] = []
     for one in several:
-        pieces += (events.one_line(one), b"\n")
+        pieces += (eventlist.one_line(one), b"\n")
     return b"".join(pieces)
 
 

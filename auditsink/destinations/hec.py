@@ -14,13 +14,13 @@ from enum import Enum
 import msgspec
 import orjson
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.audit.eventlist import Mark
+from auditsink.audit.times import event_time
 from auditsink.config import SplunkConfig
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 from auditsink.destinations.answers import by_status, foreign, retry_after
-from auditsink.destinations.base import Batch
-from auditsink.destinations.times import event_time
-from auditsink.events import Mark
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 
 ALTERED = "auditsink_altered"
 """The indexed field that marks an event whose bytes had to be changed: `utf8` or `unsplit`."""
@@ -43,7 +43,7 @@ def head(config: SplunkConfig, cluster: str, altered: str | None = None, labels:
     return orjson.dumps(document)[:-1] + (b',"time":' if document else b'"time":')
 
 
-class Heads:
+class EnvelopeHeads:
     """The rendered heads of the clusters seen lately."""
 
     def __init__(self, config: SplunkConfig) -> None:
@@ -64,12 +64,12 @@ class Heads:
         return found
 
 
-def body(batch: Batch, heads: Heads) -> bytes:
+def body(batch: Batch, heads: EnvelopeHeads) -> bytes:
     """The envelopes of a batch. Never raises for what is inside an event."""
     return b"".join(_plain(batch, heads) if not batch.marks else _marked(batch, heads))
 
 
-def _plain(batch: Batch, heads: Heads) -> list[bytes]:
+def _plain(batch: Batch, heads: EnvelopeHeads) -> list[bytes]:
     # Every event of the sink runs through this loop: four references a time, and one join copies the bytes.
     received_ns = batch.received_ns
     following = b"}" + heads.of(batch)
@@ -81,12 +81,12 @@ def _plain(batch: Batch, heads: Heads) -> list[bytes]:
     return pieces
 
 
-def _marked(batch: Batch, heads: Heads) -> Iterable[bytes]:
+def _marked(batch: Batch, heads: EnvelopeHeads) -> Iterable[bytes]:
     for event in batch.events:
         if Mark.UNSPLIT in batch.marks:
-            safe, altered = events.unsplit_document(event), "unsplit"
+            safe, altered = eventlist.unsplit_document(event), "unsplit"
         else:
-            safe, altered = events.as_utf8(event), "utf8"
+            safe, altered = eventlist.as_utf8(event), "utf8"
         yield heads.of(batch, None if safe == event else altered)
         yield event_time(event, batch.received_ns)
         yield b',"event":'
@@ -94,7 +94,7 @@ def _marked(batch: Batch, heads: Heads) -> Iterable[bytes]:
         yield b"}"
 
 
-class Answer(msgspec.Struct):
+class HecAnswer(msgspec.Struct):
     """What HEC says. Every field may be of any type: what answers need not be Splunk."""
 
     code: object = None
@@ -104,10 +104,10 @@ class Answer(msgspec.Struct):
     acks: object = None
 
 
-_decode_answer = msgspec.json.Decoder(Answer).decode
+_decode_answer = msgspec.json.Decoder(HecAnswer).decode
 
 
-def parse(content: bytes) -> Answer | None:
+def parse(content: bytes) -> HecAnswer | None:
     """The answer's document; None when it is no JSON object (a proxy's page)."""
     try:
         return _decode_answer(content)
@@ -115,7 +115,7 @@ def parse(content: bytes) -> Answer | None:
         return None
 
 
-class Verdict(Enum):
+class CodeMeaning(Enum):
     """What one of HEC's codes means for the batch."""
 
     ACCEPTED = "accepted"
@@ -130,35 +130,38 @@ _CHECK = "check token or token_file, and whether the token is enabled in Splunk"
 _ACK = "acknowledge and the token's indexer acknowledgement must agree: set both or neither"
 _CHANNEL = "Splunk does not take our channel; set acknowledge to what the token has"
 
-CODES: dict[int, tuple[Verdict, str]] = {
-    0: (Verdict.ACCEPTED, ""),
-    17: (Verdict.ACCEPTED, ""),
-    24: (Verdict.ACCEPTED_SLOWLY, ""),
-    25: (Verdict.ACCEPTED_SLOWLY, ""),
-    8: (Verdict.BUSY, "internal error"),
-    9: (Verdict.BUSY, "server is busy"),
-    18: (Verdict.BUSY, "queues are full"),
-    19: (Verdict.BUSY, "acknowledgement service is down"),
-    20: (Verdict.BUSY, "queues are full and the acknowledgement service is down"),
-    23: (Verdict.BUSY, "server is shutting down"),
-    26: (Verdict.BUSY, "queue is at capacity"),
-    27: (Verdict.BUSY, "acknowledgement channel is at capacity"),
-    1: (Verdict.MISCONFIGURED, f"the token is disabled: {_CHECK}"),
-    2: (Verdict.MISCONFIGURED, f"no token arrived: {_CHECK}, or a proxy strips the Authorization header"),
-    3: (Verdict.MISCONFIGURED, f"the Authorization header is not understood: {_CHECK}"),
-    4: (Verdict.MISCONFIGURED, f"the token is not known: {_CHECK}"),
-    21: (Verdict.MISCONFIGURED, f"the token is not valid: {_CHECK}"),
-    22: (Verdict.MISCONFIGURED, f"the token is disabled: {_CHECK}"),
-    10: (Verdict.MISCONFIGURED, f"a channel is missing: {_ACK}"),
-    11: (Verdict.MISCONFIGURED, _CHANNEL),
-    14: (Verdict.MISCONFIGURED, f"acknowledgement is disabled: {_ACK}"),
-    16: (Verdict.MISCONFIGURED, _CHANNEL),
-    5: (Verdict.MISCONFIGURED, "the request arrived without data: a proxy drops bodies, or this is a bug of auditsink"),
-    7: (Verdict.INDEX, "the index does not exist or the token may not write to it: check index"),
-    6: (Verdict.POISON, "invalid data format"),
-    12: (Verdict.POISON, "event field is required"),
-    13: (Verdict.POISON, "event field cannot be blank"),
-    15: (Verdict.POISON, "indexed fields are refused"),
+CODES: dict[int, tuple[CodeMeaning, str]] = {
+    0: (CodeMeaning.ACCEPTED, ""),
+    17: (CodeMeaning.ACCEPTED, ""),
+    24: (CodeMeaning.ACCEPTED_SLOWLY, ""),
+    25: (CodeMeaning.ACCEPTED_SLOWLY, ""),
+    8: (CodeMeaning.BUSY, "internal error"),
+    9: (CodeMeaning.BUSY, "server is busy"),
+    18: (CodeMeaning.BUSY, "queues are full"),
+    19: (CodeMeaning.BUSY, "acknowledgement service is down"),
+    20: (CodeMeaning.BUSY, "queues are full and the acknowledgement service is down"),
+    23: (CodeMeaning.BUSY, "server is shutting down"),
+    26: (CodeMeaning.BUSY, "queue is at capacity"),
+    27: (CodeMeaning.BUSY, "acknowledgement channel is at capacity"),
+    1: (CodeMeaning.MISCONFIGURED, f"the token is disabled: {_CHECK}"),
+    2: (CodeMeaning.MISCONFIGURED, f"no token arrived: {_CHECK}, or a proxy strips the Authorization header"),
+    3: (CodeMeaning.MISCONFIGURED, f"the Authorization header is not understood: {_CHECK}"),
+    4: (CodeMeaning.MISCONFIGURED, f"the token is not known: {_CHECK}"),
+    21: (CodeMeaning.MISCONFIGURED, f"the token is not valid: {_CHECK}"),
+    22: (CodeMeaning.MISCONFIGURED, f"the token is disabled: {_CHECK}"),
+    10: (CodeMeaning.MISCONFIGURED, f"a channel is missing: {_ACK}"),
+    11: (CodeMeaning.MISCONFIGURED, _CHANNEL),
+    14: (CodeMeaning.MISCONFIGURED, f"acknowledgement is disabled: {_ACK}"),
+    16: (CodeMeaning.MISCONFIGURED, _CHANNEL),
+    5: (
+        CodeMeaning.MISCONFIGURED,
+        "the request arrived without data: a proxy drops bodies, or this is a bug of auditsink",
+    ),
+    7: (CodeMeaning.INDEX, "the index does not exist or the token may not write to it: check index"),
+    6: (CodeMeaning.POISON, "invalid data format"),
+    12: (CodeMeaning.POISON, "event field is required"),
+    13: (CodeMeaning.POISON, "event field cannot be blank"),
+    15: (CodeMeaning.POISON, "indexed fields are refused"),
 }
 
 
@@ -180,16 +183,16 @@ def classify(
     said = foreign(answer.text) if isinstance(answer.text, str) else ""
     why = f"Splunk answered HTTP {status}, code {code} ({said}): {meaning}"
     match verdict:
-        case Verdict.ACCEPTED:
+        case CodeMeaning.ACCEPTED:
             return Delivered()
-        case Verdict.ACCEPTED_SLOWLY:
+        case CodeMeaning.ACCEPTED_SLOWLY:
             return Delivered(slow_down=_wish(headers))
-        case Verdict.BUSY:
+        case CodeMeaning.BUSY:
             return Retry(why, after=retry_after(headers))
-        case Verdict.POISON:
+        case CodeMeaning.POISON:
             return Poison(_index(answer.invalid_event_number, count), why)
     # A templated index came with the events' cluster: it is theirs to lose, and others' events must go on.
-    return Poison(None, why) if verdict is Verdict.INDEX and templated_index else Misconfigured(why)
+    return Poison(None, why) if verdict is CodeMeaning.INDEX and templated_index else Misconfigured(why)
 
 
 def blames_events(status: int, content: bytes) -> bool:
@@ -219,7 +222,7 @@ def acknowledged(status: int, headers: Mapping[str, str], content: bytes) -> fro
 
 
 _FIREWALL = frozenset({200, 400, 403, 406})
-_SUCCESS = frozenset({Verdict.ACCEPTED, Verdict.ACCEPTED_SLOWLY})
+_SUCCESS = frozenset({CodeMeaning.ACCEPTED, CodeMeaning.ACCEPTED_SLOWLY})
 
 
 def _wish(headers: Mapping[str, str]) -> float:

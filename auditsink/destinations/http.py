@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
-from auditsink.clock import Clock
+from auditsink.common.clock import Clock
 from auditsink.config import HttpConfig
-from auditsink.destinations.answers import Answer
+from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.outcome import Misconfigured, Outcome
+from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.authorization import Authorization
-from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
-from auditsink.destinations.client import Client, TransportProblem
 from auditsink.destinations.encoding import gzip
 from auditsink.destinations.formats import FORMATS, Exchange, Request
-from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.settings import checked_url, key, limits
-from auditsink.destinations.tls import Tls
-from auditsink.forward.outcome import Misconfigured, Outcome
+from auditsink.http.client import Client, TransportProblem
+from auditsink.http.proxy import ProxyRoute
+from auditsink.http.tls import Tls
 
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 
@@ -42,7 +42,7 @@ class HttpDestination:
         self.templated = "{cluster}" in " ".join((config.url, *config.headers.values()))
         self._compressed = config.compression == "gzip"
         self._own_headers = config.headers
-        proxy = Proxy(config.proxy, key(config, "proxy")) if config.proxy is not None else None
+        proxy = ProxyRoute(config.proxy, key(config, "proxy")) if config.proxy is not None else None
         self._authorization = Authorization(
             config.auth, key(config, "auth"), clock, timeout=config.timeout, proxy=proxy
         )
@@ -57,7 +57,7 @@ class HttpDestination:
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
-        delivery = _Delivery(self, batch.cluster, self._format.exchange(batch))
+        delivery = _Posting(self, batch.cluster, self._format.exchange(batch))
         await delivery.encode()
         return delivery.attempt
 
@@ -65,7 +65,7 @@ class HttpDestination:
         """Ask in the format's own way."""
         request = self._format.probe()
         answer = await self.send(_NO_CLUSTER, request, await self.content(request))
-        return self._format.probed(answer) if isinstance(answer, Answer) else answer
+        return self._format.probed(answer) if isinstance(answer, HttpAnswer) else answer
 
     async def close(self) -> None:
         """See `base.Destination.close`."""
@@ -76,7 +76,7 @@ class HttpDestination:
         """The request's body as it goes out."""
         return await gzip(request.body) if self._compressed and request.body else request.body
 
-    async def send(self, cluster: str, request: Request, content: bytes) -> Answer | Outcome:
+    async def send(self, cluster: str, request: Request, content: bytes) -> HttpAnswer | Outcome:
         """The answer, or why there is none. After a 401 asks once more, if another credential can be had."""
         if request.pause:
             await self._clock.sleep(request.pause)
@@ -84,13 +84,13 @@ class HttpDestination:
         headers = self._headers(cluster, request)
         shown = await self._authorization.headers()
         answer = await self._ask(request.method, url, content, headers, shown)
-        if isinstance(answer, Answer) and answer.status == 401 and self._authorization.renew(shown):
+        if isinstance(answer, HttpAnswer) and answer.status == 401 and self._authorization.renew(shown):
             answer = await self._ask(request.method, url, content, headers, await self._authorization.headers())
         return answer
 
     async def _ask(
         self, method: str, url: str, content: bytes, headers: Mapping[str, str], shown: Mapping[str, str] | Outcome
-    ) -> Answer | Outcome:
+    ) -> HttpAnswer | Outcome:
         if not isinstance(shown, Mapping):
             return shown
         answer = await self._client.request(method, url, content, {**headers, **shown})
@@ -106,7 +106,7 @@ class HttpDestination:
         return headers
 
 
-class _Delivery:
+class _Posting:
     """One batch on its way: `attempt` may be called until it delivers."""
 
     def __init__(self, destination: HttpDestination, cluster: str, exchange: Exchange) -> None:
@@ -128,7 +128,7 @@ class _Delivery:
         while True:
             await self.encode()
             answer = await self._destination.send(self._cluster, self._exchange.request, self._content)
-            if not isinstance(answer, Answer):
+            if not isinstance(answer, HttpAnswer):
                 return answer
             outcome = self._exchange.answered(answer)
             if isinstance(outcome, Misconfigured) and answer.status in (403, 404) and self._destination.templated:

@@ -14,17 +14,25 @@ from aiokafka import AIOKafkaProducer, codec
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import TopicPartition
 
-from auditsink.clock import Clock
+from auditsink.audit.times import event_time, milliseconds
+from auditsink.common.clock import Clock
 from auditsink.config import KafkaConfig
-from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    TooLarge,
+)
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.kafka_batch import Compressed
-from auditsink.destinations.kafka_errors import Verdict, classify
-from auditsink.destinations.kafka_ledger import Ledger
-from auditsink.destinations.kafka_link import Link
+from auditsink.destinations.kafka_errors import ErrorMeaning, classify
+from auditsink.destinations.kafka_ledger import TransactionLog
+from auditsink.destinations.kafka_link import ProducerLink
 from auditsink.destinations.settings import key, limits
-from auditsink.destinations.times import event_time, milliseconds
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Refusal, Retry, TooLarge
 
 # One Kafka batch must fit into a broker's 1,048,588 bytes (message.max.bytes) even where nothing can be compressed.
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
@@ -85,18 +93,21 @@ class KafkaDestination:
         self.limits = limits(config, _DEFAULT)
         self._topic = config.topic
         self._timeout = config.timeout
-        self._link = Link(config, batch_bytes=_DEFAULT.max_bytes)
-        self._transactions: tuple[Link, Ledger] | None = None
+        self._link = ProducerLink(config, batch_bytes=_DEFAULT.max_bytes)
+        self._transactions: tuple[ProducerLink, TransactionLog] | None = None
         if (own := config.transactional_id) is not None:
-            self._transactions = Link(config, batch_bytes=_DEFAULT.max_bytes, transactional_id=own), Ledger(own)
+            self._transactions = (
+                ProducerLink(config, batch_bytes=_DEFAULT.max_bytes, transactional_id=own),
+                TransactionLog(own),
+            )
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
         if self._transactions is None or batch.origin is None:
             # What a person has sent again goes beside the sink that runs, and must not take its transactional id.
-            return _Delivery(self._link, self._topic, batch, self._timeout)
+            return _Producing(self._link, self._topic, batch, self._timeout)
         link, ledger = self._transactions
-        return _Delivery(link, self._topic, batch, self._timeout, ledger)
+        return _Producing(link, self._topic, batch, self._timeout, ledger)
 
     async def probe(self) -> Outcome:
         """Connect and log in; a topic that is the same for all clusters is looked up as well."""
@@ -111,7 +122,7 @@ class KafkaDestination:
         except Exception as problem:  # noqa: BLE001 - see _Delivery.__call__
             self._link.discard(producer)
             verdict, why = classify(problem)
-            hopeless = verdict in {Verdict.MISCONFIGURED, Verdict.TOPIC}
+            hopeless = verdict in {ErrorMeaning.MISCONFIGURED, ErrorMeaning.TOPIC}
             return Misconfigured(f"Kafka: {why}") if hopeless else Retry(f"Kafka: {why}")
         return Delivered()
 
@@ -122,10 +133,12 @@ class KafkaDestination:
             await self._transactions[0].close()
 
 
-class _Delivery:
+class _Producing:
     """An attempt that remembers what is already there: trying again goes on where it stopped."""
 
-    def __init__(self, link: Link, template: str, batch: Batch, timeout: float, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self, link: ProducerLink, template: str, batch: Batch, timeout: float, ledger: TransactionLog | None = None
+    ) -> None:
         self._link = link
         self._ledger = ledger
         self._batch = batch
@@ -136,7 +149,7 @@ class _Delivery:
         self._timeout = timeout
         self._done = 0
         self._alone_until = 0
-        self._refused: list[Refusal] = []
+        self._refused: list[EventRejection] = []
 
     async def __call__(self) -> Outcome:
         while self._done < len(self._messages):
@@ -154,7 +167,7 @@ class _Delivery:
                 self._link.discard(producer)  # or it would go on delivering behind our back
                 raise
             except Exception as problem:  # noqa: BLE001 - aiokafka lets assertions and ValueErrors of its parsers out
-                if count or classify(problem)[0] is not Verdict.TOPIC:  # other clusters' topics may be there
+                if count or classify(problem)[0] is not ErrorMeaning.TOPIC:  # other clusters' topics may be there
                     self._link.discard(producer)
                 outcome = self._failed(problem, count)
                 if outcome is not None:
@@ -194,27 +207,27 @@ class _Delivery:
         """What the failure of the next `count` messages means; None when going on will settle it."""
         verdict, why = classify(problem)
         why = f"Kafka, topic {self._topic}: {why}"
-        if verdict in {Verdict.MISCONFIGURED, Verdict.TOPIC}:
-            return Misconfigured(why, cluster_only=verdict is Verdict.TOPIC and self._topic_of_its_own)
-        if verdict is Verdict.RETRY or count == 0:
+        if verdict in {ErrorMeaning.MISCONFIGURED, ErrorMeaning.TOPIC}:
+            return Misconfigured(why, cluster_only=verdict is ErrorMeaning.TOPIC and self._topic_of_its_own)
+        if verdict is ErrorMeaning.RETRY or count == 0:
             return Retry(why)
         size = sum(len(message.value) for message in self._messages[self._done : self._done + count])
         if count == 1:
             return self._refuse(verdict, f"{why} (the event has {size} bytes)")
-        if verdict is Verdict.TOO_LARGE and size > 2 * _SMALLEST_BATCH:
+        if verdict is ErrorMeaning.TOO_LARGE and size > 2 * _SMALLEST_BATCH:
             # For good: the limit is the broker's, and the next batch would run into it too.
             self._link.batch_bytes = size // 2
         else:
             self._alone_until = self._done + count
         return None
 
-    def _refuse(self, verdict: Verdict, why: str) -> Outcome | None:
+    def _refuse(self, verdict: ErrorMeaning, why: str) -> Outcome | None:
         """The next event, alone, is refused for good."""
         if self._ledger is None:
-            self._refused.append(Refusal(self._done, why))
+            self._refused.append(EventRejection(self._done, why))
             self._done += 1
             return None
         # Kafka's position must not pass an event that is no dead letter yet: whoever starts after a crash believes it.
-        if len(self._messages) > 1 or verdict is not Verdict.TOO_LARGE:
+        if len(self._messages) > 1 or verdict is not ErrorMeaning.TOO_LARGE:
             return Poison(self._done, why)
         return TooLarge(why)

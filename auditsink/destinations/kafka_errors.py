@@ -10,7 +10,7 @@ from enum import Enum
 from aiokafka import errors
 
 
-class Verdict(Enum):
+class ErrorMeaning(Enum):
     """What to do about it."""
 
     RETRY = "again, later"
@@ -34,43 +34,43 @@ _TLS = "check security.tls, or the other side's certificate"
 _VERSION = "the brokers are too old: Kafka 1.0 or newer is needed"
 _LIMIT = "raise max.message.bytes of the topic"
 
-ERRORS: dict[type[BaseException], tuple[Verdict, str]] = {
-    errors.MessageSizeTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
-    errors.RecordListTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
-    errors.RecordTooLargeError: (Verdict.TOO_LARGE, _LIMIT),
-    errors.InvalidTimestampError: (Verdict.REFUSED, "its time is outside of what the topic allows"),
-    errors.TopicAuthorizationFailedError: (Verdict.TOPIC, _RIGHTS),
-    errors.ClusterAuthorizationFailedError: (Verdict.MISCONFIGURED, _RIGHTS),
-    errors.TransactionalIdAuthorizationFailed: (Verdict.MISCONFIGURED, _TRANSACTIONS),
-    errors.GroupAuthorizationFailedError: (Verdict.MISCONFIGURED, _TRANSACTIONS),
-    errors.ProducerFenced: (Verdict.MISCONFIGURED, _FENCED),
-    errors.SaslAuthenticationFailed: (Verdict.MISCONFIGURED, _PASSWORD),
-    errors.AuthenticationFailedError: (Verdict.MISCONFIGURED, _PASSWORD),
-    errors.AuthenticationMethodNotSupported: (Verdict.MISCONFIGURED, _PASSWORD),
-    errors.UnsupportedSaslMechanismError: (Verdict.MISCONFIGURED, _PASSWORD),
-    errors.IllegalSaslStateError: (Verdict.MISCONFIGURED, _PASSWORD),
-    errors.SecurityDisabled: (Verdict.MISCONFIGURED, _PASSWORD),
-    ssl.SSLCertVerificationError: (Verdict.MISCONFIGURED, _TLS),
-    errors.UnknownTopicOrPartitionError: (Verdict.TOPIC, _TOPIC),
-    errors.InvalidTopicError: (Verdict.TOPIC, _TOPIC),
-    errors.PolicyViolationError: (Verdict.MISCONFIGURED, "the brokers' policy forbids it; ask whoever runs them"),
-    errors.InvalidRequiredAcksError: (Verdict.MISCONFIGURED, "the brokers do not take acks=all"),
-    errors.UnsupportedVersionError: (Verdict.MISCONFIGURED, _VERSION),
-    errors.UnsupportedForMessageFormatError: (Verdict.MISCONFIGURED, _VERSION),
-    errors.IncompatibleBrokerVersion: (Verdict.MISCONFIGURED, _VERSION),
-    errors.UnrecognizedBrokerVersion: (Verdict.MISCONFIGURED, _VERSION),
-    errors.UnsupportedCodecError: (Verdict.MISCONFIGURED, "the brokers do not take this compression"),
+ERRORS: dict[type[BaseException], tuple[ErrorMeaning, str]] = {
+    errors.MessageSizeTooLargeError: (ErrorMeaning.TOO_LARGE, _LIMIT),
+    errors.RecordListTooLargeError: (ErrorMeaning.TOO_LARGE, _LIMIT),
+    errors.RecordTooLargeError: (ErrorMeaning.TOO_LARGE, _LIMIT),
+    errors.InvalidTimestampError: (ErrorMeaning.REFUSED, "its time is outside of what the topic allows"),
+    errors.TopicAuthorizationFailedError: (ErrorMeaning.TOPIC, _RIGHTS),
+    errors.ClusterAuthorizationFailedError: (ErrorMeaning.MISCONFIGURED, _RIGHTS),
+    errors.TransactionalIdAuthorizationFailed: (ErrorMeaning.MISCONFIGURED, _TRANSACTIONS),
+    errors.GroupAuthorizationFailedError: (ErrorMeaning.MISCONFIGURED, _TRANSACTIONS),
+    errors.ProducerFenced: (ErrorMeaning.MISCONFIGURED, _FENCED),
+    errors.SaslAuthenticationFailed: (ErrorMeaning.MISCONFIGURED, _PASSWORD),
+    errors.AuthenticationFailedError: (ErrorMeaning.MISCONFIGURED, _PASSWORD),
+    errors.AuthenticationMethodNotSupported: (ErrorMeaning.MISCONFIGURED, _PASSWORD),
+    errors.UnsupportedSaslMechanismError: (ErrorMeaning.MISCONFIGURED, _PASSWORD),
+    errors.IllegalSaslStateError: (ErrorMeaning.MISCONFIGURED, _PASSWORD),
+    errors.SecurityDisabled: (ErrorMeaning.MISCONFIGURED, _PASSWORD),
+    ssl.SSLCertVerificationError: (ErrorMeaning.MISCONFIGURED, _TLS),
+    errors.UnknownTopicOrPartitionError: (ErrorMeaning.TOPIC, _TOPIC),
+    errors.InvalidTopicError: (ErrorMeaning.TOPIC, _TOPIC),
+    errors.PolicyViolationError: (ErrorMeaning.MISCONFIGURED, "the brokers' policy forbids it; ask whoever runs them"),
+    errors.InvalidRequiredAcksError: (ErrorMeaning.MISCONFIGURED, "the brokers do not take acks=all"),
+    errors.UnsupportedVersionError: (ErrorMeaning.MISCONFIGURED, _VERSION),
+    errors.UnsupportedForMessageFormatError: (ErrorMeaning.MISCONFIGURED, _VERSION),
+    errors.IncompatibleBrokerVersion: (ErrorMeaning.MISCONFIGURED, _VERSION),
+    errors.UnrecognizedBrokerVersion: (ErrorMeaning.MISCONFIGURED, _VERSION),
+    errors.UnsupportedCodecError: (ErrorMeaning.MISCONFIGURED, "the brokers do not take this compression"),
 }
 
 
-def classify(problem: BaseException) -> tuple[Verdict, str]:
+def classify(problem: BaseException) -> tuple[ErrorMeaning, str]:
     """The verdict and a sentence with the error's kind; not its text, which may quote user names.
 
     A note on the error says which server it is about.
     """
     if type(problem) is errors.KafkaError and problem.__cause__ is not None:
         problem = problem.__cause__  # aiokafka's background task wraps what it did not expect
-    verdict, remedy = ERRORS.get(type(problem), (Verdict.RETRY, ""))
+    verdict, remedy = ERRORS.get(type(problem), (ErrorMeaning.RETRY, ""))
     if isinstance(problem, TimeoutError):
         said = "no answer in time"
     elif isinstance(problem, errors.BrokerResponseError):

@@ -21,7 +21,7 @@ from aiokafka.errors import CoordinatorNotAvailableError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from auditsink.destinations.base import Origin
+from auditsink.delivery.destination import Origin
 from auditsink.destinations.kafka_batch import Compressed
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _COORDINATOR_PAUSE = 0.2  # seconds
 
 
-class Ledger:
+class TransactionLog:
     """Positions by cluster. They are those of one producer: after each failure there is a new one, which asks anew."""
 
     def __init__(self, transactional_id: str) -> None:
@@ -39,7 +39,7 @@ class Ledger:
         self._last_group = ""
 
     def __repr__(self) -> str:
-        return f"<Ledger {self._id} {len(self._positions)} clusters>"
+        return f"<TransactionLog {self._id} {len(self._positions)} clusters>"
 
     async def check(self, producer: AIOKafkaProducer) -> None:
         """Raise KafkaError if the id or its groups may not be used. Takes the id from nobody."""

@@ -16,10 +16,10 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaTimeoutError
 
 from auditsink.config import KafkaConfig
-from auditsink.destinations.kafka_errors import Verdict, classify
+from auditsink.destinations.kafka_errors import ErrorMeaning, classify
 from auditsink.destinations.kafka_topics import Topics
 from auditsink.destinations.settings import Credential, key
-from auditsink.destinations.tls import Tls
+from auditsink.http.tls import Tls
 
 _TRANSACTION_SECONDS = 60.0
 _GOODBYE = 3.0  # seconds that closing may take when the brokers do not answer
@@ -28,7 +28,7 @@ _GOODBYE = 3.0  # seconds that closing may take when the brokers do not answer
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
-class Link:
+class ProducerLink:
     """At most one started producer. Belongs to one event loop."""
 
     def __init__(self, config: KafkaConfig, *, batch_bytes: int, transactional_id: str | None = None) -> None:
@@ -119,7 +119,7 @@ class Link:
                     return await call
                 except (OSError, RuntimeError, ValueError) as refused:
                     # What a person can mend says more than that another server is down.
-                    if classify(problem)[0] is Verdict.RETRY:
+                    if classify(problem)[0] is ErrorMeaning.RETRY:
                         problem = refused
         finally:
             for each in calls:

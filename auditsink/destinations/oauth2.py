@@ -12,14 +12,14 @@ from urllib.parse import quote, quote_plus, urlencode
 import msgspec
 
 from auditsink import config
-from auditsink.clock import Clock
-from auditsink.destinations.answers import Answer, by_status, foreign
-from auditsink.destinations.client import Client, TransportProblem
-from auditsink.destinations.proxy import Proxy
+from auditsink.common.clock import Clock
+from auditsink.common.secret import Secret
+from auditsink.delivery.outcome import Misconfigured, Retry
+from auditsink.destinations.answers import HttpAnswer, by_status, foreign
 from auditsink.destinations.settings import HEADER_SAFE, Credential, checked_url
-from auditsink.destinations.tls import Tls
-from auditsink.forward.outcome import Misconfigured, Retry
-from auditsink.secret import Secret
+from auditsink.http.client import Client, TransportProblem
+from auditsink.http.proxy import ProxyRoute
+from auditsink.http.tls import Tls
 
 _MARGIN = 60.0  # seconds before its end in which a token is fetched anew, but at most half of its life
 _SECOND_TRY = 10.0  # seconds until the server is asked again while the old token is still good
@@ -51,7 +51,7 @@ _decode_refused = msgspec.json.Decoder(_Refused).decode
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError)
 
 
-def read(answer: Answer) -> Token | NoToken:
+def read(answer: HttpAnswer) -> Token | NoToken:
     """What the answer of a token server means (RFC 6749, 5.1 and 5.2). Pure; shows no token."""
     if answer.status == 200:
         return _granted(answer.body)
@@ -82,7 +82,7 @@ class ClientCredentials:
     """One client's token at one server."""
 
     def __init__(
-        self, section: config.OAuth2, where: str, clock: Clock, *, timeout: float, proxy: Proxy | None
+        self, section: config.OAuth2, where: str, clock: Clock, *, timeout: float, proxy: ProxyRoute | None
     ) -> None:
         """`where` is the path of the section (`destinations[hook].auth.oauth2`). Raises DestinationError."""
         self._config = section

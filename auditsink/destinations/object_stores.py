@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
 from auditsink.config import AzureConfig, GcsConfig, LocalConfig, ObjectConfig, S3Config
-from auditsink.destinations.base import DestinationError
+from auditsink.delivery.destination import DestinationError
 from auditsink.destinations.settings import Credential, checked_url, key
 
 _NO_RETRIES: Any = {"max_retries": 0}

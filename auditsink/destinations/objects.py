@@ -22,15 +22,15 @@ import zstandard
 from isal import isal_zlib
 from obstore.exceptions import BaseError
 
-from auditsink import events
-from auditsink.clock import Clock
+from auditsink.audit import eventlist
+from auditsink.common.clock import Clock
 from auditsink.config import LocalConfig, ObjectConfig, S3Config
-from auditsink.destinations.base import Attempt, Batch, Limits
+from auditsink.delivery.destination import Attempt, Batch, Limits
+from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.object_errors import classify
 from auditsink.destinations.object_stores import store
 from auditsink.destinations.settings import limits
-from auditsink.forward.outcome import Delivered, Outcome, Retry
 
 _DEFAULT = Limits(max_bytes=16 * 2**20, max_events=100_000, max_wait=60.0, in_flight=1)
 
@@ -107,7 +107,7 @@ def compressed(several: Iterable[bytes], how: Literal["zstd", "gzip"]) -> bytes:
         else isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_FORMAT)
     )
     for one in several:
-        pieces += (packer.compress(events.one_line(one)), packer.compress(b"\n"))
+        pieces += (packer.compress(eventlist.one_line(one)), packer.compress(b"\n"))
     return b"".join([*pieces, packer.flush()])
 
 

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from auditsink.clock import Clock
+from auditsink.common.clock import Clock
 from auditsink.config import (
     AzureConfig,
     DestinationConfig,
@@ -15,7 +15,7 @@ from auditsink.config import (
     SplunkConfig,
     StdoutConfig,
 )
-from auditsink.destinations.base import Destination, DestinationError
+from auditsink.delivery.destination import Destination, DestinationError
 from auditsink.destinations.settings import key
 
 _OBJECTS = ("objects", "ObjectDestination")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from auditsink.config import Destination as Section
+from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
+from auditsink.config import DestinationSection as Section
 from auditsink.config import HttpAuth, Proxy
-from auditsink.destinations.base import DestinationError, Limits
-from auditsink.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
+from auditsink.delivery.destination import DestinationError, Limits
 
 _log = logging.getLogger(__name__)
 

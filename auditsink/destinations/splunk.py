@@ -10,18 +10,18 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from auditsink.clock import Clock
+from auditsink.common.clock import Clock
 from auditsink.config import SplunkConfig
+from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 from auditsink.destinations import hec
 from auditsink.destinations.acks import Acknowledgements
-from auditsink.destinations.answers import Answer
-from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
-from auditsink.destinations.client import Client, TransportProblem
+from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.encoding import gzip
-from auditsink.destinations.proxy import Proxy
 from auditsink.destinations.settings import Credential, checked_url, key, limits
-from auditsink.destinations.tls import Tls
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
+from auditsink.http.client import Client, TransportProblem
+from auditsink.http.proxy import ProxyRoute
+from auditsink.http.tls import Tls
 
 # 1 MB is the body that every installation takes; 200 bytes of envelope for each event must fit in as well.
 _DEFAULT = Limits(max_bytes=800_000, max_events=1000, max_wait=1.0, in_flight=2)
@@ -54,10 +54,10 @@ class SplunkDestination:
             timeout=config.timeout,
             connections=self.limits.in_flight + 1,
             cookies=config.acknowledge,
-            proxy=Proxy(config.proxy, key(config, "proxy")) if config.proxy else None,
+            proxy=ProxyRoute(config.proxy, key(config, "proxy")) if config.proxy else None,
             lost=self._broke,
         )
-        self._heads = hec.Heads(config)
+        self._heads = hec.EnvelopeHeads(config)
         self._templated_index = "{cluster}" in (config.index or "")
         self._compressed = config.compression == "gzip"
         self._acks = (
@@ -114,11 +114,11 @@ class SplunkDestination:
             "between (a web application firewall?) refuses what is in the event; exempt this address from its rules",
         )
 
-    async def _post(self, content: bytes, channel: str | None) -> Answer | TransportProblem:
+    async def _post(self, content: bytes, channel: str | None) -> HttpAnswer | TransportProblem:
         headers = self._headers(channel) | ({"Content-Encoding": "gzip"} if self._compressed else {})
         return await self._client.post(self._event_url, content, headers)
 
-    async def _judged(self, answer: Answer, count: int, channel: str | None) -> Outcome:
+    async def _judged(self, answer: HttpAnswer, count: int, channel: str | None) -> Outcome:
         outcome = hec.classify(
             answer.status, answer.headers, answer.body, count=count, templated_index=self._templated_index
         )

@@ -13,12 +13,12 @@ import select
 import stat
 from typing import NamedTuple
 
-from auditsink.clock import Clock
+from auditsink.common.clock import Clock
 from auditsink.config import StdoutConfig
-from auditsink.destinations.base import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.destinations.encoding import documents, lines
 from auditsink.destinations.settings import key, limits
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
 
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from auditsink.common.units import Size
 from auditsink.config import Spool
 from auditsink.doctor.finding import Finding, Urgency
-from auditsink.units import Size
 
 MEMORY = frozenset({"tmpfs", "ramfs"})
 LAYERS = frozenset({"overlay", "aufs"})

@@ -5,8 +5,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from auditsink.common.units import Size
 from auditsink.doctor.finding import Finding, Urgency
-from auditsink.units import Size
 
 HIGH_FILL = 0.8
 """Of the ring: what is left is minutes at the rate of a busy cluster."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crc32c import crc32c
 
-from auditsink import events
+from auditsink.audit import eventlist
 from auditsink.spool.types import Record
 
 MOST_EVENTS = 2**17
@@ -48,7 +48,7 @@ class OpenSpan:
 
     def add(self, record: Record) -> int:
         """The next record, which begins at `next`; returns the bytes of its lines."""
-        lines = events.ndjson(record.events, record.marks)
+        lines = eventlist.ndjson(record.events, record.marks)
         joined = b"\n".join([*lines, b""])
         self._digest.update(joined)
         self._fingerprints.extend(map(crc32c, lines))

@@ -5,21 +5,21 @@ import logging
 from msgspec.structs import replace
 
 from auditsink import load
+from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import DestinationConfig, Filter, Policy, PolicyRule
-from auditsink.destinations.base import Batch, DestinationError
+from auditsink.delivery.destination import Batch, DestinationError
+from auditsink.delivery.filter import EventFilter, Filtered
 from auditsink.destinations.settings import key
 from auditsink.filters import paths
+from auditsink.filters.filter import PolicyFilter
 from auditsink.filters.masks import Masks
 from auditsink.filters.policy import Evaluator
 from auditsink.filters.rewrite import Rewriter
-from auditsink.filters.sieve import Sieve
-from auditsink.forward.sifting import Sift, Sifted
-from auditsink.secret import UnreadableFileError, WatchedFile
 
 log = logging.getLogger("auditsink.filters")
 
 
-def build(config: DestinationConfig) -> Sift | None:
+def build(config: DestinationConfig) -> EventFilter | None:
     """The destination's filter; None when it gets everything. Raises DestinationError for an unusable policy file."""
     wanted = config.filter
     if wanted is None:
@@ -56,8 +56,8 @@ def _at(rule: PolicyRule, level: str) -> PolicyRule:
     return rule if rule.level is not None else replace(rule, level=level)
 
 
-def _sieve(wanted: Filter, policy: Policy | None) -> Sieve:
-    return Sieve(
+def _sieve(wanted: Filter, policy: Policy | None) -> PolicyFilter:
+    return PolicyFilter(
         None if policy is None else Evaluator(policy),
         Rewriter([paths.parse(path) for path in wanted.drop_fields], Masks(wanted.mask)),
         pass_unreadable=wanted.unreadable == "pass",
@@ -81,7 +81,7 @@ class _Watching:
         self._sieve = _sieve(wanted, file.get())
         self._complained: str | None = None
 
-    def __call__(self, batch: Batch) -> Sifted:
+    def __call__(self, batch: Batch) -> Filtered:
         if self._file.changed():
             self._sieve = _sieve(self._wanted, self._file.get())
             log.info("a destination's policy is another one from now on", extra={"destination": self._name})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from auditsink import scan
+from auditsink.audit import scan
 from auditsink.filters.paths import Step
 
 STARS = b'"***"'

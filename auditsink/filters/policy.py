@@ -40,7 +40,7 @@ class Resource(NamedTuple):
     name: str
 
 
-class Request(NamedTuple):
+class PolicyRequest(NamedTuple):
     """What rules look at. `user` None: nobody was authenticated. `resource` None: not a resource request.
 
     `path` is the URL's path, unescaped; it only matters where there is no resource.
@@ -62,7 +62,7 @@ class Decision:
     omit_managed_fields: bool = False
 
 
-Test = Callable[[Request], bool]
+Test = Callable[[PolicyRequest], bool]
 
 
 class Evaluator:
@@ -71,7 +71,7 @@ class Evaluator:
     def __init__(self, policy: Policy) -> None:
         self._rules = [(_tests(rule), _decision(rule, policy)) for rule in policy.rules]
 
-    def decide(self, request: Request) -> Decision:
+    def decide(self, request: PolicyRequest) -> Decision:
         """The first rule that fits."""
         for tests, decision in self._rules:
             if all(test(request) for test in tests):
@@ -111,7 +111,7 @@ def _resource_test(rule: PolicyRule) -> Test:
     namespaces = frozenset(rule.namespaces)
     entries = [_entry_test(entry) for entry in rule.resources]
 
-    def test(request: Request) -> bool:
+    def test(request: PolicyRequest) -> bool:
         asked = request.resource
         if asked is None or (namespaces and asked.namespace not in namespaces):
             return False

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from auditsink import scan
+from auditsink.audit import scan
 from auditsink.filters.edit import STARS, Node, apply, drop
 from auditsink.filters.masks import HOLDERS, Masks, Path, Place
-from auditsink.filters.policy import LEVELS, Decision, Level, Request
-from auditsink.filters.reading import Seen
+from auditsink.filters.policy import LEVELS, Decision, Level, PolicyRequest
+from auditsink.filters.reading import EventFields
 
 _MANAGED = b'"managedFields"'
 _BODIES = {"requestObject": Level.REQUEST, "responseObject": Level.REQUEST_RESPONSE}
@@ -43,7 +43,7 @@ class Rewriter:
         self._masks = masks
         self._nodes: dict[_Plan, Node] = {}
 
-    def rewritten(self, event: bytes, seen: Seen, request: Request, decision: Decision) -> bytes:
+    def rewritten(self, event: bytes, seen: EventFields, request: PolicyRequest, decision: Decision) -> bytes:
         """The event as it may be delivered; the same object where nothing of it changes.
 
         Raises `scan.UnreadableError` for an event that cannot be taken apart.
@@ -56,7 +56,7 @@ class Rewriter:
             node = self._nodes[plan] = self._node(plan)
         return apply(node, event) or event
 
-    def _plan(self, event: bytes, seen: Seen, request: Request, decision: Decision) -> _Plan:
+    def _plan(self, event: bytes, seen: EventFields, request: PolicyRequest, decision: Decision) -> _Plan:
         had = LEVELS[seen.level]
         level = min(had, decision.level)
         stripped = managed = _NO_BODIES
@@ -96,7 +96,7 @@ class Rewriter:
         return root
 
 
-def _is_patch(name: str, request: Request) -> bool:
+def _is_patch(name: str, request: PolicyRequest) -> bool:
     return name == "requestObject" and request.verb == "patch"
 
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-from auditsink.destinations.base import Attempt, Batch, Destination
-from auditsink.forward.isolation import Again, Settled, Split, judge
-from auditsink.forward.outcome import Misconfigured, Outcome, Retry
+from auditsink.delivery.destination import Attempt, Batch, Destination
+from auditsink.delivery.outcome import Misconfigured, Outcome, Retry
+from auditsink.forward.verdicts import Settled, SplitBatch, TryAgain, judge
 
 Patience = Callable[[Attempt], Awaitable[Outcome]]
 """Makes attempts until one is answered for good, or patience ends: then the last `Retry` is the answer."""
@@ -31,9 +31,9 @@ async def deliver(batch: Batch, destination: Destination, patience: Patience) ->
         match verdict:
             case Settled():
                 yield Piece(start, stop, verdict)
-            case Split(cuts=cuts):
+            case SplitBatch(cuts=cuts):
                 bounds = (start, *(start + cut for cut in cuts), stop)
                 parts.extendleft(reversed(list(pairwise(bounds))))
-            case Again(outcome=trouble):
+            case TryAgain(outcome=trouble):
                 yield Piece(start, stop, Settled(), trouble)
                 return

@@ -13,24 +13,24 @@ import random as random_module
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from auditsink.clock import Clock, SystemClock
+from auditsink.common.clock import Clock, SystemClock
+from auditsink.common.signal import cancelled, within
 from auditsink.config import BackoffSettings
-from auditsink.destinations.base import Destination
+from auditsink.delivery.destination import Destination
+from auditsink.delivery.filter import EventFilter
 from auditsink.forward.backoff import Backoff
-from auditsink.forward.ceiling import Ceiling
-from auditsink.forward.courier import Courier
-from auditsink.forward.cursors import CursorSync
-from auditsink.forward.deadletter import DeadLetters
-from auditsink.forward.isolation import Settled, Split
-from auditsink.forward.journal import where
-from auditsink.forward.pace import Pace
+from auditsink.forward.batch_limits import BatchLimits
+from auditsink.forward.cursor_sync import CursorSync
+from auditsink.forward.dead_letters import DeadLetters
+from auditsink.forward.deliverer import Deliverer
+from auditsink.forward.prefetch import Offload
 from auditsink.forward.repairs import Repairs
-from auditsink.forward.roster import Roster
-from auditsink.forward.sifting import Sift
-from auditsink.forward.statistics import ForwarderStatistics, State
-from auditsink.forward.supply import Offload
-from auditsink.forward.upstream import Everything, Routing, Upstream
-from auditsink.forward.waiting import cancelled, within
+from auditsink.forward.reporting import where
+from auditsink.forward.retry import DestinationPause
+from auditsink.forward.source import Everything, Routing, Source
+from auditsink.forward.statistics import DestinationState, ForwarderStatistics
+from auditsink.forward.subscriptions import Subscriptions
+from auditsink.forward.verdicts import Settled, SplitBatch
 
 log = logging.getLogger("auditsink.forward")
 
@@ -49,10 +49,10 @@ class Forwarder:
         self,
         destination: Destination,
         *,
-        spool: Upstream,
+        spool: Source,
         dead_letters: DeadLetters,
         files: Sequence[Path] = (),
-        sift: Sift | None = None,
+        sift: EventFilter | None = None,
         routing: Routing | None = None,
         backoff: BackoffSettings | None = None,
         clock: Clock | None = None,
@@ -69,8 +69,8 @@ class Forwarder:
         self._spool = spool
         self._clock = clock
         self._cursors = CursorSync(destination.name, clock, offload)
-        ceiling = Ceiling(destination.limits)
-        self._roster = Roster(
+        ceiling = BatchLimits(destination.limits)
+        self._roster = Subscriptions(
             destination.name,
             ceiling,
             routing=routing or Everything(),
@@ -78,8 +78,8 @@ class Forwarder:
             offload=offload,
             moved=self._cursors.moved,
         )
-        self._pace = Pace(Backoff(backoff.initial, backoff.max, random))
-        self._courier = Courier(
+        self._pace = DestinationPause(Backoff(backoff.initial, backoff.max, random))
+        self._courier = Deliverer(
             destination, dead_letters, sift=sift, ceiling=ceiling, pace=self._pace, clock=clock, offload=offload
         )
         self._repairs = Repairs(files, pace=self._pace, bell=self._courier.bell, clock=clock)
@@ -121,7 +121,7 @@ class Forwarder:
             return
         lane, claim = taken
         job = self._courier.accept(lane, claim)
-        verdict: Settled | Split | None = None
+        verdict: Settled | SplitBatch | None = None
         try:
             verdict = await self._courier.deliver(job)
         finally:
@@ -172,15 +172,15 @@ class Forwarder:
             )
 
     @property
-    def state(self) -> State:
+    def state(self) -> DestinationState:
         """For `/status`."""
         if self._stopped.is_set():
-            return State.STOPPED
+            return DestinationState.STOPPED
         if self._pace.trouble is not None:
-            return State(self._pace.trouble.value)
+            return DestinationState(self._pace.trouble.value)
         if self._roster.held:
-            return State.MISCONFIGURED
-        return State.IDLE if self._roster.settled else State.DELIVERING
+            return DestinationState.MISCONFIGURED
+        return DestinationState.IDLE if self._roster.settled else DestinationState.DELIVERING
 
     def statistics(self) -> ForwarderStatistics:
         """What stands right now, and what happened since the start."""

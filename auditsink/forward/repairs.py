@@ -7,9 +7,9 @@ the new token and looks whether it works.
 from collections.abc import Sequence
 from pathlib import Path
 
-from auditsink.clock import Clock
-from auditsink.forward.pace import Pace, Trouble
-from auditsink.forward.waiting import Bell
+from auditsink.common.clock import Clock
+from auditsink.common.signal import Signal
+from auditsink.forward.retry import DestinationPause, Trouble
 
 LOOK_SECONDS = 2.0
 """Between two looks at the files, and only while misconfigured."""
@@ -20,7 +20,7 @@ _Stamp = tuple[int, int, int] | None
 class Repairs:
     """For one destination. `bell` rings when the trouble may have begun, and is rung when it may be over."""
 
-    def __init__(self, files: Sequence[Path], *, pace: Pace, bell: Bell, clock: Clock) -> None:
+    def __init__(self, files: Sequence[Path], *, pace: DestinationPause, bell: Signal, clock: Clock) -> None:
         self._files = files
         self._pace = pace
         self._bell = bell

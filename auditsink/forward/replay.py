@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from auditsink.clock import Clock
-from auditsink.destinations.base import Attempt, Batch, Destination, Limits
+from auditsink.common.clock import Clock
+from auditsink.delivery.destination import Attempt, Batch, Destination, Limits
+from auditsink.delivery.filter import EventFilter
+from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.forward.backoff import Backoff
+from auditsink.forward.batching import Packed, pack, section
 from auditsink.forward.direct import deliver
-from auditsink.forward.outcome import Delivered, Outcome, Retry
-from auditsink.forward.packing import Packed, pack, section
-from auditsink.forward.sifting import Sift
 from auditsink.spool.types import Chunk, Record
 
 MOST_NAMED = 20
@@ -41,7 +41,7 @@ class Replay:
         destination: Destination,
         done: Replayed,
         *,
-        sift: Sift | None = None,
+        sift: EventFilter | None = None,
         backoff: Backoff,
         clock: Clock,
         waiting: Callable[[str, float], None],

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from auditsink.forward.pace import Trouble
+from auditsink.forward.retry import Trouble
 from auditsink.spool.types import Account
 
 
-class State(StrEnum):
+class DestinationState(StrEnum):
     """A destination's state in `/status`."""
 
     DELIVERING = "delivering"
@@ -36,7 +36,7 @@ class Held:
 
 
 @dataclass(slots=True)
-class Counters:
+class DeliveryCounters:
     """Since the start of the process."""
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ class ForwarderStatistics:
 
     name: str
     type: str
-    state: State
+    state: DestinationState
     last_error: LastError | None
     lag_seconds: float
     requests: Mapping[str, int]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from auditsink import config
-from auditsink.cluster import CLUSTER, CLUSTER_RULE
+from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.load.checks import Broken, whole
 
 _CERTIFICATE = re.compile(r"(cn|dns|uri|email):[^\s]([^\n]{0,253}[^\s])?\Z")

@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from auditsink import address, config
-from auditsink.cluster import CLUSTER, CLUSTER_RULE
+from auditsink import config
+from auditsink.common import address
+from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.evidence import NAME as CHECKPOINTS
 from auditsink.load import cluster_rules, http_rules, object_rules, policies
 from auditsink.load.checks import Broken, not_both, positive, url, whole
@@ -178,7 +179,7 @@ _RULES: dict[type, Callable[[Any], Broken]] = {
     config.Packing: _packing,
     config.BackoffSettings: _backoff,
     config.ClientTls: _client_tls,
-    config.Destination: _common,
+    config.DestinationSection: _common,
     config.SplunkConfig: _splunk,
     config.KafkaConfig: _kafka,
     config.KafkaSecurity: _kafka_security,

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import inspect as types
 
+from auditsink.common.secret import Secret
+from auditsink.common.units import Duration, Size
 from auditsink.load import environment
-from auditsink.secret import Secret
-from auditsink.units import Duration, Size
 
 LARGEST_SIZE = 2**50
 LONGEST_DURATION = 365 * 86400.0

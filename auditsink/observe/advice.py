@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from auditsink.forward.statistics import ForwarderStatistics, State
+from auditsink.forward.statistics import DestinationState, ForwarderStatistics
 from auditsink.observe import health
 from auditsink.observe.snapshot import Snapshot
 
@@ -38,7 +38,7 @@ _DROPPED = (
 _DEAD = "Refused {:,} events for good since it was added; those that are kept as dead letters can be replayed."
 
 
-class Level(StrEnum):
+class VerdictLevel(StrEnum):
     """How soon somebody should look."""
 
     GOOD = "good"
@@ -51,40 +51,40 @@ class Level(StrEnum):
 class Verdict(NamedTuple):
     """The whole sink in one sentence."""
 
-    level: Level
+    level: VerdictLevel
     text: str
 
 
 def verdict(snapshot: Snapshot) -> Verdict:
     """The worst of all, and how many things there are to look at."""
     if why := health.reasons(snapshot):
-        return Verdict(Level.BAD, f"Batches are not taken: {why[0]}")
+        return Verdict(VerdictLevel.BAD, f"Batches are not taken: {why[0]}")
     levels = [level for one in snapshot.destinations for level, _ in _remarks(one)]
-    if Level.BAD in levels:
-        return Verdict(Level.BAD, "Batches are taken and kept; a destination needs somebody")
+    if VerdictLevel.BAD in levels:
+        return Verdict(VerdictLevel.BAD, "Batches are taken and kept; a destination needs somebody")
     if levels or health.worries(snapshot):
-        return Verdict(Level.LOOK, "Batches are taken and kept; there is something to look at")
-    return Verdict(Level.GOOD, "Batches are taken, kept and delivered")
+        return Verdict(VerdictLevel.LOOK, "Batches are taken and kept; there is something to look at")
+    return Verdict(VerdictLevel.GOOD, "Batches are taken, kept and delivered")
 
 
 def advice(one: ForwarderStatistics) -> list[str]:
     """For one destination: each thing that is worth saying, the worst first."""
-    return [text for _, text in sorted(_remarks(one), key=lambda remark: remark[0] is not Level.BAD)]
+    return [text for _, text in sorted(_remarks(one), key=lambda remark: remark[0] is not VerdictLevel.BAD)]
 
 
-def _remarks(one: ForwarderStatistics) -> Iterator[tuple[Level, str]]:
+def _remarks(one: ForwarderStatistics) -> Iterator[tuple[VerdictLevel, str]]:
     match one.state:
-        case State.MISCONFIGURED:
-            yield Level.BAD, _MISCONFIGURED
-        case State.RETRYING:
-            yield Level.LOOK, _RETRYING
-        case State.DELIVERING if one.lag_seconds >= BEHIND_SECONDS:
-            yield Level.LOOK, _BEHIND
+        case DestinationState.MISCONFIGURED:
+            yield VerdictLevel.BAD, _MISCONFIGURED
+        case DestinationState.RETRYING:
+            yield VerdictLevel.LOOK, _RETRYING
+        case DestinationState.DELIVERING if one.lag_seconds >= BEHIND_SECONDS:
+            yield VerdictLevel.LOOK, _BEHIND
         case _:
             pass
     if one.held:
-        yield Level.BAD, _HELD.format(len(one.held))
+        yield VerdictLevel.BAD, _HELD.format(len(one.held))
     if dropped := sum(account.dropped for account in one.accounts.values()):
-        yield Level.BAD, _DROPPED.format(dropped)
+        yield VerdictLevel.BAD, _DROPPED.format(dropped)
     if dead := sum(account.dead_lettered for account in one.accounts.values()):
-        yield Level.LOOK, _DEAD.format(dead)
+        yield VerdictLevel.LOOK, _DEAD.format(dead)

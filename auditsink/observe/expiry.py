@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import Config
 from auditsink.load import files
-from auditsink.secret import UnreadableFileError, WatchedFile
 
 KINDS = ("cert_file", "client_ca_file", "ca_file")
 

@@ -7,8 +7,8 @@ apiserver meet a closed port instead.
 
 from collections.abc import Iterable, Iterator
 
-from auditsink import moments
-from auditsink.forward.statistics import ForwarderStatistics, State
+from auditsink.common import timestamps
+from auditsink.forward.statistics import DestinationState, ForwarderStatistics
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.spool.statistics import RingStatistics
 
@@ -45,7 +45,7 @@ def _held(one: ForwarderStatistics) -> str:
 
 
 def _worries(one: ForwarderStatistics, rings: Iterable[RingStatistics]) -> Iterator[str]:
-    if one.state in {State.MISCONFIGURED, State.RETRYING}:
+    if one.state in {DestinationState.MISCONFIGURED, DestinationState.RETRYING}:
         why = one.last_error.text if one.last_error else "no answer yet"
         yield f"destination {one.name} is {one.state.value}: {why}"
     dropped = sum(account.dropped for account in one.accounts.values())
@@ -60,5 +60,5 @@ def _last_drop(destination: str, rings: Iterable[RingStatistics]) -> str:
     drop, cluster = max(drops, key=lambda one: one[0].at_ns)
     return (
         f"; since the start {drop.events:,} of cluster {cluster} between {drop.first} and {drop.last}, "
-        f"the last at {moments.seconds(drop.at_ns)}"
+        f"the last at {timestamps.seconds(drop.at_ns)}"
     )

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import orjson
 
+from auditsink.common.redact import redact
 from auditsink.config import Log
-from auditsink.redact import redact
 
 NOISY = ("aiokafka", "asyncio", "uvicorn")
 """Libraries whose `info` is our `debug`."""

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 )
 
 from auditsink import __version__
-from auditsink.forward.statistics import ForwarderStatistics, State
+from auditsink.forward.statistics import DestinationState, ForwarderStatistics
 from auditsink.observe import health
 from auditsink.observe.expiry import Expiry
 from auditsink.observe.snapshot import Snapshot
@@ -27,7 +27,7 @@ _PROCESS = CollectorRegistry(auto_describe=False)
 for _collector in (ProcessCollector, PlatformCollector, GCCollector):
     _collector(registry=_PROCESS)
 
-_UP = frozenset({State.DELIVERING, State.IDLE})
+_UP = frozenset({DestinationState.DELIVERING, DestinationState.IDLE})
 
 
 class _Families:
@@ -165,7 +165,7 @@ def _destinations(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metri
     for one in destinations:
         lag.add_metric([one.name], one.lag_seconds)
         up.add_metric([one.name], float(one.state in _UP))
-        for state in State:
+        for state in DestinationState:
             states.add_metric([one.name, state.value], float(one.state is state))
         for code, count in one.requests.items():
             requests.add_metric([one.name, code], count)

@@ -8,7 +8,7 @@ from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.statistics import RingStatistics
 
 
-class State(StrEnum):
+class ReservationState(StrEnum):
     """How a cluster stands."""
 
     OK = "ok"
@@ -55,12 +55,12 @@ def entry(snapshot: Snapshot, cluster: str, ring: RingStatistics | None) -> dict
     }
 
 
-def _state(snapshot: Snapshot, cluster: str, ring: RingStatistics | None, beyond: int) -> State:
+def _state(snapshot: Snapshot, cluster: str, ring: RingStatistics | None, beyond: int) -> ReservationState:
     if snapshot.declared is not None and cluster not in snapshot.declared:
-        return State.REMOVED
+        return ReservationState.REMOVED
     if ring is not None and not ring.room_bytes:
-        return State.FULL
-    return State.SHARED if beyond > 0 else State.OK
+        return ReservationState.FULL
+    return ReservationState.SHARED if beyond > 0 else ReservationState.OK
 
 
 def _reserved(snapshot: Snapshot) -> Mapping[str, int]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from auditsink import __version__, moments
+from auditsink import __version__
+from auditsink.common import timestamps
 from auditsink.forward.statistics import ForwarderStatistics
 from auditsink.observe import advice, health, reservations
 from auditsink.observe.snapshot import Snapshot
@@ -62,7 +63,7 @@ def _destination(one: ForwarderStatistics) -> dict[str, Any]:
         **total(one.accounts.values()),
         "lag_seconds": round(one.lag_seconds, 3),
         "last_error": error.text if error else None,
-        "last_error_at": moments.seconds(error.at_ns) if error else None,
+        "last_error_at": timestamps.seconds(error.at_ns) if error else None,
         "next_attempt_seconds": round(one.next_attempt_seconds, 3),
         "held": [
             {"cluster": cluster, "why": held.why, "next_attempt_seconds": round(held.next_attempt_seconds, 3)}
@@ -91,5 +92,5 @@ def _drop(drop: Drop | None) -> dict[str, Any] | None:
         "first_sequence": drop.first,
         "last_sequence": drop.last,
         "events": drop.events,
-        "at": moments.seconds(drop.at_ns),
+        "at": timestamps.seconds(drop.at_ns),
     }

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import ServerTls
 from auditsink.receive.auth import NOBODY, Peer
 from auditsink.receive.errors import ReceiveError
-from auditsink.secret import UnreadableFileError, WatchedFile
 
 _KEY = "receive.tls"
 _KEPT = "the last good files stay in use"

@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 import httptools
 
-from auditsink.receive.answers import Reason, Refused
 from auditsink.receive.head import END_OF_HEAD, MAX_HEAD, malformed
+from auditsink.receive.responses import HttpRejection, RejectionReason
 
 _PIECE = 2**16  # bytes given at once: what extensions and trailers may take before it is noticed
 _REACH = len(END_OF_HEAD) - 1
-_SILENT = Refused(Reason.HEAD_TOO_LARGE, f"a chunk's extensions or the trailers take more than {MAX_HEAD} bytes")
+_SILENT = HttpRejection(
+    RejectionReason.HEAD_TOO_LARGE, f"a chunk's extensions or the trailers take more than {MAX_HEAD} bytes"
+)
 
 
 class ChunkedBody:
@@ -24,7 +26,7 @@ class ChunkedBody:
     def __init__(self, head: bytes, on_body: Callable[[bytes], None]) -> None:
         """`head` is the one that announced it; `on_body` gets the content."""
         self.complete = False
-        self.refused: Refused | None = None
+        self.refused: HttpRejection | None = None
         self._on_body = on_body
         self._silent = 0  # bytes since the last content
         self._tail = b""  # of what was given, perhaps the beginning of an empty line

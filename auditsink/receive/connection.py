@@ -9,11 +9,11 @@ connection is closed: closing on unread bytes would make TCP throw away the answ
 import asyncio
 from enum import IntEnum
 
-from auditsink.receive.answers import CONTINUE, GREEDY, OVERLOAD, Reason, Refused
+from auditsink.receive.admission import decide
 from auditsink.receive.auth import NOBODY, Admission, Peer
-from auditsink.receive.decision import decide
 from auditsink.receive.framing import Event, Framer
-from auditsink.receive.port import Port
+from auditsink.receive.listener import ListenerState
+from auditsink.receive.responses import CONTINUE, GREEDY, OVERLOAD, HttpRejection, RejectionReason
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 2**27
@@ -23,10 +23,10 @@ SMALL_PIECE = 4096
 WRITE_BUFFER = 2**14
 """Bytes of answers that a client may leave unread before it gets no more of them."""
 
-_CUT = Refused(Reason.BAD_REQUEST, "the request ended before its end")
+_CUT = HttpRejection(RejectionReason.BAD_REQUEST, "the request ended before its end")
 
 
-class State(IntEnum):
+class ConnectionState(IntEnum):
     """Where the connection is; `sweep` says for how long it may be there."""
 
     READING = 0
@@ -38,11 +38,11 @@ class State(IntEnum):
     CLOSED = 3
 
 
-_READING, _WAITING, _LINGERING, _CLOSED = State
+_READING, _WAITING, _LINGERING, _CLOSED = ConnectionState
 _, _HEAD, _END, _BROKEN = Event
 
 
-class Connection(asyncio.BufferedProtocol):
+class ReceiveConnection(asyncio.BufferedProtocol):
     """A protocol for one transport, plain or TLS. `peer` is what its client certificate proves."""
 
     __slots__ = (
@@ -71,7 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         "_unread_at",
     )
 
-    def __init__(self, port: Port, peer: Peer = NOBODY) -> None:
+    def __init__(self, port: ListenerState, peer: Peer = NOBODY) -> None:
         self._port = port
         self._peer = peer
         self._framer = Framer(port.heads, self._on_body, self._hold)
@@ -84,7 +84,7 @@ class Connection(asyncio.BufferedProtocol):
         self._claimed = 0  # bytes of the body, as announced, while the request is under way
         self._claimed_by = ""
         self._held = 0  # bytes of the budget, for the request that is read
-        self._refused: Refused | None = None  # the answer that is due when the body has been read
+        self._refused: HttpRejection | None = None  # the answer that is due when the body has been read
         self._close = False  # after the next answer
         self._ended = False  # the client sends no more
         self._muted = False  # the client does not read its answers
@@ -97,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         self._thrown_away = 0
 
     def __repr__(self) -> str:
-        return f"<Connection {self._state.name} held={self._held} unread={len(self._unread) - self._unread_at}>"
+        return f"<ReceiveConnection {self._state.name} held={self._held} unread={len(self._unread) - self._unread_at}>"
 
     # What asyncio calls.
 
@@ -164,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self._state == _READING and not self._framer.between:
             if waited > limits.request_timeout:
                 sentence = f"the request took longer than receive.request_timeout ({limits.request_timeout})"
-                self._hang_up(Refused(Reason.TIMEOUT, sentence))
+                self._hang_up(HttpRejection(RejectionReason.TIMEOUT, sentence))
         elif self._state == _READING and waited > limits.idle_timeout:
             self.close()
 
@@ -217,9 +217,9 @@ class Connection(asyncio.BufferedProtocol):
         self._close = self._crowded or self._retired or not head.keep_alive
         self._received = 0
         decided = decide(port, head, framer.length, self._peer, crowded=self._crowded)
-        if not isinstance(decided, Refused) and not self._claim(decided.cluster):
+        if not isinstance(decided, HttpRejection) and not self._claim(decided.cluster):
             decided = GREEDY
-        if not isinstance(decided, Refused):
+        if not isinstance(decided, HttpRejection):
             self._admission = decided
             if head.expectation is not None and not framer.between:
                 self._transport.write(CONTINUE)
@@ -275,7 +275,7 @@ class Connection(asyncio.BufferedProtocol):
         self._port.budget.give(self._held)
         self._held = 0
 
-    def _refuse_body(self, refused: Refused) -> None:
+    def _refuse_body(self, refused: HttpRejection) -> None:
         self._release()
         self._refused = refused
 
@@ -298,7 +298,7 @@ class Connection(asyncio.BufferedProtocol):
         chunks, self._chunks = self._chunks, []
         return chunks[0] if len(chunks) == 1 and isinstance(chunks[0], bytes) else b"".join(chunks)
 
-    def _answered(self, result: int | Refused) -> None:
+    def _answered(self, result: int | HttpRejection) -> None:
         if self._state == _WAITING:
             self._state = _READING
             self._reply(result)
@@ -306,17 +306,17 @@ class Connection(asyncio.BufferedProtocol):
                 self._go_on()
             return
         self._port.counters.requests += 1
-        if isinstance(result, Refused):
+        if isinstance(result, HttpRejection):
             self._port.refused(result, None)
 
-    def _reply(self, result: int | Refused, *, bare: bool = False) -> None:
+    def _reply(self, result: int | HttpRejection, *, bare: bool = False) -> None:
         """Answer the request; `bare`: without a body."""
         port = self._port
         self._unclaim()
         port.counters.requests += 1
         close = self._close or port.stopping
         self._since = port.now
-        if isinstance(result, Refused):
+        if isinstance(result, HttpRejection):
             port.refused(result, self._transport.get_extra_info("peername"))
             answer = port.answers.refused(result, close=close, bare=bare)
         else:
@@ -325,7 +325,7 @@ class Connection(asyncio.BufferedProtocol):
         if close:
             self._linger()
 
-    def _hang_up(self, refused: Refused, *, bare: bool = False) -> None:
+    def _hang_up(self, refused: HttpRejection, *, bare: bool = False) -> None:
         """Answer a request whose rest is of no interest or cannot be understood."""
         self._close = True
         self._refused = None

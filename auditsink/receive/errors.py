@@ -1,6 +1,6 @@
 """Why the receive port cannot start."""
 
-from auditsink.listen import ListenError
+from auditsink.common.listen import ListenError
 
 
 class ReceiveError(ListenError):

@@ -8,17 +8,17 @@ import re
 from collections.abc import Callable
 from enum import IntEnum
 
-from auditsink.receive.answers import OVERLOAD, Reason, Refused
 from auditsink.receive.chunks import ChunkedBody
 from auditsink.receive.head import END_OF_HEAD, MAX_HEAD, Head, Heads
+from auditsink.receive.responses import OVERLOAD, HttpRejection, RejectionReason
 
 _BLANK = re.compile(rb"(?:\r\n)*+")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _A, _Z, _TLS_HANDSHAKE = 0x41, 0x5A, 0x16
 
-_NO_HTTP = Refused(Reason.BAD_REQUEST, "this is no request of HTTP/1.1")
-_TLS = Refused(Reason.BAD_REQUEST, "this port speaks HTTP without TLS, and the client began with TLS")
-_LONG_HEAD = Refused(Reason.HEAD_TOO_LARGE, f"request line and headers take more than {MAX_HEAD} bytes")
+_NO_HTTP = HttpRejection(RejectionReason.BAD_REQUEST, "this is no request of HTTP/1.1")
+_TLS = HttpRejection(RejectionReason.BAD_REQUEST, "this port speaks HTTP without TLS, and the client began with TLS")
+_LONG_HEAD = HttpRejection(RejectionReason.HEAD_TOO_LARGE, f"request line and headers take more than {MAX_HEAD} bytes")
 
 
 class Event(IntEnum):
@@ -48,7 +48,7 @@ class Framer:
         """Of the present request, or the last one."""
         self.length = 0
         """Bytes of its body as declared; 0 when it is chunked."""
-        self.refused: Refused | None = None
+        self.refused: HttpRejection | None = None
         self.between = True
         """No byte of a request has been seen since the last one ended."""
         self._heads = heads
@@ -79,7 +79,7 @@ class Framer:
 
     def _begin(self, head: bytes) -> Event:
         read = self._heads.read(head)
-        if isinstance(read, Refused):
+        if isinstance(read, HttpRejection):
             return self._broken(read)
         self.head, self.length = read
         self._left = self.length
@@ -125,7 +125,7 @@ class Framer:
         self.between = False
         return _MORE, stop
 
-    def _suspicious(self, head: bytes, known: int, *, complete: bool) -> Refused | None:
+    def _suspicious(self, head: bytes, known: int, *, complete: bool) -> HttpRejection | None:
         """What need not be waited for to the end. A single CR may be the beginning of an empty line."""
         if not _A <= head[0] <= _Z and head != b"\r":
             return _TLS if head[0] == _TLS_HANDSHAKE else _NO_HTTP
@@ -133,7 +133,7 @@ class Framer:
             return None
         return _NO_HTTP if _BARE_LF.search(head, max(0, known - 1)) else _LONG_HEAD if len(head) >= MAX_HEAD else None
 
-    def _broken(self, refused: Refused) -> Event:
+    def _broken(self, refused: HttpRejection) -> Event:
         self._partial = b""
         self.refused = refused
         return _BROKEN

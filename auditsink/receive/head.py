@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import httptools
 
-from auditsink.receive.answers import Reason, Refused
+from auditsink.receive.responses import HttpRejection, RejectionReason
 
 END_OF_HEAD = b"\r\n\r\n"
 MAX_HEAD = 16 * 1024
@@ -28,14 +28,14 @@ _LENGTH_DIGITS = 15
 
 _UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*")
 _REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.[01]\r\n")
-_TOO_MANY = Refused(Reason.HEAD_TOO_LARGE, f"more than {MAX_HEADERS} headers")
-_NO_HOST = Refused(Reason.BAD_REQUEST, "HTTP/1.1 asks for exactly one Host header")
-_ODD_LINE = Refused(Reason.BAD_REQUEST, "this is no request line of HTTP/1.1")
-_CODING = Refused(Reason.CODING, "the only transfer coding that is understood is chunked")
-_OLD_CHUNKS = Refused(Reason.BAD_REQUEST, "HTTP/1.0 knows no Transfer-Encoding")
-_HTTP_2 = Refused(Reason.VERSION, "HTTP/2 is not spoken here; use HTTP/1.1")
-_VERSION = Refused(Reason.VERSION, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-_CONNECT = Refused(Reason.METHOD, "only POST is taken here")
+_TOO_MANY = HttpRejection(RejectionReason.HEAD_TOO_LARGE, f"more than {MAX_HEADERS} headers")
+_NO_HOST = HttpRejection(RejectionReason.BAD_REQUEST, "HTTP/1.1 asks for exactly one Host header")
+_ODD_LINE = HttpRejection(RejectionReason.BAD_REQUEST, "this is no request line of HTTP/1.1")
+_CODING = HttpRejection(RejectionReason.CODING, "the only transfer coding that is understood is chunked")
+_OLD_CHUNKS = HttpRejection(RejectionReason.BAD_REQUEST, "HTTP/1.0 knows no Transfer-Encoding")
+_HTTP_2 = HttpRejection(RejectionReason.VERSION, "HTTP/2 is not spoken here; use HTTP/1.1")
+_VERSION = HttpRejection(RejectionReason.VERSION, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+_CONNECT = HttpRejection(RejectionReason.METHOD, "only POST is taken here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Head:
     """Expect in lower case."""
 
 
-Read = tuple[Head, int] | Refused
+Read = tuple[Head, int] | HttpRejection
 """A head and the length of its body in bytes (0 when it is chunked). A refusal ends the connection: nothing after a
 head that is not understood can be."""
 
@@ -80,7 +80,7 @@ class Heads:
         if known is not None:
             return known, int(digits)
         read = parse(head)
-        if not isinstance(read, Refused) and len(head) <= _LONGEST_KEPT:
+        if not isinstance(read, HttpRejection) and len(head) <= _LONGEST_KEPT:
             if len(self._known) >= _KEPT:
                 self._known.clear()
             self._known[without] = read[0]
@@ -91,7 +91,7 @@ def parse(head: bytes) -> Read:
     """Read a head by llhttp."""
     if head.count(b"\r\n") > MAX_HEADERS + 2:
         return _TOO_MANY
-    found = _Found()
+    found = _HeadFields()
     http = httptools.HttpRequestParser(found)
     try:
         http.feed_data(head)
@@ -106,12 +106,12 @@ def parse(head: bytes) -> Read:
     return _ODD_LINE if not _REQUEST_LINE.match(head) else found.head(http.get_method(), old=version == "1.0")
 
 
-def malformed(problem: Exception) -> Refused:
+def malformed(problem: Exception) -> HttpRejection:
     """What llhttp does not take for HTTP, in its words."""
-    return Refused(Reason.BAD_REQUEST, f"this is no request of HTTP/1.1: {problem}")
+    return HttpRejection(RejectionReason.BAD_REQUEST, f"this is no request of HTTP/1.1: {problem}")
 
 
-class _Found:
+class _HeadFields:
     """What llhttp comes upon."""
 
     def __init__(self) -> None:

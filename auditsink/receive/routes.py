@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
-from auditsink.cluster import CLUSTER, CLUSTER_RULE
-from auditsink.receive.answers import Reason, Refused
+from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
+from auditsink.receive.responses import HttpRejection, RejectionReason
 
 _KEPT = 1024
 """Targets that are remembered; a client that invents more makes us look closely again."""
@@ -24,9 +24,9 @@ class Routes:
     def __init__(self, path: str, default: str) -> None:
         self._path = path.rstrip("/")
         self._default = Route(default, named=False)
-        self._known: dict[bytes, Route | Refused] = {}
+        self._known: dict[bytes, Route | HttpRejection] = {}
 
-    def find(self, target: bytes) -> Route | Refused:
+    def find(self, target: bytes) -> Route | HttpRejection:
         """`target` is what llhttp took for one."""
         found = self._known.get(target)
         if found is None:
@@ -35,15 +35,17 @@ class Routes:
             found = self._known[target] = self._look(target.decode("latin-1"))
         return found
 
-    def _look(self, target: str) -> Route | Refused:
+    def _look(self, target: str) -> Route | HttpRejection:
         # RFC 9112, 3.2.2: a server takes the absolute form too. kube-apiserver adds ?timeout=30s.
         path = _AUTHORITY.sub("", target, count=1).partition("?")[0]
         if path == self._path or (path == "/" and not self._path):
             return self._default
         prefix = self._path + "/"
         if not path.startswith(prefix):
-            return Refused(Reason.NOT_FOUND, f"nothing is here; post to {self._path or '/'} or {prefix}CLUSTER")
+            return HttpRejection(
+                RejectionReason.NOT_FOUND, f"nothing is here; post to {self._path or '/'} or {prefix}CLUSTER"
+            )
         cluster = path[len(prefix) :]
         if not CLUSTER.match(cluster):
-            return Refused(Reason.NOT_FOUND, f"no cluster can have this name; {CLUSTER_RULE}")
+            return HttpRejection(RejectionReason.NOT_FOUND, f"no cluster can have this name; {CLUSTER_RULE}")
         return Route(cluster, named=True)

@@ -6,18 +6,18 @@ import resource
 from collections.abc import Callable
 
 from auditsink import config
-from auditsink.address import Address
-from auditsink.clock import Clock, SystemClock
-from auditsink.clusters.rate import Rates
+from auditsink.clusters.rates import Rates
 from auditsink.clusters.registry import Registry
-from auditsink.listen import BACKLOG, ListenError, bound, listen
-from auditsink.receive.auth import Gate
-from auditsink.receive.connection import Connection
+from auditsink.common.address import Address
+from auditsink.common.clock import Clock, SystemClock
+from auditsink.common.listen import BACKLOG, ListenError, bound, listen
+from auditsink.receive.auth import Authorizer
+from auditsink.receive.connection import ReceiveConnection
 from auditsink.receive.credentials import Credentials
 from auditsink.receive.errors import ReceiveError
-from auditsink.receive.port import BEYOND, Port
-from auditsink.receive.secure import SecureTransport
+from auditsink.receive.listener import BEYOND, ListenerState
 from auditsink.receive.statistics import ReceiveStatistics
+from auditsink.receive.tls import TlsTransport
 from auditsink.spool import Spool
 
 log = logging.getLogger("auditsink.receive")
@@ -45,7 +45,7 @@ class ReceiveServer:
         self._polling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle
         self._credentials: Credentials
-        self._port: Port
+        self._port: ListenerState
         self._server: asyncio.Server
         self.address: Address
         """Where it really listens, from `start` on."""
@@ -61,8 +61,8 @@ class ReceiveServer:
         self.address = bound(listening)
         rings = max(len(self._spool.rings), len(self._registry.roll.clusters))
         _raise_file_limit(settings.max_connections, rings)
-        gate = Gate(settings.path, settings.cluster, lambda: self._registry.roll)
-        self._port = Port(settings, self._spool, gate, Rates(self._registry.rate), self._clock)
+        gate = Authorizer(settings.path, settings.cluster, lambda: self._registry.roll)
+        self._port = ListenerState(settings, self._spool, gate, Rates(self._registry.rate), self._clock)
         self._poll_at = self._port.now + POLL_SECONDS
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
@@ -103,7 +103,7 @@ class ReceiveServer:
 
     def _protocol(self) -> asyncio.BufferedProtocol:
         certificates = self._credentials.certificates
-        return Connection(self._port) if certificates is None else SecureTransport(self._port, certificates.context)
+        return ReceiveConnection(self._port) if certificates is None else TlsTransport(self._port, certificates.context)
 
     async def _until(self, reached: Callable[[], bool], seconds: float) -> bool:
         ends = self._clock.monotonic() + seconds

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from auditsink.receive.answers import Reason
+from auditsink.receive.responses import RejectionReason
 
 ACK_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds from a request's last byte to its answer: from an idle disk to the apiserver's patience."""
@@ -51,12 +51,12 @@ class ReceiveStatistics:
 
 
 @dataclass(slots=True)
-class Counters:
+class ReceiveCounters:
     """What is counted while requests pass; belongs to the loop's thread."""
 
     requests: int = 0
     clusters: dict[str, ClusterStatistics] = field(default_factory=dict)
-    rejected: dict[str, int] = field(default_factory=lambda: dict.fromkeys(map(str, Reason), 0))
+    rejected: dict[str, int] = field(default_factory=lambda: dict.fromkeys(map(str, RejectionReason), 0))
     ack_counts: list[int] = field(default_factory=lambda: [0] * (len(ACK_BUCKETS) + 1))
     ack_seconds: float = 0.0
 

@@ -16,7 +16,7 @@ Files
     <spool>/rings/<cluster>/<first>.seg      a segment, named by its first sequence, 20 digits
     <spool>/rings/<cluster>/cursors/<destination>.cursor    slot file: its place
     <spool>/rings/<cluster>/damaged/         stretches that failed their checksum, set aside for a person
-    <spool>/deadletters/<destination>/       see `auditsink.forward.deadletter`
+    <spool>/deadletters/<destination>/       see `auditsink.forward.dead_letters`
 
 A **sequence** counts the events of one ring, from 0. A position in a ring is the sequence of the next event.
 
@@ -45,7 +45,7 @@ request's body as it came, zstd), then zeros to the next multiple of 8. `content
 be full of bytes that look like headers with long payloads: after damage each of them must cost 64 bytes to dismiss, and
 the header of a damaged frame tells where the next one begins. `digest` is the start of SHA-256(ring id, payload), or of
 SHA-256(ring id, body) where the body has 16 KiB at most: it recognises a retry of the same bytes. Flags: 1 zstd (with
-its content size, which is `body length`), 2 encrypted, 256 and 512 the marks of `auditsink.events.Mark`.
+its content size, which is `body length`), 2 encrypted, 256 and 512 the marks of `auditsink.audit.eventlist.Mark`.
 
 Table: small requests of one source that meet in a commit, within a second, share a frame. `requests` is their number, 2
 or more, or 0 for a frame of one request, which has no table. The payload is their bodies one after the other,

@@ -5,13 +5,13 @@ from itertools import chain
 
 import zstandard
 
-from auditsink import events
-from auditsink.events import Mark
-from auditsink.spool import bundle, frame
-from auditsink.spool.bundle import Request
+from auditsink.audit import eventlist
+from auditsink.audit.eventlist import Mark
+from auditsink.spool import frame, record_batch
 from auditsink.spool.errors import SealBrokenError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Key, Keyring, cipher_of
+from auditsink.spool.record_batch import StoredRequest
 from auditsink.spool.segment import SegmentHeader
 from auditsink.spool.types import Record
 
@@ -53,7 +53,7 @@ class Unpacker:
                 raise ContentError("its payload is of another length than its header says")
             body = self._decompress(payload)
             found = _split(body, header, frame.table_of(header, data, at))
-        except (zstandard.ZstdError, events.NotAnEventListError) as problem:
+        except (zstandard.ZstdError, eventlist.NotAnEventListError) as problem:
             raise ContentError(str(problem)) from None
         if len(found) != header.events:
             raise ContentError(f"{len(found)} events where the header says {header.events}")
@@ -76,13 +76,13 @@ class Unpacker:
             raise TamperedError("its seal does not hold, and its checksum does") from None
 
 
-def _split(body: bytes, header: FrameHeader, requests: list[Request]) -> list[bytes]:
+def _split(body: bytes, header: FrameHeader, requests: list[StoredRequest]) -> list[bytes]:
     if not requests:
-        return [body] if header.marks & Mark.UNSPLIT else events.split(body).events
-    bodies = bundle.cut(body, requests)
+        return [body] if header.marks & Mark.UNSPLIT else eventlist.split(body).events
+    bodies = record_batch.cut(body, requests)
     if bodies is None:
         raise ContentError("its bodies are of another length than its table says")
-    found = [events.split(one).events for one in bodies]
+    found = [eventlist.split(one).events for one in bodies]
     if [len(several) for several in found] != [request.events for request in requests]:
         raise ContentError("its bodies hold other numbers of events than its table says")
     return list(chain.from_iterable(found))

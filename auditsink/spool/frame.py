@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from crc32c import crc32c
 
-from auditsink.events import Mark
-from auditsink.spool import bundle
+from auditsink.audit.eventlist import Mark
+from auditsink.spool import record_batch
 
 MAGIC = b"ASR1"
 HEADER = struct.Struct("<4sIIIIIHHQQ16sI")
@@ -51,7 +51,7 @@ class FrameHeader:
     @property
     def bound_length(self) -> int:
         """Bytes between the header and the payload: source and table."""
-        return self.source_length + self.requests * bundle.ENTRY.size
+        return self.source_length + self.requests * record_batch.ENTRY.size
 
     @property
     def size(self) -> int:
@@ -89,7 +89,7 @@ def encode(
     """
     flags = _ZSTD | (_ENCRYPTED if seal else 0) | (int(marks) << 8)
     length = len(payload) + (SEAL_BYTES if seal else 0)
-    requests = len(table) // bundle.ENTRY.size
+    requests = len(table) // record_batch.ENTRY.size
     bound = _BOUND.pack(length, body_length, events, flags, len(source), first_sequence, received_ns, digest, requests)
     clear = source + table
     if seal is not None:
@@ -142,10 +142,10 @@ def source_of(header: FrameHeader, data: bytes, at: int) -> str:
     return data[start : start + header.source_length].decode(errors="replace")
 
 
-def table_of(header: FrameHeader, data: bytes, at: int) -> list[bundle.Request]:
+def table_of(header: FrameHeader, data: bytes, at: int) -> list[record_batch.StoredRequest]:
     """The requests in the frame at `data[at]`; empty where it is one."""
     start = at + HEADER.size + header.source_length
-    return list(bundle.decode(memoryview(data)[start : at + HEADER.size + header.bound_length]))
+    return list(record_batch.decode(memoryview(data)[start : at + HEADER.size + header.bound_length]))
 
 
 def payload_of(header: FrameHeader, data: bytes, at: int) -> memoryview:

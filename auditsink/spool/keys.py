@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from auditsink.secret import Secret, UnreadableFileError, WatchedFile
+from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile
 from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.segment import KEY_CHECK_BYTES, SegmentHeader
 

@@ -2,7 +2,7 @@
 
 The rule about a failed write or fsync: that file is never touched again (after a failed fsync the kernel may have
 thrown the dirty pages away and report success the next time). What was durable in it stays, the rest is placed
-again in a fresh segment. See `Log.abandon`.
+again in a fresh segment. See `RingLog.abandon`.
 
 Frames are written over zeros that are durable already. Into blocks that are only reserved, a sync must also change what
 the file system knows of them, by its journal; and where ext4 aborts that journal in such a moment, fdatasync can return
@@ -18,13 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditsink.clock import Clock
-from auditsink.events import Mark
+from auditsink.audit.eventlist import Mark
+from auditsink.common.clock import Clock
 from auditsink.spool import frame, segment
-from auditsink.spool.budget import Budget
 from auditsink.spool.disk import Disk, File, write_all
 from auditsink.spool.errors import NO_SPACE, RingFullError
 from auditsink.spool.keys import Key
+from auditsink.spool.quota import DiskQuota
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Footer, SegmentHeader
 
@@ -55,7 +55,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLink:
     """The chain's last link: the segment before the next one, up to the bytes that count."""
 
     first: int = 0
@@ -85,22 +85,22 @@ class _Active:
         """Where the zeros should end by now."""
         return min(self.held.size, self.offset + min(max(LEAST_AHEAD, self.offset), MOST_AHEAD))
 
-    def link(self) -> Link:
-        return Link(self.held.first, self.held.length, self.digest.digest())
+    def link(self) -> ChainLink:
+        return ChainLink(self.held.first, self.held.length, self.digest.digest())
 
 
-class Log:
+class RingLog:
     """Appends to one ring. Every method raises OSError when the disk fails; then `abandon` and place again."""
 
     def __init__(
         self,
         ring: Ring,
         disk: Disk,
-        budget: Budget,
+        budget: DiskQuota,
         *,
         clock: Clock,
         segment_bytes: int,
-        link: Link,
+        link: ChainLink,
         zeros: bool = True,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:

@@ -22,7 +22,7 @@ from auditsink.spool.disk import PAGE_BYTES, File, is_unused, read_around
 from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring, cipher_of
-from auditsink.spool.log import Link
+from auditsink.spool.log import ChainLink
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Damage, SegmentHeader
 
@@ -36,7 +36,7 @@ _READING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _FoundRing:
     """A segment file with a readable header."""
 
     path: Path
@@ -50,14 +50,14 @@ class _Found:
         return segment.file_name(self.header.first_sequence)
 
 
-def recover(ring: Ring) -> Link:
+def recover(ring: Ring) -> ChainLink:
     """Fill in a ring's segments, floor and next sequence from its directory; returns where the chain goes on.
 
     Raises OSError when the directory cannot be read and SpoolError for a format that is not ours.
     """
     found = _headers(ring)
     segments: list[Segment] = []
-    link = Link()
+    link = ChainLink()
     for this, after in zip(found, [*found, None][1:], strict=True):
         held, link = _segment(ring, this, after.header if after else None)
         if held is not None:
@@ -77,13 +77,13 @@ def recover(ring: Ring) -> Link:
     return link
 
 
-def _headers(ring: Ring) -> list[_Found]:
+def _headers(ring: Ring) -> list[_FoundRing]:
     # Other names are a person's copies or an editor's backups, and theirs.
     paths = [ring.path / name for name in ring.disk.names(ring.path) if segment.is_file_name(name)]
     return [found for path in paths if (found := _accepted(ring, path)) is not None]
 
 
-def _accepted(ring: Ring, path: Path) -> _Found | None:
+def _accepted(ring: Ring, path: Path) -> _FoundRing | None:
     """The segment in a file, if it is one of this ring; what is not goes out of the way."""
     found, unused = None, False
     try:
@@ -105,30 +105,30 @@ def _accepted(ring: Ring, path: Path) -> _Found | None:
     return None
 
 
-def _header(path: Path, file: File) -> _Found | None:
+def _header(path: Path, file: File) -> _FoundRing | None:
     header = segment.decode_header(read_around(file, segment.DATA_START, 0))
     if header is None:
         return None
     size = file.size()
     end = size - segment.FOOTER.size
     footer = segment.decode_footer(read_around(file, segment.FOOTER.size, end), header.seed) if end > 0 else None
-    return _Found(path, header, size, footer if footer and footer.length == end else None)
+    return _FoundRing(path, header, size, footer if footer and footer.length == end else None)
 
 
-def _segment(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Segment | None, Link]:
+def _segment(ring: Ring, this: _FoundRing, after: SegmentHeader | None) -> tuple[Segment | None, ChainLink]:
     """The segment, and the chain's link after it. Sealed by its footer, by its successor's header, or not at all."""
     if after is not None and after.previous_first == this.header.first_sequence and after.previous_length:
         held = Segment(this.path, this.header, after.previous_length, after.first_sequence, this.size)
-        return held, Link(after.previous_first, after.previous_length, after.previous_digest)
+        return held, ChainLink(after.previous_first, after.previous_length, after.previous_digest)
     if this.footer is not None:
         footer = this.footer
         held = Segment(this.path, this.header, footer.length, footer.next_sequence, this.size)
-        return held, Link(this.header.first_sequence, footer.length, footer.digest)
+        return held, ChainLink(this.header.first_sequence, footer.length, footer.digest)
     with _READING:
         return _unsealed(ring, this, after)
 
 
-def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Segment | None, Link]:
+def _unsealed(ring: Ring, this: _FoundRing, after: SegmentHeader | None) -> tuple[Segment | None, ChainLink]:
     """Read a segment without a seal to its last valid frame."""
     file = ring.disk.open(this.path)
     try:
@@ -154,13 +154,13 @@ def _unsealed(ring: Ring, this: _Found, after: SegmentHeader | None) -> tuple[Se
             else:
                 _remove(ring, this.path)
             header = this.header
-            return None, Link(header.previous_first, header.previous_length, header.previous_digest)
+            return None, ChainLink(header.previous_first, header.previous_length, header.previous_digest)
         for damage in damages:
             if damage not in torn:
                 ring.note_damage(held, damage, data[damage.offset : damage.offset + damage.length])
     finally:
         file.close()
-    return held, Link(held.first, held.length, hashlib.sha256(data[: held.length]).digest())
+    return held, ChainLink(held.first, held.length, hashlib.sha256(data[: held.length]).digest())
 
 
 def _touches(damage: Damage, pages: list[int]) -> bool:

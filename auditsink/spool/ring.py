@@ -14,8 +14,8 @@ from auditsink.spool.cursor import Cursor
 from auditsink.spool.disk import Disk
 from auditsink.spool.keys import Keyring
 from auditsink.spool.reader import Reader
+from auditsink.spool.record_cache import RecordCache
 from auditsink.spool.segment import Damage, SegmentHeader
-from auditsink.spool.tail import Tail
 from auditsink.spool.types import Account, Drop
 
 log = logging.getLogger("auditsink.spool")
@@ -59,7 +59,7 @@ class Ring:
         self.segments: tuple[Segment, ...] = ()
         self.floor = floor
         self.durable = floor
-        self.tail = Tail()
+        self.tail = RecordCache()
         self.cursors: dict[str, Cursor] = {}
         self.drops: dict[str, Drop] = {}
         self.damaged_bytes = 0

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from auditsink.spool.log import Log
-from auditsink.spool.recent import Recent
+from auditsink.spool.dedup import Dedup
+from auditsink.spool.log import RingLog
 from auditsink.spool.ring import Ring
-from auditsink.spool.types import Refusal
+from auditsink.spool.types import SpoolRejection
 
 
 @dataclass(slots=True, eq=False)
@@ -13,6 +13,6 @@ class Shelf:
     """A ring's log, what was accepted for it lately, and until when (monotonic) it refuses."""
 
     ring: Ring
-    log: Log
-    recent: Recent
-    refusing: tuple[float, Refusal] = (0.0, Refusal.FULL)
+    log: RingLog
+    recent: Dedup
+    refusing: tuple[float, SpoolRejection] = (0.0, SpoolRejection.FULL)

@@ -8,27 +8,27 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from auditsink.clock import Clock, SystemClock
+from auditsink.audit.eventlist import Split
+from auditsink.common.clock import Clock, SystemClock
 from auditsink.config import Spool as SpoolConfig
-from auditsink.events import Split
 from auditsink.spool import identity, recovery
-from auditsink.spool.budget import Budget
+from auditsink.spool.commit import Append
+from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, Dedup
+from auditsink.spool.dedup_recovery import remember
 from auditsink.spool.disk import Disk, File, RealDisk, closed_on_error
-from auditsink.spool.door import check_version, take_lock
 from auditsink.spool.errors import SpoolError, TooManyRingsError
-from auditsink.spool.gather import Append
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
-from auditsink.spool.log import INITIAL_BYTES, Link, Log
-from auditsink.spool.recent import MIN_ENTRIES, TOTAL_ENTRIES, Recent
-from auditsink.spool.remember import remember
+from auditsink.spool.lock import check_version, take_lock
+from auditsink.spool.log import INITIAL_BYTES, ChainLink, RingLog
+from auditsink.spool.quota import DiskQuota
+from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.ring import Ring
 from auditsink.spool.shares import Shares
 from auditsink.spool.shelf import Shelf
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
-from auditsink.spool.tail import Tails
-from auditsink.spool.types import Done, Refusal
+from auditsink.spool.types import Done, SpoolRejection
 from auditsink.spool.writer import Call, Writer
 
 log = logging.getLogger("auditsink.spool")
@@ -45,7 +45,7 @@ class _Opened(NamedTuple):
 
     ring: Ring
     meta: SlotFile
-    link: Link
+    link: ChainLink
 
 
 class Spool:
@@ -66,7 +66,7 @@ class Spool:
         self._metas: dict[str, SlotFile] = {}
         self._listeners: list[Callable[[Ring], None]] = []
         self._stopping = False
-        self._budget = Budget(
+        self._budget = DiskQuota(
             Shares(config.max_bytes),
             config.when_full,
             disk,
@@ -74,7 +74,7 @@ class Spool:
             save_floor=self._save_floor,
             wall_ns=clock.wall_ns,
         )
-        self._tails = Tails()
+        self._tails = RecordCaches()
         self._writer = Writer(
             durability=config.durability, clock=clock, tails=self._tails, moved=self._budget.moved, keys=keys
         )
@@ -157,10 +157,10 @@ class Spool:
         """From now on these bytes are reserved for these clusters. Any thread."""
         self._budget.shares = Shares(self._config.max_bytes, reserved)
 
-    def refusal(self, ring: Ring) -> Refusal | None:
+    def refusal(self, ring: Ring) -> SpoolRejection | None:
         """Why a request that begins now would be refused, as far as that is known; cheap."""
         if self._stopping or ring.cluster not in self.rings:
-            return Refusal.STOPPING
+            return SpoolRejection.STOPPING
         return self._writer.refusal(self._shelves[ring.cluster])
 
     def submit(self, ring: Ring, body: bytes, split: Split, source: str, done: Done) -> None:
@@ -272,7 +272,7 @@ class Spool:
     def _take_in(self, opened: _Opened) -> Ring:
         """Have a ring from now on."""
         ring, cluster = opened.ring, opened.ring.cluster
-        ring_log = Log(
+        ring_log = RingLog(
             ring,
             self._disk,
             self._budget,
@@ -282,7 +282,7 @@ class Spool:
             zeros=self._config.durability == "fsync",
         )
         self._metas[cluster] = opened.meta
-        self._shelves[cluster] = Shelf(ring, ring_log, Recent())
+        self._shelves[cluster] = Shelf(ring, ring_log, Dedup())
         self.rings[cluster] = ring  # last: the writer's thread goes through these
         for shelf in self._shelves.values():
             shelf.recent.limit = max(MIN_ENTRIES, TOTAL_ENTRIES // len(self._shelves))

@@ -21,7 +21,7 @@ PROBE_BYTES = 2**20
 PAGE = bytes(4096)
 
 
-class Trouble:
+class DiskTrouble:
     """The rings that can take nothing because of their disk. Said once when it begins and once when it ends."""
 
     def __init__(self) -> None:

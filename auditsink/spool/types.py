@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from auditsink.events import Mark
+from auditsink.audit.eventlist import Mark
 
 
-class Refusal(StrEnum):
+class SpoolRejection(StrEnum):
     """Why the spool did not take a batch. The values are the `reason` labels of `auditsink_rejected_requests_total`."""
 
     FULL = "full"
@@ -29,7 +29,7 @@ class Receipt:
     """The same bytes were accepted from this cluster within the last ten minutes; nothing was stored again."""
 
 
-Done = Callable[[Receipt | Refusal], None]
+Done = Callable[[Receipt | SpoolRejection], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,24 @@ from typing import Literal
 
 import zstandard
 
-from auditsink.clock import Clock
+from auditsink.common.clock import Clock
 from auditsink.spool import content
-from auditsink.spool.gather import Append, Job, entries_of, gather, is_small, records
+from auditsink.spool.commit import (
+    Append,
+    WriteJob,
+    entries_of,
+    gather,
+    is_small,
+    records,
+)
 from auditsink.spool.keys import Keyring
-from auditsink.spool.log import Log
+from auditsink.spool.log import RingLog
+from auditsink.spool.record_cache import RecordCache, RecordCaches
 from auditsink.spool.ring import Ring
 from auditsink.spool.shelf import Shelf
 from auditsink.spool.statistics import SyncTimes
-from auditsink.spool.tail import Tail, Tails
-from auditsink.spool.trouble import Trouble
-from auditsink.spool.types import Receipt, Record, Refusal
+from auditsink.spool.trouble import DiskTrouble
+from auditsink.spool.types import Receipt, Record, SpoolRejection
 
 log = logging.getLogger("auditsink.spool")
 
@@ -50,10 +57,16 @@ class Writer:
     """The thread."""
 
     def __init__(
-        self, *, durability: Durability, clock: Clock, tails: Tails, moved: set[Ring], keys: Keyring | None = None
+        self,
+        *,
+        durability: Durability,
+        clock: Clock,
+        tails: RecordCaches,
+        moved: set[Ring],
+        keys: Keyring | None = None,
     ) -> None:
         self.sync_times = SyncTimes()
-        self._trouble = Trouble()
+        self._trouble = DiskTrouble()
         self._bug: str | None = None
         self._busy_since: float | None = None
         self._durability = durability
@@ -93,7 +106,7 @@ class Writer:
                 elif len(self._arrived) == 1:
                     self._soon(self._hand_over)
                 return
-        self._tell(partial(self._publish, [(append, Refusal.STOPPING)], [], {}))
+        self._tell(partial(self._publish, [(append, SpoolRejection.STOPPING)], [], {}))
 
     def _hand_over(self) -> None:
         with self._door:
@@ -104,7 +117,7 @@ class Writer:
             self._queue.put(self._arrived)
             self._arrived = []
 
-    def refusal(self, shelf: Shelf) -> Refusal | None:
+    def refusal(self, shelf: Shelf) -> SpoolRejection | None:
         """Why a request that arrives now would most likely be refused; any thread."""
         until, why = shelf.refusing
         return why if until and self._clock.monotonic() < until else None
@@ -174,7 +187,7 @@ class Writer:
         return PROBE_SECONDS if self._trouble else None
 
     def _commit(self, appends: list[Append]) -> None:
-        jobs: list[Job] = []
+        jobs: list[WriteJob] = []
         try:
             groups = self._prepare(appends, jobs)
             self._store(groups)
@@ -183,7 +196,9 @@ class Writer:
         except Exception as problem:  # whatever it is, nobody may wait for ever and the thread must live
             log.exception("the spool's writer failed; the requests of this moment were refused")
             self._bug = f"the spool's writer failed: {problem!r}; report it with the sink's log"
-            results: list[tuple[Append, Receipt | Refusal]] = [(append, Refusal.UNAVAILABLE) for append in appends]
+            results: list[tuple[Append, Receipt | SpoolRejection]] = [
+                (append, SpoolRejection.UNAVAILABLE) for append in appends
+            ]
             self._tell(partial(self._publish, results, [], {}))
             return
         fresh = [(shelf.ring.tail, record) for shelf, several in groups for record in records(several)]
@@ -203,11 +218,11 @@ class Writer:
         except RuntimeError:  # the loop is closed: nobody is left to be told
             log.warning("requests became durable after the sink had stopped listening")
 
-    def _prepare(self, appends: Sequence[Append], jobs: list[Job]) -> list[tuple[Shelf, list[Job]]]:
+    def _prepare(self, appends: Sequence[Append], jobs: list[WriteJob]) -> list[tuple[Shelf, list[WriteJob]]]:
         """Recognise retries, group by ring, compress."""
         now = self._clock.monotonic()
-        groups: dict[int, tuple[Shelf, list[Job]]] = {}
-        first_of: dict[bytes, Job] = {}
+        groups: dict[int, tuple[Shelf, list[WriteJob]]] = {}
+        first_of: dict[bytes, WriteJob] = {}
         key = None
         if self._keys is not None:
             self._keys.refresh(now)
@@ -216,7 +231,7 @@ class Writer:
             shelf = append.shelf
             payload = None if is_small(append.body) else self._compress(append.body)
             digest = content.digest(shelf.ring.ring_id, payload or append.body, key)
-            job = Job(append, digest, payload, shelf.recent.find(digest, now), first_of.get(digest))
+            job = WriteJob(append, digest, payload, shelf.recent.find(digest, now), first_of.get(digest))
             jobs.append(job)
             if job.duplicate_of is None and job.twin is None:
                 first_of[digest] = job
@@ -225,10 +240,10 @@ class Writer:
             gather(several, self._compress)
         return list(groups.values())
 
-    def _store(self, groups: list[tuple[Shelf, list[Job]]]) -> None:
+    def _store(self, groups: list[tuple[Shelf, list[WriteJob]]]) -> None:
         """Write all rings, sync all rings, and place again in a fresh segment what a disk error hit."""
-        failed: list[tuple[Shelf, list[Job]]] = []
-        written: list[tuple[Shelf, list[Job]]] = []
+        failed: list[tuple[Shelf, list[WriteJob]]] = []
+        written: list[tuple[Shelf, list[WriteJob]]] = []
         for shelf, jobs in groups:
             try:
                 self._place(shelf, jobs)
@@ -243,13 +258,13 @@ class Writer:
         for shelf, jobs in failed:
             self._again(shelf, [job for job in jobs if job.refusal is None])
 
-    def _place(self, shelf: Shelf, jobs: list[Job]) -> None:
+    def _place(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
         refused = shelf.log.place(entries_of(jobs))
         for job in jobs:
             if job.entry in refused:
-                job.refusal = Refusal.FULL
+                job.refusal = SpoolRejection.FULL
 
-    def _sync(self, written: list[tuple[Shelf, list[Job]]]) -> list[tuple[Shelf, list[Job]]]:
+    def _sync(self, written: list[tuple[Shelf, list[WriteJob]]]) -> list[tuple[Shelf, list[WriteJob]]]:
         """One sync for each dirty file, side by side; returns those that failed."""
         started = self._clock.monotonic()
         dirty = [(shelf, jobs) for shelf, jobs in written if shelf.log.dirty]
@@ -259,7 +274,7 @@ class Writer:
             outcomes = [_sync_error(shelf.log) for shelf, _jobs in dirty]
         if dirty:
             self.sync_times.observe(self._clock.monotonic() - started)
-        failed: list[tuple[Shelf, list[Job]]] = []
+        failed: list[tuple[Shelf, list[WriteJob]]] = []
         for (shelf, jobs), problem in zip(dirty, outcomes, strict=True):
             if problem is None:
                 shelf.log.settle()
@@ -269,7 +284,7 @@ class Writer:
                 failed.append((shelf, jobs))
         return failed
 
-    def _settle_unsynced(self, written: list[tuple[Shelf, list[Job]]]) -> None:
+    def _settle_unsynced(self, written: list[tuple[Shelf, list[WriteJob]]]) -> None:
         for shelf, _jobs in written:
             if shelf.log.dirty:
                 self._trouble.ends(shelf.ring)
@@ -284,7 +299,7 @@ class Writer:
                 self._disk_failed(shelf, problem)
         self._shelves.clear()
 
-    def _again(self, shelf: Shelf, jobs: list[Job]) -> None:
+    def _again(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
         """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
         settled = shelf.log.settled
         todo = [job for job in jobs if not 0 <= job.first_sequence < settled]
@@ -299,7 +314,7 @@ class Writer:
             settled = shelf.log.settled
             for job in todo:
                 if not 0 <= job.first_sequence < settled:
-                    job.refusal = Refusal.UNAVAILABLE
+                    job.refusal = SpoolRejection.UNAVAILABLE
             self._trouble.begins(shelf.ring, problem)
         else:
             self._trouble.ends(shelf.ring)
@@ -311,7 +326,7 @@ class Writer:
                 extra={"cluster": shelf.ring.cluster, "error": str(problem)},
             )
 
-    def _settle_recent(self, groups: list[tuple[Shelf, list[Job]]]) -> None:
+    def _settle_recent(self, groups: list[tuple[Shelf, list[WriteJob]]]) -> None:
         now = self._clock.monotonic()
         for shelf, jobs in groups:
             for job in jobs:
@@ -322,8 +337,8 @@ class Writer:
 
     def _publish(
         self,
-        results: list[tuple[Append, Receipt | Refusal]],
-        fresh: list[tuple[Tail, Record]],
+        results: list[tuple[Append, Receipt | SpoolRejection]],
+        fresh: list[tuple[RecordCache, Record]],
         moved: dict[Ring, int],
     ) -> None:
         """In the loop's thread: hand fresh records on, answer everybody, wake the readers.
@@ -344,7 +359,7 @@ class Writer:
             ring.announce()
 
 
-def _sync_error(log_of_ring: Log) -> OSError | None:
+def _sync_error(log_of_ring: RingLog) -> OSError | None:
     try:
         log_of_ring.sync()
     except OSError as problem:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Record
-from auditsink.tail.line import Line, lines
+from auditsink.tail.line import TailLine, lines
 from auditsink.tail.wanted import Wanted
 
 MOST = 1000
@@ -30,7 +30,7 @@ class Back(NamedTuple):
     """How many events were looked at, and the lines of those that are wanted, by their time."""
 
     looked_at: int
-    lines: list[Line]
+    lines: list[TailLine]
 
 
 def newest(
@@ -67,7 +67,7 @@ class _Look:
     raw: bool
     looked_at: int = 0
     room: int = RAW_BYTES
-    found: list[Line] = field(default_factory=list)
+    found: list[TailLine] = field(default_factory=list)
 
     @property
     def late(self) -> bool:
@@ -75,7 +75,7 @@ class _Look:
 
     def window(self, ring: Ring, start: int, stop: int) -> None:
         """Look at what a ring holds between two sequences."""
-        mine: deque[Line] = deque(maxlen=self.count)
+        mine: deque[TailLine] = deque(maxlen=self.count)
         for record in _records(ring, start, stop):
             if self.late:
                 break
@@ -83,7 +83,7 @@ class _Look:
             mine.extend(filter(self.wanted.event, self._lines(ring.cluster, record, stop)))
         self.found = sorted([*mine, *self.found], key=lambda line: line.time)[-self.count :]
 
-    def _lines(self, cluster: str, record: Record, stop: int) -> Iterator[Line]:
+    def _lines(self, cluster: str, record: Record, stop: int) -> Iterator[TailLine]:
         for line in lines(cluster, record, raw=self.raw):
             if line.sequence < stop:
                 self.room -= len(line.raw or "")

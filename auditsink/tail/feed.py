@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from auditsink.clock import Clock
-from auditsink.forward.supply import peek
+from auditsink.common.clock import Clock
+from auditsink.forward.prefetch import peek
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Chunk, Record
 from auditsink.tail.back import newest
-from auditsink.tail.line import Line, lines
+from auditsink.tail.line import TailLine, lines
 from auditsink.tail.wanted import Wanted
 
 LOOK_SECONDS = 0.5
@@ -36,7 +36,7 @@ class _Place:
 
 
 @dataclass(slots=True)
-class _Look:
+class _RingLook:
     """What is left to look at, what was found, how many events were passed over."""
 
     events: int
@@ -85,9 +85,9 @@ class Feed:
     def _chosen(self) -> list[Ring]:
         return [ring for ring in self._rings().values() if self._wanted.cluster(ring.cluster)]
 
-    async def _look(self, events: int) -> _Look:
+    async def _look(self, events: int) -> _RingLook:
         """One look at all rings that have news, as far as it may go; the next one begins with another ring."""
-        look = _Look(events)
+        look = _RingLook(events)
         news = [(ring, place) for ring in self._chosen() if (place := self._place(ring)).position < ring.durable]
         start = self._turn % len(news) if news else 0
         for ring, place in news[start:] + news[:start]:
@@ -124,9 +124,9 @@ class Feed:
         except OSError:  # the destinations tell of it
             return None
 
-    def _render(self, look: _Look) -> bytes:
+    def _render(self, look: _RingLook) -> bytes:
         """The lines, of each cluster as many as of the others where not all can be shown; in a thread."""
-        wanted: dict[str, list[Line]] = {}
+        wanted: dict[str, list[TailLine]] = {}
         for line in filter(self._wanted.event, self._lines(look.found)):
             wanted.setdefault(line.cluster, []).append(line)
         share = max(1, SHOWN // max(1, len(wanted)))
@@ -135,6 +135,6 @@ class Feed:
         content = [_encode({"skipped": skipped})] if skipped else []
         return b"\n".join([*content, *map(_encode, shown), b""]) if content or shown else b""
 
-    def _lines(self, found: Iterable[tuple[str, Record]]) -> Iterator[Line]:
+    def _lines(self, found: Iterable[tuple[str, Record]]) -> Iterator[TailLine]:
         for cluster, record in found:
             yield from lines(cluster, record, raw=self._raw)

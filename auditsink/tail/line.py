@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from auditsink.destinations.times import event_time
-from auditsink.events import Mark, one_line, unsplit_document
+from auditsink.audit.eventlist import Mark, one_line, unsplit_document
+from auditsink.audit.times import event_time
 from auditsink.spool.types import Record
 
 WHOLE_BYTES = 64 * 2**10
@@ -20,7 +20,7 @@ _LONGEST = 512
 _OBJECTS = (b',"requestObject":', b',"responseObject":')  # a quote inside of a string is escaped: these are keys
 
 
-class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+class TailLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`resource` is `pods`, `deployments.apps/scale`, or "" with a `uri`. `code` 0: the request was not answered yet.
 
     `bytes`: of the event. `unreadable`: why nothing else is known. `raw`: the event on one line,
@@ -73,15 +73,15 @@ class _Event(msgspec.Struct, frozen=True, rename="camel"):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-def lines(cluster: str, record: Record, *, raw: bool) -> list[Line]:
+def lines(cluster: str, record: Record, *, raw: bool) -> list[TailLine]:
     """A line for each event of a record."""
     return [_line(cluster, record, place, raw=raw) for place in range(len(record.events))]
 
 
-def _line(cluster: str, record: Record, place: int, *, raw: bool) -> Line:
+def _line(cluster: str, record: Record, place: int, *, raw: bool) -> TailLine:
     event = record.events[place]
     unsplit = bool(record.marks) and Mark.UNSPLIT in record.marks
-    line = Line(
+    line = TailLine(
         cluster=cluster,
         sequence=record.first_sequence + place,
         time=_time(event, record.received_ns),
@@ -111,7 +111,7 @@ def _head(event: bytes) -> bytes:
     return event[: min(ends)] + b"}" if ends else b""
 
 
-def _fill(line: Line, event: _Event) -> None:
+def _fill(line: TailLine, event: _Event) -> None:
     line.verb, line.stage = _short(event.verb), _short(event.stage)
     line.user = _short(event.user.username)
     line.impersonated = _short(event.impersonated_user.username) if event.impersonated_user else ""

@@ -7,7 +7,7 @@ wanted when every field that has patterns matches one of those without `!` (if t
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from auditsink.tail.line import Line
+from auditsink.tail.line import TailLine
 
 FIELDS = ("cluster", "user", "verb", "resource", "namespace", "code")
 MOST_PATTERNS = 32
@@ -18,14 +18,14 @@ class BadPatternError(ValueError):
     """The message says which field, and what a pattern may be."""
 
 
-def _resource_names(line: Line) -> Iterable[str]:
+def _resource_names(line: TailLine) -> Iterable[str]:
     """`pods`, `pods/exec`, `deployments.apps`, `deployments.apps/scale`."""
     name, _, below = line.resource.partition("/")
     plain = name.partition(".")[0]
     return {name, plain, line.resource, f"{plain}/{below}"} if below else {name, plain}
 
 
-_VALUES: dict[str, Callable[[Line], Iterable[str]]] = {
+_VALUES: dict[str, Callable[[TailLine], Iterable[str]]] = {
     "cluster": lambda line: (line.cluster,),
     "user": lambda line: (line.user,),
     "verb": lambda line: (line.verb,),
@@ -47,7 +47,7 @@ class Wanted:
         """Whether events of this cluster can be wanted at all."""
         return _fits(self._patterns.get("cluster", ()), (name,))
 
-    def event(self, line: Line) -> bool:
+    def event(self, line: TailLine) -> bool:
         """Whether this event is wanted."""
         return all(_fits(several, _VALUES[field](line)) for field, several in self._patterns.items())
 

@@ -10,9 +10,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from auditsink.clock import Clock, SystemClock
-from auditsink.sender.deliver import Post, Result, deliver
-from auditsink.sender.patience import Answer
+from auditsink.apiserver.deliver import Post, Result, deliver
+from auditsink.apiserver.retry_schedule import PostResult
+from auditsink.common.clock import Clock, SystemClock
 
 
 class Apiserver:
@@ -52,7 +52,7 @@ class Apiserver:
         """Post nothing new; what is under way takes its course."""
         self._stopped = True
 
-    async def _counted(self, body: bytes, seconds: float) -> Answer:
+    async def _counted(self, body: bytes, seconds: float) -> PostResult:
         answer = await self._post(body, seconds)
         self.answers[answer.status] += 1
         return answer

@@ -9,7 +9,7 @@ SETTLE_TURNS = 100
 
 
 class FakeClock:
-    """An `auditsink.clock.Clock`. Both times move together, and only in `advance`; `jump` moves the wall alone."""
+    """A `common.clock.Clock`. Both times move together, and only in `advance`; `jump` moves the wall alone."""
 
     def __init__(self, wall_ns: int = 1_700_000_000_000_000_000, monotonic: float = 1000.0) -> None:
         self._wall_ns = wall_ns

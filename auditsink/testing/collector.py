@@ -14,12 +14,12 @@ from auditsink.testing.json_cut import check, items, members
 from auditsink.testing.scripted import Received, Reply, ScriptedServer
 
 
-class _EventList(msgspec.Struct):
+class _PostedList(msgspec.Struct):
     items: list[msgspec.Raw]
 
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_event_list = msgspec.json.Decoder(_EventList).decode
+_decode_event_list = msgspec.json.Decoder(_PostedList).decode
 
 
 def documents(content_type: str, body: bytes) -> list[bytes]:

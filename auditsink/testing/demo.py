@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
+from auditsink.apiserver.sources import bodies
+from auditsink.apiserver.webhook import Webhook
 from auditsink.cli import tables
-from auditsink.clock import SystemClock
+from auditsink.common.clock import SystemClock
 from auditsink.load import parse
 from auditsink.observe import status
-from auditsink.sender.sources import bodies
-from auditsink.sender.webhook import Webhook
 from auditsink.service import Sink
 from auditsink.testing.apiserver import Apiserver
 from auditsink.testing.hec import HecServer, reply

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.admin.access import TRIES, TRY_SECONDS, Access, Need, Throttle, parse_token, same
-from auditsink.secret import Secret
+from auditsink.common.secret import Secret
 
 TOKEN = "a-token-of-the-operator"
 BEARER = {"authorization": f"Bearer {TOKEN}"}

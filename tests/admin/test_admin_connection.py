@@ -55,7 +55,7 @@ async def test_whoever_does_not_read_is_dropped(admin: AdminServer):
     reader, writer = await asyncio.open_connection(*admin.address, limit=1)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5000)
     for one in admin._server.server_state.connections:
-        assert isinstance(one, connection.Connection)
+        assert isinstance(one, connection.AdminConnection)
     async with asyncio.timeout(30):
         while not admin._server.server_state.connections:  # noqa: ASYNC110 - the server's loop turn
             await asyncio.sleep(0.01)

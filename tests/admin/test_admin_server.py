@@ -10,8 +10,8 @@ from moments import moment
 from auditsink.admin.guard import POLICY
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
+from auditsink.common.listen import ListenError
 from auditsink.config import Admin
-from auditsink.listen import ListenError
 from auditsink.observe.snapshot import Phase, Snapshot
 
 

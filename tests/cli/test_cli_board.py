@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from auditsink.cli import terminal
-from auditsink.cli.board import Seen, board
-from auditsink.cli.terminal import Line, Style, cut, draw, styled
+from auditsink.cli.board import LastSeen, board
+from auditsink.cli.terminal import Style, StyledLine, cut, draw, styled
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202edenwo\u200b\r\n"
 
@@ -34,13 +34,13 @@ def document(events: int, destinations: list[dict[str, Any]], **changes: Any) ->
     }  # fmt: skip
 
 
-def text(*seen: Seen, width: int = 100, height: int = 50) -> str:
+def text(*seen: LastSeen, width: int = 100, height: int = 50) -> str:
     return "\n".join(line.text for line in board(seen, width, height))
 
 
 def test_rates_are_taken_over_what_was_seen():
-    before = Seen(10.0, document(1000, [destination("siem", 900, 100)]))
-    shown = text(before, Seen(20.0, document(3000, [destination("siem", 905, 95)])))
+    before = LastSeen(10.0, document(1000, [destination("siem", 900, 100)]))
+    shown = text(before, LastSeen(20.0, document(3000, [destination("siem", 905, 95)])))
     assert "receive  200/s events, 3,000 in all" in shown
     assert "1 siem         splunk  idle   0.5/s        905       95" in shown
     assert "prod     200/s     3,000  1 MiB    5.0s       50" in shown
@@ -48,19 +48,19 @@ def test_rates_are_taken_over_what_was_seen():
 
 def test_a_first_look_and_a_sink_that_was_started_anew_have_no_rate_below_zero():
     first, fewer = document(1000, [destination("siem", 9, 1)]), document(10, [destination("siem", 1, 1)])
-    assert "receive  - events" in text(Seen(1.0, first))
-    assert "receive  0/s events" in text(Seen(1.0, first), Seen(2.0, fewer))
+    assert "receive  - events" in text(LastSeen(1.0, first))
+    assert "receive  0/s events" in text(LastSeen(1.0, first), LastSeen(2.0, fewer))
 
 
 def test_the_bar_shows_what_is_held_and_where_each_destination_is():
     several = [destination("all", 100, 0), destination("none", 0, 100), destination("half", 50, 50)]
-    (bar,) = [line for line in text(Seen(1.0, document(1000, several)), width=60).splitlines() if "ring" in line]
+    (bar,) = [line for line in text(LastSeen(1.0, document(1000, several)), width=60).splitlines() if "ring" in line]
     assert bar == "ring     [2#########3########1....................] 50%"
 
 
 def test_destinations_at_the_same_place_stand_beside_each_other():
     several = [destination(name, 100, 0) for name in "abcd"]
-    (bar,) = [line for line in text(Seen(1.0, document(1000, several)), width=60).splitlines() if "ring" in line]
+    (bar,) = [line for line in text(LastSeen(1.0, document(1000, several)), width=60).splitlines() if "ring" in line]
     assert "#1234..." in bar
 
 
@@ -75,17 +75,17 @@ def test_trouble_is_told_in_words():
         next_attempt_seconds=9.0,
         advice=["Mend."],
     )
-    lines = board([Seen(1.0, document(1000, [bad], reasons=["spool: no room"]))], 100, 50)
-    assert Line("1 siem, T: HTTP 403; next try in 9.0s") in lines
-    assert Line("  Mend.", Style.FAINT) in lines
-    assert Line("not ready: spool: no room", Style.BAD) in lines
+    lines = board([LastSeen(1.0, document(1000, [bad], reasons=["spool: no room"]))], 100, 50)
+    assert StyledLine("1 siem, T: HTTP 403; next try in 9.0s") in lines
+    assert StyledLine("  Mend.", Style.FAINT) in lines
+    assert StyledLine("not ready: spool: no room", Style.BAD) in lines
     assert next(line.style for line in lines if "misconfigured" in line.text) is Style.BAD
 
 
 @pytest.mark.parametrize("height", [3, 8, 12, 20])
 def test_it_fits_the_terminal_with_a_thousand_clusters(height: int):
     many = [cluster(f"c{number}", 1, number) for number in range(1000)]
-    lines = board([Seen(1.0, document(1000, [destination("siem", 1, 1)], clusters=many))], 100, height)
+    lines = board([LastSeen(1.0, document(1000, [destination("siem", 1, 1)], clusters=many))], 100, height)
     assert len(lines) <= height
     if height == 20:
         assert any(line.text.startswith("c999") for line in lines)
@@ -94,7 +94,7 @@ def test_it_fits_the_terminal_with_a_thousand_clusters(height: int):
 
 def test_nothing_hostile_reaches_the_terminal(capsys: pytest.CaptureFixture[str]):
     bad = destination(HOSTILE, 1, 1, last_error=HOSTILE, advice=[HOSTILE], type=HOSTILE, state=HOSTILE)
-    seen = Seen(1.0, document(1000, [bad], version=HOSTILE, reasons=[HOSTILE], clusters=[cluster(HOSTILE, 1, 1)]))
+    seen = LastSeen(1.0, document(1000, [bad], version=HOSTILE, reasons=[HOSTILE], clusters=[cluster(HOSTILE, 1, 1)]))
     for line in board([seen], 100, 50):
         assert line.text.isprintable(), line
 
@@ -103,7 +103,7 @@ def test_lines_are_cut_to_the_terminal_and_drawn_over_the_old_ones(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("NO_COLOR", raising=False)
-    draw([Line("abcdef", Style.BAD), Line("ab")], 4)
+    draw([StyledLine("abcdef", Style.BAD), StyledLine("ab")], 4)
     assert capsys.readouterr().out == "\x1b[H\x1b[31mabcd\x1b[0m\x1b[K\nab\x1b[K\x1b[J"
     assert (cut("日本語", 5), cut("abc", 3), cut("", 0)) == ("日本", "abc", "")
     monkeypatch.setenv("NO_COLOR", "1")

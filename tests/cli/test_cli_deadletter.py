@@ -8,25 +8,26 @@ from calling import Call
 
 from auditsink import cli
 from auditsink.cli import deadletter as command
-from auditsink.destinations.base import Batch
-from auditsink.forward import deadletter
-from auditsink.forward.deadletter import DeadLetters
-from auditsink.forward.letter import Letter
+from auditsink.delivery.destination import Batch
+from auditsink.forward import dead_letters
+from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.dead_letters import DeadLetters
 
 EVENTS = [b'{"auditID":"one"}', b'{"auditID":"\xff\x1b[2J"}', b'{"auditID":"three"}']
 
 
-def letters(destination: str) -> list[Letter]:
+def letters(destination: str) -> list[DeadLetter]:
     batch = Batch("prod", "", EVENTS, [5, 6, 7], 1_700_000_000_000_000_000)
     return [
-        Letter.of(destination, batch, index, f"refused \x1b {index}", 1_700_000_100_000_000_000) for index in range(3)
+        DeadLetter.of(destination, batch, index, f"refused \x1b {index}", 1_700_000_100_000_000_000)
+        for index in range(3)
     ]
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Path:
     for name in ("siem", "disk"):
-        DeadLetters(deadletter.place(tmp_path, name), 2**20).append(letters(name))
+        DeadLetters(dead_letters.place(tmp_path, name), 2**20).append(letters(name))
     return tmp_path
 
 
@@ -40,7 +41,7 @@ def config(spool: Path) -> Path:
 
 
 def left(spool: Path, destination: str) -> list[bytes]:
-    return [letter.content for letter in DeadLetters(deadletter.place(spool, destination))]
+    return [letter.content for letter in DeadLetters(dead_letters.place(spool, destination))]
 
 
 def test_they_are_listed_without_control_characters(auditsink: Call, spool: Path):
@@ -109,7 +110,7 @@ def test_what_does_not_arrive_stays(auditsink: Call, spool: Path, config: Path, 
 
 
 def test_a_destination_that_is_not_configured_is_told(auditsink: Call, spool: Path, config: Path):
-    DeadLetters(deadletter.place(spool, "gone"), 2**20).append(letters("gone"))
+    DeadLetters(dead_letters.place(spool, "gone"), 2**20).append(letters("gone"))
     said = auditsink("deadletter", "replay", "-c", config, "--destination", "gone")
     assert said.code == 1
     assert said.err == "auditsink: destination 'gone' is not in the configuration; give the -c FILE that has it\n"

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from calling import Call
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
-from auditsink.spool import Spool, inspect
-from auditsink.units import Size
+from auditsink.spool import Spool
+from auditsink.spool.offline import inspect
 
 HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
 
@@ -20,7 +21,7 @@ def take(place: Path, *clusters: str) -> Spool:
     spool.start(lambda call: call())
     for cluster in clusters:
         body = HEAD + b'{"n":1},{"n":2}]}'
-        spool.submit(spool.ring(cluster), body, events.split(body), "", lambda _answer: None)
+        spool.submit(spool.ring(cluster), body, eventlist.split(body), "", lambda _answer: None)
     return spool
 
 
@@ -59,7 +60,7 @@ def test_what_a_running_sink_still_writes_is_told(tmp_path: Path, auditsink: Cal
 def take_more(spool: Spool) -> Spool:
     answered = threading.Event()
     body = HEAD + b'{"n":3}]}'
-    spool.submit(spool.ring("blue"), body, events.split(body), "", lambda _answer: answered.set())
+    spool.submit(spool.ring("blue"), body, eventlist.split(body), "", lambda _answer: answered.set())
     assert answered.wait(30)
     return spool
 

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 from calling import Call
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
+from auditsink.delivery.outcome import Misconfigured, Outcome, Poison
 from auditsink.destinations.file import FileDestination
-from auditsink.forward.outcome import Misconfigured, Outcome, Poison
 from auditsink.forward.replay import Replay
 from auditsink.spool import Spool
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Tally
 from auditsink.testing.clock import FakeClock
-from auditsink.units import Size
 
 START_NS = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
@@ -37,10 +37,10 @@ def ring(tmp_path: Path, config: Path) -> Ring:
     spool = Spool.open(SpoolConfig(path=tmp_path / "spool", max_bytes=Size(2**26)), clock=clock)
     for minute in range(10):
         body = HEAD + b'{"blue":%d},{"blue":%d}]}' % (2 * minute, 2 * minute + 1)
-        spool.submit(spool.ring("blue"), body, events.split(body), "", lambda _answer: None)
+        spool.submit(spool.ring("blue"), body, eventlist.split(body), "", lambda _answer: None)
         clock.jump(60)
     body = HEAD + b'{"green":0}]}'
-    spool.submit(spool.ring("green"), body, events.split(body), "", lambda _answer: None)
+    spool.submit(spool.ring("green"), body, eventlist.split(body), "", lambda _answer: None)
     spool.start(lambda call: call())
     blue = spool.ring("blue")
     blue.cursor("disk").advance(Tally(delivered=7))

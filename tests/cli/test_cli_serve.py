@@ -9,8 +9,8 @@ import pytest
 from calling import Call
 
 from auditsink import process
+from auditsink.common.listen import bound, listen
 from auditsink.config import Config
-from auditsink.listen import bound, listen
 from auditsink.load import parse
 from auditsink.service import StartError
 from auditsink.spool import Spool

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from auditsink import events
+from auditsink.audit import eventlist
 from auditsink.cli import run
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool
 from auditsink.spool.segment import DATA_START
 from auditsink.spool.types import Tally
-from auditsink.units import Size
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def spool_path(tmp_path: Path) -> Path:
         ("blue", head + b'{"n":\n3}]}'),
         ("green", head + b'{"broken'),
     ):
-        spool.submit(spool.ring(cluster), body, events.split(body), "", answers.append)
+        spool.submit(spool.ring(cluster), body, eventlist.split(body), "", answers.append)
     spool.start(lambda call: call())
     spool.ring("blue").cursor("siem").advance(Tally())
     spool.stop()
@@ -57,7 +57,7 @@ def test_a_terminal_gets_no_control_characters_of_an_event(
     event = '{"a":"\x1b[31m\x9b1m\u202e"}'.encode()
     body = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + event + b"]}"
     spool = Spool.open(SpoolConfig(path=tmp_path, max_bytes=Size(2**24)))
-    spool.submit(spool.ring("c"), body, events.split(body), "", lambda _answer: None)
+    spool.submit(spool.ring("c"), body, eventlist.split(body), "", lambda _answer: None)
     spool.start(lambda call: call())
     spool.stop()
     assert run(["spool", "cat", "--path", str(tmp_path)]) == 0

@@ -15,16 +15,17 @@ from calling import Call
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.evidence.keys import Signer
-from auditsink.evidence.ledger import Ledger
-from auditsink.evidence.witness import Witness
-from auditsink.spool import Spool, inspect
+from auditsink.evidence.make.checkpoint_file import CheckpointFile
+from auditsink.evidence.make.checkpointer import Checkpointer
+from auditsink.spool import Spool
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.identity import FILE, Identity, peek
+from auditsink.spool.offline import inspect
 from auditsink.spool.slots import SlotFile
-from auditsink.units import Size
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 PEM, PKCS8, PLAIN = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -46,21 +47,23 @@ class Place:
         asyncio.run(self._live(bodies, cluster, Signer.parse(key.private_bytes(PEM, PKCS8, PLAIN))))
         self.public.write_bytes(KEY.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
         several = [
-            one for record in inspect.records(self.spool, cluster) for one in events.ndjson(record.events, record.marks)
+            one
+            for record in inspect.records(self.spool, cluster)
+            for one in eventlist.ndjson(record.events, record.marks)
         ]
-        self.lines = [*self.lines, *several[-sum(len(events.split(body).events) for body in bodies) :]]
+        self.lines = [*self.lines, *several[-sum(len(eventlist.split(body).events) for body in bodies) :]]
         self.write(self.lines)
 
     async def _live(self, bodies: tuple[bytes, ...], cluster: str, signer: Signer) -> None:
         config = SpoolConfig(path=self.spool, max_bytes=Size(2**26), segment_bytes=Size(2**16))
         spool = Spool.open(config)
         spool.start(asyncio.get_running_loop().call_soon_threadsafe)
-        witness = Witness(spool, Ledger(self.checkpoints, RealDisk()), lambda: signer, every=60.0)
+        witness = Checkpointer(spool, CheckpointFile(self.checkpoints, RealDisk()), lambda: signer, every=60.0)
         running = asyncio.create_task(witness.run())
         await asyncio.sleep(0)
         for body in bodies:
             answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            spool.submit(spool.ring(cluster), body, events.split(body), "", answer.set_result)
+            spool.submit(spool.ring(cluster), body, eventlist.split(body), "", answer.set_result)
             await answer
         await witness.stop(30.0)
         await running

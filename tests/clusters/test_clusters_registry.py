@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from auditsink import load
-from auditsink.clusters import former
+from auditsink.clusters import retained
+from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import MOST_CLAIMED, MOST_CLUSTERS, ClustersError, Registry, most_clusters
-from auditsink.clusters.roll import Roll
 from auditsink.clusters.tokens import digest
 from auditsink.config import Config
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_in_the_configuration_itself_is_refused_at_the_start(tmp_
 
 def test_a_file_that_is_dropped_is_in_force_at_the_next_look_and_one_that_is_removed_no_more(tmp_path: Path):
     registry = watching(tmp_path, a="{name: a, tokens: [t]}")
-    published: list[Roll] = []
+    published: list[ClusterSet] = []
     registry._on_change = published.append
     assert not registry.poll()
     drop(tmp_path, "b", "{name: b, tokens: [u], reservation: 5MiB}")
@@ -254,19 +254,19 @@ class TestAfterARestart:
         registry.poll()
         assert "a" not in registry.roll.clusters
         for process in (registry, self.restarted(tmp_path, ["a"]), self.restarted(tmp_path, ["a"])):
-            assert process.routing("a") == former.Routing(frozenset({"disk"}), {"stage": "prod"})
-            assert process.routing("never-seen") == former.Routing()
-        assert self.restarted(tmp_path, []).routing("a") == former.Routing(), "its ring is gone"
+            assert process.routing("a") == retained.RetainedCluster(frozenset({"disk"}), {"stage": "prod"})
+            assert process.routing("never-seen") == retained.RetainedCluster()
+        assert self.restarted(tmp_path, []).routing("a") == retained.RetainedCluster(), "its ring is gone"
 
     def test_a_declaration_beats_the_memory_of_one(self, tmp_path: Path):
         (tmp_path / "spool").mkdir()
         watching(tmp_path, a=self.CLUSTER).remember(["a"])
         drop(tmp_path, "a", "{name: a, tokens: [t]}")
-        assert self.restarted(tmp_path, ["a"]).routing("a") == former.Routing()
+        assert self.restarted(tmp_path, ["a"]).routing("a") == retained.RetainedCluster()
 
     def test_a_memory_that_cannot_be_read_stops_the_start(self, tmp_path: Path):
         (tmp_path / "spool").mkdir()
-        (tmp_path / "spool" / former.NAME).write_text("{")
+        (tmp_path / "spool" / retained.NAME).write_text("{")
         with pytest.raises(ClustersError, match=r"clusters.json: .*restore it"):
             watching(tmp_path).remember([])
 

@@ -9,11 +9,11 @@ import sys
 import threading
 from pathlib import Path
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool
-from auditsink.spool.types import Receipt, Refusal
-from auditsink.units import Size
+from auditsink.spool.types import Receipt, SpoolRejection
 
 NOISE = 5000
 """Bytes in each event that do not compress."""
@@ -40,7 +40,7 @@ def main() -> None:
     answered = threading.Semaphore(0)
     refused = threading.Event()
 
-    def done(number: int, answer: Receipt | Refusal) -> None:
+    def done(number: int, answer: Receipt | SpoolRejection) -> None:
         if isinstance(answer, Receipt):
             sys.stdout.write(f"{number}\n")
             sys.stdout.flush()
@@ -51,7 +51,7 @@ def main() -> None:
     number = 0
     while not refused.is_set():
         one = body(number)
-        spool.submit(ring, one, events.split(one), "", lambda answer, number=number: done(number, answer))  # type: ignore[misc]
+        spool.submit(ring, one, eventlist.split(one), "", lambda answer, number=number: done(number, answer))  # type: ignore[misc]
         answered.acquire()
         number += 1
 

@@ -14,10 +14,11 @@ from disks import MIB
 from effort import Effort, Report
 from running import Sink, check_accounts
 
-from auditsink import config, events
+from auditsink import config
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.spool import Spool
-from auditsink.spool.types import Receipt, Refusal
-from auditsink.units import Size
+from auditsink.spool.types import Receipt, SpoolRejection
 
 NOWHERE = {"name": "trail", "type": "http", "url": "http://127.0.0.1:9"}
 BODY = 3 * MIB
@@ -33,9 +34,9 @@ def fill(path: Path, size: int) -> int:
     spool.start(lambda call: call())
     ring = spool.ring("default")
     answered = threading.Semaphore(0)
-    refused: list[Refusal] = []
+    refused: list[SpoolRejection] = []
 
-    def done(answer: Receipt | Refusal) -> None:
+    def done(answer: Receipt | SpoolRejection) -> None:
         if not isinstance(answer, Receipt):
             refused.append(answer)
         answered.release()
@@ -45,7 +46,7 @@ def fill(path: Path, size: int) -> int:
     while ring.size < size and not refused:
         noise = base64.b64encode(chance.randbytes(BODY))
         body = corpus.event_list([corpus.event(f"big-{number}", b'"%b"' % noise)])
-        spool.submit(ring, body, events.split(body), "", done)
+        spool.submit(ring, body, eventlist.split(body), "", done)
         assert answered.acquire(timeout=60)
         number += 1
     spool.stop()

@@ -23,9 +23,9 @@ from ledger import Ledger, size
 from running import Sink, check_accounts, eventually
 from storm import Storm
 
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool
-from auditsink.units import Size
 
 CLIENTS = 6
 NOWHERE = {"name": "trail", "type": "http", "url": "http://127.0.0.1:9", "backoff": {"max": "1s"}}

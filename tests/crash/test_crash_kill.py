@@ -19,7 +19,7 @@ from running import Sink, check_accounts
 from storm import Storm
 
 from auditsink.evidence import NAME
-from auditsink.spool import inspect
+from auditsink.spool.offline import inspect
 
 CLIENTS = 8
 TOKEN = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"

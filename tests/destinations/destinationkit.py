@@ -3,8 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from auditsink.destinations.base import Batch
-from auditsink.events import Mark
+from auditsink.audit.eventlist import Mark
+from auditsink.delivery.destination import Batch
 
 RECEIVED_NS = 1_700_000_000_123_456_789
 RECEIVED = b"1700000000.123456"

@@ -7,7 +7,7 @@ from typing import Any
 from destinationkit import batch
 
 from auditsink.config import HttpConfig
-from auditsink.destinations.answers import Answer
+from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.formats import FORMATS, Exchange, Format
 
 
@@ -21,7 +21,7 @@ def exchange(form: str, events: Sequence[bytes], *, settings: dict[str, Any] | N
     return made(form, **(settings or {})).exchange(batch(events, **batched))
 
 
-def answer(status: int, document: object = None, **headers: str) -> Answer:
+def answer(status: int, document: object = None, **headers: str) -> HttpAnswer:
     """An answer with a JSON document, or with nothing."""
     body = b"" if document is None else json.dumps(document).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+    return HttpAnswer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)

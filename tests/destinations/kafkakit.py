@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from auditsink.config import KafkaConfig
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Outcome
 from auditsink.destinations.kafka import KafkaDestination
-from auditsink.forward.outcome import Outcome
 from auditsink.testing.clock import FakeClock
 
 

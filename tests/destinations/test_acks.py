@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.destinations.acks import Acknowledgements
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.testing.clock import FakeClock, settle
 
 

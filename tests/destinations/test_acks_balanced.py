@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from destinationkit import batch, event
 
+from auditsink.common.secret import Secret
 from auditsink.config import SplunkConfig
+from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations.splunk import SplunkDestination
-from auditsink.forward.outcome import Delivered, Outcome, Retry
-from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.hec import HecServer
 from auditsink.testing.scripted import Received, Reply, ScriptedServer

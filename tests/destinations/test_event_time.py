@@ -10,7 +10,7 @@ from destinationkit import HOSTILE, RECEIVED, RECEIVED_NS, STAGE, STAGE_TIME, ev
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.destinations.times import by_decoding, by_position, event_time, milliseconds
+from auditsink.audit.times import by_decoding, by_position, event_time, milliseconds
 
 NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - Hypothesis draws naive ones
 

@@ -13,12 +13,12 @@ from destinationkit import HOSTILE, batch, event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.config import FileConfig
+from auditsink.delivery.destination import DestinationError
+from auditsink.delivery.outcome import Delivered, Retry
 from auditsink.destinations import file as module
-from auditsink.destinations.base import DestinationError
 from auditsink.destinations.file import FileDestination, RotatingFile
-from auditsink.events import Mark, unsplit_document
-from auditsink.forward.outcome import Delivered, Retry
 from auditsink.testing.clock import FakeClock
 
 

@@ -7,10 +7,17 @@ from destinationkit import HOSTILE, RECEIVED_NS, batch, event
 from formatkit import answer, exchange, made
 
 from auditsink import config
-from auditsink.destinations.answers import Answer
+from auditsink.audit.eventlist import Mark, unsplit_document
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Poison,
+    Retry,
+    TooLarge,
+)
+from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.formats.bulk import Fate, Item, fate
-from auditsink.events import Mark, unsplit_document
-from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Refusal, Retry, TooLarge
 
 TAKEN = {"status": 201}
 THERE = {"status": 409, "error": {"type": "version_conflict_engine_exception", "reason": "document already exists"}}
@@ -22,7 +29,7 @@ BAD = {
 NO_INDEX = {"status": 404, "error": {"type": "index_not_found_exception", "reason": "no such index [x]"}}
 
 
-def bulk(*results: dict) -> Answer:
+def bulk(*results: dict) -> HttpAnswer:
     """An answer with a result for each entry."""
     errors = any("error" in one for one in results)
     return answer(200, {"errors": errors, "items": [{"create": one} for one in results]})
@@ -105,7 +112,7 @@ def test_all_taken_is_delivered_and_what_is_there_already_counts_as_taken():
 
 def test_one_refused_document_is_one_refusal_with_its_reason():
     assert three().answered(bulk(TAKEN, BAD, TAKEN)) == Delivered(
-        (Refusal(1, "HTTP 400, mapper_parsing_exception: failed to parse: Duplicate"),)
+        (EventRejection(1, "HTTP 400, mapper_parsing_exception: failed to parse: Duplicate"),)
     )
 
 
@@ -121,8 +128,8 @@ def test_what_is_busy_is_sent_again_alone_and_in_order_until_it_is_settled():
 
     assert made.answered(bulk(BAD)) == Delivered(
         (
-            Refusal(1, "HTTP 400, mapper_parsing_exception: failed to parse: Duplicate"),
-            Refusal(2, "HTTP 400, mapper_parsing_exception: failed to parse: Duplicate"),
+            EventRejection(1, "HTTP 400, mapper_parsing_exception: failed to parse: Duplicate"),
+            EventRejection(2, "HTTP 400, mapper_parsing_exception: failed to parse: Duplicate"),
         )
     )
 
@@ -189,19 +196,19 @@ def test_the_fate_of_an_item(item: Item, expected: Fate):
         (answer(413), TooLarge),
         (answer(429), Retry),
         (answer(503), Retry),
-        (Answer(200, {}, b"<html>log in</html>"), Misconfigured),
+        (HttpAnswer(200, {}, b"<html>log in</html>"), Misconfigured),
         (answer(200, []), Misconfigured),
         (answer(200, {"errors": "yes", "items": 7}), Misconfigured),
-        (Answer(200, {}, b"[" * 100_000), Misconfigured),
-        (Answer(200, {}, b'{"errors":true,"items":[' + b" " * 2**22), TooLarge),
+        (HttpAnswer(200, {}, b"[" * 100_000), Misconfigured),
+        (HttpAnswer(200, {}, b'{"errors":true,"items":[' + b" " * 2**22), TooLarge),
     ],
 )
-def test_an_answer_about_the_whole_request(given: Answer, kind: type):
+def test_an_answer_about_the_whole_request(given: HttpAnswer, kind: type):
     assert isinstance(three().answered(given), kind)
 
 
-@pytest.mark.parametrize("given", [Answer(200, {}, b""), bulk(), bulk(TAKEN), bulk(TAKEN, BAD), bulk(*[TAKEN] * 4)])
-def test_a_success_without_a_result_for_each_event_is_none(given: Answer):
+@pytest.mark.parametrize("given", [HttpAnswer(200, {}, b""), bulk(), bulk(TAKEN), bulk(TAKEN, BAD), bulk(*[TAKEN] * 4)])
+def test_a_success_without_a_result_for_each_event_is_none(given: HttpAnswer):
     """Some servers stop at a line that they cannot read, and say 200."""
     found = three().answered(given)
     assert isinstance(found, Poison)
@@ -225,7 +232,7 @@ def test_a_reason_from_the_other_side_is_short_and_on_one_line():
 @pytest.mark.parametrize(
     ("given", "kind"), [(answer(200), Delivered), (answer(400), Delivered), (answer(401), Misconfigured)]
 )
-def test_a_probe_sends_no_document(given: Answer, kind: type):
+def test_a_probe_sends_no_document(given: HttpAnswer, kind: type):
     form = made("elasticsearch")
     assert form.probe().body.strip() == b""
     assert isinstance(form.probed(given), kind)

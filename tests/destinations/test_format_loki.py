@@ -7,9 +7,16 @@ from destinationkit import HOSTILE, event
 from formatkit import answer, exchange, made
 
 from auditsink import config
-from auditsink.destinations.answers import Answer
-from auditsink.events import Mark, unsplit_document
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, TooLarge
+from auditsink.audit.eventlist import Mark, unsplit_document
+from auditsink.delivery.outcome import (
+    Delivered,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    TooLarge,
+)
+from auditsink.destinations.answers import HttpAnswer
 
 
 def stream(made: object) -> dict:
@@ -18,7 +25,7 @@ def stream(made: object) -> dict:
 
 
 def told(status: int, text: str = "", **headers: str) -> Outcome | None:
-    return exchange("loki", [event()]).answered(Answer(status, headers, text.encode()))
+    return exchange("loki", [event()]).answered(HttpAnswer(status, headers, text.encode()))
 
 
 def test_a_batch_is_a_stream_and_an_event_a_line_byte_for_byte():

@@ -11,18 +11,18 @@ from destinationkit import HOSTILE, event
 from formatkit import answer, exchange, made
 
 from auditsink import config
-from auditsink.destinations.answers import Answer
-from auditsink.events import Mark, unsplit_document
-from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
+from auditsink.audit.eventlist import Mark, unsplit_document
+from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
+from auditsink.destinations.answers import HttpAnswer
 
 ENQUEUED = answer(202, {"taskUid": 7, "indexUid": "i", "status": "enqueued", "type": "documentAdditionOrUpdate"})
 
 
-def task(status: str, error: dict | None = None) -> Answer:
+def task(status: str, error: dict | None = None) -> HttpAnswer:
     return answer(200, {"uid": 7, "status": status, "error": error})
 
 
-def failed(code: str, kind: str) -> Answer:
+def failed(code: str, kind: str) -> HttpAnswer:
     return task("failed", {"message": "told", "code": code, "type": kind, "link": "l"})
 
 
@@ -98,7 +98,7 @@ def test_the_next_attempt_asks_on_and_sends_nothing_twice():
 
 
 @pytest.mark.parametrize("given", [task("canceled"), answer(404, {"code": "task_not_found"}), failed("x", "internal")])
-def test_a_task_that_came_to_nothing_is_made_again(given: Answer):
+def test_a_task_that_came_to_nothing_is_made_again(given: HttpAnswer):
     made = enqueued()
     assert isinstance(made.answered(given), Retry)
     assert made.request.method == "POST"
@@ -132,7 +132,7 @@ def test_why_a_task_failed_decides(code: str, kind: str, expected: type):
     [
         (answer(400, {"message": "m", "code": "malformed_payload", "type": "invalid_request"}), Poison),
         (answer(400, {"message": "m", "code": "invalid_index_uid", "type": "invalid_request"}), Misconfigured),
-        (Answer(400, {}, b"<html>"), Poison),
+        (HttpAnswer(400, {}, b"<html>"), Poison),
         (answer(401), Misconfigured),
         (answer(403), Misconfigured),
         (answer(404), Misconfigured),
@@ -144,7 +144,7 @@ def test_why_a_task_failed_decides(code: str, kind: str, expected: type):
         (answer(200, {"taskUid": 7}), Misconfigured),
     ],
 )
-def test_an_answer_to_the_documents(given: Answer, kind: type):
+def test_an_answer_to_the_documents(given: HttpAnswer, kind: type):
     made = exchange("meilisearch", [event()])
     assert isinstance(made.answered(given), kind)
     assert made.request.method == "POST"
@@ -152,7 +152,7 @@ def test_an_answer_to_the_documents(given: Answer, kind: type):
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"status":7}', b"[" * 100_000])
 def test_an_answer_about_a_task_that_is_none(body: bytes):
-    assert isinstance(enqueued().answered(Answer(200, {}, body)), Misconfigured)
+    assert isinstance(enqueued().answered(HttpAnswer(200, {}, body)), Misconfigured)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(200, Delivered), (401, Misconfigured), (403, Misconfigured)])

@@ -7,9 +7,16 @@ from destinationkit import HOSTILE, RECEIVED_NS, event
 from formatkit import answer, exchange, made
 
 from auditsink import config
-from auditsink.destinations.answers import Answer
-from auditsink.events import Mark, unsplit_document
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, TooLarge
+from auditsink.audit.eventlist import Mark, unsplit_document
+from auditsink.delivery.outcome import (
+    Delivered,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    TooLarge,
+)
+from auditsink.destinations.answers import HttpAnswer
 
 
 def records(made: object) -> list[dict]:
@@ -80,12 +87,12 @@ def test_a_partial_success_is_bisected_because_nobody_says_which(count: object):
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"partialSuccess":{"rejectedLogRecords":"x"}}', b"[" * 100_000])
 def test_a_success_that_is_no_receiver_s(body: bytes):
-    assert isinstance(exchange("otlp", [event()]).answered(Answer(200, {}, body)), Misconfigured)
+    assert isinstance(exchange("otlp", [event()]).answered(HttpAnswer(200, {}, body)), Misconfigured)
 
 
 def test_bad_data_is_bisected_with_the_receiver_s_reason():
     assert told(400, {"code": 3, "message": "ReadString: expects"}) == Poison(None, "HTTP 400: ReadString: expects")
-    found = exchange("otlp", [event()]).answered(Answer(400, {}, b"json encoding is not supported"))
+    found = exchange("otlp", [event()]).answered(HttpAnswer(400, {}, b"json encoding is not supported"))
     assert found == Poison(None, "HTTP 400: json encoding is not supported")
 
 

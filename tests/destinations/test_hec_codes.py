@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
+from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
 from auditsink.destinations.hec import CODES, ack_id, acknowledged, classify, parse
-from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
 from auditsink.testing.hec import html, reply
 from auditsink.testing.scripted import Reply
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from destinationkit import HOSTILE, RECEIVED, STAGE, batch, event
 
+from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.config import SplunkConfig
+from auditsink.delivery.destination import Batch
 from auditsink.destinations import hec
-from auditsink.destinations.base import Batch
-from auditsink.events import Mark, unsplit_document
 from auditsink.testing.envelopes import envelopes
 
 
@@ -19,7 +19,7 @@ def config(**settings: Any) -> SplunkConfig:
 
 
 def body(of: Batch, **settings: Any) -> bytes:
-    return hec.body(of, hec.Heads(config(**settings)))
+    return hec.body(of, hec.EnvelopeHeads(config(**settings)))
 
 
 def test_an_envelope_is_exactly_this():
@@ -112,7 +112,7 @@ def test_a_batch_of_one_event_of_any_type_is_an_envelope():
 
 
 def test_heads_are_rendered_once_for_a_cluster_and_bounded():
-    heads = hec.Heads(config())
+    heads = hec.EnvelopeHeads(config())
     mine = batch([b"{}"], cluster="c")
     first = heads.of(mine)
 

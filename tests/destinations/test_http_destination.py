@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from destinationkit import HOSTILE, batch, event
 
-from auditsink import events as eventlists
+from auditsink.audit import eventlist as eventlists
+from auditsink.audit.eventlist import Mark, unsplit_document
+from auditsink.common.secret import Secret
 from auditsink.config import HttpAuth, HttpConfig
-from auditsink.destinations.answers import Answer
+from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
+from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.formats.plain import classify as by_answer
 from auditsink.destinations.http import HttpDestination, below
-from auditsink.events import Mark, unsplit_document
-from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
-from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.collector import Collector
 from auditsink.testing.scripted import Reply, ScriptedServer
@@ -36,7 +36,7 @@ PASSING = [408, 425, 429, 500, 501, 502, 503, 504, 507, 599]
 
 
 def classify(status: int, headers: dict[str, str]):
-    return by_answer(Answer(status, headers, b""))
+    return by_answer(HttpAnswer(status, headers, b""))
 
 
 @pytest.mark.parametrize("status", SUCCESS)

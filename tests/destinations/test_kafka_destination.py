@@ -15,12 +15,12 @@ from confluent_kafka import Producer
 from destinationkit import HOSTILE, RECEIVED_NS, batch, event
 from kafkakit import deliver, lake
 
+from auditsink.audit.eventlist import Mark, unsplit_document
+from auditsink.common.secret import Secret
 from auditsink.config import ClientTls, KafkaConfig, KafkaSecurity
-from auditsink.destinations.base import DestinationError
+from auditsink.delivery.destination import DestinationError
+from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
 from auditsink.destinations.kafka import KafkaDestination, messages, topic_name
-from auditsink.events import Mark, unsplit_document
-from auditsink.forward.outcome import Delivered, Misconfigured, Retry
-from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock
 
 

@@ -5,7 +5,7 @@ import ssl
 import pytest
 from aiokafka import errors
 
-from auditsink.destinations.kafka_errors import ERRORS, Verdict, classify
+from auditsink.destinations.kafka_errors import ERRORS, ErrorMeaning, classify
 
 TOO_LARGE = [errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, errors.RecordTooLargeError]
 REFUSED = [errors.InvalidTimestampError]
@@ -63,19 +63,19 @@ def test_every_row_of_the_table_has_a_row_here():
 @pytest.mark.parametrize(
     ("kind", "verdict"),
     [
-        *((kind, Verdict.TOO_LARGE) for kind in TOO_LARGE),
-        *((kind, Verdict.REFUSED) for kind in REFUSED),
-        *((kind, Verdict.TOPIC) for kind in TOPIC),
-        *((kind, Verdict.MISCONFIGURED) for kind in MISCONFIGURED),
-        *((kind, Verdict.RETRY) for kind in PASSING),
+        *((kind, ErrorMeaning.TOO_LARGE) for kind in TOO_LARGE),
+        *((kind, ErrorMeaning.REFUSED) for kind in REFUSED),
+        *((kind, ErrorMeaning.TOPIC) for kind in TOPIC),
+        *((kind, ErrorMeaning.MISCONFIGURED) for kind in MISCONFIGURED),
+        *((kind, ErrorMeaning.RETRY) for kind in PASSING),
     ],
 )
-def test_each_kind_has_its_verdict(kind: type[BaseException], verdict: Verdict):
+def test_each_kind_has_its_verdict(kind: type[BaseException], verdict: ErrorMeaning):
     found, why = classify(kind())
 
     assert found is verdict
     assert why
-    assert (";" in why) == (verdict is not Verdict.RETRY)
+    assert (";" in why) == (verdict is not ErrorMeaning.RETRY)
 
 
 def test_an_error_the_broker_answered_tells_its_number():

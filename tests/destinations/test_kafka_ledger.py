@@ -12,10 +12,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from destinationkit import batch, event
 from kafkakit import deliver, lake
 
+from auditsink.delivery.destination import Batch, Origin
+from auditsink.delivery.outcome import Delivered, Misconfigured
 from auditsink.destinations import kafka_ledger
-from auditsink.destinations.base import Batch, Origin
-from auditsink.destinations.kafka_errors import Verdict, classify
-from auditsink.forward.outcome import Delivered, Misconfigured
+from auditsink.destinations.kafka_errors import ErrorMeaning, classify
 
 EVENTS = [event(number) for number in range(20)]
 
@@ -165,5 +165,5 @@ async def test_the_first_to_ask_waits_until_there_is_a_coordinator(servers: list
 @pytest.mark.parametrize("problem", [errors.GroupAuthorizationFailedError("g"), errors.ProducerFenced()])
 def test_an_id_that_may_not_be_used_or_is_used_by_another_is_told(problem: Exception):
     verdict, why = classify(problem)
-    assert verdict is Verdict.MISCONFIGURED
+    assert verdict is ErrorMeaning.MISCONFIGURED
     assert "transactional_id" in why

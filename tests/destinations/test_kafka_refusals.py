@@ -11,9 +11,16 @@ from aiokafka.structs import TopicPartition
 from destinationkit import batch
 from kafkakit import deliver, lake
 
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Poison,
+    Retry,
+    TooLarge,
+)
 from auditsink.destinations import kafka as module
 from auditsink.destinations.kafka import KafkaDestination
-from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Refusal, Retry, TooLarge
 
 
 class Broker:
@@ -102,8 +109,8 @@ async def faked(
     monkeypatch: pytest.MonkeyPatch, problem: Any, **settings: Any
 ) -> AsyncIterator[tuple[KafkaDestination, Broker]]:
     broker = Broker(problem)
-    monkeypatch.setattr(module, "Link", lambda config, **settings: broker)
-    monkeypatch.setattr(module, "Ledger", FakeLedger)
+    monkeypatch.setattr(module, "ProducerLink", lambda config, **settings: broker)
+    monkeypatch.setattr(module, "TransactionLog", FakeLedger)
     async with lake(["kafka:9092"], **settings) as destination:
         yield destination, broker
 
@@ -197,7 +204,7 @@ async def test_everything_refused_is_still_an_end(monkeypatch: pytest.MonkeyPatc
 
     assert isinstance(outcome, Delivered)
     assert [one.index for one in outcome.refused] == [0, 1, 2]
-    assert all(isinstance(one, Refusal) for one in outcome.refused)
+    assert all(isinstance(one, EventRejection) for one in outcome.refused)
     assert broker.log == []
 
 

@@ -11,13 +11,13 @@ from urllib.parse import parse_qs
 import pytest
 from destinationkit import batch, event
 
+from auditsink.common.secret import Secret
 from auditsink.config import HttpAuth, HttpConfig, OAuth2
-from auditsink.destinations.answers import Answer
-from auditsink.destinations.base import DestinationError
+from auditsink.delivery.destination import DestinationError
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.http import HttpDestination
 from auditsink.destinations.oauth2 import Token, read
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
-from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.collector import Collector
 from auditsink.testing.scripted import Received, Reply, ScriptedServer
@@ -172,8 +172,8 @@ async def test_a_token_server_that_is_not_there_is_tried_again():
     assert hook.requests == []
 
 
-def error(status: int, name: str, **headers: str) -> Answer:
-    return Answer(status, headers, json.dumps({"error": name, "error_description": "because"}).encode())
+def error(status: int, name: str, **headers: str) -> HttpAnswer:
+    return HttpAnswer(status, headers, json.dumps({"error": name, "error_description": "because"}).encode())
 
 
 @pytest.mark.parametrize("name", ["invalid_client", "invalid_request", "invalid_scope", "unauthorized_client"])
@@ -187,24 +187,24 @@ def test_what_the_token_server_refuses_needs_a_person(status: int, name: str):
     [
         (error(400, "temporarily_unavailable"), Retry),
         (error(400, "server_error"), Retry),
-        (Answer(429, {}, b""), Retry),
-        (Answer(500, {}, b"<html>"), Retry),
-        (Answer(503, {}, b""), Retry),
-        (Answer(400, {}, b"<html>"), Misconfigured),
-        (Answer(302, {}, b""), Misconfigured),
-        (Answer(404, {}, b""), Misconfigured),
-        (Answer(413, {}, b""), Misconfigured),
-        (Answer(200, {}, b"<html>"), Misconfigured),
-        (Answer(200, {}, b"{}"), Misconfigured),
-        (Answer(200, {}, b"[" * 100_000), Misconfigured),
-        (Answer(200, {}, b'{"access_token":"a b"}'), Misconfigured),
-        (Answer(200, {}, b'{"access_token":"a\\r\\nX: y"}'), Misconfigured),
-        (Answer(200, {}, b'{"access_token":"a","token_type":"mac"}'), Misconfigured),
-        (Answer(200, {}, b'{"access_token":"a","expires_in":"soon"}'), Misconfigured),
-        (Answer(200, {}, b'{"access_token":"a","token_type":"bearer","expires_in":"60"}'), Token),
+        (HttpAnswer(429, {}, b""), Retry),
+        (HttpAnswer(500, {}, b"<html>"), Retry),
+        (HttpAnswer(503, {}, b""), Retry),
+        (HttpAnswer(400, {}, b"<html>"), Misconfigured),
+        (HttpAnswer(302, {}, b""), Misconfigured),
+        (HttpAnswer(404, {}, b""), Misconfigured),
+        (HttpAnswer(413, {}, b""), Misconfigured),
+        (HttpAnswer(200, {}, b"<html>"), Misconfigured),
+        (HttpAnswer(200, {}, b"{}"), Misconfigured),
+        (HttpAnswer(200, {}, b"[" * 100_000), Misconfigured),
+        (HttpAnswer(200, {}, b'{"access_token":"a b"}'), Misconfigured),
+        (HttpAnswer(200, {}, b'{"access_token":"a\\r\\nX: y"}'), Misconfigured),
+        (HttpAnswer(200, {}, b'{"access_token":"a","token_type":"mac"}'), Misconfigured),
+        (HttpAnswer(200, {}, b'{"access_token":"a","expires_in":"soon"}'), Misconfigured),
+        (HttpAnswer(200, {}, b'{"access_token":"a","token_type":"bearer","expires_in":"60"}'), Token),
     ],
 )
-def test_other_answers_of_a_token_server(given: Answer, kind: type):
+def test_other_answers_of_a_token_server(given: HttpAnswer, kind: type):
     assert isinstance(read(given), kind)
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from auditsink.delivery.outcome import Misconfigured, Retry, TooLarge
 from auditsink.destinations.object_errors import classify
-from auditsink.forward.outcome import Misconfigured, Retry, TooLarge
 
 
 def told(status: int, code: str = "") -> str:

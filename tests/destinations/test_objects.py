@@ -9,13 +9,13 @@ import pytest
 from s3server import BUCKET, S3Server, unpacked
 
 from auditsink import load
-from auditsink.clock import SystemClock
+from auditsink.audit.eventlist import Mark
+from auditsink.common.clock import SystemClock
 from auditsink.config import ObjectConfig
+from auditsink.delivery.destination import Batch, Destination, DestinationError
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.destinations import build
-from auditsink.destinations.base import Batch, Destination, DestinationError
 from auditsink.destinations.objects import compressed, path_of
-from auditsink.events import Mark
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
 
 ACCEPTED_NS = 1795383230_000000042  # 2026-11-22T21:33:50Z
 NAME = "audit/c1/2026-11-22/20261122T213350.000000042Z-00000000000000000007"

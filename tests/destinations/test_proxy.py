@@ -10,10 +10,10 @@ import trustme
 from destinationkit import batch, event
 from proxykit import SmallProxy
 
+from auditsink.common.secret import Secret
 from auditsink.config import ClientTls, HttpConfig, Proxy, SplunkConfig
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.destinations import build
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Retry
-from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.collector import Collector
 from auditsink.testing.hec import HecServer

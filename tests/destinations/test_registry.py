@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from auditsink.common.secret import Secret
 from auditsink.config import (
     ClientTls,
     FileConfig,
@@ -18,9 +19,8 @@ from auditsink.config import (
     SplunkConfig,
     StdoutConfig,
 )
+from auditsink.delivery.destination import DestinationError, Limits
 from auditsink.destinations import build
-from auditsink.destinations.base import DestinationError, Limits
-from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock
 
 TOKEN = Secret("s3cr3t-t0ken")
@@ -64,7 +64,7 @@ def test_a_splunk_that_waits_for_acknowledgements_has_more_in_flight():
 def test_only_what_is_configured_is_imported(tmp_path: Path):
     script = (
         "import sys; from auditsink.config import FileConfig; from auditsink.destinations import build;"
-        "from auditsink.clock import SystemClock; from pathlib import Path;"
+        "from auditsink.common.clock import SystemClock; from pathlib import Path;"
         f"build(FileConfig(name='d', path=Path({str(tmp_path / 'a')!r})), clock=SystemClock());"
         "print([name for name in ('aiokafka', 'aiohttp', 'ssl') if name in sys.modules and name != 'ssl'])"
     )
@@ -159,7 +159,7 @@ def test_standard_output_may_be_closed():
     script = (
         "import os; os.close(1)\n"
         "from auditsink.config import StdoutConfig; from auditsink.destinations.stdout import StdoutDestination\n"
-        "from auditsink.destinations.base import DestinationError; from auditsink.clock import SystemClock\n"
+        "from auditsink.delivery.destination import DestinationError; from auditsink.common.clock import SystemClock\n"
         "import sys\n"
         "try: StdoutDestination(StdoutConfig(name='out'), SystemClock())\n"
         "except DestinationError as problem: print(problem, file=sys.stderr)\n"

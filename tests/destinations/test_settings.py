@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from auditsink.common.secret import Secret
 from auditsink.destinations.settings import Credential
-from auditsink.secret import Secret
 
 
 def credential(file: Path) -> Credential:

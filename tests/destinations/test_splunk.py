@@ -11,11 +11,11 @@ import pytest
 import trustme
 from destinationkit import HOSTILE, batch, event
 
+from auditsink.audit.eventlist import Mark
+from auditsink.common.secret import Secret
 from auditsink.config import ClientTls, SplunkConfig
+from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
 from auditsink.destinations.splunk import SplunkDestination
-from auditsink.events import Mark
-from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
-from auditsink.secret import Secret
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.hec import HecServer, html, reply
 from auditsink.testing.scripted import Received, Reply, ScriptedServer

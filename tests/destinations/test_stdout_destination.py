@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.config import StdoutConfig
+from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
 from auditsink.destinations.stdout import Progress, StdoutDestination, after
-from auditsink.forward.outcome import Delivered, Misconfigured, Retry
 from auditsink.testing.clock import FakeClock
 
 
@@ -152,8 +152,9 @@ async def test_a_write_that_fails_is_tried_again():
 def test_a_stalled_reader_does_not_keep_the_process_from_ending(tmp_path: Path):
     script = (
         "import asyncio; from auditsink.config import StdoutConfig\n"
-        "from auditsink.destinations.stdout import StdoutDestination; from auditsink.destinations.base import Batch\n"
-        "from auditsink.clock import SystemClock\n"
+        "from auditsink.destinations.stdout import StdoutDestination\n"
+        "from auditsink.delivery.destination import Batch\n"
+        "from auditsink.common.clock import SystemClock\n"
         "async def main():\n"
         "    out = StdoutDestination(StdoutConfig(name='out', timeout=600), SystemClock())\n"
         "    attempt = await out.prepare(Batch('c', '', [b'{}' * 500_000], range(1), 0))\n"

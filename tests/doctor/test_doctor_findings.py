@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from auditsink.common.units import Size
 from auditsink.config import Spool
 from auditsink.doctor import Finding, Urgency, apiserver, in_order, machine, sink
 from auditsink.doctor.machine import Volume
-from auditsink.units import Size
 
 CONFIG = Path(__file__).parents[2] / "config" / "apiserver"
 GIB = 2**30

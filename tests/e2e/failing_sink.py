@@ -9,7 +9,8 @@ import sys
 import threading
 from typing import Any
 
-from auditsink import cli, secret
+from auditsink import cli
+from auditsink.common import secret
 from auditsink.service import Sink
 
 MARK = "this failure was injected"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import corpus
 from running import Sink, eventually
 
-from auditsink.sender.webhook import Webhook
+from auditsink.apiserver.webhook import Webhook
 
 PEAK = 150 * 2**20
 """Bytes of memory that the sink may ever hold; some 60 MB of it are Python and what it imports."""

@@ -9,8 +9,8 @@ import pytest
 import trustme
 from running import Sink
 
-from auditsink.secret import Secret
-from auditsink.sender.webhook import Webhook, tls_context
+from auditsink.apiserver.webhook import Webhook, tls_context
+from auditsink.common.secret import Secret
 from auditsink.testing.collector import Collector
 
 TOKENS = {"prod": "token-of-prod-7f3a", "test": "token-of-test-91bc"}

@@ -18,9 +18,9 @@ from running import Sink
 from vault import Vault, sections
 
 from auditsink import cli
+from auditsink.apiserver.webhook import Webhook, tls_context
+from auditsink.common.secret import Secret
 from auditsink.load import load
-from auditsink.secret import Secret
-from auditsink.sender.webhook import Webhook, tls_context
 from auditsink.testing.collector import Collector
 
 FAILING = (sys.executable, "-X", "faulthandler", str(Path(__file__).with_name("failing_sink.py")))

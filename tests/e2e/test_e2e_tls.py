@@ -15,7 +15,7 @@ import pytest
 import trustme
 from running import Sink, eventually
 
-from auditsink.sender.webhook import Webhook, tls_context
+from auditsink.apiserver.webhook import Webhook, tls_context
 
 TODAY = datetime.now(UTC)
 MODERN = {

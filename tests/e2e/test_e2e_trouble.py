@@ -11,8 +11,8 @@ import corpus
 import pytest
 from running import Sink, eventually
 
-from auditsink.sender.patience import Answer
-from auditsink.sender.webhook import Webhook
+from auditsink.apiserver.retry_schedule import PostResult
+from auditsink.apiserver.webhook import Webhook
 from auditsink.testing.apiserver import Apiserver
 from auditsink.testing.collector import Collector
 from auditsink.testing.scripted import Reply
@@ -138,7 +138,7 @@ async def test_a_stop_does_not_wait_for_a_destination_that_hangs(tmp_path: Path)
                 sink.signal(signal.SIGTERM)
                 await sink.until(lambda now: now["state"] == "stopping")
                 assert "not ready: the sink is stopping" in await sink.get("/readyz")
-                assert await webhook.post(corpus.plain_body("late").data, 30) == Answer(503, 5)
+                assert await webhook.post(corpus.plain_body("late").data, 30) == PostResult(503, 5)
             assert await sink.ended() == 0
             stuck.set()
             collector.script = []

@@ -9,19 +9,19 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.audit.eventlist import Mark
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
-from auditsink.events import Mark
 from auditsink.evidence.checkpoint import Signed, decode
 from auditsink.evidence.keys import Signer
-from auditsink.evidence.ledger import Ledger
+from auditsink.evidence.make.checkpoint_file import CheckpointFile
+from auditsink.evidence.make.checkpointer import Checkpointer
 from auditsink.evidence.span import OpenSpan, Span
-from auditsink.evidence.witness import Witness
 from auditsink.spool import Spool
-from auditsink.spool.types import Receipt, Record, Refusal
+from auditsink.spool.types import Receipt, Record, SpoolRejection
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.disk import FakeDisk
-from auditsink.units import Size
 
 SPOOL = Path("/spool")
 LEDGER = Path("/evidence/checkpoints.ndjson")
@@ -59,9 +59,9 @@ async def inline(function: Callable[..., Any], /, *args: Any) -> Any:
     return function(*args)
 
 
-def submit(spool: Spool, cluster: str, body: bytes) -> "asyncio.Future[Receipt | Refusal]":
-    answer: asyncio.Future[Receipt | Refusal] = asyncio.get_running_loop().create_future()
-    spool.submit(spool.ring(cluster), body, events.split(body), "", answer.set_result)
+def submit(spool: Spool, cluster: str, body: bytes) -> "asyncio.Future[Receipt | SpoolRejection]":
+    answer: asyncio.Future[Receipt | SpoolRejection] = asyncio.get_running_loop().create_future()
+    spool.submit(spool.ring(cluster), body, eventlist.split(body), "", answer.set_result)
     return answer
 
 
@@ -78,9 +78,9 @@ class Bench:
         self.spool.start(asyncio.get_running_loop().call_soon_threadsafe)
         self.published: list[bytes] = []
         used = signer(key) if key else None
-        self.witness = Witness(
+        self.witness = Checkpointer(
             self.spool,
-            Ledger(LEDGER, disk),
+            CheckpointFile(LEDGER, disk),
             lambda: used,
             every=60.0,
             publish=self.published.extend,
@@ -141,7 +141,7 @@ def span(lines: Sequence[bytes], *, first: int = 0, cluster: str = "c", ring: by
 def ledger(spans: Sequence[Span], *, key: Ed25519PrivateKey | None = PRIVATE) -> bytes:
     """A checkpoint file that states these ranges, the first in second 1 of the epoch, the next in second 2, ..."""
     disk = FakeDisk()
-    file = Ledger(LEDGER, disk)
+    file = CheckpointFile(LEDGER, disk)
     for one in spans:
         file.append([one], signer(key) if key else None, (file.number + 1) * SECOND_NS)
     file.close()

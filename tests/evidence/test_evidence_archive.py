@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.evidence import EvidenceError
-from auditsink.evidence.archive import Archive, Period, open_keys
-from auditsink.evidence.findings import EnoughError, Findings
 from auditsink.evidence.keys import PublicKeys
+from auditsink.evidence.verify.archive import Archive, Period, open_keys
+from auditsink.evidence.verify.findings import EnoughError, Findings
 
 SPANS = [span([b"%d" % number], first=number, cluster="blue" if number % 2 else "green") for number in range(6)]
 LINES = ledger(SPANS).splitlines(keepends=True)

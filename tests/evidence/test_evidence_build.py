@@ -8,15 +8,17 @@ import pytest
 from evidencekit import OTHER, body_of, event, private_pem, signer, submit
 
 from auditsink import load
-from auditsink.clock import SystemClock
+from auditsink.common.clock import SystemClock
+from auditsink.common.units import Size
 from auditsink.config import Config, Evidence
 from auditsink.config import Spool as SpoolConfig
-from auditsink.evidence import EvidenceError, build
+from auditsink.config.describe import plan, risks
+from auditsink.evidence import EvidenceError
 from auditsink.evidence.checkpoint import decode
-from auditsink.explain import plan, risks
+from auditsink.evidence.make import build
 from auditsink.load import ConfigError
-from auditsink.spool import Spool, inspect
-from auditsink.units import Size
+from auditsink.spool import Spool
+from auditsink.spool.offline import inspect
 
 DESTINATIONS = "destinations: [{name: disk, type: file, path: ./audit.ndjson}]\n"
 

@@ -8,10 +8,10 @@ import pytest
 from evidencekit import LEDGER, SPOOL, Bench, event
 
 from auditsink.evidence import NAME
-from auditsink.evidence.archive import Archive, Period
-from auditsink.evidence.findings import Findings
-from auditsink.evidence.holdings import Holdings
-from auditsink.spool import inspect
+from auditsink.evidence.verify.archive import Archive, Period
+from auditsink.evidence.verify.findings import Findings
+from auditsink.evidence.verify.verify_spool import SpoolVerifier
+from auditsink.spool.offline import inspect
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
 
@@ -22,7 +22,7 @@ def verify(disk: FakeDisk, place: Path) -> Findings:
     findings = Findings()
     with Archive([copy], None, findings) as archive:
         archive.read(Period())
-        Holdings(archive, findings, lambda _size: None).check_spool(SPOOL, ["c"], disk)
+        SpoolVerifier(archive, findings, lambda _size: None).check_spool(SPOOL, ["c"], disk)
     return findings
 
 

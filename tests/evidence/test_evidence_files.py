@@ -9,9 +9,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.evidence import EvidenceError, files, history
-from auditsink.evidence.files import Files, in_order
-from auditsink.evidence.history import History
+from auditsink.evidence import EvidenceError
+from auditsink.evidence.verify import files, seen_lines
+from auditsink.evidence.verify.files import Files, in_order
+from auditsink.evidence.verify.seen_lines import SeenLines
 
 
 def test_rotated_files_are_read_oldest_first():
@@ -67,16 +68,16 @@ def test_a_file_without_line_breaks_does_not_fill_the_memory(tmp_path: Path, mon
 
 @given(st.lists(st.binary(max_size=3), max_size=60), st.lists(st.binary(max_size=3), max_size=20))
 def test_lines_that_were_seen_are_known(seen: list[bytes], asked: list[bytes]):
-    known = History(b"prefix")
+    known = SeenLines(b"prefix")
     for line in seen:
         known.add(line)
     assert [line in known for line in asked] == [line in seen for line in asked]
 
 
 def test_the_oldest_lines_are_forgotten(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(history, "CHUNK", 10)
-    monkeypatch.setattr(history, "MOST_CHUNKS", 3)
-    known = History()
+    monkeypatch.setattr(seen_lines, "CHUNK", 10)
+    monkeypatch.setattr(seen_lines, "MOST_CHUNKS", 3)
+    known = SeenLines()
     lines = [random.Random(number).randbytes(8) for number in range(100)]
     for line in lines:
         known.add(line)

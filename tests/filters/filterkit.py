@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditsink import load
+from auditsink.audit.eventlist import Mark
 from auditsink.config import DestinationConfig
-from auditsink.destinations.base import Batch
-from auditsink.events import Mark
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.filter import EventFilter, Filtered
 from auditsink.filters.build import build
-from auditsink.forward.sifting import Sift, Sifted
 
 PLAIN = Mark(0)
 
@@ -20,7 +20,7 @@ def configured(text: str) -> DestinationConfig:
     return config.destinations[0]
 
 
-def sieve(text: str) -> Sift:
+def sieve(text: str) -> EventFilter:
     """The filter."""
     found = build(configured(text))
     assert found is not None
@@ -32,7 +32,7 @@ def batch(*events: bytes, marks: Mark = PLAIN) -> Batch:
     return Batch("c1", "", list(events), range(100, 100 + len(events)), 0, marks)
 
 
-def sifted(text: str, *events: bytes, marks: Mark = PLAIN) -> Sifted:
+def sifted(text: str, *events: bytes, marks: Mark = PLAIN) -> Filtered:
     """What the filter makes of the events."""
     return sieve(text)(batch(*events, marks=marks))
 
@@ -68,6 +68,6 @@ def reference(resource: str, group: str = "", **more: str) -> dict[str, str]:
     return {"resource": resource, "apiVersion": "v1", **({"apiGroup": group} if group else {}), **more}
 
 
-def sequences(found: Sifted) -> Sequence[int]:
+def sequences(found: Filtered) -> Sequence[int]:
     """Of what is to be delivered."""
     return list(found.batch.sequences)

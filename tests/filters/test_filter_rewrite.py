@@ -10,7 +10,7 @@ from filterkit import event, left, reference, sifted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditsink.events import Mark
+from auditsink.audit.eventlist import Mark
 
 METADATA = "{policy: {rules: [{level: Metadata}]}}"
 REQUEST = "{policy: {rules: [{level: Request}]}}"

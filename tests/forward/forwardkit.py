@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+from auditsink.audit.eventlist import Mark
 from auditsink.config import BackoffSettings
-from auditsink.destinations.base import Attempt, Batch, Limits
-from auditsink.events import Mark
-from auditsink.forward.deadletter import DeadLetters
+from auditsink.delivery.destination import Attempt, Batch, Limits
+from auditsink.delivery.filter import EventFilter
+from auditsink.delivery.outcome import Delivered, Outcome
+from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import Forwarder
-from auditsink.forward.outcome import Delivered, Outcome
-from auditsink.forward.sifting import Sift
-from auditsink.forward.supply import Offload
-from auditsink.forward.upstream import Routing
+from auditsink.forward.prefetch import Offload
+from auditsink.forward.source import Routing
 from auditsink.spool.types import Account, Chunk, Record, Tally
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.disk import FakeDisk
@@ -277,7 +277,7 @@ class Rig:
         files: Sequence[Path] = (),
         random: Callable[[], float] = lambda: 0.5,
         offload: Offload = inline,
-        sift: Sift | None = None,
+        sift: EventFilter | None = None,
         routing: Routing | None = None,
     ) -> None:
         self.destination = destination

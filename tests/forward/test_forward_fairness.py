@@ -4,9 +4,9 @@ from collections import Counter
 
 from forwardkit import FakeRing, Held, Rig, ScriptedDestination
 
-from auditsink.destinations.base import Batch
-from auditsink.forward.outcome import Delivered, Poison
-from auditsink.forward.rota import REQUESTS
+from auditsink.common.fair_queue import REQUESTS
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Poison
 
 
 async def test_a_fresh_event_of_each_quiet_cluster_is_attempted_within_one_round():

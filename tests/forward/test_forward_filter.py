@@ -8,17 +8,24 @@ from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.filter import Filtered
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+)
 from auditsink.forward.backoff import Backoff
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Refusal, Retry
-from auditsink.forward.redeliver import Report, redeliver
+from auditsink.forward.redelivery import Report, redeliver
 from auditsink.forward.replay import Replay, Replayed
-from auditsink.forward.sifting import Sifted
 from auditsink.spool.types import Tally
 from auditsink.testing.clock import FakeClock, settle
 
 
-def sift(batch: Batch) -> Sifted:
+def sift(batch: Batch) -> Filtered:
     """Leaves `drop` out, cannot read `odd`, and puts the rest into capitals."""
     kept = [place for place, event in enumerate(batch.events) if not event.startswith((b"drop", b"odd"))]
     odd = [place for place, event in enumerate(batch.events) if event.startswith(b"odd")]
@@ -27,7 +34,7 @@ def sift(batch: Batch) -> Sifted:
         events=[batch.events[place].upper() for place in kept],
         sequences=[batch.sequences[place] for place in kept],
     )
-    return Sifted(left, tuple(Refusal(place, "odd") for place in odd))
+    return Filtered(left, tuple(EventRejection(place, "odd") for place in odd))
 
 
 MIXED = (b"a", b"drop 1", b"b", b"odd 1", b"drop 2", b"c")
@@ -178,7 +185,7 @@ async def test_a_replay_is_filtered():
 async def test_dead_letters_are_filtered_when_they_are_tried_again():
     ring, destination = FakeRing(), ScriptedDestination(always(Poison(None, "no")))
     ring.put(*MIXED)
-    async with Rig(destination, ring, sift=Sifted) as rig:
+    async with Rig(destination, ring, sift=Filtered) as rig:
         await settle(100)
         letters = sorted(rig.dead_letters, key=lambda letter: letter.sequence)
     assert [letter.sequence for letter in letters] == [0, 1, 2, 3, 4, 5]

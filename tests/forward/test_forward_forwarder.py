@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up, ranges
 
-from auditsink.destinations.base import Batch
-from auditsink.events import Mark
-from auditsink.forward.outcome import Delivered
-from auditsink.forward.statistics import State
+from auditsink.audit.eventlist import Mark
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered
+from auditsink.forward.statistics import DestinationState
 from auditsink.spool.types import Chunk
 
 
@@ -19,7 +19,7 @@ async def test_a_backlog_arrives_in_order_byte_for_byte_and_the_cursor_follows()
     async with Rig(ScriptedDestination(), ring) as rig:
         assert rig.destination.taken == [("c1", at, event) for at, event in ring.events.items()]
         assert ring.cursor("siem").position == 95
-        assert rig.forwarder.state is State.IDLE
+        assert rig.forwarder.state is DestinationState.IDLE
         assert adds_up(ring)
 
 
@@ -233,7 +233,7 @@ async def test_events_that_are_gone_count_as_dropped():
         assert rig.destination.sequences() == [*range(15, 50), *range(60, 90)]
         assert rig.forwarder.statistics().accounts["c1"] == ring.account(ring.cursor("siem"))
         assert ring.cursor("siem").tally == (65, 0, 0, 35)
-        assert rig.forwarder.state is State.IDLE
+        assert rig.forwarder.state is DestinationState.IDLE
 
 
 async def test_a_batch_in_hand_is_delivered_though_its_segment_is_gone():
@@ -344,10 +344,15 @@ async def test_statistics_tell_the_whole_story():
         ring.put(*[b"x" * 10] * 10, received_ns=rig.clock.wall_ns())
         await rig.clock.advance(7)
         during = rig.forwarder.statistics()
-        assert (during.state, during.in_flight, during.lag_seconds) == (State.DELIVERING, 1, 7.0)
+        assert (during.state, during.in_flight, during.lag_seconds) == (DestinationState.DELIVERING, 1, 7.0)
         await held.end(Delivered())
         after = rig.forwarder.statistics()
-        assert (after.name, after.type, after.state, after.lag_seconds) == ("siem", "scripted", State.IDLE, 0.0)
+        assert (after.name, after.type, after.state, after.lag_seconds) == (
+            "siem",
+            "scripted",
+            DestinationState.IDLE,
+            0.0,
+        )
         assert (after.requests, after.retries, after.batches, after.bytes) == ({"delivered": 1}, {}, 1, 100)
         assert after.accounts["c1"].delivered == after.accounts["c1"].accepted == 10
         assert (after.last_error, after.next_attempt_seconds, after.in_flight) == (None, 0.0, 0)
@@ -372,7 +377,7 @@ async def test_slow_down_delays_the_next_attempt():
     async with Rig(destination, ring) as rig:
         assert len(destination.attempts) == 1
         assert rig.forwarder.statistics().next_attempt_seconds == 2.0
-        assert rig.forwarder.state is State.DELIVERING
+        assert rig.forwarder.state is DestinationState.DELIVERING
         await rig.clock.advance(1.9)
         assert len(destination.attempts) == 1
         await rig.clock.advance(0.2)

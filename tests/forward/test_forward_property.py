@@ -10,9 +10,17 @@ from forwardkit import FakeCursor, FakeRing, Rig, ScriptedDestination, adds_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditsink.destinations.base import Batch, Limits
-from auditsink.events import Mark
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Refusal, Retry, TooLarge
+from auditsink.audit.eventlist import Mark
+from auditsink.delivery.destination import Batch, Limits
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    TooLarge,
+)
 from auditsink.spool.types import Tally
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
@@ -48,7 +56,7 @@ class Server:
         if not bad:
             return Delivered()
         if self.chance.random() < 0.3:
-            return Delivered(tuple(Refusal(at, "named") for at in bad))
+            return Delivered(tuple(EventRejection(at, "named") for at in bad))
         return Poison(self.chance.choice([None, bad[0]]), "bad")
 
     def _mood(self, batch: Batch) -> Outcome:

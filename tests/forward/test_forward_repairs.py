@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from forwardkit import FakeRing, Rig, ScriptedDestination, always, in_turn
 
-from auditsink.forward.outcome import Delivered, Misconfigured, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
 from auditsink.forward.repairs import LOOK_SECONDS
-from auditsink.forward.statistics import State
+from auditsink.forward.statistics import DestinationState
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_the_pause_ends_when_a_file_changes(token: Path):
         rewrite(token, "the new one")
         await rig.clock.advance(LOOK_SECONDS)
         assert rig.destination.sequences() == list(range(10))
-        assert rig.forwarder.state is State.IDLE
+        assert rig.forwarder.state is DestinationState.IDLE
 
 
 async def test_a_repair_that_does_not_help_is_probed_slowly_again_from_the_shortest_pause(token: Path):

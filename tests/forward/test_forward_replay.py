@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from leaping import Leaping
 
-from auditsink.destinations.base import Attempt, Batch, Limits
-from auditsink.events import Mark
+from auditsink.audit.eventlist import Mark
+from auditsink.delivery.destination import Attempt, Batch, Limits
+from auditsink.delivery.outcome import (
+    Delivered,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    TooLarge,
+)
 from auditsink.forward.backoff import Backoff
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, TooLarge
 from auditsink.forward.replay import MOST_NAMED, Replay, Replayed, batches
 from auditsink.spool.types import Record
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from forwardkit import FakeRing, Held, Rig, ScriptedDestination
 
-from auditsink.forward.outcome import Misconfigured
+from auditsink.delivery.outcome import Misconfigured
 from auditsink.spool.types import Tally
 
 

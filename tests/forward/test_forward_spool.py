@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from forwardkit import LIMITS, ScriptedDestination
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
-from auditsink.destinations.base import Batch
-from auditsink.forward.deadletter import DeadLetters, place
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Outcome, Poison
+from auditsink.forward.dead_letters import DeadLetters, place
 from auditsink.forward.forwarder import Forwarder
-from auditsink.forward.outcome import Delivered, Outcome, Poison
 from auditsink.spool import Spool
-from auditsink.spool.types import Receipt, Refusal
+from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk
-from auditsink.units import Size
 
 PATH = Path("/spool")
 
@@ -39,9 +39,9 @@ class Sink:
         self.forwarder = Forwarder(destination, spool=self.spool, dead_letters=letters)
         self.task = asyncio.create_task(self.forwarder.run())
 
-    async def submit(self, cluster: str, body: bytes) -> Receipt | Refusal:
-        answer: asyncio.Future[Receipt | Refusal] = asyncio.get_running_loop().create_future()
-        self.spool.submit(self.spool.ring(cluster), body, events.split(body), "CN=api", answer.set_result)
+    async def submit(self, cluster: str, body: bytes) -> Receipt | SpoolRejection:
+        answer: asyncio.Future[Receipt | SpoolRejection] = asyncio.get_running_loop().create_future()
+        self.spool.submit(self.spool.ring(cluster), body, eventlist.split(body), "CN=api", answer.set_result)
         return await asyncio.wait_for(answer, 30)
 
     async def stop(self) -> None:
@@ -87,7 +87,7 @@ async def test_what_was_accepted_is_delivered_byte_for_byte_and_the_account_adds
         await asyncio.gather(*(sink.submit(cluster, body) for cluster, body in zip(bodies, pair, strict=True)))
     await sink.stop()
     for cluster, posted in bodies.items():
-        expected = [event for body in posted for event in events.split(body).events]
+        expected = [event for body in posted for event in eventlist.split(body).events]
         assert [event for name, _, event in destination.taken if name == cluster] == expected
         assert sink.forwarder.statistics().accounts[cluster].delivered == 210
 
@@ -101,7 +101,7 @@ async def test_after_kills_everything_arrives_and_the_repeats_are_few():
         sink = Sink(disk, destination)
         for _ in range(10):
             body = body_of("a", len(posted), chance.randrange(1, 30))
-            posted += events.split(body).events
+            posted += eventlist.split(body).events
             assert isinstance(await sink.submit("a", body), Receipt)
         await sink.die(disk)
     reached = until(destination, set(posted))

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, always
 
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 from auditsink.forward.forwarder import CLOSE_SECONDS
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
-from auditsink.forward.statistics import State
+from auditsink.forward.statistics import DestinationState
 
 
 async def test_partial_batches_go_at_once_and_everything_is_closed():
@@ -25,7 +25,7 @@ async def test_partial_batches_go_at_once_and_everything_is_closed():
         assert rig.clock.monotonic() - began < 1
         assert rig.destination.closed
         assert (ring.cursor("siem").position, ring.cursor("siem").syncs) == (2, 1)
-        assert rig.forwarder.state is State.STOPPED
+        assert rig.forwarder.state is DestinationState.STOPPED
 
 
 async def test_a_running_attempt_may_end_and_counts():

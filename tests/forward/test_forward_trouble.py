@@ -11,12 +11,19 @@ from typing import TypeVar
 import pytest
 from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up, always, in_turn, ranges
 
-from auditsink.destinations.base import Batch
-from auditsink.forward.isolation import LONE_REFUSALS
-from auditsink.forward.lane import Lane
-from auditsink.forward.outcome import Delivered, Misconfigured, Poison, Refusal, Retry, TooLarge
-from auditsink.forward.statistics import State
-from auditsink.forward.supply import KEPT
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Poison,
+    Retry,
+    TooLarge,
+)
+from auditsink.forward.prefetch import KEPT
+from auditsink.forward.statistics import DestinationState
+from auditsink.forward.subscription import Subscription
+from auditsink.forward.verdicts import LONE_REFUSALS
 from auditsink.testing.clock import settle
 
 T = TypeVar("T")
@@ -44,7 +51,10 @@ async def test_a_retry_holds_the_destination_and_then_goes_on_with_the_same_batc
     one, two = ring_of(20, "c1"), ring_of(20, "c2")
     async with Rig(ScriptedDestination(in_turn(Retry("503 busy"), Retry("503 busy"))), one, two) as rig:
         assert len(rig.destination.attempts) == 1
-        assert (rig.forwarder.state, rig.forwarder.statistics().next_attempt_seconds) == (State.RETRYING, 0.5)
+        assert (rig.forwarder.state, rig.forwarder.statistics().next_attempt_seconds) == (
+            DestinationState.RETRYING,
+            0.5,
+        )
         await rig.clock.advance(0.5)
         assert ranges(rig.destination.attempts) == [(0, 10)] * 2
         assert rig.forwarder.statistics().next_attempt_seconds == 1.0
@@ -52,7 +62,11 @@ async def test_a_retry_holds_the_destination_and_then_goes_on_with_the_same_batc
         assert rig.destination.sequences("c1") == rig.destination.sequences("c2") == list(range(20))
         assert rig.destination.prepared == 4, "a retry is not prepared again"
         after = rig.forwarder.statistics()
-        assert (after.state, after.retries, after.requests) == (State.IDLE, {"failed": 2}, {"retry": 2, "delivered": 4})
+        assert (after.state, after.retries, after.requests) == (
+            DestinationState.IDLE,
+            {"failed": 2},
+            {"retry": 2, "delivered": 4},
+        )
         assert after.last_error is not None
         assert after.last_error.text == "503 busy"
 
@@ -109,7 +123,7 @@ async def test_a_misconfigured_destination_is_paused_shouted_about_and_probed_ev
             if len(rig.destination.attempts) > len(times):
                 times.append(rig.clock.monotonic())
         assert [round(b - a) for a, b in pairwise(times)] == [30, 60, 120, 240, 300]
-        assert rig.forwarder.state is State.MISCONFIGURED
+        assert rig.forwarder.state is DestinationState.MISCONFIGURED
         errors = [record for record in caplog.records if record.levelname == "ERROR"]
         assert len(errors) == 6
         assert (errors[0].destination, errors[0].cluster) == ("siem", "c1")
@@ -118,7 +132,7 @@ async def test_a_misconfigured_destination_is_paused_shouted_about_and_probed_ev
         rig.destination.answer = always(Delivered())
         await rig.clock.advance(300)
         assert rig.destination.sequences() == list(range(30))
-        assert rig.forwarder.state is State.IDLE
+        assert rig.forwarder.state is DestinationState.IDLE
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -141,7 +155,7 @@ async def test_events_refused_by_name_are_buried_and_the_others_not_sent_again()
 
     def answer(batch: Batch):
         return Delivered(
-            tuple(Refusal(at, "mapping") for at, sequence in enumerate(batch.sequences) if sequence % 7 == 0)
+            tuple(EventRejection(at, "mapping") for at, sequence in enumerate(batch.sequences) if sequence % 7 == 0)
         )
 
     async with Rig(ScriptedDestination(answer), ring) as rig:
@@ -216,7 +230,7 @@ async def test_a_destination_that_raises_is_retried_and_says_where_not_what(
         return Delivered()
 
     async with Rig(ScriptedDestination(answer), ring) as rig:
-        assert rig.forwarder.state is State.RETRYING
+        assert rig.forwarder.state is DestinationState.RETRYING
         await rig.clock.advance(1)
         assert rig.destination.sequences() == list(range(10))
         after = rig.forwarder.statistics()
@@ -256,7 +270,7 @@ async def test_a_failure_in_the_forwarder_itself_is_told_and_does_not_end_it(cap
     async with Rig(ScriptedDestination(Held()), ring) as rig:
         settle_lane, left = rig.forwarder._roster._commit, [True]
 
-        def commit(lane: Lane):
+        def commit(lane: Subscription):
             if left:
                 left.pop()
                 raise RuntimeError("nobody foresaw this")
@@ -276,7 +290,7 @@ async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_awa
     async with Rig(ScriptedDestination(refusing(3)), ring, dead_letter_bytes=10) as rig:
         attempts = len(rig.destination.attempts)
         await rig.clock.advance(500)
-        assert rig.forwarder.state is State.MISCONFIGURED
+        assert rig.forwarder.state is DestinationState.MISCONFIGURED
         assert len(rig.destination.attempts) == attempts, "what was answered is not sent again"
         last_error = rig.forwarder.statistics().last_error
         assert last_error is not None
@@ -286,7 +300,7 @@ async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_awa
         await rig.clock.advance(300)
         assert rig.buried() == [3]
         assert rig.destination.sequences() == [at for at in range(30) if at != 3]
-        assert rig.forwarder.state is State.IDLE
+        assert rig.forwarder.state is DestinationState.IDLE
 
 
 async def test_dead_letters_that_cannot_be_written_hold_the_cursor():
@@ -294,7 +308,7 @@ async def test_dead_letters_that_cannot_be_written_hold_the_cursor():
     rig = Rig(ScriptedDestination(refusing(3)), ring)
     rig.disk.fail("sync", errno.EIO, times=2)
     async with rig:
-        assert (ring.cursor("siem").position, rig.forwarder.state) == (3, State.RETRYING)
+        assert (ring.cursor("siem").position, rig.forwarder.state) == (3, DestinationState.RETRYING)
         await rig.clock.advance(10)
         assert (ring.cursor("siem").position, rig.buried()) == (10, [3])
         assert rig.forwarder.statistics().retries == {"dead_letters": 2}
@@ -315,7 +329,7 @@ async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stay
     async with Rig(ScriptedDestination(always(Poison(None, "400 unknown index"))), ring) as rig:
         await rig.clock.advance(3600)
         assert len(rig.buried()) == LONE_REFUSALS
-        assert rig.forwarder.state is State.MISCONFIGURED
+        assert rig.forwarder.state is DestinationState.MISCONFIGURED
         assert ring.cursor("siem").position == LONE_REFUSALS
         probes = ranges(rig.destination.attempts[-8:])
         assert probes == [(499, 500), (LONE_REFUSALS, LONE_REFUSALS + 1)] * 4, "the newest event, then the first"
@@ -344,7 +358,7 @@ async def test_isolation_between_destinations():
     dead, fast = ScriptedDestination(Held(), name="dead"), ScriptedDestination(name="fast")
     async with Rig(dead, ring) as one, Rig(fast, ring) as two:
         assert fast.sequences() == list(range(50))
-        assert (one.forwarder.state, two.forwarder.state) == (State.DELIVERING, State.IDLE)
+        assert (one.forwarder.state, two.forwarder.state) == (DestinationState.DELIVERING, DestinationState.IDLE)
         assert (ring.cursor("dead").position, ring.cursor("fast").position) == (0, 50)
 
 

@@ -12,8 +12,8 @@ import trustme
 from receivekit import Client as Wired
 from receivekit import FakeSpool, make_port, request
 
-from auditsink.receive.port import Port
-from auditsink.receive.secure import SecureTransport
+from auditsink.receive.listener import ListenerState
+from auditsink.receive.tls import TlsTransport
 
 _PIECE = 700
 
@@ -31,13 +31,13 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 class _Secured(Wired):
     """A `Client` of the kit whose connection is TLS, and a real TLS client that talks to it."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: ListenerState) -> None:
         super().__init__(port)
         self.connection.connection_lost(None)  # the plain one
         server, client = contexts()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = client.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
-        self.connection = SecureTransport(port, server)  # type: ignore[assignment]  # both are protocols
+        self.connection = TlsTransport(port, server)  # type: ignore[assignment]  # both are protocols
         self.connection.connection_made(self.wire)
 
     def flight(self) -> bytes:

@@ -16,27 +16,30 @@ import records
 from receivekit import BODY, FakeSpool, chunked, make_port, read_answers, request, until
 from receivekit import Client as Wired
 
-from auditsink import config, events, load, redact, scan
+from auditsink import config, load
 from auditsink.admin.access import parse_token
+from auditsink.apiserver import sources
+from auditsink.audit import eventlist, scan
+from auditsink.audit.eventlist import Mark
 from auditsink.clusters.tokens import parse_tokens, tokens_of
+from auditsink.common import redact
+from auditsink.common.secret import parse_secret
+from auditsink.delivery.destination import Batch
 from auditsink.destinations import hec, oauth2, object_errors
-from auditsink.destinations.answer_reader import AnswerReader, NoHttpError, head
-from auditsink.destinations.answers import Answer, foreign, retry_after
-from auditsink.destinations.base import Batch
-from auditsink.destinations.cookies import Cookies
+from auditsink.destinations.answers import HttpAnswer, foreign, retry_after
 from auditsink.destinations.formats import FORMATS
-from auditsink.events import Mark
 from auditsink.evidence import checkpoint
 from auditsink.evidence.keys import Signer
 from auditsink.filters.build import build
-from auditsink.forward import letter
+from auditsink.forward import dead_letter
+from auditsink.http.cookies import Cookies
+from auditsink.http.parser import NoHttpError, ResponseParser, head
 from auditsink.receive.inflate import InflateError, inflate
-from auditsink.secret import parse_secret
-from auditsink.sender import sources
-from auditsink.spool import SpoolError, bundle, exported, frame, segment
+from auditsink.spool import SpoolError, frame, record_batch, segment
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import parse_keys
+from auditsink.spool.offline import export_format
 from auditsink.spool.slots import decode_slot, encode_slot
 from auditsink.spool.types import Record
 from auditsink.tail import line, wanted
@@ -62,8 +65,8 @@ _scratch = Path(tempfile.gettempdir())
 
 def split(body: bytes) -> None:
     """Whatever is split off stands in the body, in order."""
-    with contextlib.suppress(events.NotAnEventListError):
-        found = events.split(body)
+    with contextlib.suppress(eventlist.NotAnEventListError):
+        found = eventlist.split(body)
         at = 0
         for one in found.events:
             at = body.index(one, at) + len(one)
@@ -109,7 +112,7 @@ def on_the_disk(data: bytes) -> None:
     for one in segment.walk(data, 0, start=0):
         if isinstance(one, frame.FrameHeader):
             assert 0 <= one.offset <= one.offset + one.size <= len(data) + frame.ALIGNMENT
-            bundle.cut(bytes(one.body_length % 2**16), frame.table_of(one, data, one.offset))
+            record_batch.cut(bytes(one.body_length % 2**16), frame.table_of(one, data, one.offset))
     segment.decode_footer(data, 0)
     with contextlib.suppress(SpoolError):
         segment.decode_header(data)
@@ -134,9 +137,11 @@ def secret_files(data: bytes) -> None:
             assert not any(word in str(problem).encode() for word in words)  # noqa: PT017 - the error is the point
 
 
-def _answers(data: bytes) -> Iterator[Answer]:
+def _answers(data: bytes) -> Iterator[HttpAnswer]:
     for status in (200, 201, 202, 207, 400, 401, 403, 413, 429, 503):
-        yield Answer(status, {"retry-after": data[:40].decode("latin-1"), "date": data[40:80].decode("latin-1")}, data)
+        yield HttpAnswer(
+            status, {"retry-after": data[:40].decode("latin-1"), "date": data[40:80].decode("latin-1")}, data
+        )
 
 
 def answered(data: bytes) -> None:
@@ -159,7 +164,7 @@ def answered(data: bytes) -> None:
 def answer_read(data: bytes) -> None:
     """Bytes in place of an answer: one that keeps to the limit, or an error that says nothing of them."""
     for step in (5, 1000):
-        reader = AnswerReader()
+        reader = ResponseParser()
         reader.begin(100)
         with contextlib.suppress(NoHttpError, ConnectionResetError):
             for start in range(0, len(data), step):
@@ -173,13 +178,13 @@ def answer_read(data: bytes) -> None:
 
 def lines_of_ours(data: bytes) -> None:
     """Dead letters, checkpoints, manifests."""
-    letter.decode(data)
+    dead_letter.decode(data)
     with contextlib.suppress(checkpoint.NoCheckpointError):
         checkpoint.decode(data)
     with tempfile.TemporaryDirectory(dir=_scratch) as place:
-        (Path(place) / exported.MANIFEST).write_bytes(data)
+        (Path(place) / export_format.MANIFEST).write_bytes(data)
         with contextlib.suppress(SpoolError):
-            exported.load(Path(place))
+            export_format.load(Path(place))
 
 
 def sent(data: bytes) -> None:
@@ -194,15 +199,15 @@ def filtered(event: bytes) -> None:
     _sift(Batch("c1", "", [event], range(1), 0, Mark(0)))
     (shown,) = line.lines("c1", Record(0, [event], 0, "", Mark(0)), raw=True)
     wanted.Wanted({"user": ["*a*", "!b"], "code": ["4xx"], "resource": ["pods"]}).event(shown)
-    events.as_utf8(event)
-    events.one_line(event)
+    eventlist.as_utf8(event)
+    eventlist.one_line(event)
 
 
 def patterns(data: bytes) -> None:
     """Of a listener: an error, or an answer in no time."""
     with contextlib.suppress(wanted.BadPatternError):
         asked = wanted.Wanted({"user": data.decode("latin-1").split("\n")})
-        asked.event(line.Line(cluster="c", sequence=0, time="", bytes=0, user="a" * 200))
+        asked.event(line.TailLine(cluster="c", sequence=0, time="", bytes=0, user="a" * 200))
 
 
 _LISTS = [BODY, *(one.data for one in corpus.hostile_bodies() if len(one.data) < 5000)]
@@ -212,7 +217,7 @@ _SEALED = frame.encode(
 )  # fmt: skip
 _SHARED = frame.encode(
     0, first_sequence=0, events=2, marks=Mark(0), source=b"s", received_ns=1, body_length=8, payload=b"bodybody",
-    digest=bytes(16), table=bundle.encode([bundle.Request(bytes(16), 4, 1), bundle.Request(bytes(16), 4, 1)]),
+    digest=bytes(16), table=record_batch.encode([record_batch.StoredRequest(bytes(16), 4, 1)] * 2),
 )  # fmt: skip
 _YAML = [path.read_bytes() for path in sorted(Path("config").glob("*.yaml"))]
 
@@ -262,7 +267,7 @@ TARGETS = {
     "lines": Target(
         lines_of_ours,
         [
-            letter.Letter.of("d", _BATCH, 0, "why", 10**18).encode(),
+            dead_letter.DeadLetter.of("d", _BATCH, 0, "why", 10**18).encode(),
             b'{"checkpoint":{"cluster":"c","count":3,"first":0},"signature":"AA"}',
             b'{"version":1,"rings":[]}',
         ],

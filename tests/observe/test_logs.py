@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditsink.common.redact import redact
+from auditsink.common.secret import Secret
 from auditsink.config import Log
 from auditsink.observe import logs
-from auditsink.redact import redact
-from auditsink.secret import Secret
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from moments import FILE, SIEM, SPOOL, moment
 
-from auditsink.forward.statistics import ForwarderStatistics, Held, State
+from auditsink.forward.statistics import DestinationState, ForwarderStatistics, Held
 from auditsink.observe import advice
-from auditsink.observe.advice import Level
+from auditsink.observe.advice import VerdictLevel
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.spool.types import Account
 
@@ -18,15 +18,23 @@ LOSSY = replace(FILE, accounts={"prod": Account(10, 5, 0, 2, 3, 0)})
 @pytest.mark.parametrize(
     ("snapshot", "level", "text"),
     [
-        (CALM, Level.GOOD, "Batches are taken, kept and delivered"),
-        (replace(CALM, phase=Phase.STOPPING), Level.BAD, "Batches are not taken: the sink is stopping"),
-        (replace(CALM, destinations=(replace(FILE, state=State.RETRYING),)), Level.LOOK, "there is something to look"),
-        (replace(CALM, destinations=(replace(FILE, state=State.MISCONFIGURED),)), Level.BAD, "needs somebody"),
-        (replace(CALM, destinations=(LOSSY,)), Level.BAD, "needs somebody"),
-        (replace(CALM, spool=SPOOL), Level.LOOK, "there is something to look"),
+        (CALM, VerdictLevel.GOOD, "Batches are taken, kept and delivered"),
+        (replace(CALM, phase=Phase.STOPPING), VerdictLevel.BAD, "Batches are not taken: the sink is stopping"),
+        (
+            replace(CALM, destinations=(replace(FILE, state=DestinationState.RETRYING),)),
+            VerdictLevel.LOOK,
+            "there is something to look",
+        ),
+        (
+            replace(CALM, destinations=(replace(FILE, state=DestinationState.MISCONFIGURED),)),
+            VerdictLevel.BAD,
+            "needs somebody",
+        ),
+        (replace(CALM, destinations=(LOSSY,)), VerdictLevel.BAD, "needs somebody"),
+        (replace(CALM, spool=SPOOL), VerdictLevel.LOOK, "there is something to look"),
     ],
 )
-def test_the_verdict_is_the_worst_of_all(snapshot: Snapshot, level: Level, text: str):
+def test_the_verdict_is_the_worst_of_all(snapshot: Snapshot, level: VerdictLevel, text: str):
     found = advice.verdict(snapshot)
     assert found.level is level
     assert text in found.text
@@ -36,10 +44,10 @@ def test_the_verdict_is_the_worst_of_all(snapshot: Snapshot, level: Level, text:
     ("one", "beginnings"),
     [
         (FILE, []),
-        (replace(FILE, state=State.MISCONFIGURED), ["Paused, because"]),
-        (replace(FILE, state=State.RETRYING), ["Takes nothing right now"]),
-        (replace(FILE, state=State.DELIVERING, lag_seconds=59.0), []),
-        (replace(FILE, state=State.DELIVERING, lag_seconds=60.0), ["Delivers, and is behind"]),
+        (replace(FILE, state=DestinationState.MISCONFIGURED), ["Paused, because"]),
+        (replace(FILE, state=DestinationState.RETRYING), ["Takes nothing right now"]),
+        (replace(FILE, state=DestinationState.DELIVERING, lag_seconds=59.0), []),
+        (replace(FILE, state=DestinationState.DELIVERING, lag_seconds=60.0), ["Delivers, and is behind"]),
         (replace(FILE, held={"prod": Held("no index", 1.0)}), ["Takes all but the events of 1 clusters"]),
         (LOSSY, ["Lost 3 events", "Refused 2 events"]),
         (SIEM, ["Lost 1 events", "Takes nothing right now", "Refused 5 events"]),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
-from auditsink.forward.statistics import Held, State
+from auditsink.forward.statistics import DestinationState, Held
 from auditsink.observe import advice, health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.spool.types import Account, Drop
@@ -41,7 +41,7 @@ def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, rea
 
 def test_a_held_cluster_is_told_in_status_and_as_a_worry():
     held = {"test": Held("no topic", 29.56789), "prod": Held("no right", 1.0)}
-    found = moment(destinations=(replace(SIEM, state=State.MISCONFIGURED, held=held),))
+    found = moment(destinations=(replace(SIEM, state=DestinationState.MISCONFIGURED, held=held),))
 
     assert status.document(found)["destinations"][0]["held"] == [
         {"cluster": "prod", "why": "no right", "next_attempt_seconds": 1.0},
@@ -51,7 +51,7 @@ def test_a_held_cluster_is_told_in_status_and_as_a_worry():
 
 
 def test_misconfiguration_drops_and_unreadable_files_are_worries():
-    wrong = replace(SIEM, state=State.MISCONFIGURED, last_error=None)
+    wrong = replace(SIEM, state=DestinationState.MISCONFIGURED, last_error=None)
     lossy = replace(FILE, accounts={"prod": Account(10, 5, 0, 0, 5, 0)})
     receive = replace(RECEIVE, problems=("tokens: is empty",))
     assert health.worries(moment(destinations=(wrong, lossy), spool=replace(SPOOL, rings=()), receive=receive)) == [

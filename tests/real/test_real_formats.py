@@ -26,8 +26,8 @@ from otelcol import collector
 from rows import Rows
 from running import Sink
 
-from auditsink.events import unsplit_body
-from auditsink.forward.letter import Letter, decode
+from auditsink.audit.eventlist import unsplit_body
+from auditsink.forward.dead_letter import DeadLetter, decode
 from auditsink.testing.json_cut import items, members
 from auditsink.testing.scripted import Received, Reply, ScriptedServer
 
@@ -51,7 +51,7 @@ def as_sent(event: bytes) -> bytes:
     return event if event in UNSPLIT else event.decode(errors="replace").encode()
 
 
-def letters(sink: Sink) -> list[Letter]:
+def letters(sink: Sink) -> list[DeadLetter]:
     """The dead letters of the destination `out`."""
     file = sink.spool / "deadletters" / "out" / "letters.ndjson"
     lines = file.read_bytes().splitlines() if file.exists() else []
@@ -76,7 +76,7 @@ async def throw_all(sink: Sink) -> dict[str, Any]:
     return account
 
 
-def compare(arrived: list[bytes], dead: list[Letter], *, normal: Any = as_sent) -> int:
+def compare(arrived: list[bytes], dead: list[DeadLetter], *, normal: Any = as_sent) -> int:
     """Every event arrived or is a dead letter; how many arrived more than once."""
     owed = Counter(corpus.digest(normal(event)) for event in EVENTS)
     dead_letters = Counter(corpus.digest(normal(letter.content)) for letter in dead)

@@ -14,7 +14,7 @@ from kafkarig import figures, in_order, lake, sequences, trouble
 from rows import Rows
 from running import Sink
 
-from auditsink.events import unsplit_document
+from auditsink.audit.eventlist import unsplit_document
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

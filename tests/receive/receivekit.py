@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 import corpus
 import h11
 
-from auditsink.clusters.rate import Rates
+from auditsink.audit.eventlist import Split
+from auditsink.clusters.cluster_set import ClusterSet
+from auditsink.clusters.rates import Rates
 from auditsink.clusters.registry import Registry
-from auditsink.clusters.roll import Roll
 from auditsink.clusters.tokens import parse_tokens
 from auditsink.config import Config, Rate, Receive
-from auditsink.events import Split
-from auditsink.receive.auth import NOBODY, Gate, Peer
-from auditsink.receive.connection import Connection
-from auditsink.receive.port import Port
+from auditsink.receive.auth import NOBODY, Authorizer, Peer
+from auditsink.receive.connection import ReceiveConnection
+from auditsink.receive.listener import ListenerState
 from auditsink.receive.server import ReceiveServer
 from auditsink.spool import SpoolError
-from auditsink.spool.types import Done, Receipt, Refusal
+from auditsink.spool.types import Done, Receipt, SpoolRejection
 from auditsink.testing.clock import FakeClock
 
 EVENT = corpus.event("one")
@@ -46,8 +46,8 @@ class FakeSpool:
         self.stored: list[Stored] = []
         self.waiting: list[Stored] = []
         self.slow = slow
-        self.early: Refusal | None = None
-        self.late: Refusal | None = None
+        self.early: SpoolRejection | None = None
+        self.late: SpoolRejection | None = None
         self.ring_problem: SpoolError | None = None
 
     def ring(self, cluster: str) -> Any:
@@ -55,7 +55,7 @@ class FakeSpool:
             raise self.ring_problem
         return self.rings.setdefault(cluster, SimpleNamespace(cluster=cluster))
 
-    def refusal(self, ring: Any) -> Refusal | None:
+    def refusal(self, ring: Any) -> SpoolRejection | None:
         return self.early
 
     def submit(self, ring: Any, body: bytes, split: Split, source: str, done: Done) -> None:
@@ -123,10 +123,10 @@ class Wire(asyncio.Transport):
 class Client:
     """One connection without a socket, and the answers on it as h11 reads them."""
 
-    def __init__(self, port: Port, peer: Peer = NOBODY) -> None:
+    def __init__(self, port: ListenerState, peer: Peer = NOBODY) -> None:
         self.port = port
         self.wire = Wire()
-        self.connection = Connection(port, peer)
+        self.connection = ReceiveConnection(port, peer)
         self.connection.connection_made(self.wire)
 
     def send(self, data: bytes, piece: int = 2**20) -> None:
@@ -217,12 +217,12 @@ def make_port(
     tokens: str | None = None,
     rates: dict[str, Rate] | None = None,
     **settings: Any,
-) -> Port:
+) -> ListenerState:
     """A port without a listener."""
     config = Receive(**settings)
-    roll = Roll(closed=False) if tokens is None else Roll(tokens=parse_tokens(tokens.encode()))
-    gate = Gate(config.path, config.cluster, lambda: roll)
-    return Port(config, spool or FakeSpool(), gate, Rates((rates or {}).get), clock or FakeClock())  # type: ignore[arg-type]  # a double
+    roll = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
+    gate = Authorizer(config.path, config.cluster, lambda: roll)
+    return ListenerState(config, spool or FakeSpool(), gate, Rates((rates or {}).get), clock or FakeClock())  # type: ignore[arg-type]  # a double
 
 
 def make_server(settings: Receive, spool: FakeSpool | None = None, clock: FakeClock | None = None) -> ReceiveServer:
@@ -238,7 +238,7 @@ async def turns(count: int = 5) -> None:
 
 
 @contextmanager
-def nothing_held(port: Port) -> Iterator[None]:
+def nothing_held(port: ListenerState) -> Iterator[None]:
     """Whatever happens inside, all memory is given back."""
     yield
     assert port.intake.budget.held == 0
@@ -251,13 +251,13 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-def spool_of(port: Port) -> FakeSpool:
+def spool_of(port: ListenerState) -> FakeSpool:
     """The one that a port was made with."""
     spool: Any = port.intake.spool
     return spool
 
 
-async def exchange(port: Port, *data: bytes, piece: int = 2**20) -> list[tuple[int, Any]]:
+async def exchange(port: ListenerState, *data: bytes, piece: int = 2**20) -> list[tuple[int, Any]]:
     """Send all on one connection; the answers' statuses and documents."""
     client = Client(port)
     for one in data:

@@ -3,10 +3,10 @@
 import pytest
 from receivekit import BODY, Client, FakeSpool, make_port, request, turns
 
-from auditsink.clusters.roll import Roll
+from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.tokens import digest, parse_tokens
-from auditsink.receive.answers import Reason, Refused
-from auditsink.receive.auth import NOBODY, Admission, Gate, Peer
+from auditsink.receive.auth import NOBODY, Admission, Authorizer, Peer
+from auditsink.receive.responses import HttpRejection, RejectionReason
 
 TOKENS = """
 # of the seed
@@ -16,16 +16,16 @@ test\ts3cret-of-test
 """
 
 
-def gate(tokens: str | None = TOKENS, path: str = "/audit") -> Gate:
-    roll = Roll(closed=False) if tokens is None else Roll(tokens=parse_tokens(tokens.encode()))
-    return Gate(path, "default", lambda: roll)
+def gate(tokens: str | None = TOKENS, path: str = "/audit") -> Authorizer:
+    roll = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
+    return Authorizer(path, "default", lambda: roll)
 
 
 def admit(
     target: bytes, authorization: bytes | None, certificate: str = "", tokens: str | None = TOKENS
-) -> Admission | Reason:
+) -> Admission | RejectionReason:
     found = gate(tokens).admit(target, authorization, Peer(certificate))
-    return found.reason if isinstance(found, Refused) else found
+    return found.reason if isinstance(found, HttpRejection) else found
 
 
 @pytest.mark.parametrize(
@@ -35,18 +35,18 @@ def admit(
         (b"/audit", b"Bearer second-of-prod", Admission("prod", "token:prod")),
         (b"/audit", b"bearer  s3cret-of-test", Admission("test", "token:test")),
         (b"/audit/test", b"Bearer s3cret-of-test", Admission("test", "token:test")),
-        (b"/audit/prod", b"Bearer s3cret-of-test", Reason.FORBIDDEN),
-        (b"/audit", None, Reason.UNAUTHORIZED),
-        (b"/audit", b"", Reason.UNAUTHORIZED),
-        (b"/audit", b"Bearer", Reason.UNAUTHORIZED),
-        (b"/audit", b"Bearer s3cret-of-pro", Reason.UNAUTHORIZED),
-        (b"/audit", b"Bearer s3cret-of-prod ,", Reason.UNAUTHORIZED),
-        (b"/audit", b"Basic s3cret-of-prod", Reason.UNAUTHORIZED),
-        (b"/audit", b"s3cret-of-prod", Reason.UNAUTHORIZED),
-        (b"/nowhere", b"Bearer s3cret-of-prod", Reason.NOT_FOUND),
+        (b"/audit/prod", b"Bearer s3cret-of-test", RejectionReason.FORBIDDEN),
+        (b"/audit", None, RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"", RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"Bearer", RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"Bearer s3cret-of-pro", RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"Bearer s3cret-of-prod ,", RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"Basic s3cret-of-prod", RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"s3cret-of-prod", RejectionReason.UNAUTHORIZED),
+        (b"/nowhere", b"Bearer s3cret-of-prod", RejectionReason.NOT_FOUND),
     ],
 )
-def test_a_token_names_its_cluster(target: bytes, authorization: bytes | None, found: Admission | Reason):
+def test_a_token_names_its_cluster(target: bytes, authorization: bytes | None, found: Admission | RejectionReason):
     assert admit(target, authorization) == found
 
 
@@ -82,7 +82,7 @@ def test_the_same_pair_twice_is_no_mistake():
 
 
 def test_tokens_do_not_show_themselves():
-    roll = Roll(tokens=parse_tokens(TOKENS.encode()))
+    roll = ClusterSet(tokens=parse_tokens(TOKENS.encode()))
     assert "s3cret" not in repr(roll) + str(roll.tokens)
 
 
@@ -110,7 +110,7 @@ def test_routes(target: bytes, cluster: str):
      b"//audit", b"/audit#a", b"/audit/a\xe4", b"http://sink", b"ftp://sink/audit", b"/audit/a;b", b"/audit/a\n"],
 )  # fmt: skip
 def test_everything_else_is_not_found(target: bytes):
-    assert admit(target, None, tokens=None) == Reason.NOT_FOUND
+    assert admit(target, None, tokens=None) == RejectionReason.NOT_FOUND
 
 
 @pytest.mark.parametrize(("path", "target"), [("/", b"/"), ("/", b"/prod"), ("/a/b/", b"/a/b/prod")])

@@ -23,7 +23,7 @@ from receivekit import (
     until,
 )
 
-from auditsink.spool.types import Refusal
+from auditsink.spool.types import SpoolRejection
 
 STRANGER = b'{"kind":"Pod","apiVersion":"v1"}'
 EMPTY = corpus.event_list([])
@@ -272,7 +272,7 @@ class TestExpect:
     async def test_a_client_is_told_before_it_sends(self):
         port = make_port()
         spool_of(port).ring("default")
-        spool_of(port).early = Refusal.FULL
+        spool_of(port).early = SpoolRejection.FULL
         client = Client(port)
         client.send(request(b"", "Expect: 100-continue", length=len(BODY)))
         (answer,) = client.answers()

@@ -6,7 +6,7 @@ import pytest
 from receivekit import BODY, EVENT, Client, FakeSpool, make_port, nothing_held, request, spool_of, turns
 
 from auditsink.receive.connection import LINGER_BYTES, LINGER_SECONDS
-from auditsink.receive.port import Port
+from auditsink.receive.listener import ListenerState
 from auditsink.testing.clock import FakeClock
 
 
@@ -178,7 +178,7 @@ async def test_far_too_many_are_closed_at_once():
     assert port.counters.rejected["connections"] == 35
 
 
-async def sweep(port: Port, seconds: float) -> None:
+async def sweep(port: ListenerState, seconds: float) -> None:
     """Let time pass, and the sweep come by every second."""
     clock: Any = port.clock
     for _ in range(int(seconds)):

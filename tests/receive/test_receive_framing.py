@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from receivekit import BODY, chunked, request
 
-from auditsink.receive.answers import Reason
 from auditsink.receive.framing import Event, Framer
 from auditsink.receive.head import MAX_HEAD, Heads
+from auditsink.receive.responses import RejectionReason
 
 
 class Cut:
@@ -23,7 +23,7 @@ class Cut:
         self._body = bytearray()
         self._grant = hold
         self.framer = Framer(Heads(), self._body.extend, self._hold)
-        self.refused: Reason | None = None
+        self.refused: RejectionReason | None = None
 
     def _hold(self, count: int) -> bool:
         self.held += count
@@ -140,13 +140,13 @@ def test_malformed_chunks_are_refused(written: bytes, piece: int):
     body = written.replace(rb"\r", b"\r").replace(rb"\n", b"\n")
     stream = request(b"", "Transfer-Encoding: chunked") + body
     cut = Cut().feed([stream[place : place + piece] for place in range(0, len(stream), piece)])
-    assert (cut.refused, cut.bodies) == (Reason.BAD_REQUEST, [])
+    assert (cut.refused, cut.bodies) == (RejectionReason.BAD_REQUEST, [])
 
 
 @pytest.mark.parametrize("silence", [b"3;" + b"x" * 2**18, b"0\r\n" + b"X: y\r\n" * 2**15, b"0\r\nX: " + b"y" * 2**18])
 def test_extensions_and_trailers_are_bounded(silence: bytes):
     cut = Cut().feed([request(b"", "Transfer-Encoding: chunked"), silence])
-    assert cut.refused == Reason.HEAD_TOO_LARGE
+    assert cut.refused == RejectionReason.HEAD_TOO_LARGE
 
 
 def test_a_long_body_in_small_chunks_is_no_silence():
@@ -159,7 +159,7 @@ def test_a_long_body_in_small_chunks_is_no_silence():
 def test_a_head_is_bounded(piece: int):
     stream = b"POST /audit HTTP/1.1\r\nX: " + b"x" * 2 * MAX_HEAD
     cut = Cut().feed([stream[place : place + piece] for place in range(0, len(stream), piece)])
-    assert cut.refused == Reason.HEAD_TOO_LARGE
+    assert cut.refused == RejectionReason.HEAD_TOO_LARGE
     assert cut.held < MAX_HEAD
 
 
@@ -174,7 +174,7 @@ def test_a_head_just_within_its_bound_is_read():
 
 def test_a_head_in_pieces_asks_for_memory():
     cut = Cut(hold=False).feed([b"POST /audit", b" HTTP/1.1"])
-    assert cut.refused == Reason.OVERLOAD
+    assert cut.refused == RejectionReason.OVERLOAD
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_a_head_in_pieces_asks_for_memory():
 )
 def test_what_cannot_become_a_request_is_refused_without_waiting_for_more(data: bytes):
     refused = Cut().feed([data]).refused
-    assert refused == (None if data == b"\r\n\r" else Reason.BAD_REQUEST)
+    assert refused == (None if data == b"\r\n\r" else RejectionReason.BAD_REQUEST)
 
 
 def test_the_http2_preface_is_named():
-    assert Cut().feed([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]).refused == Reason.VERSION
+    assert Cut().feed([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]).refused == RejectionReason.VERSION

@@ -5,11 +5,11 @@ import pytest
 from receivekit import BODY, Client, FakeSpool, exchange, make_port, nothing_held, request, spool_of, turns, until
 
 from auditsink.spool.errors import SpoolError, TooManyRingsError
-from auditsink.spool.types import Refusal
+from auditsink.spool.types import SpoolRejection
 
 
-@pytest.mark.parametrize("refusal", list(Refusal))
-async def test_a_refusal_that_is_known_early_costs_no_memory(refusal: Refusal):
+@pytest.mark.parametrize("refusal", list(SpoolRejection))
+async def test_a_refusal_that_is_known_early_costs_no_memory(refusal: SpoolRejection):
     port = make_port()
     spool_of(port).ring("default")
     spool_of(port).early = refusal
@@ -29,8 +29,8 @@ async def test_a_refusal_that_is_known_early_costs_no_memory(refusal: Refusal):
     assert client.answers()[0].status == 200
 
 
-@pytest.mark.parametrize("refusal", list(Refusal))
-async def test_a_refusal_of_the_spool(refusal: Refusal):
+@pytest.mark.parametrize("refusal", list(SpoolRejection))
+async def test_a_refusal_of_the_spool(refusal: SpoolRejection):
     port = make_port()
     spool_of(port).late = refusal
     with nothing_held(port):
@@ -136,7 +136,7 @@ async def test_a_chunked_body_that_grows_too_large():
 async def test_a_chunked_body_of_which_nothing_is_kept_is_bounded_too():
     port = make_port(max_body=1_000)
     spool_of(port).ring("default")
-    spool_of(port).early = Refusal.FULL
+    spool_of(port).early = SpoolRejection.FULL
     client = Client(port)
     client.send(request(b"", "Transfer-Encoding: chunked") + b"7d0\r\n" + b"x" * 1_500)
     assert client.answers()[0].status == 413

@@ -5,23 +5,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from auditsink.receive.answers import Reason, Refused
 from auditsink.receive.head import MAX_HEADERS, Head, Heads, parse
+from auditsink.receive.responses import HttpRejection, RejectionReason
 
 LINE = b"POST /audit HTTP/1.1\r\n"
 HOST = b"Host: x\r\n"
 
 
-def reason(head: bytes) -> Reason | None:
+def reason(head: bytes) -> RejectionReason | None:
     """Why the head is refused."""
     read = parse(head)
-    return read.reason if isinstance(read, Refused) else None
+    return read.reason if isinstance(read, HttpRejection) else None
 
 
 def fields(*lines: bytes, line: bytes = LINE + HOST) -> tuple[Head, int]:
     """What an accepted head says."""
     read = parse(line + b"".join(one + b"\r\n" for one in lines) + b"\r\n")
-    assert not isinstance(read, Refused), read
+    assert not isinstance(read, HttpRejection), read
     return read
 
 
@@ -130,7 +130,7 @@ def test_an_upgrade_is_ignored_with_its_body_in_place():
     ],
 )
 def test_what_smugglers_send_is_refused(line: bytes):
-    assert reason(LINE + HOST + line + b"\r\n\r\n") == Reason.BAD_REQUEST
+    assert reason(LINE + HOST + line + b"\r\n\r\n") == RejectionReason.BAD_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -153,24 +153,24 @@ def test_what_smugglers_send_is_refused(line: bytes):
     ],
 )
 def test_odd_request_lines_are_refused(line: bytes):
-    assert reason(line + b"\r\n" + HOST + b"\r\n") == Reason.BAD_REQUEST
+    assert reason(line + b"\r\n" + HOST + b"\r\n") == RejectionReason.BAD_REQUEST
 
 
 @pytest.mark.parametrize(
     ("head", "why"),
     [
-        (LINE + b"\r\n", Reason.BAD_REQUEST),  # no Host
-        (b"POST /audit\r\n\r\n", Reason.VERSION),
-        (b"POST /audit HTTP/0.9\r\n\r\n", Reason.VERSION),
-        (b"POST /audit HTTP/2.0\r\n" + HOST + b"\r\n", Reason.VERSION),
-        (b"PRI * HTTP/2.0\r\n\r\n", Reason.VERSION),
-        (b"CONNECT sink:9880 HTTP/1.1\r\n" + HOST + b"\r\n", Reason.METHOD),
-        (LINE + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", Reason.CODING),
-        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Reason.BAD_REQUEST),
-        (LINE + HOST + b"X: a\r\n" * MAX_HEADERS + b"\r\n", Reason.HEAD_TOO_LARGE),
+        (LINE + b"\r\n", RejectionReason.BAD_REQUEST),  # no Host
+        (b"POST /audit\r\n\r\n", RejectionReason.VERSION),
+        (b"POST /audit HTTP/0.9\r\n\r\n", RejectionReason.VERSION),
+        (b"POST /audit HTTP/2.0\r\n" + HOST + b"\r\n", RejectionReason.VERSION),
+        (b"PRI * HTTP/2.0\r\n\r\n", RejectionReason.VERSION),
+        (b"CONNECT sink:9880 HTTP/1.1\r\n" + HOST + b"\r\n", RejectionReason.METHOD),
+        (LINE + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", RejectionReason.CODING),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", RejectionReason.BAD_REQUEST),
+        (LINE + HOST + b"X: a\r\n" * MAX_HEADERS + b"\r\n", RejectionReason.HEAD_TOO_LARGE),
     ],
 )
-def test_other_refusals(head: bytes, why: Reason):
+def test_other_refusals(head: bytes, why: RejectionReason):
     assert reason(head) == why
 
 
@@ -181,8 +181,8 @@ def test_a_hundred_headers_are_read():
 def test_a_known_head_is_read_again_with_its_own_length():
     heads = Heads()
     first, second = (heads.read(LINE + HOST + b"Content-Length: %d\r\nX: y\r\n\r\n" % length) for length in (7, 4096))
-    assert not isinstance(first, Refused)
-    assert not isinstance(second, Refused)
+    assert not isinstance(first, HttpRejection)
+    assert not isinstance(second, HttpRejection)
     assert (first[1], second[1]) == (7, 4096)
     assert first[0] is second[0]
 
@@ -245,10 +245,10 @@ def test_what_h11_calls_malformed_is_never_accepted(line: bytes, rest: bytes):
     try:
         event = judge.next_event()
     except h11.RemoteProtocolError:
-        assert isinstance(parse(head), Refused)
+        assert isinstance(parse(head), HttpRejection)
         return
     read = parse(head)
-    if isinstance(event, h11.Request) and not isinstance(read, Refused):
+    if isinstance(event, h11.Request) and not isinstance(read, HttpRejection):
         assert (read[0].target, read[0].post) == (event.target, event.method == b"POST")
         headers = dict(event.headers)
         assert read[0].chunked == (b"transfer-encoding" in headers)

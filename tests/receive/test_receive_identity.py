@@ -13,23 +13,23 @@ import pytest
 import trustme
 from receivekit import BODY, Client, FakeSpool, make_port, request, until
 
+from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import Registry
-from auditsink.clusters.roll import Roll
 from auditsink.clusters.tokens import digest
 from auditsink.config import Cluster, Clusters, Config, Rate, Receive, ServerTls
 from auditsink.receive import ReceiveServer, server
-from auditsink.receive.answers import Reason, Refused
-from auditsink.receive.auth import NOBODY, Admission, Gate, Peer
+from auditsink.receive.auth import NOBODY, Admission, Authorizer, Peer
 from auditsink.receive.certificates import peer_of
-from auditsink.receive.port import Port
-from auditsink.spool.types import Refusal
+from auditsink.receive.listener import ListenerState
+from auditsink.receive.responses import HttpRejection, RejectionReason
+from auditsink.spool.types import SpoolRejection
 from auditsink.testing.clock import FakeClock
 
 A = Peer("apiserver-of-a", ("cn:a", "dns:a.example"))
 B = Peer("apiserver-of-b", ("cn:b",))
 BOTH = Peer("x", ("cn:a", "cn:b"))
 STRANGER = Peer("x", ("cn:stranger",))
-ROLL = Roll(
+ROLL = ClusterSet(
     {name: Cluster(name=name, anonymous=name == "open") for name in ("a", "b", "open")},
     {digest(b"of-a"): "a", digest(b"of-b"): "b"},
     {"cn:a": "a", "dns:a.example": "a", "cn:b": "b"},
@@ -41,45 +41,45 @@ ROLL = Roll(
     [
         (b"/audit", b"Bearer of-a", NOBODY, Admission("a", "token:a")),
         (b"/audit/a", b"Bearer of-a", NOBODY, Admission("a", "token:a")),
-        (b"/audit/b", b"Bearer of-a", NOBODY, Reason.FORBIDDEN),
-        (b"/audit/open", b"Bearer of-a", NOBODY, Reason.FORBIDDEN),
+        (b"/audit/b", b"Bearer of-a", NOBODY, RejectionReason.FORBIDDEN),
+        (b"/audit/open", b"Bearer of-a", NOBODY, RejectionReason.FORBIDDEN),
         (b"/audit", None, A, Admission("a", "cert:apiserver-of-a")),
         (b"/audit/a", None, A, Admission("a", "cert:apiserver-of-a")),
-        (b"/audit/b", None, A, Reason.FORBIDDEN),
-        (b"/audit/open", None, A, Reason.FORBIDDEN),
+        (b"/audit/b", None, A, RejectionReason.FORBIDDEN),
+        (b"/audit/open", None, A, RejectionReason.FORBIDDEN),
         (b"/audit", b"Bearer of-a", A, Admission("a", "cert:apiserver-of-a")),
-        (b"/audit", b"Bearer of-b", A, Reason.FORBIDDEN),
-        (b"/audit/b", b"Bearer of-b", A, Reason.FORBIDDEN),
-        (b"/audit", b"Bearer wrong", A, Reason.UNAUTHORIZED),
-        (b"/audit", b"Basic of-a", A, Reason.UNAUTHORIZED),
-        (b"/audit", b"", A, Reason.UNAUTHORIZED),
-        (b"/audit", None, BOTH, Reason.FORBIDDEN),
-        (b"/audit", None, STRANGER, Reason.FORBIDDEN),
-        (b"/audit/a", None, STRANGER, Reason.FORBIDDEN),
-        (b"/audit", None, NOBODY, Reason.UNAUTHORIZED),
-        (b"/audit/a", None, NOBODY, Reason.UNAUTHORIZED),
-        (b"/audit/never-heard-of", None, NOBODY, Reason.UNAUTHORIZED),
+        (b"/audit", b"Bearer of-b", A, RejectionReason.FORBIDDEN),
+        (b"/audit/b", b"Bearer of-b", A, RejectionReason.FORBIDDEN),
+        (b"/audit", b"Bearer wrong", A, RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"Basic of-a", A, RejectionReason.UNAUTHORIZED),
+        (b"/audit", b"", A, RejectionReason.UNAUTHORIZED),
+        (b"/audit", None, BOTH, RejectionReason.FORBIDDEN),
+        (b"/audit", None, STRANGER, RejectionReason.FORBIDDEN),
+        (b"/audit/a", None, STRANGER, RejectionReason.FORBIDDEN),
+        (b"/audit", None, NOBODY, RejectionReason.UNAUTHORIZED),
+        (b"/audit/a", None, NOBODY, RejectionReason.UNAUTHORIZED),
+        (b"/audit/never-heard-of", None, NOBODY, RejectionReason.UNAUTHORIZED),
         (b"/audit/open", None, NOBODY, Admission("open", "")),
-        (b"/audit/OPEN", None, NOBODY, Reason.NOT_FOUND),
-        (b"/audit/../a", None, NOBODY, Reason.NOT_FOUND),
-        (b"/audit/" + b"o" * 300, None, NOBODY, Reason.NOT_FOUND),
-        (b"/audit/%6fpen", None, NOBODY, Reason.NOT_FOUND),
-        ("/audit/\u043epen".encode(), None, NOBODY, Reason.NOT_FOUND),
+        (b"/audit/OPEN", None, NOBODY, RejectionReason.NOT_FOUND),
+        (b"/audit/../a", None, NOBODY, RejectionReason.NOT_FOUND),
+        (b"/audit/" + b"o" * 300, None, NOBODY, RejectionReason.NOT_FOUND),
+        (b"/audit/%6fpen", None, NOBODY, RejectionReason.NOT_FOUND),
+        ("/audit/\u043epen".encode(), None, NOBODY, RejectionReason.NOT_FOUND),
     ],
 )
 def test_the_credential_names_the_cluster(
-    target: bytes, authorization: bytes | None, peer: Peer, found: Admission | Reason
+    target: bytes, authorization: bytes | None, peer: Peer, found: Admission | RejectionReason
 ):
-    decided = Gate("/audit", "default", lambda: ROLL).admit(target, authorization, peer)
-    assert (decided.reason if isinstance(decided, Refused) else decided) == found
+    decided = Authorizer("/audit", "default", lambda: ROLL).admit(target, authorization, peer)
+    assert (decided.reason if isinstance(decided, HttpRejection) else decided) == found
 
 
 def test_another_roll_counts_from_the_next_request_on():
     rolls = [ROLL]
-    gate = Gate("/audit", "default", lambda: rolls[-1])
+    gate = Authorizer("/audit", "default", lambda: rolls[-1])
     assert gate.admit(b"/audit", None, A) == Admission("a", "cert:apiserver-of-a")
-    rolls.append(Roll({"b": ROLL.clusters["b"]}, certificates={"cn:b": "b"}))
-    assert isinstance(gate.admit(b"/audit", None, A), Refused)
+    rolls.append(ClusterSet({"b": ROLL.clusters["b"]}, certificates={"cn:b": "b"}))
+    assert isinstance(gate.admit(b"/audit", None, A), HttpRejection)
 
 
 def test_every_name_in_a_certificate_counts():
@@ -93,7 +93,7 @@ def test_every_name_in_a_certificate_counts():
     assert peer_of(None) == peer_of({}) == NOBODY
 
 
-async def exchange(port: Port, target: str = "/audit", text: str = "one") -> tuple[int, str]:
+async def exchange(port: ListenerState, target: str = "/audit", text: str = "one") -> tuple[int, str]:
     """Post one event; the status and the Retry-After."""
     client = Client(port)
     client.send(request(corpus.event_list([corpus.event(text)]), target=target))
@@ -117,7 +117,7 @@ class TestRates:
 
     async def test_what_the_spool_refuses_is_given_back(self):
         spool = FakeSpool()
-        spool.late = Refusal.FULL
+        spool.late = SpoolRejection.FULL
         port = make_port(spool, clock=FakeClock(), rates={"default": Rate(events_per_second=1, burst=1)})
         assert [await exchange(port) for _ in range(5)] == [(503, "5")] * 5
         spool.late = None
@@ -129,14 +129,14 @@ class TestSlowGreed:
 
     LIMITS = {"max_in_flight": 100_000, "max_body": 50_000}  # noqa: RUF012 - nobody changes it
 
-    def begin(self, port: Port, cluster: str, chunked: bool = False) -> Client:
+    def begin(self, port: ListenerState, cluster: str, chunked: bool = False) -> Client:
         """A request whose body is about to come."""
         client = Client(port)
         body = "Transfer-Encoding: chunked" if chunked else "Content-Length: 40000"
         client.send(f"POST /audit/{cluster} HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n".encode())
         return client
 
-    async def port(self, *clusters: str) -> Port:
+    async def port(self, *clusters: str) -> ListenerState:
         port = make_port(**self.LIMITS)
         for cluster in clusters:
             assert await exchange(port, f"/audit/{cluster}", cluster) == (200, "")

@@ -20,7 +20,7 @@ from receivekit import BODY, Client, FakeSpool, make_port, make_server, read_ans
 from auditsink.clusters.registry import ClustersError
 from auditsink.config import Receive
 from auditsink.receive import ReceiveError, ReceiveServer, server
-from auditsink.receive.connection import Connection
+from auditsink.receive.connection import ReceiveConnection
 from auditsink.testing.clock import FakeClock
 
 
@@ -272,7 +272,7 @@ async def test_an_idle_connection_is_cheap():
     port = make_port()
     gc.collect()
     tracemalloc.start()
-    connections = [Connection(port) for _ in range(500)]
+    connections = [ReceiveConnection(port) for _ in range(500)]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / len(connections) < 2_000

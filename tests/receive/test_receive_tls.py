@@ -17,7 +17,7 @@ from receivekit import BODY, FakeSpool, chunked, make_port, make_server, read_an
 from auditsink.config import Receive, ServerTls
 from auditsink.receive import ReceiveError, ReceiveServer, server
 from auditsink.receive.certificates import Certificates, name_in
-from auditsink.receive.secure import HANDSHAKE_SECONDS, SecureTransport
+from auditsink.receive.tls import HANDSHAKE_SECONDS, TlsTransport
 from auditsink.testing.clock import FakeClock
 
 
@@ -287,7 +287,7 @@ async def test_a_handshake_has_an_end(files: Files):
             self.aborted = True
 
     wire = Wire()
-    shaking = SecureTransport(port, Certificates(without_client_ca(files)).context)
+    shaking = TlsTransport(port, Certificates(without_client_ca(files)).context)
     shaking.connection_made(wire)
     await clock.advance(HANDSHAKE_SECONDS)
     port.sweep()

@@ -14,13 +14,13 @@ from pathlib import Path
 import corpus
 from spoolkit import submit_all
 
+from auditsink.common.units import Size
 from auditsink.config import Encryption
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool, frame, segment
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Record, Tally
-from auditsink.units import Size
 
 DATA = corpus.DATA / "spool-v1"
 CLUSTER = "default"

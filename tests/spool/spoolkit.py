@@ -5,16 +5,16 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool, frame, segment
 from auditsink.spool.disk import Disk
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import SegmentHeader
-from auditsink.spool.types import Receipt, Refusal
+from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk
-from auditsink.units import Size
 
 PATH = Path("/spool")
 
@@ -27,7 +27,7 @@ def body_of(*texts: str) -> bytes:
 
 def events_of(*texts: str) -> list[bytes]:
     """The events that `body_of` holds."""
-    return events.split(body_of(*texts)).events
+    return eventlist.split(body_of(*texts)).events
 
 
 def config(path: Path = PATH, **changes: object) -> SpoolConfig:
@@ -43,28 +43,28 @@ def open_spool(disk: Disk | None = None, **changes: object) -> Spool:
     return spool
 
 
-def submit_all(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | Refusal]:
+def submit_all(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | SpoolRejection]:
     """Submit one after the other, each when the one before is answered: each has a record of its own."""
     return [answer for body in bodies for answer in submit_together(spool, ring, [body], source)]
 
 
-def submit_together(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | Refusal]:
+def submit_together(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | SpoolRejection]:
     """Submit them at once and wait for all answers, in order. Those that meet in a commit share a record."""
-    answers: dict[int, Receipt | Refusal] = {}
+    answers: dict[int, Receipt | SpoolRejection] = {}
     everybody = threading.Semaphore(0)
 
-    def done(index: int, answer: Receipt | Refusal) -> None:
+    def done(index: int, answer: Receipt | SpoolRejection) -> None:
         answers[index] = answer
         everybody.release()
 
     for index, body in enumerate(bodies):
-        spool.submit(ring, body, events.split(body), source, lambda answer, index=index: done(index, answer))  # type: ignore[misc]
+        spool.submit(ring, body, eventlist.split(body), source, lambda answer, index=index: done(index, answer))  # type: ignore[misc]
     for _ in bodies:
         assert everybody.acquire(timeout=30), "the writer did not answer"
     return [answers[index] for index in range(len(bodies))]
 
 
-def submit(spool: Spool, ring: Ring, body: bytes) -> Receipt | Refusal:
+def submit(spool: Spool, ring: Ring, body: bytes) -> Receipt | SpoolRejection:
     """Submit one and wait for its answer."""
     return submit_all(spool, ring, [body])[0]
 

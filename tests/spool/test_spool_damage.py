@@ -5,7 +5,7 @@ import random
 import pytest
 from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
 
-from auditsink.spool import inspect
+from auditsink.spool.offline import inspect
 from auditsink.spool.segment import COPY_BYTES, SECOND_COPY
 from auditsink.spool.slots import SLOT_BYTES
 from auditsink.spool.types import Receipt, Tally

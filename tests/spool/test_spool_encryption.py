@@ -9,12 +9,13 @@ import pytest
 import zstandard
 from spoolkit import PATH, body_of, config, die, events_of, open_spool, parts, read_all, reframed, submit, submit_all
 
+from auditsink.common.secret import WatchedFile
 from auditsink.config import Encryption
-from auditsink.secret import WatchedFile
-from auditsink.spool import Spool, SpoolError, frame, inspect, segment, stored
+from auditsink.spool import Spool, SpoolError, frame, segment
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.keys import Keyring, parse_keys
+from auditsink.spool.offline import inspect, segment_file
 from auditsink.spool.types import Receipt, Tally
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
@@ -379,7 +380,7 @@ def test_on_a_real_disk_beside_the_commands(tmp_path: Path, key_file: Path, capf
     assert run(["spool", "import", "--path", str(restored), "--key-file", str(key_file), str(tmp_path / "out")]) == 0
     assert run(["spool", "import", "--path", str(restored), str(tmp_path / "out")]) == 1, "not in the clear beside it"
     assert b"'first'" in capfdbinary.readouterr().err
-    for one in stored.segments(restored / "rings" / "default", RealDisk()):
+    for one in segment_file.segments(restored / "rings" / "default", RealDisk()):
         assert one.header.encrypted
         assert b"auditID" not in one.path.read_bytes()
     spool = open_spool(RealDisk(), path=restored, encryption=Encryption(key_file=key_file))

@@ -9,9 +9,10 @@ import pytest
 import zstandard
 from spoolkit import PATH, body_of, config, events_of, open_spool, submit, submit_all
 
-from auditsink.spool import Spool, SpoolError, exported, identity, inspect, stored
-from auditsink.spool.export import Selection, export
-from auditsink.spool.restore import restore
+from auditsink.spool import Spool, SpoolError, identity
+from auditsink.spool.offline import export_format, inspect, segment_file
+from auditsink.spool.offline.export import Selection, export
+from auditsink.spool.offline.import_ import restore
 from auditsink.spool.types import Record
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
@@ -61,8 +62,8 @@ def test_an_export_is_the_events_one_a_line_and_a_manifest(tmp_path: Path):
     )
     written = [line for one in ring.segments for line in lines_of(tmp_path / "out" / one.events)]
     assert written == [event for record in all_records(disk) for event in record.events]
-    for one, held in zip(ring.segments, stored.segments(RING, disk), strict=True):
-        content = stored.read(held, disk)
+    for one, held in zip(ring.segments, segment_file.segments(RING, disk), strict=True):
+        content = segment_file.read(held, disk)
         assert content is not None
         assert (one.first, one.next, one.count) == (held.header.first_sequence, content.stop, content.stop - one.first)
         assert one.digest == content.digest.hex()
@@ -70,7 +71,7 @@ def test_an_export_is_the_events_one_a_line_and_a_manifest(tmp_path: Path):
             one.sha256
             == hashlib.sha256(b"".join(x + b"\n" for x in lines_of(tmp_path / "out" / one.events))).hexdigest()
         )
-    assert exported.load(tmp_path / "out") == manifest
+    assert export_format.load(tmp_path / "out") == manifest
     assert json.loads((tmp_path / "out" / "manifest.json").read_bytes())["tool"].startswith("auditsink ")
     assert (tmp_path / "out" / "manifest.json").stat().st_mode & 0o077 == 0
 
@@ -88,7 +89,7 @@ def test_a_segment_that_the_limit_removes_meanwhile_is_told(tmp_path: Path):
     disk = FakeDisk()
     spool = several_segments(disk)
     spool.stop()
-    paths = [one.path for one in stored.segments(RING, disk)]
+    paths = [one.path for one in segment_file.segments(RING, disk)]
     looked_at: list[int] = []
 
     def progress(size: int) -> None:
@@ -144,7 +145,7 @@ def test_an_export_that_was_cut_short_is_none(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         export(PATH, ["default"], tmp_path, made_ns=MADE_NS, disk=disk, progress=progress)
     with pytest.raises(SpoolError, match="is no export"):
-        exported.load(tmp_path)
+        export_format.load(tmp_path)
     export(PATH, ["default"], tmp_path, made_ns=MADE_NS, disk=disk)
 
 
@@ -153,8 +154,8 @@ def test_damage_is_left_out_and_counted(tmp_path: Path):
     spool = open_spool(disk)
     submit_all(spool, spool.ring("default"), [body_of("a", "b"), body_of("c"), body_of("d")])
     spool.stop()
-    (held,) = stored.segments(RING, disk)
-    content = stored.read(held, disk)
+    (held,) = segment_file.segments(RING, disk)
+    content = segment_file.read(held, disk)
     assert content is not None
     broken = bytearray(content.data)
     broken[content.frames[1].offset + 70] ^= 1
@@ -172,7 +173,7 @@ def test_damage_is_left_out_and_counted(tmp_path: Path):
     ]
 
 
-def exported_spool(disk: FakeDisk, place: Path) -> exported.Manifest:
+def exported_spool(disk: FakeDisk, place: Path) -> export_format.Manifest:
     several_segments(disk).stop()
     return export(PATH, ["default"], place, made_ns=MADE_NS, disk=disk)
 
@@ -199,8 +200,8 @@ def test_a_part_is_restored_under_its_own_sequences(tmp_path: Path):
     """The first segments were dropped before the export was made."""
     disk, target = FakeDisk(), FakeDisk()
     several_segments(disk).stop()
-    firsts = [one.header.first_sequence for one in stored.segments(RING, disk)]
-    for one in stored.segments(RING, disk)[:2]:
+    firsts = [one.header.first_sequence for one in segment_file.segments(RING, disk)]
+    for one in segment_file.segments(RING, disk)[:2]:
         disk.unlink(one.path)
     export(PATH, ["default"], tmp_path, made_ns=MADE_NS, disk=disk)
     restore(tmp_path, PATH, disk=target)
@@ -226,7 +227,7 @@ def test_a_restore_that_a_crash_cuts_short_is_repeated(tmp_path: Path, seed: int
     exported_spool(disk, tmp_path)
     steps = iter(range(6 + seed))
 
-    def progress(_one: exported.ExportedSegment) -> None:
+    def progress(_one: export_format.ExportedSegment) -> None:
         if next(steps, None) is None:
             raise KeyboardInterrupt
 
@@ -296,7 +297,7 @@ def test_other_events_under_the_same_sequences_are_found(tmp_path: Path):
 def test_what_lies_before_a_ring_cannot_be_put_into_it(tmp_path: Path):
     disk = FakeDisk()
     exported_spool(disk, tmp_path)
-    disk.unlink(stored.segments(RING, disk)[0].path)
+    disk.unlink(segment_file.segments(RING, disk)[0].path)
     with pytest.raises(SpoolError, match="the export begins with 0; import into an empty directory"):
         restore(tmp_path, PATH, disk=disk)
 
@@ -381,4 +382,4 @@ def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path):
     name = tmp_path / "manifest.json"
     name.write_bytes(name.read_bytes().replace(b"default/000", b"default/../../000"))
     with pytest.raises(SpoolError, match="is no manifest"):
-        exported.load(tmp_path)
+        export_format.load(tmp_path)

@@ -9,12 +9,12 @@ from functools import partial
 import pytest
 from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all, submit, submit_all
 
-from auditsink import events
+from auditsink.audit import eventlist
 from auditsink.spool import Spool, frame, segment
-from auditsink.spool.log import Entry, Log
+from auditsink.spool.log import Entry, RingLog
 from auditsink.spool.ring import Ring, Segment
 from auditsink.spool.segment import Damage, SegmentHeader
-from auditsink.spool.types import Account, Receipt, Refusal, Tally
+from auditsink.spool.types import Account, Receipt, SpoolRejection, Tally
 from auditsink.testing.disk import FakeDisk
 
 
@@ -34,9 +34,9 @@ def test_a_sequence_from_the_first_try_is_no_receipt_for_what_the_second_had_no_
     spool = open_spool(disk)
     submit(spool, spool.ring("default"), body_of("before"))
     spool.stop()
-    place, tries = Log.place, 0
+    place, tries = RingLog.place, 0
 
-    def placing(log: Log, entries: list[Entry]) -> list[Entry]:
+    def placing(log: RingLog, entries: list[Entry]) -> list[Entry]:
         nonlocal tries
         tries += 1
         place(log, entries if tries == 1 else entries[1:])
@@ -45,15 +45,15 @@ def test_a_sequence_from_the_first_try_is_no_receipt_for_what_the_second_had_no_
             log.settle()
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(Log, "place", placing)
+    monkeypatch.setattr(RingLog, "place", placing)
     spool = Spool.open(config(), disk=disk)
     ring = spool.ring("default")
-    answers: list[Receipt | Refusal] = []
+    answers: list[Receipt | SpoolRejection] = []
     for body, source in ((body_of("no-room"), "one"), (body_of("stored"), "other")):  # so they share no record
-        spool.submit(ring, body, events.split(body), source, answers.append)
+        spool.submit(ring, body, eventlist.split(body), source, answers.append)
     spool.start(lambda call: call())  # both come to the writer in one piece
     spool.stop()
-    assert answers == [Refusal.UNAVAILABLE, Receipt(1, 1)]
+    assert answers == [SpoolRejection.UNAVAILABLE, Receipt(1, 1)]
     assert read_all(ring) == (events_of("before", "stored"), 0)
 
 
@@ -74,14 +74,14 @@ def test_what_is_submitted_after_the_stop_is_answered():
     ring = spool.ring("default")
     submit(spool, ring, body_of("a"))
     spool.stop()
-    assert submit(spool, ring, body_of("b")) is Refusal.STOPPING
+    assert submit(spool, ring, body_of("b")) is SpoolRejection.STOPPING
 
 
 def test_what_is_submitted_during_a_stop_is_stored_or_refused_and_nobody_waits_for_ever():
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
-    answers: list[tuple[str, Receipt | Refusal]] = []
+    answers: list[tuple[str, Receipt | SpoolRejection]] = []
     begun = threading.Barrier(5)
 
     def client(number: int) -> None:
@@ -101,7 +101,7 @@ def test_what_is_submitted_during_a_stop_is_stored_or_refused_and_nobody_waits_f
         one.join(30)
         assert not one.is_alive()
     stored = {name: answer for name, answer in answers if isinstance(answer, Receipt)}
-    assert {answer for _name, answer in answers if not isinstance(answer, Receipt)} <= {Refusal.STOPPING}
+    assert {answer for _name, answer in answers if not isinstance(answer, Receipt)} <= {SpoolRejection.STOPPING}
     spool = open_spool(disk)
     found, missing = read_all(spool.ring("default"))
     assert missing == 0
@@ -123,7 +123,7 @@ def test_a_segment_that_cannot_be_removed_keeps_its_place_in_the_count(error: in
         if isinstance(answer := submit(spool, ring, noise(number)), Receipt):
             cursor.advance(Tally(delivered=1))
         else:
-            refused += answer is Refusal.UNAVAILABLE
+            refused += answer is SpoolRejection.UNAVAILABLE
         assert segments_on_disk(disk) <= 2**20
     assert refused > 100
     disk.heal()
@@ -339,7 +339,7 @@ def test_readers_in_threads_of_their_own_see_everything_once_and_in_order(when_f
     for number in range(600):
         body = noise(number, 900)
         if isinstance(submit(spool, ring, body), Receipt):
-            accepted += events.split(body).events
+            accepted += eventlist.split(body).events
     ended.set()
     for one in readers:
         one.join(60)

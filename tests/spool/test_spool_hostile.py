@@ -5,7 +5,8 @@ import random
 import pytest
 from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
 
-from auditsink.spool import frame, inspect, segment
+from auditsink.spool import frame, segment
+from auditsink.spool.offline import inspect
 from auditsink.spool.segment import Damage, SegmentHeader
 from auditsink.testing.disk import FakeDisk
 

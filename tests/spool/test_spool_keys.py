@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.secret import WatchedFile
+from auditsink.common.redact import redact
+from auditsink.common.secret import WatchedFile
 from auditsink.spool import frame
 from auditsink.spool.errors import MissingKeyError, SealBrokenError, SpoolError
 from auditsink.spool.keys import Key, Keyring, cipher_of, parse_keys
@@ -148,8 +149,6 @@ def test_the_library_is_not_imported_where_nothing_is_encrypted():
 
 
 def test_a_key_is_starred_wherever_it_would_be_logged():
-    from auditsink.redact import redact  # noqa: PLC0415
-
     keys: tuple[Key, ...] = parse_keys(f"a {ONE}".encode())
     assert ONE not in redact(f"a library quotes {ONE} in an error")
     assert keys

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.events import Mark
+from auditsink.audit.eventlist import Mark
 from auditsink.spool import frame, segment
+from auditsink.spool.dedup import WINDOW, Dedup
 from auditsink.spool.disk import UNREADABLE, RealDisk, read_around
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import FrameHeader
-from auditsink.spool.recent import WINDOW, Recent
+from auditsink.spool.record_cache import RecordCache, RecordCaches
 from auditsink.spool.segment import Damage, Footer, SegmentHeader
 from auditsink.spool.slots import SLOT_BYTES, SlotFile, decode_slot, encode_slot
 from auditsink.spool.statistics import SYNC_BUCKETS, SyncTimes
-from auditsink.spool.tail import Tail, Tails
 from auditsink.spool.types import Chunk, Record, Tally
 from auditsink.testing.disk import FakeDisk
 
@@ -133,7 +133,7 @@ def test_a_torn_slot_leaves_the_state_before_it(crash: random.Random, writes: in
 
 
 def test_recent_remembers_for_a_window_and_forgets_after_two():
-    recent = Recent()
+    recent = Dedup()
     recent.add(b"digest", 5, now=0.0)
     assert recent.find(b"digest", now=WINDOW - 1) == 5
     assert recent.find(b"digest", now=WINDOW + 1) == 5
@@ -143,7 +143,7 @@ def test_recent_remembers_for_a_window_and_forgets_after_two():
 
 
 def test_recent_is_bounded_and_keeps_the_newest():
-    recent = Recent(limit=100)
+    recent = Dedup(limit=100)
     for number in range(1000):
         recent.add(number.to_bytes(4), number, now=0.0)
     assert len(recent) <= 100
@@ -152,8 +152,8 @@ def test_recent_is_bounded_and_keeps_the_newest():
 
 
 def test_the_tails_of_all_rings_are_bounded_together_and_the_oldest_go_first():
-    tails = Tails(limit=10_000)
-    blue, green = Tail(), Tail()
+    tails = RecordCaches(limit=10_000)
+    blue, green = RecordCache(), RecordCache()
     for number in range(50):
         tails.add(blue if number % 2 else green, Record(number, [b"x" * 900], 0, "", Mark(0)))
     assert tails.bytes <= 10_000

@@ -11,7 +11,7 @@ from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all
 
 from auditsink.spool import Spool, SpoolError, segment
 from auditsink.spool.disk import RealDisk
-from auditsink.spool.types import Receipt, Refusal, Tally
+from auditsink.spool.types import Receipt, SpoolRejection, Tally
 from auditsink.testing.disk import FakeDisk
 
 RING = PATH / "rings" / "default"
@@ -30,7 +30,7 @@ def test_a_batch_that_a_power_loss_tore_is_stored_when_it_is_sent_again(seed: in
     submit(spool, ring, noise(0))
     bodies = [noise(number, 3000 if number % 2 else 10) for number in range(1, 7)]
     disk.cut_power(1, random.Random(seed))  # the write is done, the sync is not
-    assert submit_all(spool, ring, bodies) == [Refusal.UNAVAILABLE] * 6
+    assert submit_all(spool, ring, bodies) == [SpoolRejection.UNAVAILABLE] * 6
     die(spool, disk)
     spool = open_spool(disk)
     ring = spool.ring("default")

@@ -7,13 +7,14 @@ from eventlists import Made, free, hostile, texts
 from hypothesis import HealthCheck, given, settings
 from spoolkit import config, submit_all
 
-from auditsink import events
-from auditsink.events import Mark
-from auditsink.spool import Spool, inspect
+from auditsink.audit import eventlist
+from auditsink.audit.eventlist import Mark
+from auditsink.spool import Spool
 from auditsink.spool.disk import RealDisk
-from auditsink.spool.export import export
-from auditsink.spool.restore import body_of as restored_body
-from auditsink.spool.restore import restore
+from auditsink.spool.offline import inspect
+from auditsink.spool.offline.export import export
+from auditsink.spool.offline.import_ import body_of as restored_body
+from auditsink.spool.offline.import_ import restore
 from auditsink.spool.types import Record
 
 MADE_NS = 1_800_000_000_000_000_000
@@ -32,7 +33,7 @@ def test_recorded_and_hostile_batches_come_back_as_they_were(tmp_path: Path):
 
     held, again = (list(inspect.records(one, "default")) for one in (place, tmp_path / "again"))
     for one, other in zip(held, again, strict=True):
-        assert events.ndjson(other.events, other.marks) == events.ndjson(one.events, one.marks)
+        assert eventlist.ndjson(other.events, other.marks) == eventlist.ndjson(one.events, one.marks)
         assert (other.first_sequence, other.received_ns, other.marks) == (
             one.first_sequence,
             one.received_ns,
@@ -44,10 +45,10 @@ def test_recorded_and_hostile_batches_come_back_as_they_were(tmp_path: Path):
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(free(texts() | hostile))
 def test_any_request_can_be_built_again_from_its_lines(made: Made):
-    split = events.split(made.body)
-    lines = list(events.ndjson(split.events, split.marks))
+    split = eventlist.split(made.body)
+    lines = list(eventlist.ndjson(split.events, split.marks))
     if lines:
         body = restored_body(Record(0, lines, 0, "", split.marks))
         assert body is not None
-        again = events.split(body)
-        assert list(events.ndjson(again.events, split.marks & Mark.UNSPLIT)) == lines
+        again = eventlist.split(body)
+        assert list(eventlist.ndjson(again.events, split.marks & Mark.UNSPLIT)) == lines

@@ -10,7 +10,7 @@ from spoolkit import body_of, open_spool, submit
 
 from auditsink.spool import Spool
 from auditsink.spool.shares import SMALLEST_SEGMENT, Shares, overbooked
-from auditsink.spool.types import Receipt, Refusal, Tally
+from auditsink.spool.types import Receipt, SpoolRejection, Tally
 
 SIZES = st.dictionaries(st.sampled_from("abcde"), st.integers(0, 400), min_size=1)
 MAX = 2**20
@@ -70,7 +70,7 @@ def fill(spool: Spool, cluster: str) -> int:
     """Store until there is no room; how many were taken."""
     ring = spool.ring(cluster)
     for taken in range(1000):
-        if submit(spool, ring, noise()) is Refusal.FULL:
+        if submit(spool, ring, noise()) is SpoolRejection.FULL:
             return taken
     raise AssertionError("there is always room")
 
@@ -88,7 +88,7 @@ def test_a_greedy_cluster_is_refused_and_a_reservation_stays_free():
     fill(spool, "greedy")
     assert spool.rings["greedy"].size > MAX // 2 - 2 * SEGMENT
     assert spool.rings["greedy"].size <= MAX // 2
-    assert submit(spool, spool.ring("third"), noise()) is Refusal.FULL, "what is shared is gone"
+    assert submit(spool, spool.ring("third"), noise()) is SpoolRejection.FULL, "what is shared is gone"
     fill(spool, "quiet")
     assert spool.rings["quiet"].size > MAX // 2 - 2 * SEGMENT
     assert sum(ring.size for ring in spool.rings.values()) <= MAX
@@ -101,7 +101,7 @@ def test_two_fight_for_the_last_bytes_and_one_gets_them():
     while fights := [submit(spool, spool.ring(cluster), noise()) for cluster in taken]:
         for cluster, result in zip(taken, fights, strict=True):
             taken[cluster] += isinstance(result, Receipt)
-        if all(result is Refusal.FULL for result in fights):
+        if all(result is SpoolRejection.FULL for result in fights):
             break
     assert min(taken.values()) > 10
     assert sum(ring.size for ring in spool.rings.values()) <= MAX * 3 // 4
@@ -142,12 +142,12 @@ def test_a_reservation_that_grows_takes_effect_as_the_others_give_back():
     spool = small_spool()
     fill(spool, "greedy")
     spool.reserve({"quiet": MAX // 2})
-    assert submit(spool, spool.ring("quiet"), noise()) is Refusal.FULL, "the room is still taken"
+    assert submit(spool, spool.ring("quiet"), noise()) is SpoolRejection.FULL, "the room is still taken"
     greedy = spool.rings["greedy"]
     greedy.cursors["siem"].advance(Tally(delivered=greedy.durable))
     fill(spool, "quiet")
     assert spool.rings["quiet"].size > MAX // 2
-    assert submit(spool, spool.ring("greedy"), noise()) is Refusal.FULL
+    assert submit(spool, spool.ring("greedy"), noise()) is SpoolRejection.FULL
     spool.stop()
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, submit, submit_all
 
-from auditsink import events
-from auditsink.spool import Spool, inspect
+from auditsink.audit import eventlist
+from auditsink.spool import Spool
 from auditsink.spool.disk import RealDisk
-from auditsink.spool.types import Chunk, Receipt, Refusal, Tally
+from auditsink.spool.offline import inspect
+from auditsink.spool.types import Chunk, Receipt, SpoolRejection, Tally
 from auditsink.spool.writer import Writer
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk
@@ -79,7 +80,7 @@ def test_the_writer_keeps_no_request_alive_while_it_waits_for_the_next(monkeypat
         answered.set()
 
     told.append(weakref.ref(done))
-    spool.submit(ring, body, events.split(body), "", done)
+    spool.submit(ring, body, eventlist.split(body), "", done)
     del done
     assert answered.wait(30)
     spool.stop()
@@ -95,9 +96,7 @@ def test_one_sync_serves_all_that_waited_together():
     answers: list[object] = []
     for number in range(64):
         body = body_of(f"event-{number}")
-        from auditsink.events import split  # noqa: PLC0415
-
-        spool.submit(ring, body, split(body), "", answers.append)
+        spool.submit(ring, body, eventlist.split(body), "", answers.append)
     before = disk.calls["sync"]
     spool.start(lambda call: call())
     spool.stop()
@@ -163,14 +162,14 @@ def test_events_are_announced_together_with_the_memory_of_them():
     spool.start(calls.put)
     ring = spool.ring("default")
     reader = ring.reader()
-    spool.submit(ring, body_of("a", "b"), events.split(body_of("a", "b")), "", lambda _answer: None)
+    spool.submit(ring, body_of("a", "b"), eventlist.split(body_of("a", "b")), "", lambda _answer: None)
     announce = calls.get(timeout=30)
     assert (ring.durable, reader.fresh(0, 1000), reader.load(0, 1000)) == (0, None, Chunk(0, 0, []))
     announce()
     chunk = reader.fresh(0, 1000)
     assert chunk == reader.load(0, 1000)
     assert (ring.durable, chunk.end if chunk else 0) == (2, 2)
-    spool.submit(ring, body_of("c"), events.split(body_of("c")), "", lambda _answer: None)
+    spool.submit(ring, body_of("c"), eventlist.split(body_of("c")), "", lambda _answer: None)
     announce = calls.get(timeout=30)
     assert reader.load(0, 1000).end == 2, "settled by the writer, and nobody was told"
     announce()
@@ -215,9 +214,9 @@ def test_a_disk_that_keeps_failing_refuses_and_takes_again_when_it_is_back():
     ring = spool.ring("default")
     submit(spool, ring, body_of("a"))
     disk.fail("write", errno.EROFS, times=4)
-    assert submit(spool, ring, body_of("b")) is Refusal.UNAVAILABLE
+    assert submit(spool, ring, body_of("b")) is SpoolRejection.UNAVAILABLE
     assert spool.problem is not None
-    assert spool.refusal(ring) is Refusal.UNAVAILABLE
+    assert spool.refusal(ring) is SpoolRejection.UNAVAILABLE
     disk.heal()
     assert submit(spool, ring, body_of("c")) == Receipt(1, 1)
     assert spool.problem is None
@@ -274,8 +273,8 @@ def test_a_full_ring_refuses_what_comes_and_keeps_what_it_has():
     cursor = ring.cursor("siem")
     answers = [submit(spool, ring, noise(number)) for number in range(400)]
     accepted = [number for number, answer in enumerate(answers) if isinstance(answer, Receipt)]
-    assert answers[-1] is Refusal.FULL
-    assert spool.refusal(ring) is Refusal.FULL
+    assert answers[-1] is SpoolRejection.FULL
+    assert spool.refusal(ring) is SpoolRejection.FULL
     assert ring.size <= 2**20
     assert ring.account(cursor).pending == len(accepted)
     assert read_all(ring)[1] == 0
@@ -324,7 +323,7 @@ def test_a_full_disk_below_the_limit_refuses_and_recovers():
     ring.cursor("siem")
     disk.capacity = disk.allocated() + 3 * 2**16
     answers = [submit(spool, ring, noise(number)) for number in range(60)]
-    assert answers[-1] is Refusal.UNAVAILABLE
+    assert answers[-1] is SpoolRejection.UNAVAILABLE
     accepted = [answer for answer in answers if isinstance(answer, Receipt)]
     disk.heal()
     assert isinstance(submit(spool, ring, noise(1000)), Receipt)
@@ -371,12 +370,11 @@ def test_an_answer_that_raises_costs_nobody_else_theirs():
     spool = open_spool()
     ring = spool.ring("default")
     body = body_of("a")
-    from auditsink.events import split  # noqa: PLC0415
 
     def broken(_answer: object) -> None:
         raise RuntimeError("a bug in the receiver")
 
-    spool.submit(ring, body, split(body), "", broken)
+    spool.submit(ring, body, eventlist.split(body), "", broken)
     assert submit(spool, ring, body_of("b")) == Receipt(1, 1)
     assert read_all(ring) == (events_of("a", "b"), 0)
     spool.stop()

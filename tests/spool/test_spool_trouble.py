@@ -10,11 +10,11 @@ import pytest
 from leaping import Leaping
 from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, submit
 
-from auditsink import events
+from auditsink.audit import eventlist
 from auditsink.spool import Spool, writer
 from auditsink.spool.ring import Ring
-from auditsink.spool.trouble import PROBE_BYTES, Trouble, sentence
-from auditsink.spool.types import Receipt, Refusal
+from auditsink.spool.trouble import PROBE_BYTES, DiskTrouble, sentence
+from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk
 
 PATIENCE = 30
@@ -50,7 +50,7 @@ def test_readiness_comes_back_without_a_request(monkeypatch: pytest.MonkeyPatch)
     ring = spool.ring("default")
     with said("takes batches again") as back:
         disk.fail("write", errno.EROFS, times=10_000)
-        assert submit(spool, ring, body_of("a")) is Refusal.UNAVAILABLE
+        assert submit(spool, ring, body_of("a")) is SpoolRejection.UNAVAILABLE
         assert "takes no writes: Read-only file system; check the disk" in (spool.problem or "")
         assert not back.is_set()
         disk.heal()
@@ -68,7 +68,7 @@ def test_a_full_disk_is_no_full_ring():
     spool = open_spool(disk, max_bytes=2**26)
     ring = spool.ring("default")
     disk.capacity = disk.allocated()
-    assert submit(spool, ring, body_of("a")) is Refusal.UNAVAILABLE
+    assert submit(spool, ring, body_of("a")) is SpoolRejection.UNAVAILABLE
     assert "No space left on device; free space on that disk" in (spool.problem or "")
     disk.heal()
     assert submit(spool, ring, body_of("b")) == Receipt(0, 1)
@@ -83,8 +83,8 @@ def test_trouble_of_one_ring_refuses_no_other():
     quiet, unlucky = spool.ring("quiet"), spool.ring("unlucky")
     submit(spool, quiet, body_of("a"))
     disk.capacity = disk.allocated()
-    assert submit(spool, unlucky, body_of("b")) is Refusal.UNAVAILABLE
-    assert spool.refusal(unlucky) is Refusal.UNAVAILABLE
+    assert submit(spool, unlucky, body_of("b")) is SpoolRejection.UNAVAILABLE
+    assert spool.refusal(unlucky) is SpoolRejection.UNAVAILABLE
     assert spool.refusal(quiet) is None
     assert submit(spool, quiet, body_of("c")) == Receipt(1, 1)
     assert spool.problem is not None, "the other one still has none"
@@ -93,7 +93,7 @@ def test_trouble_of_one_ring_refuses_no_other():
 
 def test_it_is_said_once_when_it_begins_and_once_when_it_ends(caplog: pytest.LogCaptureFixture):
     disk = FakeDisk()
-    ring, trouble = ring_on(disk), Trouble()
+    ring, trouble = ring_on(disk), DiskTrouble()
     for _ in range(3):
         trouble.begins(ring, OSError(errno.EIO, "Input/output error"))
     for _ in range(3):
@@ -105,7 +105,7 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(caplog: pytest.Log
 def test_a_probe_wants_room_for_a_segment_and_leaves_nothing():
     disk = FakeDisk()
     first, second = ring_on(disk, "first"), ring_on(disk, "second")
-    trouble = Trouble()
+    trouble = DiskTrouble()
     for ring in (first, second):
         trouble.begins(ring, OSError(errno.ENOSPC, "No space left on device"))
     disk.capacity = PROBE_BYTES - 1
@@ -120,7 +120,7 @@ def test_a_probe_wants_room_for_a_segment_and_leaves_nothing():
 
 def test_a_probe_that_a_kill_left_behind_is_removed():
     disk = FakeDisk()
-    ring, trouble = ring_on(disk), Trouble()
+    ring, trouble = ring_on(disk), DiskTrouble()
     disk.put(ring.path / "probe", b"left")
     trouble.begins(ring, OSError(errno.EIO, "Input/output error"))
     trouble.probe()
@@ -145,7 +145,7 @@ def test_a_name_that_the_disk_did_not_give_back_stops_nothing():
     ring = spool.ring("default")
     disk.fail("sync", errno.EIO, times=2)
     disk.fail("unlink", errno.EIO, times=2)
-    assert submit(spool, ring, body_of("a")) is Refusal.UNAVAILABLE
+    assert submit(spool, ring, body_of("a")) is SpoolRejection.UNAVAILABLE
     disk.heal()
     assert submit(spool, ring, body_of("b")) == Receipt(0, 1)
     assert read_all(ring) == (events_of("b"), 0)
@@ -176,14 +176,14 @@ def test_a_disk_that_hangs_turns_readiness_off():
     disk.hangs.clear()
     disk.goes_on.clear()
     answered = threading.Event()
-    answers: list[Receipt | Refusal] = []
+    answers: list[Receipt | SpoolRejection] = []
 
-    def done(answer: Receipt | Refusal) -> None:
+    def done(answer: Receipt | SpoolRejection) -> None:
         answers.append(answer)
         answered.set()
 
     body = body_of("a")
-    spool.submit(ring, body, events.split(body), "", done)
+    spool.submit(ring, body, eventlist.split(body), "", done)
     assert disk.hangs.wait(PATIENCE)
     assert spool.problem is None
     clock.now += 11

@@ -10,9 +10,10 @@ from spoolkit import body_of, submit
 
 from auditsink.config import Encryption
 from auditsink.config import Spool as SpoolConfig
-from auditsink.spool import Spool, door, inspect, segment
+from auditsink.spool import Spool, lock, segment
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.keys import Keyring
+from auditsink.spool.offline import inspect
 from auditsink.spool.types import Account, Receipt, Tally
 
 KINDS = ["plain", "encrypted"]
@@ -71,7 +72,7 @@ def test_a_recorded_spool_of_version_1_is_read_byte_for_byte(kind: str, tmp_path
     expected = json.loads((spool_v1.DATA / f"{kind}.json").read_text())
     assert {one["marks"] for one in expected} == {0, 1, 2}, "split and whole, UTF-8 and not"
     check(path, kind, key_file, expected)
-    assert (path / "version").read_bytes() == door.VERSION_LINE, "it was written to, so it is one of ours from now on"
+    assert (path / "version").read_bytes() == lock.VERSION_LINE, "it was written to, so it is one of ours from now on"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,4 +95,4 @@ def test_the_recorded_segments_are_under_the_keys_of_their_time(tmp_path: Path):
 
 
 def test_spool_and_segments_speak_of_one_version():
-    assert door.VERSION_LINE == b"auditsink spool %d\n" % segment.VERSION
+    assert lock.VERSION_LINE == b"auditsink spool %d\n" % segment.VERSION

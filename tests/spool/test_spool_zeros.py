@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import pytest
 from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, submit
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.spool import Spool, segment
-from auditsink.spool.log import LEAST_AHEAD, MOST_AHEAD, Log
-from auditsink.spool.types import Receipt, Refusal
+from auditsink.spool.log import LEAST_AHEAD, MOST_AHEAD, RingLog
+from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import BLOCK, FakeDisk
-from auditsink.units import Size
 
 MIB = 2**20
 
@@ -29,8 +29,10 @@ def noise(number: int, size: int) -> bytes:
 
 @contextmanager
 def without_zeros(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    made = Log.__init__
-    monkeypatch.setattr(Log, "__init__", lambda log, *given, **named: made(log, *given, **(named | {"zeros": False})))
+    made = RingLog.__init__
+    monkeypatch.setattr(
+        RingLog, "__init__", lambda log, *given, **named: made(log, *given, **(named | {"zeros": False}))
+    )
     yield
     monkeypatch.undo()
 
@@ -41,15 +43,15 @@ def answered_and_aborted(disk: FakeDisk, bodies: list[bytes]) -> tuple[list[byte
     ring = spool.ring("default")
     for body in bodies[:-1]:
         assert isinstance(submit(spool, ring, body), Receipt)
-    answers: list[Receipt | Refusal] = []
+    answers: list[Receipt | SpoolRejection] = []
 
     def answered(
-        answer: Receipt | Refusal,
+        answer: Receipt | SpoolRejection,
     ) -> None:  # in the writer's thread: what it does after the answer comes later
         answers.append(answer)
         disk.abort_journal()
 
-    spool.submit(ring, bodies[-1], events.split(bodies[-1]), "", answered)
+    spool.submit(ring, bodies[-1], eventlist.split(bodies[-1]), "", answered)
     spool._writer.stop()
     assert [type(one) for one in answers] == [Receipt]
     again = Spool.open(config(), disk=disk)

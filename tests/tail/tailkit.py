@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool
 from auditsink.testing.disk import FakeDisk
-from auditsink.units import Size
 
 HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
 
@@ -37,7 +37,7 @@ class Fixture:
         """One request; returns when it is durable."""
         body = HEAD + b",".join(several) + b"]}\n"
         done = threading.Event()
-        self.spool.submit(self.spool.ring(cluster), body, events.split(body), "", lambda _: done.set())
+        self.spool.submit(self.spool.ring(cluster), body, eventlist.split(body), "", lambda _: done.set())
         assert done.wait(30)
 
 

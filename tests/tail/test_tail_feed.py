@@ -7,7 +7,7 @@ import pytest
 from leaping import Leaping
 from tailkit import Fixture, event, names, told
 
-from auditsink.spool.tail import LIMIT_BYTES
+from auditsink.spool.record_cache import LIMIT_BYTES
 from auditsink.tail.feed import LOOK_BYTES, LOOK_EVENTS, SHOWN, SILENT_LOOKS, Feed
 from auditsink.tail.wanted import Wanted
 

@@ -7,15 +7,15 @@ from corpus import bodies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.events import Mark, split
+from auditsink.audit.eventlist import Mark, split
 from auditsink.spool.types import Record
-from auditsink.tail.line import RAW_BYTES, WHOLE_BYTES, Line, lines
+from auditsink.tail.line import RAW_BYTES, WHOLE_BYTES, TailLine, lines
 
 NS = 1_700_000_000_123_456_789
 NONE = Mark(0)
 
 
-def line(event: bytes, *, marks: Mark = NONE, raw: bool = False) -> Line:
+def line(event: bytes, *, marks: Mark = NONE, raw: bool = False) -> TailLine:
     (found,) = lines("prod", Record(7, [event], NS, "", marks), raw=raw)
     return found
 

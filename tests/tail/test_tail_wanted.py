@@ -2,10 +2,10 @@
 
 import pytest
 
-from auditsink.tail.line import Line
+from auditsink.tail.line import TailLine
 from auditsink.tail.wanted import BadPatternError, Wanted
 
-LINE = Line(
+LINE = TailLine(
     cluster="prod", sequence=1, time="", bytes=1, user="system:node:a", verb="patch",
     resource="deployments.apps/scale", namespace="shop", name="web", code=403,
 )  # fmt: skip
@@ -42,7 +42,7 @@ def test_patterns(patterns: dict[str, list[str]], wanted: bool):
 
 
 def test_an_event_without_a_resource_has_none_of_that_name():
-    line = Line(cluster="prod", sequence=1, time="", bytes=1, uri="/healthz")
+    line = TailLine(cluster="prod", sequence=1, time="", bytes=1, uri="/healthz")
     assert not Wanted({"resource": ["pods"]}).event(line)
     assert Wanted({"resource": ["!pods"]}).event(line)
 

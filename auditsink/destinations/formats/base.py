@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from auditsink.destinations.answers import Answer
-from auditsink.destinations.base import Batch
-from auditsink.forward.outcome import Outcome
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Outcome
+from auditsink.destinations.answers import HttpAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Exchange(Protocol):
         """What to send next."""
         ...
 
-    def answered(self, answer: Answer) -> Outcome | None:
+    def answered(self, answer: HttpAnswer) -> Outcome | None:
         """What the answer to `request` means; None: `request` is another one now, send it. Never raises."""
         ...
 
@@ -57,7 +57,7 @@ class Format(Protocol):
         """A request that shows whether events would be taken and delivers none."""
         ...
 
-    def probed(self, answer: Answer) -> Outcome:
+    def probed(self, answer: HttpAnswer) -> Outcome:
         """What the answer to `probe` means."""
         ...
 
@@ -71,8 +71,8 @@ class Single:
     """The exchange of a format whose batches are one request each."""
 
     request: Request
-    classify: Callable[[Answer], Outcome]
+    classify: Callable[[HttpAnswer], Outcome]
 
-    def answered(self, answer: Answer) -> Outcome:
+    def answered(self, answer: HttpAnswer) -> Outcome:
         """See `Exchange.answered`."""
         return self.classify(answer)

@@ -11,8 +11,8 @@ from enum import Enum
 
 import msgspec
 
-from auditsink.destinations.answers import Answer, by_status, foreign
-from auditsink.forward.outcome import Outcome, Poison
+from auditsink.delivery.outcome import Outcome, Poison
+from auditsink.destinations.answers import HttpAnswer, by_status, foreign
 
 
 class Fate(Enum):
@@ -98,7 +98,7 @@ def fate(item: Item) -> Fate:
     return Fate.REFUSED
 
 
-def whole(answer: Answer) -> Outcome:
+def whole(answer: HttpAnswer) -> Outcome:
     """What an answer means that is about the request and not about its entries."""
     if answer.status == 400:
         return Poison(None, f"HTTP 400: the bulk request is refused: {foreign(answer.body.decode(errors='replace'))}")

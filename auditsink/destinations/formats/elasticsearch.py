@@ -12,15 +12,23 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.audit.times import event_time, rfc3339
 from auditsink.config import Elasticsearch
-from auditsink.destinations.answers import Answer, by_status, retry_after
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    TooLarge,
+)
+from auditsink.destinations.answers import HttpAnswer, by_status, retry_after
 from auditsink.destinations.encoding import event_id, utf8_documents
 from auditsink.destinations.formats.base import Request
 from auditsink.destinations.formats.bulk import BulkAnswer, Fate, Item, fate, parse, whole
-from auditsink.destinations.times import event_time, rfc3339
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Refusal, Retry, TooLarge
 
 # `filter_path` leaves out all that is not read here: 30 bytes for each item that was taken, instead of 200.
 _TARGET = (
@@ -48,7 +56,7 @@ class ElasticsearchFormat:
         """A bulk request without an entry: whoever would take a full one refuses it as empty."""
         return Request("/_bulk", b"\n", _CONTENT_TYPE)
 
-    def probed(self, answer: Answer) -> Outcome:
+    def probed(self, answer: HttpAnswer) -> Outcome:
         """See `base.Format.probed`."""
         return Delivered() if answer.status in (200, 400) else by_status(answer.status, answer.headers)
 
@@ -65,7 +73,7 @@ class ElasticsearchFormat:
                 event_id(batch.cluster, sequence, time, event),
                 shown,
                 described,
-                events.one_line(document),
+                eventlist.one_line(document),
             )
 
 
@@ -79,13 +87,13 @@ class Bulk:
 
     def _begin(self) -> None:
         self._owed = [*range(len(self._entries))]
-        self._refused: list[Refusal] = []
+        self._refused: list[EventRejection] = []
         self.request = self._next()
 
     def _next(self) -> Request:
         return Request(_TARGET, b"".join([self._entries[place] for place in self._owed]), _CONTENT_TYPE)
 
-    def answered(self, answer: Answer) -> Outcome:
+    def answered(self, answer: HttpAnswer) -> Outcome:
         """See `base.Exchange.answered`."""
         if answer.status != 200:
             return whole(answer)
@@ -114,7 +122,7 @@ class Bulk:
         for place, item in zip(self._owed, results, strict=True):
             found = fate(item)
             if found is Fate.REFUSED:
-                self._refused.append(Refusal(place, f"HTTP {item.code}, {item.why}"))
+                self._refused.append(EventRejection(place, f"HTTP {item.code}, {item.why}"))
             elif found is not Fate.TAKEN:
                 owed.append(place)
                 troubles.setdefault(found, []).append(item)
@@ -126,7 +134,7 @@ class Bulk:
             for found, items in troubles.items()
         }
 
-    def _incomplete(self, answer: Answer, said: BulkAnswer | None) -> Outcome:
+    def _incomplete(self, answer: HttpAnswer, said: BulkAnswer | None) -> Outcome:
         if said is not None or not answer.body:
             return Poison(None, f"HTTP 200 without a result for each of {len(self._owed)} events: not all were taken")
         if len(answer.body) >= _ANSWER_LIMIT and len(self._owed) > 1:

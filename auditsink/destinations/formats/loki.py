@@ -9,13 +9,13 @@ sent again costs nothing: Loki keeps one of two lines that have equal labels, ti
 
 import orjson
 
+from auditsink.audit.times import event_time
 from auditsink.config import Loki
-from auditsink.destinations.answers import Answer, by_status, foreign, retry_after
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Outcome, Poison, Retry, TooLarge
+from auditsink.destinations.answers import HttpAnswer, by_status, foreign, retry_after
 from auditsink.destinations.encoding import documents, json_text
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
-from auditsink.destinations.times import event_time
-from auditsink.forward.outcome import Delivered, Outcome, Poison, Retry, TooLarge
 
 _CONTENT_TYPE = "application/json"
 _INSIDE_LIMIT = b"larger than max"  # gRPC's words when a request is too large between Loki's own parts (a 500 outside)
@@ -46,13 +46,13 @@ class LokiFormat:
         """A push without a stream."""
         return Request(self.endpoint, b'{"streams":[]}', _CONTENT_TYPE)
 
-    def probed(self, answer: Answer) -> Outcome:
+    def probed(self, answer: HttpAnswer) -> Outcome:
         """Whether emptiness is an error (400, 422) depends on Loki's version; who gets that far is let in."""
         outcome = classify(answer)
         return Delivered() if isinstance(outcome, Poison) else outcome
 
 
-def classify(answer: Answer) -> Outcome:
+def classify(answer: HttpAnswer) -> Outcome:
     """What an answer of the push API means."""
     if answer.status in (200, 204):
         return Delivered()

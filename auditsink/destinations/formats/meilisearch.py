@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import msgspec
 import orjson
 
-from auditsink import events
+from auditsink.audit import eventlist
+from auditsink.audit.times import event_time
 from auditsink.config import Meilisearch
-from auditsink.destinations.answers import Answer, by_status, foreign
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
+from auditsink.destinations.answers import HttpAnswer, by_status, foreign
 from auditsink.destinations.encoding import event_id, utf8_documents
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request
-from auditsink.destinations.times import event_time
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two questions about a task
 _PATIENCE = 60.0  # seconds of questions in one attempt; the next one goes on asking
@@ -52,7 +52,7 @@ class MeilisearchFormat:
         """The newest task: asking costs nothing, and the key must allow it."""
         return Request("/tasks?limit=1", method="GET")
 
-    def probed(self, answer: Answer) -> Outcome:
+    def probed(self, answer: HttpAnswer) -> Outcome:
         """See `base.Format.probed`."""
         return Delivered() if answer.status == 200 else by_status(answer.status, answer.headers)
 
@@ -62,7 +62,12 @@ def _lines(batch: Batch) -> Iterator[bytes]:
     for event, sequence, document in zip(batch.events, batch.sequences, utf8_documents(batch), strict=True):
         time = event_time(event, batch.received_ns)
         uid = event_id(batch.cluster, sequence, time, event)
-        yield b'{"id":"%s","timestamp":%s,"cluster":%s,"event":%s}\n' % (uid, time, cluster, events.one_line(document))
+        yield b'{"id":"%s","timestamp":%s,"cluster":%s,"event":%s}\n' % (
+            uid,
+            time,
+            cluster,
+            eventlist.one_line(document),
+        )
 
 
 class _Error(msgspec.Struct):
@@ -98,11 +103,11 @@ class Addition:
         self.request = self._documents
         self._waited = 0.0
 
-    def answered(self, answer: Answer) -> Outcome | None:
+    def answered(self, answer: HttpAnswer) -> Outcome | None:
         """See `base.Exchange.answered`."""
         return self._enqueued(answer) if self.request is self._documents else self._asked(answer)
 
-    def _enqueued(self, answer: Answer) -> Outcome | None:
+    def _enqueued(self, answer: HttpAnswer) -> Outcome | None:
         if answer.status != 202:
             return _refused(answer)
         try:
@@ -112,7 +117,7 @@ class Addition:
         self.request = Request(f"/tasks/{task}", method="GET", pause=_FIRST_PAUSE)
         return None
 
-    def _asked(self, answer: Answer) -> Outcome | None:
+    def _asked(self, answer: HttpAnswer) -> Outcome | None:
         if answer.status == 404:
             self._begin()
             return Retry("Meilisearch has forgotten the task; sending the events again")
@@ -139,7 +144,7 @@ class Addition:
         return Retry(f"Meilisearch has not worked through the task within {_PATIENCE:g} s; asking on")
 
 
-def _refused(answer: Answer) -> Outcome:
+def _refused(answer: HttpAnswer) -> Outcome:
     if answer.status not in (400, 422):
         return by_status(answer.status, answer.headers)
     try:

@@ -17,13 +17,13 @@ import msgspec
 import orjson
 
 from auditsink import __version__
+from auditsink.audit.times import event_time
 from auditsink.config import Otlp
-from auditsink.destinations.answers import Answer, by_status, foreign
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
+from auditsink.destinations.answers import HttpAnswer, by_status, foreign
 from auditsink.destinations.encoding import documents, event_id, json_text
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
-from auditsink.destinations.times import event_time
-from auditsink.forward.outcome import Delivered, Misconfigured, Outcome, Poison
 
 _CONTENT_TYPE = "application/json"
 _RECORD = (
@@ -63,7 +63,7 @@ class OtlpFormat:
         """A request without a record, which the protocol allows."""
         return Request(self.endpoint, b'{"resourceLogs":[]}', _CONTENT_TYPE)
 
-    def probed(self, answer: Answer) -> Outcome:
+    def probed(self, answer: HttpAnswer) -> Outcome:
         """See `base.Format.probed`."""
         outcome = classify(answer)
         return Delivered() if isinstance(outcome, Poison) else outcome
@@ -78,15 +78,15 @@ class _Response(msgspec.Struct, rename="camel"):
     partial_success: _Partial | None = None
 
 
-class _Status(msgspec.Struct):
+class _RpcStatus(msgspec.Struct):
     message: str = ""
 
 
 _decode_response = msgspec.json.Decoder(_Response).decode
-_decode_status = msgspec.json.Decoder(_Status).decode
+_decode_status = msgspec.json.Decoder(_RpcStatus).decode
 
 
-def classify(answer: Answer) -> Outcome:
+def classify(answer: HttpAnswer) -> Outcome:
     """What an answer of a receiver means. An empty 200 is one too: several receivers leave the document out."""
     if answer.status == 200:
         return _accepted(answer.body)

@@ -5,11 +5,11 @@ All three promise UTF-8 (RFC 8259, 8.1), so what is none becomes U+FFFD.
 
 from collections.abc import Callable, Sequence
 
-from auditsink.destinations.answers import Answer, by_status
-from auditsink.destinations.base import Batch
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Outcome, Poison
+from auditsink.destinations.answers import HttpAnswer, by_status
 from auditsink.destinations.encoding import lines, utf8_documents
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
-from auditsink.forward.outcome import Delivered, Outcome, Poison
 
 Encode = Callable[[Sequence[bytes]], bytes]
 
@@ -32,7 +32,7 @@ class Plain:
         """An empty list of events, for no request asks less of an unknown collector."""
         return self._request(())
 
-    def probed(self, answer: Answer) -> Outcome:
+    def probed(self, answer: HttpAnswer) -> Outcome:
         """A collector that refuses emptiness has at least let us in."""
         outcome = classify(answer)
         return Delivered() if isinstance(outcome, Poison) else outcome
@@ -41,7 +41,7 @@ class Plain:
         return Request("", self._encode(documents), self._content_type)
 
 
-def classify(answer: Answer) -> Outcome:
+def classify(answer: HttpAnswer) -> Outcome:
     """By the status alone (RFC 9110, 15)."""
     if 200 <= answer.status < 300:
         return Delivered()

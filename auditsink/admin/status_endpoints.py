@@ -1,0 +1,116 @@
+"""Probes, metrics, status: what the sink says in numbers, for machines and for the page."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import orjson
+from prometheus_client import exposition
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from auditsink.admin.access import Access
+from auditsink.admin.live import Live
+from auditsink.admin.samples import FINE_SECONDS, Samples
+from auditsink.admin.single_flight import SingleFlight
+from auditsink.admin.stream import Stream
+from auditsink.admin.view import View
+from auditsink.observe import health, metrics, reservations, status
+from auditsink.observe.snapshot import Snapshot
+
+LIVE_CLUSTERS = 100
+"""Clusters in a live document, those with the most pending first; `/status` has all."""
+
+_OPEN = "application/openmetrics-text; version=1.0.0"
+_PLAIN = exposition.choose_encoder("")[1]
+_FORMATS = {_PLAIN: "", exposition.choose_encoder(_OPEN)[1]: _OPEN}
+"""By the Content-Type of an answer, what asks for it: a rendering can be shared by those who want the same."""
+
+
+class StatusEndpoints:
+    """The endpoints, and the sampling behind the charts."""
+
+    def __init__(self, view: View, access: Access) -> None:
+        self._view = view
+        self._access = access
+        self._history = Samples(view.clock.wall_ns() / 1e9)
+        self._status = SingleFlight(lambda: self._rendered(_rendered, None), view.clock)
+        self._reservations = SingleFlight(lambda: self._rendered(_reservations), view.clock)
+        self._metrics = {
+            kind: SingleFlight(partial(self._rendered, self._for_prometheus, accept), view.clock)
+            for kind, accept in _FORMATS.items()
+        }
+        self.live = Live(self._event, view.clock)
+
+    async def sample(self) -> None:
+        """Write history until cancelled."""
+        while True:
+            self._history.add(self._view.snapshot(), self._view.clock.wall_ns() / 1e9)
+            await self._view.clock.sleep(FINE_SECONDS)
+
+    async def livez(self, _: Request) -> Response:
+        """Whether the loop turns."""
+        return PlainTextResponse("alive\n")
+
+    async def readyz(self, _: Request) -> Response:
+        """Whether a batch that is posted now would be kept, and why not."""
+        ready, text = health.readiness(self._view.snapshot())
+        return PlainTextResponse(text, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus."""
+        _, kind = exposition.choose_encoder(request.headers.get("accept", ""))
+        known = kind if kind in self._metrics else _PLAIN
+        return Response(await self._metrics[known].get(), headers={"Content-Type": known})
+
+    async def status(self, _: Request) -> Response:
+        """The whole document."""
+        return Response(await self._status.get(), media_type="application/json")
+
+    async def reservations(self, _: Request) -> Response:
+        """Whose the spool's bytes are."""
+        return Response(await self._reservations.get(), media_type="application/json")
+
+    async def stream(self, _: Request) -> Response:
+        """The document again and again, as server-sent events."""
+        return Stream(self.live.slots, self.live.events(), "text/event-stream")
+
+    async def history(self, _: Request) -> Response:
+        """What the charts show."""
+        content = await asyncio.to_thread(orjson.dumps, self._history.document())
+        return Response(content, media_type="application/json")
+
+    async def access(self, _: Request) -> Response:
+        """What the page may offer: is there a token, and is content shown without it."""
+        rules = {"token": self._access.has_token, "open": self._access.content_open}
+        return Response(orjson.dumps(rules), media_type="application/json")
+
+    async def _rendered(self, render: Callable[..., bytes], *arguments: object) -> bytes:
+        return await asyncio.to_thread(render, self._view.snapshot(), *arguments)
+
+    def _for_prometheus(self, snapshot: Snapshot, accept: str) -> bytes:
+        expiries = self._view.expiries
+        return metrics.render(snapshot, accept, expiries.read() if expiries else ())[0]
+
+    async def _event(self) -> bytes:
+        return b"data: %b\n\n" % await self._rendered(_rendered, LIVE_CLUSTERS)
+
+
+def _rendered(snapshot: Snapshot, most: int | None) -> bytes:
+    """The document as JSON on one line, with `most` of its clusters. In a thread: there may be a thousand of them."""
+    document = status.document(snapshot)
+    clusters = document["clusters"]
+    if most is not None and len(clusters) > most:
+        document["clusters"] = sorted(clusters, key=_pending, reverse=True)[:most]
+    document["cluster_count"] = len(clusters)
+    document["reserved_bytes"] = sum((snapshot.declared or {}).values())
+    return orjson.dumps(document)
+
+
+def _reservations(snapshot: Snapshot) -> bytes:
+    return orjson.dumps(reservations.document(snapshot), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _pending(cluster: dict[str, Any]) -> tuple[int, int]:
+    return sum(one["pending"] for one in cluster["destinations"]), cluster["spool"]["bytes"]

@@ -1,0 +1,1 @@
+"""What an EventList and an audit event are, as bytes. Pure: no I/O, no configuration, no clock."""

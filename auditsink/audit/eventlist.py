@@ -1,0 +1,182 @@
+"""An EventList as kube-apiserver posts it, cut into the bytes of its events. Pure: bytes in, bytes out.
+
+Nothing here turns an event into Python objects: what an apiserver wrote is what a destination gets. The content of
+an event is chosen by whoever calls the apiserver's API (a `patch` body travels raw in `requestObject`), so nothing
+inside an event may make its list be refused: that would let one caller erase the events of all the others.
+Three ways, each for what the one before cannot take:
+
+1. msgspec finds the items without looking into them (over 1 GB/s). It keeps the last of two `items` and steps over
+   keys it does not know, so its result counts only when the events and the frame that kube-apiserver writes around
+   them add up to every byte of the body.
+2. `scan` walks brackets and strings without recursion (nesting that exhausts msgspec, odd scalars, other orders of
+   keys, white space).
+3. What even that cannot split is one event: the whole body, marked `Mark.UNSPLIT`.
+"""
+
+import base64
+import codecs
+import re
+from collections.abc import Sequence
+from enum import IntFlag
+from itertools import filterfalse
+from typing import NamedTuple
+
+import msgspec
+
+from auditsink.audit import scan
+
+API_VERSIONS = frozenset({"audit.k8s.io/v1", "audit.k8s.io/v1beta1"})
+EXPECTED = (
+    'expected a JSON object with "kind":"EventList" and "apiVersion":"audit.k8s.io/v1" '
+    "(what kube-apiserver posts to an audit webhook)"
+)
+
+
+class Mark(IntFlag):
+    """What is out of the ordinary with the events of one request. Stored in the record header."""
+
+    UNSPLIT = 1
+    """The body could not be split; it stands as one event."""
+    NOT_UTF8 = 2
+    """Some byte of the body is not UTF-8, so a destination that promises UTF-8 must look at each event."""
+
+
+class NotAnEventListError(ValueError):
+    """The body does not open as an EventList of a version we know. The message says what was expected."""
+
+
+class Split(NamedTuple):
+    """The events of one request, in order, each exactly the bytes that stood in `items`."""
+
+    events: list[bytes]
+    marks: Mark
+
+
+class _EventList(msgspec.Struct):
+    items: list[msgspec.Raw]
+
+
+_decoder = msgspec.json.Decoder(_EventList)
+_FRAME_START = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
+_OTHER_FRAME_START = re.compile(
+    rb'\{"kind":"EventList","apiVersion":"audit\.k8s\.io/v1(?:beta1)?",(?:"metadata":\{\},)?"items":\['
+)
+_FRAME_END = b"]}"
+_UNCOUNTED_BYTES = 2**21  # a body this large cannot hold more than 2**20 items: 60 MiB while they are Raws
+_MOST_COMMAS = 2**20
+
+
+def split_fast(body: bytes) -> Split | None:
+    """Split what kube-apiserver writes; None sends the caller to `split_slow`, which may take a while."""
+    frame = len(_FRAME_START) if body.startswith(_FRAME_START) else _other_frame(body)
+    if not frame or (len(body) > _UNCOUNTED_BYTES and body.count(b",") > _MOST_COMMAS):
+        return None
+    try:
+        items = _decoder.decode(body).items
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    # Copies, so that a kept event does not keep its whole request alive.
+    events = list(map(bytes, items))
+    count = len(events)
+    covered = frame + sum(map(len, events)) + count - 1 + len(_FRAME_END)
+    # msgspec saw the body through to its end, so what is left over may only be the line break after it.
+    if covered != len(body) - body.endswith(b"\n") or count > scan.MOST_ITEMS:
+        return None
+    # What is not ASCII is hardly ever in more than a few events, and what stands between them is.
+    return Split(events, _NO_MARK if all(map(is_utf8, filterfalse(bytes.isascii, events))) else Mark.NOT_UTF8)
+
+
+def split_slow(body: bytes) -> Split:
+    """Split by the scanner, or keep the body whole. Linear in the body's size; run it off the event loop.
+
+    Raises `NotAnEventListError` when the body does not even open as an EventList.
+    """
+    mark = _encoding_mark(body)
+    found = scan.event_list(body)
+    if found.kind != "EventList" or found.api_version not in API_VERSIONS:
+        raise NotAnEventListError(_not_a_list(found.kind, found.api_version))
+    if found.items is None:
+        return Split([body], mark | Mark.UNSPLIT)
+    return Split([body[start:stop] for start, stop in found.items], mark)
+
+
+def split(body: bytes) -> Split:
+    """Both ways in turn, for callers that are not in a hurry."""
+    return split_fast(body) or split_slow(body)
+
+
+def _other_frame(body: bytes) -> int:
+    """Bytes before the items in the other ways in which an apiserver may begin; 0 for anything else."""
+    match = _OTHER_FRAME_START.match(body)
+    return 0 if match is None else match.end()
+
+
+def _not_a_list(kind: str, api_version: str) -> str:
+    if kind or api_version:
+        return f"{EXPECTED}, got kind {kind[:64]!r} and apiVersion {api_version[:64]!r}"
+    return EXPECTED
+
+
+_NO_MARK = Mark(0)
+_DECODED_AT_ONCE = 2**16  # the str stays in the cache and is small, where a whole one takes up to 4 times the body
+
+
+def _encoding_mark(body: bytes) -> Mark:
+    # msgspec's Raw skips over strings without checking them, so the check is ours.
+    return _NO_MARK if body.isascii() or is_utf8(body) else Mark.NOT_UTF8
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether the bytes are UTF-8 (RFC 3629)."""
+    try:
+        if len(data) <= _DECODED_AT_ONCE:
+            data.decode()
+        else:
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            with memoryview(data) as view:
+                for start in range(0, len(data), _DECODED_AT_ONCE):
+                    decoder.decode(view[start : start + _DECODED_AT_ONCE])
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def one_line(event: bytes) -> bytes:
+    """The event without line breaks, for NDJSON. A space between tokens means the same; strings hold none."""
+    if b"\n" in event or b"\r" in event:
+        return event.replace(b"\n", b" ").replace(b"\r", b" ")
+    return event
+
+
+def ndjson(several: Sequence[bytes], marks: Mark) -> Sequence[bytes]:
+    """The events of one request as lines without line breaks: what a file destination writes, and what is attested."""
+    if marks and Mark.UNSPLIT in marks:
+        return [unsplit_document(event) for event in several]
+    joined = b"".join(several)  # one look at all of them: hardly any holds a line break
+    if b"\n" in joined or b"\r" in joined:
+        return [one_line(event) for event in several]
+    return several
+
+
+def as_utf8(event: bytes) -> bytes:
+    """The event with U+FFFD for what is not UTF-8; unchanged when all of it is."""
+    return event if event.isascii() else event.decode(errors="replace").encode()
+
+
+_UNSPLIT_HEAD = (
+    b'{"auditsink.io/unsplit":"this request body opens as an EventList and cannot be split into events","base64":"'
+)
+_UNSPLIT_TAIL = b'"}'
+
+
+def unsplit_document(body: bytes) -> bytes:
+    """A body that could not be split as a JSON object of one line: its raw bytes in base64, and why."""
+    return _UNSPLIT_HEAD + base64.b64encode(body) + _UNSPLIT_TAIL
+
+
+def unsplit_body(document: bytes) -> bytes:
+    """The body that such a document holds. Raises ValueError for another one."""
+    if not (document.startswith(_UNSPLIT_HEAD) and document.endswith(_UNSPLIT_TAIL)):
+        raise ValueError("is not the document of a body that could not be split")
+    return base64.b64decode(document[len(_UNSPLIT_HEAD) : -len(_UNSPLIT_TAIL)], validate=True)

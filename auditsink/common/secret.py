@@ -1,0 +1,107 @@
+"""Secrets: values that never show themselves, and files that are read again when they change.
+
+A secret is wrapped where it is read and unwrapped where it is sent; everything between (logs, errors, `repr` of a
+configuration) can only print the stars.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Generic, TypeVar
+from weakref import WeakSet
+
+T = TypeVar("T")
+
+
+class Secret:
+    """A string that prints as stars. `reveal()` is the only way to its value."""
+
+    __slots__ = ("__weakref__", "_value")
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        with _lock:
+            _alive.add(self)
+
+    def reveal(self) -> str:
+        """The value, for the wire and nothing else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
+_alive: WeakSet[Secret] = WeakSet()
+_lock = Lock()  # any thread may log while another reads a rotated token
+
+
+def alive() -> set[str]:
+    """The values of all secrets in use, for `auditsink.common.redact` to star them and for nothing else."""
+    with _lock:
+        return {secret.reveal() for secret in _alive}
+
+
+class UnreadableFileError(OSError):
+    """A watched file cannot be read or parsed. The message names the file and what to do, never its content."""
+
+
+class WatchedFile(Generic[T]):
+    """What a file says, parsed again when its identity, size or modification time has changed.
+
+    A file that vanishes or no longer parses keeps its last good value: a rotation half done must not stop the audit
+    trail. `error` then says what is wrong. Only the first read raises.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
+        self.path = path
+        self._parse = parse
+        self._stamp: tuple[int, int, int] | None = None
+        self.error: str | None = None
+        self._value = self._read()
+
+    def _read(self) -> T:
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 - one stat serves three fields
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            value = self._parse(self.path.read_bytes())
+        except OSError as problem:
+            raise UnreadableFileError(
+                f"{self.path}: {problem.strerror or 'cannot be read'}; check the path and its permissions"
+            ) from None
+        except ValueError as problem:
+            raise UnreadableFileError(f"{self.path}: {problem}") from None
+        self._stamp = stamp
+        return value
+
+    def changed(self) -> bool:
+        """Look at the file; read it when it is another one now. True when the value was replaced."""
+        try:
+            status = os.stat(self.path)  # noqa: PTH116
+            if (status.st_ino, status.st_size, status.st_mtime_ns) == self._stamp:
+                self.error = None
+                return False
+            self._value = self._read()
+        except OSError as problem:
+            self.error = str(problem)
+            return False
+        self.error = None
+        return True
+
+    def get(self) -> T:
+        """The last good value. Does not touch the disk: call `changed()` from a timer."""
+        return self._value
+
+
+def parse_secret(content: bytes) -> Secret:
+    """The secret in a file: its content without the line break that editors and `echo` leave at the end."""
+    try:
+        value = content.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text; write the secret into it, and nothing else") from None
+    if not value:
+        raise ValueError("is empty; write the secret into it")
+    return Secret(value)

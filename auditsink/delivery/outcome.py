@@ -1,0 +1,66 @@
+"""What an attempt to deliver a batch came to: a value, never an exception.
+
+A destination's classification is a pure function from what the other side answered to one of these; the forwarder
+acts on the value alone and knows no status code.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EventRejection:
+    """One event that the destination will never take. `index` counts from 0 within the batch that was attempted."""
+
+    index: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The destination has the batch, but for the events in `refused`, which are dead letters.
+
+    `slow_down` asks for a pause of that many seconds before the next attempt (HEC codes 24 and 25: queue near full).
+    """
+
+    refused: tuple[EventRejection, ...] = ()
+    slow_down: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not now: the same batch again, later. `after` is the other side's own wish in seconds (Retry-After), if any."""
+
+    why: str
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Misconfigured:
+    """Nothing of this destination can succeed until a person acts: pause, shout, probe slowly, keep the data.
+
+    `cluster_only`: that is so for the batch's cluster (its own topic is missing, say); the others' events go on.
+    """
+
+    why: str
+    cluster_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """An event in the batch is refused for good; `index` names it, None means that it must be found by bisection.
+
+    Nothing of the batch may be taken as delivered: the rest is sent again (repeats are allowed, loss is not).
+    """
+
+    index: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The request is larger than the other side takes: halve it; a single event that is too large is a dead letter."""
+
+    why: str
+
+
+Outcome = Delivered | Retry | Misconfigured | Poison | TooLarge

@@ -1,0 +1,1 @@
+"""Verifies files, exports and spools against signed checkpoints, anywhere and later."""

@@ -1,0 +1,222 @@
+"""Lines of a file against what is stated: the file says no sequences, so each line must be recognised first.
+
+A file destination writes the events of each cluster in order, those of several clusters mixed, and after a crash (or a
+replay) some of them again. So a line is, in this order of trust,
+
+1. the event that must come next in some cluster, by its fingerprint;
+2. a repeat of a line that was recognised before, by its keyed digest;
+3. an event further on: those before it are missing;
+4. in the place of an event, when the line after it is the one that must follow: it was changed;
+5. strange: added by somebody, unless nothing that was stated is left to come: then it is newer than the checkpoints.
+
+Fingerprints only propose. What counts as proven is decided by `cover`, with SHA-256 over the recognised lines, so a
+line that was forged to have the fingerprint of another is found out.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
+from typing import Protocol
+
+from crc32c import crc32c
+
+from auditsink.evidence.span import packed
+from auditsink.evidence.verify.archive import Archive, Statements
+from auditsink.evidence.verify.findings import Findings, events
+from auditsink.evidence.verify.range_verifier import RangeVerifier
+from auditsink.evidence.verify.seen_lines import SeenLines
+from auditsink.evidence.verify.timeline import Load, Place, Timeline
+
+CHUNK_LINES, CHUNK_BYTES = 1024, 2**20
+"""Read in one go, whichever is reached first."""
+SEARCHES = 64
+"""Strange lines in a row that are each looked for further on; then only the 128th, 256th, ...: each search costs."""
+MOST_SKIPPED = 1024
+"""Missing events of a cluster that are still known when they turn up later, out of order."""
+
+
+class Lines(Protocol):
+    """The input."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Every line, without its line break."""
+        ...
+
+    def where(self, number: int) -> str:
+        """The line with that number (from 0, over all files) in words: `audit.ndjson:17`."""
+        ...
+
+
+class _Stream:
+    """One cluster: what must come next, and whether what has come is what was stated."""
+
+    def __init__(self, cluster: str, rings: Sequence[Statements], load: Load, findings: Findings) -> None:
+        self.cluster = cluster
+        self.timeline = Timeline(rings, load)
+        self.skipped: dict[int, int] = {}
+        self._load = load
+        self._findings = findings
+        self._ring = 0
+        self._cover = self._new_cover()
+
+    def take(self, lines: Sequence[bytes]) -> None:
+        """The lines are the events that must come next, all of one statement."""
+        place = self.timeline.place
+        assert place is not None
+        self._reach(place.ring)
+        self._cover.feed(place.sequence, lines)
+        self.timeline.advance(len(lines))
+
+    def jump(self, place: Place) -> None:
+        """The events before this place are missing."""
+        while self.timeline.place is not None and self.timeline.place != place and len(self.skipped) < MOST_SKIPPED:
+            assert self.timeline.head is not None
+            self.skipped[self.timeline.head] = self.timeline.place.sequence
+            self.timeline.advance()
+        self.timeline.jump(place)
+
+    def finish(self) -> None:
+        """No more lines: judge what is left, and miss what did not come."""
+        self._reach(len(self.timeline.rings))
+
+    def _reach(self, ring: int) -> None:
+        while self._ring < ring:
+            self._cover.finish(max(self.timeline.rings[self._ring].nexts))
+            self._ring += 1
+            if self._ring < len(self.timeline.rings):
+                self._cover = self._new_cover()
+
+    def _new_cover(self) -> RangeVerifier:
+        statements = self.timeline.rings[self._ring]
+        return RangeVerifier(statements, lambda at: self._load(statements, at), self._findings)
+
+
+class LineMatcher:
+    """Use once: `check`, which raises EvidenceError and EnoughError."""
+
+    def __init__(self, archive: Archive, findings: Findings) -> None:
+        self._findings = findings
+        self._streams = [
+            _Stream(cluster, list(archive.of_cluster(cluster)), archive.load, findings) for cluster in archive.clusters
+        ]
+        self._history = SeenLines()
+        self._strange: list[range] = []
+        self._in_a_row = 0
+
+    def check(self, lines: Lines) -> None:
+        """Every line of the input, then what did not come."""
+        number = 0
+        for chunk, following in pairwise(chain(_chunks(lines), [[]])):
+            self._recognise_all(number, chunk, following[0] if following else None, lines)
+            number += len(chunk)
+        self._end(lines)
+
+    def _recognise_all(self, number: int, chunk: list[bytes], following: bytes | None, lines: Lines) -> None:
+        fingerprints = array("I", map(crc32c, chunk))
+        at = 0
+        while at < len(chunk):
+            expecting = next((one for one in self._streams if one.timeline.head == fingerprints[at]), None)
+            if expecting is not None:
+                count = expecting.timeline.matching(packed(fingerprints[at:]))
+                self._accept(expecting, chunk[at : at + count], lines)
+                at += count
+            else:
+                after = chunk[at + 1] if at + 1 < len(chunk) else following
+                self._recognise(number + at, chunk[at], after, lines)
+                at += 1
+
+    def _recognise(self, number: int, line: bytes, following: bytes | None, lines: Lines) -> None:
+        """A line that is not expected."""
+        fingerprint = crc32c(line)
+        if line in self._history:
+            self._findings.repeats += 1
+        elif (further := self._further(fingerprint, following)) is not None:
+            stream, place = further
+            stream.jump(place)
+            self._accept(stream, [line], lines)
+        elif (late := next((one for one in self._streams if fingerprint in one.skipped), None)) is not None:
+            sequence = late.skipped.pop(fingerprint)
+            self._history.add(line)
+            self._findings.problem(f"cluster {late.cluster}: out of order: event {sequence} at {lines.where(number)}")
+        elif (replaced := self._replaced(following)) is not None:
+            self._findings.note(f"{lines.where(number)} stands in the place of {_event(replaced)}")
+            self._accept(replaced, [line], lines)
+        else:
+            self._set_aside(number)
+
+    def _accept(self, stream: _Stream, found: Sequence[bytes], lines: Lines) -> None:
+        if self._strange:
+            self._tell_strange(lines, allowed=stream.timeline.unstated)
+        self._in_a_row = 0
+        for line in found:
+            self._history.add(line)
+        stream.take(found)
+        if self._streams[0] is not stream:  # the next line is most likely of the same cluster
+            self._streams.remove(stream)
+            self._streams.insert(0, stream)
+
+    def _further(self, fingerprint: int, following: bytes | None) -> tuple[_Stream, Place] | None:
+        if self._in_a_row > SEARCHES and self._in_a_row & (self._in_a_row - 1):
+            return None
+        after = None if following is None else crc32c(following)
+        for far in (False, True):
+            for stream in self._streams:
+                if (place := stream.timeline.find(fingerprint, after, far=far)) is not None:
+                    return stream, place
+        return None
+
+    def _replaced(self, following: bytes | None) -> _Stream | None:
+        if following is None:
+            return None
+        after = crc32c(following)
+        return next((one for one in self._streams if one.timeline.second == after), None)
+
+    def _set_aside(self, number: int) -> None:
+        self._in_a_row += 1
+        if self._strange and self._strange[-1].stop == number:
+            self._strange[-1] = range(self._strange[-1].start, number + 1)
+        else:
+            self._strange.append(range(number, number + 1))
+
+    def _tell_strange(self, lines: Lines, *, allowed: int = 0) -> None:
+        """Something that was stated came after these lines, so they are not newer than the checkpoints."""
+        strange, self._strange = self._strange, []
+        count = sum(map(len, strange))
+        if count <= allowed:  # they can be the events that nobody stated
+            self._findings.uncovered += count
+            self._findings.note(f"{count:,} lines from {lines.where(strange[0][0])} on are covered by no checkpoint")
+            return
+        for some in strange:
+            until = f" to {lines.where(some[-1])}" if len(some) > 1 else ""
+            self._findings.problem(f"added: {lines.where(some[0])}{until}: no event that was stated")
+
+    def _end(self, lines: Lines) -> None:
+        if self._strange and any(one.timeline.owing for one in self._streams):
+            self._tell_strange(lines)
+        elif self._strange:
+            count = sum(map(len, self._strange))
+            self._findings.uncovered += count
+            self._findings.note(
+                f"{count:,} lines from {lines.where(self._strange[0][0])} on are newer than the checkpoints"
+            )
+        for stream in self._streams:
+            stream.finish()
+
+
+def _chunks(lines: Lines) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    size = 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line)
+        if len(chunk) >= CHUNK_LINES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _event(stream: _Stream) -> str:
+    assert stream.timeline.place is not None
+    sequence = stream.timeline.place.sequence
+    return f"{events(sequence, sequence + 1)} of cluster {stream.cluster}"

@@ -1,0 +1,142 @@
+"""From records to batches. Pure.
+
+A batch holds events of one cluster, one `source`, in order, without a gap. It closes at `max_bytes` or `max_events`
+(a single event larger than `max_bytes` is a batch alone), before and after a record marked `UNSPLIT`, at a change of
+`source`, and at a gap in the sequences. Records are joined and cut as the limits fall.
+
+Events are handled by slices and their sizes by `sum(map(len, ...))`: with one event a record, 20,000 records a second
+come through here. `Packed.stop` says how far a batch reaches. The destination's filter comes later, when a batch is
+taken: limits count what was read, so that memory and the wait are bounded however little of it is delivered.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from auditsink.audit.eventlist import Mark
+from auditsink.delivery.destination import Batch
+from auditsink.forward.batch_limits import BatchLimits
+from auditsink.spool.types import Chunk, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A batch over the sequences up to `stop` (exclusive). `size`: bytes of its events.
+
+    `closed`: no later event can join it. An open batch may wait for more (`Limits.max_wait`).
+    `resume`: where the record begins that `stop` lies in; memory finds records by their beginning only.
+    """
+
+    batch: Batch
+    stop: int
+    size: int
+    closed: bool
+    resume: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The events before `stop` (exclusive) no longer exist."""
+
+    stop: int
+
+
+def pack(cluster: str, chunk: Chunk, start: int, *, max_bytes: float, max_events: int) -> Packed | Gap | None:
+    """What comes next at the sequence `start`, which lies in the chunk; None when the chunk ends there."""
+    events: list[bytes] = []
+    size, stop, unsplit = 0, start, False
+    marks = Mark(0)
+    first: Record | None = None
+    for record in chunk.records:
+        offset = stop - record.first_sequence
+        if offset < 0:  # a gap, or the record before was cut
+            break
+        mine = record.events[offset:] if offset else record.events
+        if not mine:  # a record before `start`
+            continue
+        if first is None:
+            first = last = record
+        elif record.source != first.source or unsplit or (record.marks and Mark.UNSPLIT in record.marks):
+            break
+        weight = sum(map(len, mine)) if offset else record.size
+        if size + weight > max_bytes or len(events) + len(mine) > max_events:
+            fitting = _fitting(mine, max_bytes - size, max_events - len(events))
+            mine = mine[: fitting if events else max(1, fitting)]
+            if not mine:
+                break
+            weight = sum(map(len, mine))
+        events += mine
+        size += weight
+        stop += len(mine)
+        last = record
+        if record.marks:  # rare, and operators of an IntFlag cost more than all the rest
+            marks |= record.marks
+            unsplit = Mark.UNSPLIT in marks
+    if first is None:
+        return _gap(chunk, start)
+    closed = stop < chunk.end or size >= max_bytes or len(events) >= max_events or unsplit
+    batch = Batch(cluster, first.source, events, range(start, stop), first.received_ns, marks)
+    whole = stop == last.first_sequence + len(last.events)
+    return Packed(batch, stop, size, closed, stop if whole else last.first_sequence)
+
+
+def _fitting(events: list[bytes], max_bytes: float, max_events: int) -> int:
+    """How many of the events keep within the limits."""
+    return bisect_right(list(accumulate(map(len, events[:max_events]))), max_bytes)
+
+
+def _gap(chunk: Chunk, start: int) -> Gap | None:
+    """Nothing stands at `start`: the gap reaches to the next record, or to the end of the chunk."""
+    stop = next((record.first_sequence for record in chunk.records if record.first_sequence > start), chunk.end)
+    return Gap(stop) if stop > start else None
+
+
+def section(chunk: Chunk, start: int, stop: int) -> Chunk:
+    """What the chunk holds between two sequences."""
+    records = [
+        _cut(record, max(start - record.first_sequence, 0), stop - record.first_sequence)
+        for record in chunk.records
+        if record.first_sequence < stop and record.first_sequence + len(record.events) > start
+    ]
+    return Chunk(start, min(chunk.end, stop), records)
+
+
+def _cut(record: Record, start: int, stop: int) -> Record:
+    if start == 0 and stop >= len(record.events):
+        return record
+    return replace(record, first_sequence=record.first_sequence + start, events=record.events[start:stop], size=-1)
+
+
+class BatchGauge:
+    """Says when the events that wait would fill a batch, without holding them: each record is weighed once.
+
+    Hundreds of lanes may wait with a part of a batch; kept in memory these parts would add up.
+    """
+
+    def __init__(self, ceiling: BatchLimits) -> None:
+        self._ceiling = ceiling
+        self.reset(0)
+
+    def reset(self, at: int) -> None:
+        """Begin again: the next batch starts at the sequence `at`."""
+        self._start = self.at = at
+        self._bytes = 0
+        self._source: str | None = None
+        self.full = False
+
+    def add(self, chunk: Chunk) -> None:
+        """Weigh records that begin at `at`."""
+        for record in chunk.records:
+            self._bytes += record.size
+            if self._source is None:
+                self._source = record.source
+            if record.source != self._source or (record.marks and Mark.UNSPLIT in record.marks):
+                self.full = True
+        self.at = chunk.end
+        limits = self._ceiling.limits
+        self.full = (
+            self.full
+            or chunk.missing > 0
+            or self._bytes >= limits.max_bytes
+            or self.at - self._start >= limits.max_events
+        )

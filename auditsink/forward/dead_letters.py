@@ -1,0 +1,243 @@
+"""Dead letters of a destination on the disk: appended by the sink, listed and taken away by commands beside it.
+
+::
+
+    <spool>/deadletters/<destination>/letters.ndjson   one `DeadLetter` a line, oldest first
+    <spool>/deadletters/<destination>/letters.new      the next version of it, while it is rewritten
+    <spool>/deadletters/<destination>/lock             flock around every change
+
+A letter is durable before `append` returns, so the cursor may pass its event. A crash in the middle of an append
+leaves a torn last line, whose event will be refused again: the next append cuts it off. A crash after it may leave
+the same letter twice: readers show it once. Rewriting goes through a new file that is synced and renamed into place.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+
+from auditsink.common.units import Size
+from auditsink.forward.dead_letter import DeadLetter, decode
+from auditsink.spool.disk import Disk, File, RealDisk, write_all
+
+log = logging.getLogger("auditsink.forward")
+
+DIRECTORY = "deadletters"
+"""In the spool's directory; one directory per destination in it."""
+
+_BLOCK = 2**20
+_LOCK_TRIES, _LOCK_PAUSE = 200, 0.01  # 2 s: rewriting the default 64 MiB takes well under one
+
+
+class DeadLettersFullError(Exception):
+    """No room for another dead letter. The message says for whom and what to do."""
+
+
+class DeadLetters:
+    """The dead letters of one destination. All methods block; `append` belongs into a thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int | None = None,
+        *,
+        disk: Disk | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`path` is the destination's own directory, made when needed. No `max_bytes`: commands only take away."""
+        self.path = path
+        self.max_bytes = max_bytes
+        self.torn = 0
+        """Torn last lines that were cut off."""
+        self._disk = disk or RealDisk()
+        self._sleep = sleep
+        self._file = path / "letters.ndjson"
+        self._named: File | None = None
+
+    def __repr__(self) -> str:
+        return f"<DeadLetters {self.path}>"
+
+    def append(self, letters: Sequence[DeadLetter]) -> None:
+        """Store the letters durably, all or none. Raises DeadLettersFullError, OSError."""
+        data = b"".join(letter.encode() for letter in letters)
+        self._disk.make_directory(self.path)
+        with self._locked(), self._opened() as file:
+            end = self._whole_lines(file)
+            if self.max_bytes is not None and end + len(data) > self.max_bytes:
+                raise DeadLettersFullError(self._full())
+            try:
+                write_all(file, [data], end)
+                file.sync()
+                self._make_name_durable()
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        """The letters, oldest first, each once. What is no letter is passed over. Raises OSError."""
+        seen: set[str] = set()
+        for line in self._lines():
+            letter = decode(line)
+            if letter is not None and letter.id not in seen:
+                seen.add(letter.id)
+                yield letter
+
+    def get(self, letter_id: str) -> DeadLetter | None:
+        """The letter with that id."""
+        return next((letter for letter in self if letter.id == letter_id), None)
+
+    def remove(self, ids: Container[str]) -> int:
+        """Take the letters with these ids away, at once and for good; returns how many there were.
+
+        Lines that cannot be read stay: they may be all that is left of an event.
+        """
+        if self.size() == 0:
+            return 0
+        with self._locked():
+            removed = {letter.id for letter in self if letter.id in ids}
+            if removed:
+                self._replace(self._kept(removed))
+        return len(removed)
+
+    def clear(self) -> int:
+        """Take everything away, unreadable lines too; returns how many letters there were."""
+        if self.size() == 0:
+            return 0
+        with self._locked():
+            count = sum(1 for _ in self)
+            self._replace(iter(()))
+        return count
+
+    def size(self) -> int:
+        """Bytes on the disk. Raises OSError."""
+        try:
+            file = self._disk.open(self._file)
+        except FileNotFoundError:
+            return 0
+        with contextlib.closing(file):
+            return file.size()
+
+    def _full(self) -> str:
+        name = self.path.name
+        return (
+            f"dead letters of destination {name!r} are full ({Size(self.max_bytes or 0)} in {self.path}): run "
+            f"`auditsink deadletter replay --destination {name}` or `auditsink deadletter drop --destination {name}`, "
+            "or raise dead_letter_bytes"
+        )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock against other processes; OSError when one of them does not let go of it."""
+        for _ in range(_LOCK_TRIES):
+            try:
+                lock = self._disk.lock(self.path / "lock")
+                break
+            except BlockingIOError:
+                self._sleep(_LOCK_PAUSE)
+        else:
+            raise TimeoutError(f"{self.path / 'lock'} is held by another process; let that command end or stop it")
+        with contextlib.closing(lock):
+            yield
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[File]:
+        try:
+            file = self._disk.open(self._file, write=True)
+        except FileNotFoundError:
+            self._forget_name()
+            file = self._disk.create(self._file)
+        with contextlib.closing(file):
+            yield file
+
+    def _make_name_durable(self) -> None:
+        """Sync the directory, unless that was done for this very file.
+
+        The file may be new, or renamed by a command that died before it could do this. While one is held open that
+        still has its name, it is the one; each sync of the directory would hold up the spool's on the same disk.
+        """
+        if self._named is None or not self._named.linked():
+            self._disk.sync_directory(self.path)
+            self._forget_name()
+            self._named = self._disk.open(self._file)
+
+    def _forget_name(self) -> None:
+        if self._named is not None:
+            self._named.close()
+            self._named = None
+
+    def _whole_lines(self, file: File) -> int:
+        """The length of the file without a torn last line, which is cut off."""
+        size = end = file.size()
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            found = file.read(end - start, start).rfind(b"\n")
+            end = start + found + 1
+            if found >= 0:
+                break
+        if end < size:
+            self.torn += 1
+            log.warning(
+                "cut off a dead letter that a crash left half written; its event will be tried again",
+                extra={"destination": self.path.name, "file": str(self._file), "bytes": size - end},
+            )
+            file.truncate(end)
+        return end
+
+    def _lines(self) -> Iterator[bytes]:
+        """Complete lines with their line breaks; a line without one is still being written, or torn."""
+        try:
+            file = self._disk.open(self._file)
+        except FileNotFoundError:
+            return
+        with contextlib.closing(file):
+            at = 0
+            parts: list[bytes] = []
+            while block := file.read(_BLOCK, at):
+                at += len(block)
+                head, *others = block.split(b"\n")
+                parts.append(head)
+                for other in others:
+                    yield b"".join(parts) + b"\n"
+                    parts = [other]
+
+    def _kept(self, ids: Container[str]) -> Iterator[bytes]:
+        """The lines that stay when these letters go; repeats go too."""
+        seen: set[str] = set()
+        for line in self._lines():
+            letter = decode(line)
+            if letter is None:
+                yield line
+            elif letter.id not in ids and letter.id not in seen:
+                seen.add(letter.id)
+                yield line
+
+    def _replace(self, lines: Iterator[bytes]) -> None:
+        """Put these lines in the place of the file's. A crash leaves either the old file or the new one."""
+        fresh = self.path / "letters.new"
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.unlink(fresh)
+        with contextlib.closing(self._disk.create(fresh)) as file:
+            at = 0
+            for line in lines:
+                write_all(file, [line], at)
+                at += len(line)
+            file.sync()
+        self._disk.rename(fresh, self._file)
+        self._disk.sync_directory(self.path)
+
+
+def place(spool_path: Path, destination: str) -> Path:
+    """Where a destination's dead letters lie."""
+    return spool_path / DIRECTORY / destination
+
+
+def open_all(spool_path: Path, *, disk: Disk | None = None) -> dict[str, DeadLetters]:
+    """The dead letters of every destination that ever had one, by its name. Raises OSError."""
+    disk = disk or RealDisk()
+    try:
+        names = disk.names(spool_path / DIRECTORY)
+    except FileNotFoundError:
+        return {}
+    return {name: DeadLetters(place(spool_path, name), disk=disk) for name in names}

@@ -1,0 +1,150 @@
+"""What is counted and logged about one destination's attempts: what is wrong and what to do, never what is in an event.
+
+A misconfiguration is an error in the log at every probe (they are rare); a retry is a warning when the trouble begins
+and a reminder while it lasts.
+"""
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from auditsink.common.clock import Clock
+from auditsink.delivery.outcome import (
+    Delivered,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    TooLarge,
+)
+from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.statistics import DeliveryCounters, LastError
+
+log = logging.getLogger("auditsink.forward")
+
+REMINDER = 300.0
+"""Seconds between two log lines about the same kind of trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bug(Retry):
+    """The destination's own code failed. Its events are as good as before, so they are tried again."""
+
+
+class RetryReason(StrEnum):
+    """Why something is tried again: the `reason` labels of `auditsink_destination_retries_total`."""
+
+    ASKED = "asked"
+    """The other side said when to come back (Retry-After)."""
+    FAILED = "failed"
+    """It could not be reached, or not now."""
+    MISCONFIGURED = "misconfigured"
+    BUG = "bug"
+    """The destination's code failed."""
+    DEAD_LETTERS = "dead_letters"
+    """A refused event could not be kept: no room, or the disk fails."""
+
+
+CODES: Mapping[type[Outcome], str] = {
+    Delivered: "delivered",
+    Retry: "retry",
+    Misconfigured: "misconfigured",
+    Poison: "poison",
+    TooLarge: "too_large",
+    Bug: "bug",
+}
+"""What an attempt came to: the `code` labels of `auditsink_destination_requests_total`."""
+
+
+def reason_of(outcome: Retry | Misconfigured) -> RetryReason:
+    """The label for trying again after this."""
+    if isinstance(outcome, Misconfigured):
+        return RetryReason.MISCONFIGURED
+    if isinstance(outcome, Bug):
+        return RetryReason.BUG
+    return RetryReason.FAILED if outcome.after is None else RetryReason.ASKED
+
+
+def where(problem: BaseException) -> str:
+    """A failure's type and place. Not its text: that may quote what was being delivered."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(problem).__name__}{place}"
+
+
+class Reporting:
+    """Counts, and talks to the log."""
+
+    def __init__(self, destination: str, clock: Clock) -> None:
+        self.counters = DeliveryCounters()
+        self._destination = destination
+        self._clock = clock
+        self._last_warning: dict[RetryReason, float] = {}
+        self._told_too_large = False
+
+    def __repr__(self) -> str:
+        return f"<Reporting of {self._destination} {self.counters}>"
+
+    def attempted(self, outcome: Outcome) -> None:
+        """Count an attempt by its outcome."""
+        self.counters.requests[CODES[type(outcome)]] += 1
+
+    def retrying(self, cluster: str, why: str, reason: RetryReason, wait: float) -> None:
+        """It will be tried again by itself."""
+        self._failed(why, reason)
+        now = self._clock.monotonic()
+        if now - self._last_warning.get(reason, float("-inf")) >= REMINDER:
+            self._last_warning[reason] = now
+            log.warning(
+                "a destination takes nothing right now; its events are kept and tried again",
+                extra=self._extra(cluster, error=why, reason=reason.value, next_attempt_seconds=round(wait, 1)),
+            )
+
+    def misconfigured(self, cluster: str, why: str, reason: RetryReason, wait: float, *, news: bool) -> None:
+        """Nothing will succeed until a person acts; told at each probe, not for each attempt that was under way."""
+        self._failed(why, reason)
+        if news:
+            log.error(
+                "a destination is misconfigured: delivery is paused, its events are kept in the spool until they are "
+                "taken or the spool is full; correct what the error names, the next attempt comes by itself",
+                extra=self._extra(cluster, error=why, reason=reason.value, next_attempt_seconds=round(wait, 1)),
+            )
+
+    def recovered(self, cluster: str) -> None:
+        """The trouble is over."""
+        self._last_warning.clear()
+        log.info("a destination takes events again", extra=self._extra(cluster))
+
+    def too_large(self, cluster: str, size: int) -> None:
+        """A request of several events was refused for its size. Told once: it costs bandwidth and nothing else."""
+        if not self._told_too_large:
+            self._told_too_large = True
+            log.warning(
+                "a destination refuses requests of this size; its batches become smaller until they pass: "
+                "set batch.max_bytes of this destination below it to save the detours",
+                extra=self._extra(cluster, batch_bytes=size),
+            )
+
+    def buried(self, letters: Sequence[DeadLetter]) -> None:
+        """These events are dead letters now."""
+        for letter in letters:
+            log.warning(
+                "a destination refused an event for good; it is kept as a dead letter: "
+                "see `auditsink deadletter show ID`",
+                extra=self._extra(letter.cluster, sequence=letter.sequence, id=letter.id),
+            )
+
+    def delivered(self, size: int) -> None:
+        """A batch is settled. `size`: bytes of its events."""
+        self.counters.batches += 1
+        self.counters.bytes += size
+
+    def _failed(self, why: str, reason: RetryReason) -> None:
+        self.counters.retries[reason.value] += 1
+        self.counters.last_error = LastError(why, self._clock.wall_ns())
+
+    def _extra(self, cluster: str, **more: object) -> dict[str, object]:
+        return {"destination": self._destination, "cluster": cluster, **more}

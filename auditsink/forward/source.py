@@ -1,0 +1,113 @@
+"""What `forward` asks of the spool, and nothing more. `auditsink.spool` keeps these promises; so could a Kafka topic.
+
+Sequences count the events of one ring, from 0. Everything here belongs to the loop's thread but where it says "blocks".
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from auditsink.spool.types import Account, Chunk, Tally
+
+
+class SourceCursor(Protocol):
+    """How far one destination is in one ring, kept over restarts."""
+
+    @property
+    def position(self) -> int:
+        """The next sequence that the destination needs."""
+        ...
+
+    def advance(self, done: Tally) -> None:
+        """Move over `done.total` events. OSError: it could not be stored, the move in memory stands."""
+        ...
+
+    def sync(self) -> None:
+        """Make the last move durable. Blocks. Raises OSError."""
+        ...
+
+
+class SourceReader(Protocol):
+    """Reads one ring for one destination."""
+
+    def fresh(self, position: int, max_bytes: int) -> Chunk | None:
+        """What follows `position` if memory has it; None sends the caller to `load`. Never blocks."""
+        ...
+
+    def load(self, position: int, max_bytes: int) -> Chunk:
+        """What follows `position`, at least one record if there is any. Blocks. Raises OSError."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class SourceRing(Protocol):
+    """The events of one cluster."""
+
+    @property
+    def cluster(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def durable(self) -> int:
+        """One past the last sequence that may be read."""
+        ...
+
+    def cursor(self, destination: str) -> SourceCursor:
+        """That destination's cursor; the same object each time. Raises OSError."""
+        ...
+
+    def reader(self) -> SourceReader:
+        """A reader for one destination."""
+        ...
+
+    def origin(self, sequence: int) -> str | None:
+        """Names the event at a sequence as no other event is ever named; None when it is not held (any more)."""
+        ...
+
+    def on_durable(self, callback: Callable[[], None]) -> None:
+        """Call back after `durable` or the ring's floor has moved."""
+        ...
+
+    def account(self, cursor: Any) -> Account:
+        """The accounting identity for one of this ring's own cursors (which is why its type is the ring's business)."""
+        ...
+
+
+class Routing(Protocol):
+    """What goes where. Asked anew each time: it may change while the sink runs."""
+
+    def wanted(self, cluster: str, destination: str) -> bool:
+        """Whether the cluster's events go to the destination; those that do not count as filtered."""
+        ...
+
+    def labels(self, cluster: str) -> Mapping[str, str]:
+        """What goes beside the cluster's events."""
+        ...
+
+
+class Everything:
+    """All events go to all destinations, without labels."""
+
+    def wanted(self, cluster: str, destination: str) -> bool:  # noqa: ARG002 - see `Routing`
+        """See `Routing.wanted`."""
+        return True
+
+    def labels(self, cluster: str) -> Mapping[str, str]:  # noqa: ARG002 - see `Routing`
+        """See `Routing.labels`."""
+        return {}
+
+
+class Source(Protocol):
+    """The spool."""
+
+    @property
+    def rings(self) -> Mapping[str, SourceRing]:
+        """By cluster."""
+        ...
+
+    def on_new_ring(self, callback: Callable[[Any], None]) -> None:
+        """Call back with each `SourceRing` that is made from now on."""
+        ...

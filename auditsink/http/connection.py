@@ -1,0 +1,236 @@
+"""One connection to an HTTP server, straight or through a proxy: bytes out, an answer in."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.parser import NoHttpError, ResponseParser, head
+
+_PIECE = 2**18
+"""Bytes given to the socket at once; the next ones wait until most of them are gone, so no body is copied whole."""
+_NEXT_ADDRESS_SECONDS = 0.25
+"""Until the next address of a name is tried beside the first (RFC 8305)."""
+_PROXY_ANSWER = 65536
+"""Bytes of what a proxy says when it refuses; nobody reads them."""
+
+
+class CannotConnectError(Exception):
+    """There is no connection: `cause` says why; `to_proxy` when not even the proxy was reached."""
+
+    def __init__(self, cause: OSError, *, to_proxy: bool) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.to_proxy = to_proxy
+
+
+class ProxyRefusedError(Exception):
+    """The proxy opens no tunnel; `status` is its answer."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the requests go: a host (an IPv6 address without brackets) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class HttpConnection(asyncio.Protocol):
+    """Belongs to one event loop; one exchange at a time."""
+
+    context: ssl.SSLContext | None = None
+    """What it was opened with."""
+
+    def __init__(self) -> None:
+        self._reader = ResponseParser()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._moved: asyncio.Future[None] | None = None
+        # Words and not exceptions: a kept one holds its traceback, and so this and the body until the collector comes.
+        self._garbage: str | None = None
+        self._broken = False
+        self._writable = True
+        self._sent = True
+        self._expiry: asyncio.TimerHandle | None = None
+        self._on_lost: Callable[[], None] | None = None
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def usable(self) -> bool:
+        """Another exchange may begin."""
+        return self._sent and self._reader.reusable and not self._transport.is_closing()
+
+    @property
+    def cookies(self) -> list[str]:
+        """That came with the last answer."""
+        return self._reader.cookies
+
+    async def exchange(self, start: bytes, body: bytes, *, limit: int, tunnel: bool = False) -> HttpAnswer:
+        """Send the head and the body, read the answer. Raises NoHttpError, or ConnectionError without an answer.
+
+        Whoever cancels this must abort the connection. An answer may come before all is sent; the rest stays here.
+        """
+        self._reader.begin(limit, tunnel=tunnel)
+        self._sent = False
+        rest = memoryview(body)
+        self._transport.write(start + rest[:_PIECE])
+        while rest := rest[_PIECE:]:
+            await self._until(lambda: self._writable)
+            if self._over:
+                break
+            self._transport.write(rest[:_PIECE])
+        self._sent = not rest
+        await self._until(lambda: False)
+        if self._garbage is not None:
+            raise NoHttpError(self._garbage)
+        if self._broken:
+            raise ConnectionResetError
+        return self._reader.answer()
+
+    def rest(self, seconds: float, lost: Callable[[], None]) -> None:
+        """Nobody needs it; after so long it closes. `lost` is called if the other side closes it before."""
+        self._expiry = self._loop.call_later(seconds, self.abort)
+        self._on_lost = lost
+
+    def wake(self) -> None:
+        """It is needed again."""
+        self._on_lost = None
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+    def abort(self) -> None:
+        """Close at once. An exchange that is under way fails."""
+        self.wake()
+        self._transport.abort()
+
+    async def closed(self) -> None:
+        """After `abort`: until the socket is closed."""
+        await self._lost
+
+    async def secured(self, context: ssl.SSLContext, host: str) -> "HttpConnection":
+        """TLS through the tunnel that this is now; use the new one. Raises OSError."""
+        inner = HttpConnection()
+        transport = await self._loop.start_tls(self._transport, inner, context, server_hostname=host)
+        assert transport is not None
+        inner.connection_made(transport)
+        inner.context = context
+        return inner
+
+    @property
+    def _over(self) -> bool:
+        return self._reader.done or self._broken or self._garbage is not None
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
+        while not (self._over or ready()):
+            self._moved = self._loop.create_future()
+            await self._moved
+
+    def _move(self) -> None:
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_result(None)
+
+    def _end(self, *, clean: bool) -> None:
+        lost, self._on_lost = self._on_lost, None
+        if lost is not None:
+            lost()
+        try:
+            self._reader.end(clean=clean)
+        except ConnectionError:
+            self._broken = True
+        self._move()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """A part of the answer, or what nobody asked for."""
+        unasked = self._reader.done
+        try:
+            self._reader.feed(data)
+        except NoHttpError as problem:
+            self._garbage = str(problem)
+        if unasked or self._garbage is not None:
+            self._transport.abort()
+        self._move()
+
+    def eof_received(self) -> None:
+        """The other side sends no more; asyncio closes the connection."""
+        self._end(clean=True)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The socket is closed, by whomever."""
+        self._end(clean=False)
+        self.wake()
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The socket takes no more for now."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._writable = True
+        self._move()
+
+
+async def connect(origin: Origin, context: ssl.SSLContext | None, *, proxy: bool = False) -> HttpConnection:
+    """A connection to an address; with TLS if there is a context. `proxy`: it is one, for the error.
+
+    Raises CannotConnectError, and SSLCertVerificationError for a certificate that is not what `context` wants.
+    """
+    with _telling(to_proxy=proxy):
+        _, connection = await asyncio.get_running_loop().create_connection(
+            HttpConnection,
+            origin.host,
+            origin.port,
+            ssl=context,
+            server_hostname=None if context is None else origin.host,
+            happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
+        )
+    connection.context = context
+    return connection
+
+
+async def tunnel(proxy: Origin, shown: dict[str, str], origin: Origin, context: ssl.SSLContext) -> HttpConnection:
+    """TLS to the origin through a tunnel of the proxy (RFC 9110, 9.3.6), which is `shown` these headers.
+
+    Raises ProxyRefusedError, NoHttpError, and what `connect` raises.
+    """
+    outer = await connect(proxy, None, proxy=True)
+    try:
+        await _ask_for_tunnel(outer, shown, origin)
+        with _telling(to_proxy=False):
+            return await outer.secured(context, origin.host)
+    except BaseException:
+        outer.abort()
+        raise
+
+
+async def _ask_for_tunnel(outer: HttpConnection, shown: dict[str, str], origin: Origin) -> None:
+    start = head("CONNECT", str(origin), {"Host": str(origin), **shown}, 0)
+    answer = await outer.exchange(start, b"", limit=_PROXY_ANSWER, tunnel=True)
+    if not 200 <= answer.status < 300:
+        raise ProxyRefusedError(answer.status)
+
+
+@contextmanager
+def _telling(*, to_proxy: bool) -> Iterator[None]:
+    try:
+        yield
+    except ssl.SSLCertVerificationError:
+        raise
+    except OSError as problem:
+        raise CannotConnectError(problem, to_proxy=to_proxy) from None

@@ -1,0 +1,230 @@
+"""From a complete body to the answer: unpack, split, hand to the spool, and wait for its promise.
+
+Independent of the connection: when the client is gone, its batch stays accepted all the same. What msgspec cannot
+split, and gzip, goes through `WORKERS` threads: hostile bodies wait for each other and not the others for them.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from auditsink import config
+from auditsink.audit.eventlist import NotAnEventListError, Split, split_fast, split_slow
+from auditsink.clusters.rates import Rates
+from auditsink.common.clock import Clock
+from auditsink.receive.auth import Admission
+from auditsink.receive.inflate import InflateError, inflate
+from auditsink.receive.limits import PER_EVENT, MemoryLimit
+from auditsink.receive.responses import OVERLOAD, SPOOL_REFUSED, STOPPING, HttpRejection, RejectionReason
+from auditsink.receive.statistics import ReceiveCounters
+from auditsink.spool import Spool, SpoolError
+from auditsink.spool.errors import TooManyRingsError
+from auditsink.spool.types import Receipt, SpoolRejection
+
+log = logging.getLogger("auditsink.receive")
+
+WORKERS = 2
+"""Threads for slow bodies: one may be busy for some 4 s with 32 MiB of brackets while the other goes on."""
+LARGE_BODY = 2**16
+"""Bytes from which a body waits for its turn: splitting it takes longer than all else that a turn of the loop does."""
+
+Answered = Callable[[int | HttpRejection], None]
+"""Called once, in the loop's thread, never from within `take`: the number of events accepted, or why not."""
+
+_CLUSTERS = HttpRejection(
+    RejectionReason.CLUSTERS,
+    "receive.max_clusters is reached, and this cluster is a new one; raise it, or remove the rings of clusters gone",
+)
+_RATE = "this cluster posts more events than its rate allows; repeat the request later"
+
+
+class PendingBatch:
+    """One batch between its last byte and its answer."""
+
+    __slots__ = ("_admission", "_answered", "_began", "_body_size", "_charged", "_held", "_intake")
+
+    def __init__(self, intake: "Ingest", admission: Admission, held: int, answered: Answered) -> None:
+        self._intake = intake
+        self._admission = admission
+        self._began = intake.clock.monotonic()
+        self._body_size = 0
+        self._charged = 0
+        self._held = held
+        self._answered = answered
+
+    def submit(self, body: bytes, split: Split) -> None:
+        """Hand the batch to the spool."""
+        intake = self._intake
+        self._body_size = len(body)
+        extra = self._body_size + PER_EVENT * len(split.events)
+        cluster, source = self._admission
+        if not split.events:
+            intake.soon(self.finish, 0)
+        elif not intake.budget.take(extra, self._held):
+            intake.soon(self.finish, OVERLOAD)
+        elif (limited := intake.limited(cluster)) is not None:
+            self._held += extra
+            intake.soon(self.finish, limited)
+        else:
+            self._held += extra
+            if intake.rates.limits(cluster):
+                self._charge(len(split.events))
+            try:
+                ring = intake.spool.rings.get(cluster) or intake.spool.ring(cluster)
+            except SpoolError as problem:
+                self._charge(0)
+                intake.soon(self.finish, intake.no_ring(problem))
+            else:
+                intake.spool.submit(ring, body, split, source, self._done)
+
+    def grow(self, body: bytes) -> bool:
+        """The body is larger than its request; False when there is no room for it."""
+        extra = max(0, len(body) - self._held)
+        if not self._intake.budget.take(extra, self._held):
+            return False
+        self._held += extra
+        return True
+
+    def _done(self, result: Receipt | SpoolRejection) -> None:
+        intake = self._intake
+        if self._charged and (isinstance(result, SpoolRejection) or result.duplicate):
+            self._charge(0)
+        if isinstance(result, SpoolRejection):
+            self.finish(SPOOL_REFUSED[result])
+            return
+        cluster = intake.counters.cluster(self._admission.cluster)
+        if result.duplicate:
+            cluster.duplicates += 1
+        else:
+            cluster.batches += 1
+            cluster.events += result.count
+            cluster.bytes += self._body_size
+        cluster.requests += 1
+        intake.counters.acknowledged(intake.clock.monotonic() - self._began)
+        self.finish(result.count)
+
+    def _charge(self, events: int) -> None:
+        """Take these events out of the cluster's rate; 0 gives back what was taken: nothing was stored."""
+        intake = self._intake
+        intake.rates.take(self._admission.cluster, events - self._charged, intake.clock.monotonic())
+        self._charged = events
+
+    def finish(self, result: int | HttpRejection) -> None:
+        """Let go of the memory and tell whoever waits."""
+        self._intake.budget.give(self._held)
+        self._answered(result)
+
+
+class Ingest:
+    """Takes complete bodies. Belongs to the loop's thread; only `_prepare` runs in others."""
+
+    def __init__(
+        self, limits: config.Receive, spool: Spool, counters: ReceiveCounters, rates: Rates, clock: Clock
+    ) -> None:
+        self.spool = spool
+        self.rates = rates
+        self.counters = counters
+        self.clock = clock
+        self.budget = MemoryLimit(limits.max_in_flight)
+        self._max_body = limits.max_body
+        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="auditsink-split")
+        self._large: deque[tuple[PendingBatch, bytes]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self.soon = self._loop.call_soon
+
+    def take(self, admission: Admission, body: bytes, held: int, answered: Answered, *, packed: bool = False) -> None:
+        """A request is complete; `held` bytes of the budget come with it. `packed`: the body is gzip."""
+        delivery = PendingBatch(self, admission, held, answered)
+        if packed:
+            self._split_slowly(delivery, body, self._max_body)
+        elif len(body) < LARGE_BODY:
+            self._split(delivery, body)
+        else:
+            self._large.append((delivery, body))
+            if len(self._large) == 1:
+                self.soon(self._next_large)
+
+    def refusal(self, cluster: str) -> HttpRejection | None:
+        """Why a batch of this cluster would be refused now, before its body is read; a guess that costs little."""
+        limited = self.limited(cluster)
+        if limited is not None:
+            return limited
+        ring = self.spool.rings.get(cluster)
+        refusal = None if ring is None else self.spool.refusal(ring)
+        return None if refusal is None else SPOOL_REFUSED[refusal]
+
+    def limited(self, cluster: str) -> HttpRejection | None:
+        """The refusal of a cluster that is past its rate."""
+        if not self.rates.limits(cluster):
+            return None
+        wait = self.rates.wait(cluster, self.clock.monotonic())
+        return None if wait is None else HttpRejection(RejectionReason.RATE, _RATE, wait)
+
+    def no_ring(self, problem: SpoolError) -> HttpRejection:
+        """Why a cluster gets no ring. The disk's trouble is logged; made-up names must not fill the log."""
+        if isinstance(problem, TooManyRingsError):
+            return _CLUSTERS
+        log.warning("a batch was refused: %s", problem)
+        return SPOOL_REFUSED[SpoolRejection.UNAVAILABLE]
+
+    def close(self) -> None:
+        """Let the threads go; what waits for one, or for its turn, is not begun any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        while self._large:
+            self._large.popleft()[0].finish(STOPPING)
+
+    def _next_large(self) -> None:
+        """One in each turn of the loop: when many clients post at full speed, delivery gets its turns in between.
+
+        It would else fall behind the fresh records that memory holds, and then everything is read and split again.
+        """
+        if self._large:
+            self._split(*self._large.popleft())
+        if self._large:
+            self.soon(self._next_large)
+
+    def _split(self, delivery: PendingBatch, body: bytes) -> None:
+        split = split_fast(body)
+        if split is not None:
+            delivery.submit(body, split)
+        else:
+            self._split_slowly(delivery, body, None)
+
+    def _split_slowly(self, delivery: PendingBatch, body: bytes, most: int | None) -> None:
+        work = self._loop.run_in_executor(self._threads, _prepare, body, most)
+        work.add_done_callback(partial(self._prepared, delivery))
+
+    def _prepared(self, delivery: PendingBatch, work: "asyncio.Future[Prepared]") -> None:
+        if work.cancelled():
+            delivery.finish(STOPPING)
+            return
+        prepared = work.result()
+        if isinstance(prepared, HttpRejection):
+            delivery.finish(prepared)
+        elif delivery.grow(prepared[0]):
+            delivery.submit(*prepared)
+        else:
+            delivery.finish(OVERLOAD)
+
+
+Prepared = tuple[bytes, Split] | HttpRejection
+
+
+def _prepare(body: bytes, most: int | None) -> Prepared:
+    """The slow way of a body. `most`: it is gzip and may become that large."""
+    try:
+        if most is not None:
+            unpacked = inflate(body, most)
+            if unpacked is None:
+                return HttpRejection(
+                    RejectionReason.TOO_LARGE, f"the body unpacks to more than receive.max_body ({most})"
+                )
+            body = unpacked
+        return body, split_fast(body) or split_slow(body)
+    except InflateError as problem:
+        return HttpRejection(RejectionReason.BAD_REQUEST, str(problem))
+    except NotAnEventListError as problem:
+        return HttpRejection(RejectionReason.NOT_AN_EVENT_LIST, str(problem))

@@ -1,0 +1,140 @@
+"""What a commit is made of: jobs, one for each request that waits, and the entries that they become. No disk here.
+
+Small requests of one source that follow each other in a ring share an entry (see `bundle`); all others have their own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from auditsink.audit.eventlist import Split
+from auditsink.spool import record_batch
+from auditsink.spool.frame import MAX_SOURCE
+from auditsink.spool.log import Entry
+from auditsink.spool.record_batch import StoredRequest
+from auditsink.spool.shelf import Shelf
+from auditsink.spool.types import Done, Receipt, Record, SpoolRejection
+
+TOGETHER_NS = 10**9
+"""Between the arrivals of the first and the last request of a record, at most: its time is that of the first."""
+
+Compress = Callable[[bytes], bytes]
+
+
+@dataclass(slots=True, eq=False)
+class Append:
+    """One request that waits for the disk."""
+
+    shelf: Shelf
+    body: bytes
+    split: Split
+    source: str
+    received_ns: int
+    done: Done
+
+
+@dataclass(slots=True, eq=False)
+class WriteJob:
+    """An append within a commit: where it is stored, or the earlier one with the same bytes.
+
+    `payload`: what the body compresses to; None for a small one. `offset`: events before it in its entry.
+    """
+
+    append: Append
+    digest: bytes
+    payload: bytes | None
+    duplicate_of: int | None = None
+    twin: "WriteJob | None" = None
+    refusal: SpoolRejection | None = None
+    entry: Entry | None = None
+    offset: int = 0
+
+    @property
+    def first_sequence(self) -> int:
+        """Of its events; negative while it has no place."""
+        assert self.entry is not None
+        return self.entry.first_sequence + self.offset if self.entry.first_sequence >= 0 else -1
+
+    def result(self) -> Receipt | SpoolRejection:
+        """What its sender is told."""
+        if self.twin is not None:
+            told = self.twin.result()
+            return Receipt(told.first_sequence, told.count, duplicate=True) if isinstance(told, Receipt) else told
+        if self.refusal is not None:
+            return self.refusal
+        if self.duplicate_of is not None:
+            return Receipt(self.duplicate_of, len(self.append.split.events), duplicate=True)
+        return Receipt(self.first_sequence, len(self.append.split.events))
+
+
+def is_small(body: bytes) -> bool:
+    """Whether the digest is taken over the body itself, so that it may be compressed together with others."""
+    return len(body) <= record_batch.SMALL_BODY
+
+
+def gather(jobs: Sequence[WriteJob], compress: Compress) -> None:
+    """Give each of these jobs of one ring, in order, its place in an entry."""
+    together: list[WriteJob] = []
+    size = 0
+    for job in jobs:
+        append = job.append
+        alone = job.payload is not None or bool(append.split.marks)
+        if together and (
+            alone
+            or append.source != together[0].append.source
+            or not 0 <= append.received_ns - together[0].append.received_ns <= TOGETHER_NS
+            or size + len(append.body) > record_batch.MOST_BYTES
+            or len(together) == record_batch.MOST_REQUESTS
+        ):
+            _enter(together, compress)
+            together, size = [], 0
+        together.append(job)
+        size += len(append.body)
+        if alone:
+            _enter(together, compress)
+            together, size = [], 0
+    if together:
+        _enter(together, compress)
+
+
+def entries_of(jobs: Sequence[WriteJob]) -> list[Entry]:
+    """Their entries, each once, in order."""
+    found: list[Entry] = []
+    for job in jobs:
+        if job.entry is not None and (not found or job.entry is not found[-1]):
+            found.append(job.entry)
+    return found
+
+
+def _enter(jobs: list[WriteJob], compress: Compress) -> None:
+    first = jobs[0].append
+    source = first.source.encode(errors="replace")[:MAX_SOURCE]
+    table = b""
+    if len(jobs) < record_batch.FEWEST:
+        body, count = first.body, len(first.split.events)
+    else:
+        body = b"".join([job.append.body for job in jobs])
+        requests = [StoredRequest(job.digest, len(job.append.body), len(job.append.split.events)) for job in jobs]
+        table, count = record_batch.encode(requests), sum(request.events for request in requests)
+    payload = jobs[0].payload or compress(body)
+    entry = Entry(count, first.split.marks, source, first.received_ns, len(body), payload, jobs[0].digest, table)
+    offset = 0
+    for job in jobs:
+        job.entry, job.offset = entry, offset
+        offset += len(job.append.split.events)
+
+
+def records(jobs: Sequence[WriteJob]) -> list[Record]:
+    """What readers get of the jobs of one ring that were stored: a record for each entry."""
+    together: dict[int, list[WriteJob]] = {}
+    for job in jobs:
+        if job.refusal is None:
+            together.setdefault(id(job.entry), []).append(job)
+    return [_record(several) for several in together.values()]
+
+
+def _record(jobs: list[WriteJob]) -> Record:
+    first = jobs[0].append
+    split = first.split
+    events = split.events if len(jobs) == 1 else list(chain.from_iterable(job.append.split.events for job in jobs))
+    return Record(jobs[0].first_sequence, events, first.received_ns, first.source, split.marks)

@@ -1,0 +1,1 @@
+"""What is done to a spool's files without being the sink that writes them: inspect, export, import."""

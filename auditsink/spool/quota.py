@@ -1,0 +1,117 @@
+"""The bytes that each ring may take, and what is removed to stay below.
+
+Called by the writer's thread alone. Removing a segment is done in the order that a crash forgives: cursors that made
+it removable first, then the floor, then the file.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from auditsink.spool import retention
+from auditsink.spool.disk import Disk
+from auditsink.spool.errors import RingFullError
+from auditsink.spool.retention import Victim
+from auditsink.spool.ring import Ring
+from auditsink.spool.shares import Shares
+from auditsink.spool.types import Drop
+
+log = logging.getLogger("auditsink.spool")
+
+
+@dataclass(slots=True)
+class DiskQuota:
+    """`shares` of all `rings`; `save_floor` makes a floor durable; `moved` collects rings whose floor rose.
+
+    `shares` may be replaced at any moment. A reservation that grew takes effect as others give back what they hold
+    beyond theirs; one that shrank makes what is held beyond it shared.
+    """
+
+    shares: Shares
+    when_full: Literal["reject", "drop_oldest"]
+    disk: Disk
+    rings: Callable[[], Iterable[Ring]]
+    save_floor: Callable[[Ring, int], None]
+    wall_ns: Callable[[], int]
+    moved: set[Ring] = field(default_factory=set)
+
+    def segment_bytes(self, ring: Ring) -> int:
+        """The largest segment that this ring should have."""
+        return self.shares.segment_bytes(ring.cluster, len(list(self.rings())))
+
+    def reserve(self, ring: Ring, wanted: int, needed: int) -> int:
+        """Room for a new segment of the ring: `wanted` bytes, or whatever it may have if that is at least `needed`.
+
+        Removes what every destination has; with `drop_oldest` also what some still want. Nothing that another ring
+        holds within its reservation. Raises RingFullError when that is not enough, OSError when the disk fails.
+        """
+        while True:
+            sizes = {one.cluster: one.size for one in self.rings()}
+            available = self.shares.room(ring.cluster, sizes)
+            if available >= wanted:
+                return wanted
+            if self._remove(retention.oldest_consumed(self._giving(ring, sizes))):
+                continue
+            if available >= needed:
+                return available
+            if not self._drop_one(ring):
+                raise RingFullError
+
+    def free_one(self, ring: Ring) -> bool:
+        """Remove one segment, because the disk itself is full. False when nothing may go.
+
+        What every destination has may go whosever it is: a reservation is for room, and there is none.
+        """
+        return self._remove(retention.oldest_consumed(self.rings())) or self._drop_one(ring)
+
+    def _giving(self, taker: Ring, sizes: Mapping[str, int]) -> list[Ring]:
+        """Rings whose removed segments would be room for the taker."""
+        shares = self.shares
+        return [ring for ring in self.rings() if ring is taker or shares.beyond(ring.cluster, sizes[ring.cluster]) > 0]
+
+    def _drop_one(self, taker: Ring) -> bool:
+        """With `drop_oldest`, remove the oldest segment of the greediest ring, wanted or not."""
+        if self.when_full != "drop_oldest":
+            return False
+        return self._remove(retention.oldest_of_greediest(self.rings(), self.shares, taker))
+
+    def _remove(self, victim: Victim | None) -> bool:
+        if victim is None:
+            return False
+        ring, segment = victim.ring, victim.segment
+        for cursor in ring.cursors.values():
+            cursor.sync()
+        self.save_floor(ring, segment.end)
+        ring.segments = ring.segments[1:]  # first: a reader that finds no file looks here whether that is meant
+        try:
+            with contextlib.suppress(FileNotFoundError):  # somebody was quicker
+                self.disk.unlink(segment.path)
+        except OSError:
+            ring.segments = (segment, *ring.segments)  # it still takes its room
+            raise
+        if victim.wanted:
+            _report_drop(victim, self.wall_ns())
+        ring.floor = max(ring.floor, segment.end)
+        self.moved.add(ring)
+        self.disk.sync_directory(ring.path)
+        return True
+
+
+def _report_drop(victim: Victim, now_ns: int) -> None:
+    for name, cursor in victim.ring.cursors.items():
+        first = max(cursor.position, victim.segment.first)
+        if first < victim.segment.end:
+            victim.ring.note_drop(name, Drop(first, victim.segment.end - 1, victim.segment.end - first, now_ns))
+            log.error(
+                "the spool is full and the oldest events were dropped before this destination had them; "
+                "repair the destination, or raise spool.max_bytes",
+                extra={
+                    "cluster": victim.ring.cluster,
+                    "destination": name,
+                    "first_sequence": first,
+                    "last_sequence": victim.segment.end - 1,
+                    "events": victim.segment.end - first,
+                },
+            )

@@ -1,0 +1,57 @@
+"""The newest records of all rings, kept in memory for destinations that are caught up.
+
+Reading them back would mean decompressing and splitting them again. Bounded over all rings; the oldest go first. Used
+in the loop's thread only.
+"""
+
+from collections import deque
+
+from auditsink.spool.types import Record
+
+LIMIT_BYTES = 8 * 2**20
+"""Bytes of events kept. A destination that is further behind than this reads from the disk."""
+EVENT_OVERHEAD = 90
+"""What a `bytes` object and its place in a list cost beside the content, in bytes (CPython, 64 bit)."""
+
+
+class RecordCache:
+    """Records by their first sequence, for one ring; `RecordCaches` bounds them together."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, Record] = {}
+
+    def since(self, position: int, max_bytes: int) -> list[Record]:
+        """Records from the one that begins at `position` on, at least one if that is here, up to about `max_bytes`."""
+        found: list[Record] = []
+        size = 0
+        while size < max_bytes and (record := self.records.get(position)) is not None:
+            found.append(record)
+            size += record.size
+            position += len(record.events)
+        return found
+
+    def beginning(self, position: int) -> int | None:
+        """Where the first record from `position` on begins, or else the newest one; None without any."""
+        return next((first for first in self.records if first >= position), next(reversed(self.records), None))
+
+
+class RecordCaches:
+    """The bound over the tails of all rings."""
+
+    def __init__(self, limit: int = LIMIT_BYTES) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self._order: deque[tuple[RecordCache, int, int]] = deque()
+
+    def add(self, tail: RecordCache, record: Record) -> None:
+        """Keep a record and let go of the oldest past the limit. One that is larger than the limit is not kept."""
+        size = record.size + EVENT_OVERHEAD * len(record.events)
+        if size > self.limit:
+            return
+        tail.records[record.first_sequence] = record
+        self._order.append((tail, record.first_sequence, size))
+        self.bytes += size
+        while self.bytes > self.limit:
+            oldest, sequence, its_size = self._order.popleft()
+            oldest.records.pop(sequence, None)
+            self.bytes -= its_size

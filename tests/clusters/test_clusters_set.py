@@ -1,0 +1,62 @@
+"""Who is on the roll: one that contradicts the others is left out, and they stay as they are."""
+
+import pytest
+
+from auditsink.clusters.cluster_set import Bounds, ClusterSet, Entries
+from auditsink.clusters.tokens import digest
+from auditsink.common.units import Size
+from auditsink.config import Cluster
+
+MIB = 2**20
+BOUNDS = Bounds(100 * MIB, 10 * MIB, 3, frozenset({"siem", "lake"}), client_ca=True)
+A = Cluster(name="a", certificates=["cn:a", "dns:a.example"], reservation=Size(60 * MIB))
+TOKENS = {digest(b"of-a"): "a"}
+
+
+def entries() -> Entries:
+    found = Entries(BOUNDS)
+    assert found.enter(A, TOKENS) is None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cluster", "tokens", "why"),
+    [
+        (Cluster(name="a", anonymous=True), {}, "name: another cluster is declared under this name already"),
+        (Cluster(name="b", certificates=["cn:b", "cn:a"]), {}, "certificates: cn:a is that of cluster a already"),
+        (Cluster(name="b"), {digest(b"of-a"): "b"}, "tokens: one is a token of cluster a too"),
+        (Cluster(name="b", reservation=Size(31 * MIB)), {}, "reservation: 95,420,416 bytes would be reserved, of"),
+        (Cluster(name="b", destinations=["siem", "nowhere"]), {}, "destinations: there is none called 'nowhere'"),
+    ],
+)
+def test_one_that_contradicts_is_left_out(cluster: Cluster, tokens: dict[bytes, str], why: str):
+    roll = entries()
+    before = roll.roll()
+    problem = roll.enter(cluster, tokens)
+    assert problem is not None
+    assert problem.startswith(why)
+    assert roll.roll() == before
+
+
+def test_no_more_than_there_may_be_and_no_certificates_that_nobody_asks_for():
+    roll = entries()
+    assert roll.enter(Cluster(name="b"), {}) is None
+    assert roll.enter(Cluster(name="c"), {}) is None
+    assert "name: is one more than receive.max_clusters (3) allows" in str(roll.enter(Cluster(name="d"), {}))
+    plain = Entries(Bounds(MIB, 1, 3, frozenset(), client_ca=False))
+    assert "set receive.tls.client_ca_file" in str(plain.enter(Cluster(name="a", certificates=["cn:a"]), {}))
+
+
+def test_who_leaves_gives_everything_back():
+    roll = entries()
+    roll.leave(A, TOKENS)
+    assert roll.roll() == ClusterSet()
+    assert roll.enter(Cluster(name="a", certificates=["cn:a"], reservation=Size(90 * MIB)), TOKENS) is None
+
+
+def test_a_certificate_stands_for_the_clusters_of_all_its_names():
+    roll = entries()
+    assert roll.enter(Cluster(name="b", certificates=["cn:b"]), {}) is None
+    assert roll.roll().proven(["cn:b", "dns:elsewhere"]) == {"b"}
+    assert roll.roll().proven(["cn:b", "dns:a.example"]) == {"a", "b"}
+    assert roll.roll().proven(["cn:A", "dns:b", "cn:a.example"]) == set()

@@ -1,0 +1,49 @@
+"""Listening sockets, and what is said when there can be none."""
+
+import socket
+
+import pytest
+
+from auditsink.common.listen import ListenError, bound, listen
+
+
+@pytest.mark.parametrize(
+    ("text", "host"), [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("localhost:0", "127.0.0.1")]
+)
+def test_it_listens_where_it_is_told(text: str, host: str):
+    with listen("admin.listen", text) as listening:
+        address = bound(listening)
+        assert (address.host, address.port > 0) == (host, True)
+        with socket.create_connection((host, address.port), timeout=5):
+            pass
+
+
+def test_no_host_is_every_address():
+    with listen("admin.listen", ":0") as listening:
+        port = bound(listening).port
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, port), timeout=5):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("192.0.2.1:0", "Cannot assign requested address; this machine has no such address; choose one that it has"),
+        ("no-such-host.invalid:0", "; check the address"),
+    ],
+)
+def test_an_address_that_cannot_be_is_told_with_its_key(text: str, why: str):
+    with pytest.raises(ListenError) as caught:
+        listen("admin.listen", text)
+    assert str(caught.value).startswith(f"admin.listen {text}: ")
+    assert str(caught.value).endswith(why)
+
+
+def test_a_port_in_use_is_told_with_its_key():
+    with listen("admin.listen", "127.0.0.1:0") as listening:
+        text = str(bound(listening))
+        with pytest.raises(ListenError) as caught:
+            listen("admin.listen", text)
+    remedy = "stop what listens there, or choose another port"
+    assert str(caught.value) == f"admin.listen {text}: Address already in use; {remedy}"

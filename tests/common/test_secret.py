@@ -1,0 +1,109 @@
+"""Secrets do not show themselves, and watched files keep their last good value."""
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+from auditsink.common import secret
+from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
+
+VALUE = "hunter2-hunter2"
+
+
+def test_a_secret_prints_as_stars():
+    shown = Secret(VALUE)
+    assert f"{shown} {shown!r} {[shown]}" == "*** *** [***]"
+    assert shown.reveal() == VALUE
+    assert not hasattr(shown, "__dict__")
+
+
+def test_an_empty_secret_is_false():
+    assert not Secret("")
+    assert Secret(" ")
+
+
+def test_secrets_in_use_are_known_for_as_long_as_they_live():
+    held = Secret(VALUE)
+    assert VALUE in secret.alive()
+    del held
+    gc.collect()
+    assert VALUE not in secret.alive()
+
+
+@pytest.mark.parametrize("content", [b"hunter2", b"hunter2\n", b"  hunter2\r\n"])
+def test_a_secret_file_may_end_as_editors_end_it(content: bytes):
+    assert parse_secret(content).reveal() == "hunter2"
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"\n ", "is empty"), (b"hunter2\xff", "is not UTF-8 text")])
+def test_a_useless_secret_file_says_why_without_its_content(content: bytes, why: str):
+    with pytest.raises(ValueError, match=why) as problem:
+        parse_secret(content)
+    assert "hunter" not in str(problem.value)
+    assert "0xff" not in str(problem.value)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file that says "one"."""
+    file = tmp_path / "watched"
+    file.write_text("one")
+    return file
+
+
+def replace(path: Path, text: str) -> None:
+    """As secrets are rotated: a new file takes the name."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def test_a_watched_file_is_parsed_again_only_when_it_is_another(path: Path):
+    parsed: list[bytes] = []
+    watched = WatchedFile(path, lambda content: parsed.append(content) or content.decode())
+    assert watched.get() == "one"
+    assert watched.changed() is False
+    replace(path, "two")
+    assert watched.changed() is True
+    assert watched.changed() is False
+    assert watched.get() == "two"
+    assert parsed == [b"one", b"two"]
+
+
+def test_a_change_in_place_is_seen_by_its_time(path: Path):
+    watched = WatchedFile(path, bytes.decode)
+    path.write_text("two")
+    os.utime(path, ns=(1, 1))
+    assert watched.changed() is True
+    assert watched.get() == "two"
+
+
+def test_a_file_that_vanishes_keeps_its_value_and_says_so(path: Path):
+    watched = WatchedFile(path, bytes.decode)
+    path.unlink()
+    assert watched.changed() is False
+    assert watched.get() == "one"
+    assert watched.error is not None
+    assert "watched" in watched.error
+    replace(path, "back")
+    assert watched.changed() is True
+    assert (watched.get(), watched.error) == ("back", None)
+
+
+def test_a_file_that_no_longer_parses_keeps_its_value_and_says_so(path: Path):
+    watched = WatchedFile(path, parse_secret)
+    replace(path, "\n")
+    assert watched.changed() is False
+    assert watched.changed() is False
+    assert watched.error == f"{path}: is empty; write the secret into it"
+    assert watched.get().reveal() == "one"
+
+
+def test_the_first_read_must_succeed(tmp_path: Path):
+    with pytest.raises(UnreadableFileError, match=r"nowhere: No such file.*check the path and its permissions"):
+        WatchedFile(tmp_path / "nowhere", bytes.decode)
+    (tmp_path / "empty").touch()
+    with pytest.raises(UnreadableFileError, match="empty: is empty"):
+        WatchedFile(tmp_path / "empty", parse_secret)

@@ -1,0 +1,93 @@
+"""One ring under witness: when memory is asked, when the disk, and what the cursor moves over."""
+
+from evidencekit import event, record
+
+from auditsink.evidence.make.ring_hasher import RingHasher
+from auditsink.spool.types import Chunk, Tally
+
+
+class Stub:
+    """A ring that says what a test wants, its own cursor and reader too. `memory`: what `fresh` finds."""
+
+    cluster, ring_id = "c", bytes(16)
+
+    def __init__(self) -> None:
+        self.durable = self.position = 0
+        self.begins: list[int] = []
+        self.memory: Chunk | None = None
+        self.moves: list[Tally] = []
+
+    def cursor(self, _destination: str) -> "Stub":
+        return self
+
+    def reader(self) -> "Stub":
+        return self
+
+    def boundaries(self, start: int, stop: int) -> list[int]:
+        return [at for at in self.begins if start < at < stop]
+
+    def fresh(self, _position: int, _max_bytes: int) -> Chunk | None:
+        return self.memory
+
+    def advance(self, done: Tally) -> None:
+        self.moves.append(done)
+        self.position += done.total
+
+
+def chunk(*firsts: int, size: int = 2, end: int | None = None) -> Chunk:
+    """Records of two events that begin at these sequences."""
+    records = [record(first, [event(at) for at in range(first, first + size)]) for first in firsts]
+    return Chunk(firsts[0], firsts[-1] + size if end is None else end, records)
+
+
+def test_whoever_has_read_all_of_memory_waits_for_an_announcement():
+    """The writer makes a batch durable a moment before memory has it."""
+    ring = Stub()
+    follower = RingHasher(ring)  # type: ignore[arg-type]  # as much of a ring as is asked for
+    ring.durable = 4
+    ring.memory = chunk(0)
+    assert follower.fresh(100) is ring.memory
+    follower.absorb(ring.memory)
+    ring.memory = None
+    assert follower.fresh(100) == Chunk(2, 2, [])
+    assert follower.caught_up
+    follower.announced = True
+    assert follower.fresh(100) is None, "announced, and memory has let go of it already: from the disk"
+    assert not follower.caught_up
+    assert follower.fresh(100) is None, "who reads a backlog reads on"
+
+
+def test_a_backlog_is_read_from_the_disk_at_once():
+    assert RingHasher(Stub()).fresh(100) is None  # type: ignore[arg-type]  # as above
+
+
+def test_ranges_end_at_gaps_and_where_segments_begin():
+    ring = Stub()
+    follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
+    ring.begins = [4, 12]
+    follower.absorb(chunk(0, 2, 4, 8, 10))
+    follower.absorb(chunk(12, 14, end=20))
+    follower.absorb(chunk(20))
+    assert [(span.first, span.next) for span in follower.cut()] == [(0, 4), (4, 6), (8, 12), (12, 16), (20, 22)]
+    follower.stated(2)
+    follower.stated(3)
+    assert ring.moves == [Tally(delivered=6, dropped=2), Tally(delivered=10, dropped=4)]
+    assert ring.position == follower.position == 22
+
+
+def test_a_gap_alone_moves_the_cursor_too():
+    ring = Stub()
+    follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
+    follower.absorb(Chunk(0, 7, []))
+    assert follower.uncovered
+    assert follower.cut() == []
+    follower.stated(0)
+    assert ring.moves == [Tally(dropped=7)]
+
+
+def test_what_was_hashed_and_not_stated_can_be_forgotten():
+    ring = Stub()
+    follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
+    follower.absorb(chunk(0, 2))
+    follower.rewind()
+    assert (follower.position, follower.uncovered, follower.cut()) == (0, False, [])

@@ -1,0 +1,110 @@
+"""A cluster that a destination does not take, among others that it does: the others go on, and nobody is silent."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from forwardkit import LIMITS, FakeRing, Rig, ScriptedDestination, adds_up, always
+
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.forward.cluster_pause import ClusterPause
+from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE
+from auditsink.forward.statistics import DestinationState, Held
+
+NO_TOPIC = Misconfigured("topic audit.c1 is missing", cluster_only=True)
+
+
+def missing(*clusters: str):
+    """An answer that takes everything but the events of these clusters."""
+
+    def answer(batch: Batch) -> Outcome:
+        return NO_TOPIC if batch.cluster in clusters else Delivered()
+
+    return answer
+
+
+def ring_of(count: int, cluster: str) -> FakeRing:
+    ring = FakeRing(cluster)
+    ring.fill(count)
+    return ring
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+async def test_the_others_go_on_and_the_one_comes_after_it_is_set_right(in_flight: int):
+    one, two = ring_of(95, "c1"), ring_of(95, "c2")
+    destination = ScriptedDestination(missing("c1"), replace(LIMITS, in_flight=in_flight))
+    async with Rig(destination, one, two) as rig:
+        two.fill(5)
+        await rig.clock.advance(1)
+        assert destination.sequences("c2") == list(range(100))
+        assert rig.forwarder.state is DestinationState.MISCONFIGURED
+        assert rig.forwarder.statistics().held == {"c1": Held(NO_TOPIC.why, FIRST_PROBE - 1)}
+        assert one.cursor("siem").position == 0
+        destination.answer = always(Delivered())
+        await rig.clock.advance(FIRST_PROBE)
+        assert destination.sequences("c1") == list(range(95))
+        assert (rig.forwarder.state, rig.forwarder.statistics().held) == (DestinationState.IDLE, {})
+        assert adds_up(one)
+        assert adds_up(two)
+
+
+async def test_a_held_cluster_is_asked_about_seldom_and_told_each_time(caplog: pytest.LogCaptureFixture):
+    ring = ring_of(10, "c1")
+    async with Rig(ScriptedDestination(missing("c1")), ring) as rig:
+        for _ in range(100):
+            await rig.clock.advance(10)
+            ring.fill(1)
+        waits = [30, 60, 120, 240, 300, 300]
+        assert len(rig.destination.attempts) == len([at for at in range(len(waits)) if sum(waits[: at + 1]) < 1000]) + 1
+        told = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert len(told) == len(rig.destination.attempts)
+        assert {(record.cluster, record.error) for record in told} == {("c1", NO_TOPIC.why)}
+
+
+async def test_a_hundred_made_up_clusters_delay_nobody():
+    rings = [ring_of(1, f"made-up-{number}") for number in range(100)]
+    prod = ring_of(1, "prod")
+    destination = ScriptedDestination(missing(*(ring.cluster for ring in rings)))
+    async with Rig(destination, *rings, prod) as rig:
+        assert destination.sequences("prod") == [0]
+        prod.fill(3)
+        await rig.clock.advance(0.1)
+        assert destination.sequences("prod") == [0, 1, 2, 3]
+        assert len(rig.forwarder.statistics().held) == 100
+
+
+async def test_a_stop_does_not_wait_for_a_held_cluster():
+    async with Rig(ScriptedDestination(missing("c1")), ring_of(5, "c1")) as rig:
+        before = rig.clock.monotonic()
+        await rig.stop(8.0)
+        assert rig.clock.monotonic() - before < 1.0
+
+
+async def test_an_answer_about_one_cluster_ends_the_trouble_of_all():
+    one, two = ring_of(1, "c1"), ring_of(1, "c2")
+    destination = ScriptedDestination(always(Retry("connection refused")))
+    async with Rig(destination, one, two) as rig:
+        assert rig.forwarder.state is DestinationState.RETRYING
+        destination.answer = missing("c1")
+        await rig.clock.advance(1)
+        assert destination.sequences("c2") == [0]
+        assert rig.forwarder.statistics().next_attempt_seconds == 0
+
+
+def test_a_hold_grows_and_is_lifted():
+    hold = ClusterPause()
+    assert hold.again(0.0, "no topic")
+    assert not hold.again(1.0, "no topic"), "an attempt that ran beside the first"
+    assert hold.remaining(1.0) == FIRST_PROBE - 1
+    now = FIRST_PROBE
+    for _ in range(10):
+        assert hold.again(now, "no topic")
+        now = hold.until
+    assert hold.again(now, "no topic")
+    assert hold.remaining(now) == LONGEST_PROBE
+    assert hold.lift()
+    assert not hold.lift()
+    assert hold.remaining(now) == 0
+    assert hold.again(now, "again")
+    assert hold.remaining(now) == FIRST_PROBE

@@ -1,0 +1,348 @@
+"""The HTTP client: every way in which a request can end is a value that tells no secret."""
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import os
+import ssl
+import warnings
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization as form
+
+from auditsink.config import ClientTls
+from auditsink.delivery.outcome import Misconfigured, Retry
+from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.client import Client, TransportProblem
+from auditsink.http.tls import Tls
+from auditsink.testing.collector import Collector
+from auditsink.testing.scripted import Reply
+
+SECRET = {"Authorization": "Bearer s3cr3t"}
+
+
+@contextlib.asynccontextmanager
+async def client(url: str, tls: Tls | None = None, **settings: Any):
+    made = Client(url, tls, **({"timeout": 5.0, "connections": 2} | settings))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@contextlib.asynccontextmanager
+async def raw_server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]):
+    """A TCP server that hands each connection's reader and writer to `answer` once a request head was read."""
+
+    serving = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        serving.add(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            await answer(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/s3cr3t-path"
+    await asyncio.gather(*serving)
+
+
+async def test_an_answer_has_status_lower_case_headers_and_body():
+    async with Collector(script=[Reply(418, b"teapot", {"X-Kind": "Pot"})]) as server, client(server.url) as http:
+        answer = await http.post(server.url + "/a?b=c", b"hello", {"Content-Type": "text/plain"})
+
+    assert isinstance(answer, HttpAnswer)
+    assert (answer.status, answer.body, answer.headers["x-kind"]) == (418, b"teapot", "Pot")
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == ("POST", "/a?b=c", b"hello")
+    assert request.headers["content-length"] == "5"
+    assert request.headers["user-agent"].startswith("auditsink/")
+    assert "transfer-encoding" not in request.headers
+
+
+async def test_a_url_is_sent_as_it_was_written():
+    async with Collector() as server, client(server.url) as http:
+        await http.get(server.url + "/a%2Fb/c%20d?x=%26", {})
+
+    assert server.requests[0].path == "/a%2Fb/c%20d?x=%26"
+
+
+async def test_connections_are_kept_alive_and_no_more_than_allowed():
+    async with Collector() as server, client(server.url, connections=2) as http:
+        await asyncio.gather(*(http.post(server.url, b"", {}) for _ in range(10)))
+        await http.post(server.url, b"", {})
+
+    assert len({request.peer for request in server.requests}) <= 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(status: int):
+    async with (
+        Collector() as other,
+        Collector(script=[Reply(status, headers={"Location": other.url})]) as server,
+        client(server.url) as http,
+    ):
+        answer = await http.post(server.url, b"x", SECRET)
+
+    assert answer.status == status
+    assert other.requests == []
+    assert len(server.requests) == 1
+
+
+async def test_cookies_are_kept_only_when_asked_for():
+    script = [Reply(200, headers={"Set-Cookie": "node=a; Path=/"})]
+    for keep, sent in ((True, "node=a"), (False, None)):
+        async with Collector(script=script) as server, client(server.url, cookies=keep) as http:
+            await http.post(server.url, b"", {})
+            await http.post(server.url, b"", {})
+        assert server.requests[1].headers.get("cookie") == sent
+
+
+async def test_a_large_body_goes_out_whole_and_without_a_warning():
+    body = os.urandom(3 * 2**20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with Collector() as server, client(server.url) as http:
+            await http.post(server.url, body, {})
+
+    assert server.requests[0].body == body
+    assert server.requests[0].headers["content-length"] == str(len(body))
+
+
+async def test_an_endless_answer_is_cut_and_its_connection_closed():
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+
+    async with raw_server(endless) as url, client(url) as http:
+        answer = await http.post(url, b"", {})
+
+    assert answer.status == 200
+    assert answer.body == b"x" * 65536
+
+
+async def test_an_answer_is_never_decompressed():
+    bomb = gzip.compress(b"x" * 1_000_000)
+    async with Collector(script=[Reply(200, bomb, {"Content-Encoding": "gzip"})]) as server, client(server.url) as http:
+        answer = await http.post(server.url, b"", {})
+
+    assert answer.body == bomb
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("cut", ["before", "middle"])
+async def test_a_connection_cut_before_a_success_is_complete_is_tried_again(cut: Literal["before", "middle"]):
+    async with Collector(script=[Reply(200, b"accepted", cut=cut)]) as server, client(server.url) as http:
+        problem = await http.post(server.url, b"", SECRET)
+
+    assert isinstance(problem, TransportProblem)
+    assert isinstance(problem.outcome(), Retry)
+    assert "connection broke" in problem.why
+
+
+async def test_a_refusal_stands_even_if_its_page_is_cut():
+    async with Collector(script=[Reply(413, b"too large", cut="middle")]) as server, client(server.url) as http:
+        answer = await http.post(server.url, b"", {})
+
+    assert isinstance(answer, HttpAnswer)
+    assert (answer.status, answer.body) == (413, b"too larg")
+
+
+async def test_a_server_that_answers_before_it_read_the_body_is_heard():
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with raw_server(early) as url, client(url) as http:
+        answer = await http.post(url, os.urandom(900_000), {})
+
+    assert isinstance(answer, HttpAnswer)
+    assert answer.status == 413
+
+
+async def test_no_answer_in_time_is_tried_again():
+    hold = asyncio.Event()
+    async with Collector(script=[Reply(200, hold=hold)]) as server, client(server.url, timeout=0.05) as http:
+        problem = await http.post(server.url, b"", SECRET)
+        hold.set()
+
+    assert problem == TransportProblem(f"{server.url}: no answer within 0.05 s")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 xx OK\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x0a",
+        b"HTTP/1.1 200 OK\r\nA b\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_tried_again(said: bytes):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        writer.write(said)
+        await writer.drain()
+
+    async with raw_server(answer) as url, client(url) as http:
+        problem = await http.post(url, b"", SECRET)
+
+    assert isinstance(problem, TransportProblem)
+    assert isinstance(problem.outcome(), Retry)
+
+
+async def test_a_closed_port_is_tried_again():
+    async with Collector() as server:
+        pass
+    async with client(server.url) as http:
+        problem = await http.post(server.url, b"", SECRET)
+
+    assert problem == TransportProblem(f"{server.url}: cannot connect (Connection refused)")
+
+
+async def test_a_name_that_does_not_resolve_is_tried_again():
+    async with client("http://no-such-host.invalid:1") as http:
+        problem = await http.post("http://no-such-host.invalid:1/x", b"", SECRET)
+
+    assert problem.why.startswith("http://no-such-host.invalid:1: cannot connect (")
+    assert not problem.lasting
+
+
+async def test_no_problem_tells_the_path_or_a_header():
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        return
+
+    async with raw_server(nothing) as url, client(url, timeout=1.0) as http:
+        problem = await http.post(url, b"s3cr3t-body", SECRET)
+
+    assert isinstance(problem, TransportProblem)
+    assert "s3cr3t" not in problem.why
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+def server_tls(authority: trustme.CA, *names: str, client_ca: trustme.CA | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    if client_ca is not None:
+        client_ca.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_tls(**settings: Any) -> Tls:
+    return Tls(ClientTls(**settings), "destinations[siem].tls")
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path):
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+async def test_a_certificate_of_the_configured_ca_is_taken(authority: trustme.CA, ca_file: Path):
+    async with (
+        Collector(tls=server_tls(authority, "127.0.0.1")) as server,
+        client(server.url, client_tls(ca_file=ca_file)) as http,
+    ):
+        answer = await http.post(server.url, b"", {})
+
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize(("names", "ours"), [(("127.0.0.1",), False), (("other.example",), True)])
+async def test_a_certificate_of_another_ca_or_name_needs_a_person(
+    authority: trustme.CA, ca_file: Path, names: tuple[str, ...], ours: bool
+):
+    signer = authority if ours else trustme.CA()
+    async with (
+        Collector(tls=server_tls(signer, *names)) as server,
+        client(server.url, client_tls(ca_file=ca_file)) as http,
+    ):
+        problem = await http.post(server.url, b"", SECRET)
+
+    assert isinstance(problem, TransportProblem)
+    assert isinstance(problem.outcome(), Misconfigured)
+    assert "tls.ca_file" in problem.why
+    assert server.requests == []
+
+
+async def test_the_expected_name_can_be_another_one_and_is_sent_as_sni(authority: trustme.CA, ca_file: Path):
+    asked = []
+    context = server_tls(authority, "hec.example")
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    async with (
+        Collector(tls=context) as server,
+        client(server.url, client_tls(ca_file=ca_file, server_name="hec.example")) as http,
+    ):
+        answer = await http.post(server.url, b"", {})
+
+    assert isinstance(answer, HttpAnswer)
+    assert asked == ["hec.example"]
+
+
+async def test_skipping_verification_is_possible_and_loud(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        tls = client_tls(insecure_skip_verify=True)
+    async with Collector(tls=server_tls(trustme.CA(), "other.example")) as server, client(server.url, tls) as http:
+        answer = await http.post(server.url, b"", {})
+
+    assert isinstance(answer, HttpAnswer)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "destinations[siem].tls.insecure_skip_verify"
+    ]
+
+
+def write_client_certificate(authority: trustme.CA, folder: Path):
+    certificate = authority.issue_cert("auditsink@example.com")
+    (folder / "cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
+    (folder / "key.pem").write_bytes(certificate.private_key_pem.bytes())
+
+
+async def test_a_client_certificate_is_shown_and_read_again_when_it_changes(
+    authority: trustme.CA, ca_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    first, second = trustme.CA(), trustme.CA()
+    write_client_certificate(first, tmp_path)
+    tls = client_tls(ca_file=ca_file, cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")
+    context = server_tls(authority, "127.0.0.1", client_ca=first)
+
+    async with Collector(tls=context) as server, client(server.url, tls) as http:
+        assert isinstance(await http.post(server.url, b"", {}), HttpAnswer)
+    async with (
+        Collector(tls=server_tls(authority, "127.0.0.1", client_ca=second)) as server,
+        client(server.url, tls) as http,
+    ):
+        assert isinstance(await http.post(server.url, b"", {}), TransportProblem)
+        (tmp_path / "key.pem").write_bytes(b"half written")
+        with caplog.at_level(logging.WARNING):
+            assert isinstance(await http.post(server.url, b"", {}), TransportProblem)
+        assert "the last good files stay in use" in caplog.text
+        write_client_certificate(second, tmp_path)
+        assert isinstance(await http.post(server.url, b"", {}), HttpAnswer)
+
+
+def test_an_encrypted_key_is_an_error_and_not_a_question(authority: trustme.CA, tmp_path: Path):
+    certificate = authority.issue_cert("auditsink@example.com")
+    key = form.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.BestAvailableEncryption(b"x"))
+    (tmp_path / "cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
+    (tmp_path / "key.pem").write_bytes(encrypted)
+
+    with pytest.raises(Exception, match="its unencrypted key"):
+        client_tls(cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")

@@ -1,0 +1,241 @@
+"""What becomes of the HTTP client's connections: kept, dropped, closed; and what they say of their host."""
+
+import asyncio
+import contextlib
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from auditsink.destinations.answers import HttpAnswer
+from auditsink.http import client as module
+from auditsink.http.client import Client, TransportProblem
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def server(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]):
+    """Its URL. A connection is closed once `serve` is done with it; all are when this ends."""
+    serving = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        serving.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    listener = await asyncio.start_server(one, "127.0.0.1", 0)
+    async with listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*serving)
+
+
+def made(url: str, connections: int = 2) -> Client:
+    return Client(url, None, timeout=5.0, connections=connections)
+
+
+@pytest.mark.parametrize("after", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
+async def test_a_connection_that_was_closed_or_spoke_unasked_is_not_used_again(after: bytes):
+    ended: asyncio.Queue[None] = asyncio.Queue()
+    opened = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        nonlocal opened
+        opened += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await writer.drain()
+        if after:
+            writer.write(after)
+        else:
+            writer.write_eof()
+        await reader.read()  # until the client has closed it
+        ended.put_nowait(None)
+
+    async with server(serve) as url:
+        http = made(url)
+        for _ in range(2):
+            assert isinstance(await http.post(url, b"", {}), HttpAnswer)
+            await ended.get()
+        await http.close()
+    assert opened == 2
+
+
+async def test_a_connection_that_nobody_needs_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_IDLE", 0.0)
+    ended: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        ended.put_nowait(await reader.read())
+
+    async with server(serve) as url:
+        http = made(url)
+        assert isinstance(await http.post(url, b"", {}), HttpAnswer)
+        assert await ended.get() == b""
+        await http.close()
+
+
+async def hanging(act: Callable[[Client, asyncio.Task[HttpAnswer | TransportProblem]], Awaitable[None]]):
+    """A request whose answer does not come, what `act` does meanwhile, and what became of request and connection."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        assert await reader.read() == b""
+        ended.set()
+
+    async with server(serve) as url:
+        http = made(url, connections=1)
+        request = asyncio.create_task(http.post(url, b"", {}))
+        await asked.wait()
+        await act(http, request)
+        (result,) = await asyncio.gather(request, return_exceptions=True)
+        await ended.wait()
+        await http.close()
+    return result
+
+
+async def test_closing_ends_a_request_that_is_under_way():
+    async def close(http: Client, _request: asyncio.Task[HttpAnswer | TransportProblem]):
+        await http.close()
+
+    result = await hanging(close)
+    assert isinstance(result, TransportProblem)
+    assert "connection broke" in result.why
+
+
+async def test_a_cancelled_request_leaves_no_connection():
+    async def cancel(_http: Client, request: asyncio.Task[HttpAnswer | TransportProblem]):
+        request.cancel()
+
+    assert isinstance(await hanging(cancel), asyncio.CancelledError)
+
+
+async def test_a_request_that_was_not_sent_whole_leaves_no_connection():
+    """Its rest would be read as the next request."""
+    opened = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        nonlocal opened
+        opened += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await writer.drain()
+        await reader.read()
+
+    async with server(serve) as url:
+        http = made(url)
+        for _ in range(2):
+            assert isinstance(await http.post(url, bytes(2**24), {}), HttpAnswer)
+        await http.close()
+    assert opened == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://siem.example:80/x", "siem.example"),
+        ("http://siem.example:8088", "siem.example:8088"),
+        ("http://siem.example/", "siem.example"),
+        ("http://[::1]:8088/x", "[::1]:8088"),
+        ("http://[::1]/", "[::1]"),
+    ],
+)
+def test_the_host_header_has_the_port_where_it_is_not_the_usual_one(url: str, host: str):
+    assert made(url)._headers({})["Host"] == host
+
+
+def test_a_header_that_is_given_replaces_ours_however_it_is_written():
+    headers = made("http://x/")._headers({"user-agent": "mine", "X-A": "b"})
+    assert {name.lower(): value for name, value in headers.items()} == {
+        "host": "x", "accept": "*/*", "accept-encoding": "identity", "user-agent": "mine", "x-a": "b"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (OSError(111, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
+        (
+            OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 113] Connect call failed"),
+            "Connection refused, No route to host",
+        ),
+        (OSError(-2, "Name or service not known"), "Name or service not known"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_the_system_has_the_word_where_it_knows_one(problem: OSError, said: str):
+    assert module._reason(problem) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OK,
+        OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+        b"?\r\n",
+    ],
+)
+async def test_nothing_of_a_request_waits_for_the_garbage_collector(monkeypatch: pytest.MonkeyPatch, said: bytes):
+    """Bodies and answers are large, and the collector comes after thousands of objects."""
+    left: list[weakref.ref[object]] = []
+
+    async def connect(*arguments: Any, **named: Any):
+        connection = await module_connect(*arguments, **named)
+        left.extend([weakref.ref(connection), weakref.ref(connection._reader)])
+        return connection
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+
+    module_connect = module.connect
+    monkeypatch.setattr(module, "connect", connect)
+    gc.disable()
+    try:
+        async with server(serve) as url:
+            http = made(url)
+            await http.post(url, bytes(2**20), {})
+            await http.close()
+        for _ in range(10):  # turns of the loop, for what closes
+            await asyncio.sleep(0)
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(("theirs", "told"), [(True, 1), (False, 0)], ids=["they close it", "we close it"])
+async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: bool, told: int):
+    """Nobody's request fails of it, and it may be all that is seen of a restart."""
+    answered, ended = asyncio.Event(), asyncio.Event()
+    lost: list[None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await writer.drain()
+        await answered.wait()
+        if theirs:
+            writer.write_eof()
+        await reader.read()
+        ended.set()
+
+    async with server(serve) as url:
+        http = Client(url, None, timeout=5.0, connections=1, lost=lambda: lost.append(None))
+        assert isinstance(await http.post(url, b"", {}), HttpAnswer)
+        answered.set()
+        if theirs:
+            await ended.wait()
+        await http.close()
+        await ended.wait()
+    assert len(lost) == told
