@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real test-real-quick torture fuzz setup lint format bench manifests lock audit sbom clean
+.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house format bench manifests lock audit sbom clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -41,6 +41,10 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What the tree looks like from above: files, circles, names with several meanings (tests/house.py).
+house: .venv/dev.stamp
+	$(BIN)/python tests/house.py
 
 # A few minutes; see benchmarks/README.md. Options: make bench BENCH='--full --peer fluent-bit=/usr/bin/fluent-bit'
 bench: .venv/run.stamp

@@ -17,9 +17,9 @@ from auditsink.clusters.registry import ClustersError, Registry, most_clusters
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.listen import ListenError
 from auditsink.config import Config, DestinationConfig
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
-from auditsink.evidence import NAME as EVIDENCE
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.make import build as evidence
 from auditsink.evidence.make.checkpointer import Checkpointer
@@ -135,7 +135,7 @@ class Sink:
             config.spool,
             clock=self._clock,
             max_rings=most_clusters(config),
-            destinations=[*(one.name for one in config.destinations), *([EVIDENCE] if config.evidence else [])],
+            destinations=[*(one.name for one in config.destinations), *([CHECKPOINTS] if config.evidence else [])],
         )
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
         self._registry.remember(self._spool.rings)

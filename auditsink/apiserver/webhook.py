@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from auditsink.apiserver.retry_schedule import PostResult
 from auditsink.common.secret import Secret
-from auditsink.destinations import answers
+from auditsink.http import answers
 from auditsink.http.client import Client, TransportProblem
 
 HEADERS = {

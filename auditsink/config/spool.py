@@ -6,6 +6,9 @@ from typing import Literal
 from auditsink.common.units import Duration, Size
 from auditsink.config.section import Section
 
+CHECKPOINTS = "checkpoints"
+"""How the maker of checkpoints is called among the destinations: its cursor, its row in `/status`."""
+
 
 class Encryption(Section, frozen=True, kw_only=True):
     """Encryption at rest of what the rings hold; see docs/encryption.md. Re-read when the file changes."""

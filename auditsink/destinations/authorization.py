@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from auditsink import config
 from auditsink.common.clock import Clock
 from auditsink.common.secret import Secret
+from auditsink.delivery.settings import Credential, basic
 from auditsink.destinations.oauth2 import ClientCredentials, NoToken
-from auditsink.destinations.settings import Credential, basic
 from auditsink.http.proxy import ProxyRoute
 
 

@@ -22,8 +22,8 @@ from auditsink.common.clock import Clock
 from auditsink.config import FileConfig
 from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
+from auditsink.delivery.settings import key, limits
 from auditsink.destinations.encoding import documents, lines
-from auditsink.destinations.settings import key, limits
 
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 

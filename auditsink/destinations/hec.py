@@ -20,7 +20,7 @@ from auditsink.audit.times import event_time
 from auditsink.config import SplunkConfig
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
-from auditsink.destinations.answers import by_status, foreign, retry_after
+from auditsink.http.answers import by_status, foreign, retry_after
 
 ALTERED = "auditsink_altered"
 """The indexed field that marks an event whose bytes had to be changed: `utf8` or `unsplit`."""

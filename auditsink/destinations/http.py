@@ -12,11 +12,11 @@ from auditsink.common.clock import Clock
 from auditsink.config import HttpConfig
 from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
 from auditsink.delivery.outcome import Misconfigured, Outcome
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.delivery.settings import checked_url, key, limits
 from auditsink.destinations.authorization import Authorization
 from auditsink.destinations.encoding import gzip
 from auditsink.destinations.formats import FORMATS, Exchange, Request
-from auditsink.destinations.settings import checked_url, key, limits
+from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls

@@ -27,12 +27,12 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
+from auditsink.delivery.settings import key, limits
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.kafka_batch import Compressed
 from auditsink.destinations.kafka_errors import ErrorMeaning, classify
 from auditsink.destinations.kafka_ledger import TransactionLog
 from auditsink.destinations.kafka_link import ProducerLink
-from auditsink.destinations.settings import key, limits
 
 # One Kafka batch must fit into a broker's 1,048,588 bytes (message.max.bytes) even where nothing can be compressed.
 _DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)

@@ -16,9 +16,9 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaTimeoutError
 
 from auditsink.config import KafkaConfig
+from auditsink.delivery.settings import Credential, key
 from auditsink.destinations.kafka_errors import ErrorMeaning, classify
 from auditsink.destinations.kafka_topics import Topics
-from auditsink.destinations.settings import Credential, key
 from auditsink.http.tls import Tls
 
 _TRANSACTION_SECONDS = 60.0

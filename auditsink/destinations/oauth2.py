@@ -15,8 +15,8 @@ from auditsink import config
 from auditsink.common.clock import Clock
 from auditsink.common.secret import Secret
 from auditsink.delivery.outcome import Misconfigured, Retry
-from auditsink.destinations.answers import HttpAnswer, by_status, foreign
-from auditsink.destinations.settings import HEADER_SAFE, Credential, checked_url
+from auditsink.delivery.settings import HEADER_SAFE, Credential, checked_url
+from auditsink.http.answers import HttpAnswer, by_status, foreign
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls

@@ -8,7 +8,7 @@ codes). Nothing of that text is repeated but the code: it names hosts, and quote
 import re
 
 from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, TooLarge
-from auditsink.destinations.answers import by_status
+from auditsink.http.answers import by_status
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")

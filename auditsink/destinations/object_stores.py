@@ -12,7 +12,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
 from auditsink.config import AzureConfig, GcsConfig, LocalConfig, ObjectConfig, S3Config
 from auditsink.delivery.destination import DestinationError
-from auditsink.destinations.settings import Credential, checked_url, key
+from auditsink.delivery.settings import Credential, checked_url, key
 
 _NO_RETRIES: Any = {"max_retries": 0}
 _KEYS_LIVE = timedelta(seconds=60)

@@ -27,10 +27,10 @@ from auditsink.common.clock import Clock
 from auditsink.config import LocalConfig, ObjectConfig, S3Config
 from auditsink.delivery.destination import Attempt, Batch, Limits
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
+from auditsink.delivery.settings import limits
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.object_errors import classify
 from auditsink.destinations.object_stores import store
-from auditsink.destinations.settings import limits
 
 _DEFAULT = Limits(max_bytes=16 * 2**20, max_events=100_000, max_wait=60.0, in_flight=1)
 

@@ -16,7 +16,7 @@ from auditsink.config import (
     StdoutConfig,
 )
 from auditsink.delivery.destination import Destination, DestinationError
-from auditsink.destinations.settings import key
+from auditsink.delivery.settings import key
 
 _OBJECTS = ("objects", "ObjectDestination")
 _EXTRAS = {"kafka": "kafka", "objects": "objectstore"}

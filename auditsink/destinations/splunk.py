@@ -14,11 +14,11 @@ from auditsink.common.clock import Clock
 from auditsink.config import SplunkConfig
 from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
+from auditsink.delivery.settings import Credential, checked_url, key, limits
 from auditsink.destinations import hec
 from auditsink.destinations.acks import Acknowledgements
-from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.encoding import gzip
-from auditsink.destinations.settings import Credential, checked_url, key, limits
+from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls

@@ -44,7 +44,3 @@ Rules
 
 class EvidenceError(Exception):
     """Evidence cannot be made or checked; the message says which path or key and what to do."""
-
-
-NAME = "checkpoints"
-"""How the maker of checkpoints is called among the destinations: its cursor, its row in `/status`."""

@@ -5,12 +5,12 @@ import logging
 from msgspec.structs import replace
 
 from auditsink import load
+from auditsink.audit import paths
 from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import DestinationConfig, Filter, Policy, PolicyRule
 from auditsink.delivery.destination import Batch, DestinationError
 from auditsink.delivery.filter import EventFilter, Filtered
-from auditsink.destinations.settings import key
-from auditsink.filters import paths
+from auditsink.delivery.settings import key
 from auditsink.filters.filter import PolicyFilter
 from auditsink.filters.masks import Masks
 from auditsink.filters.policy import Evaluator

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from auditsink.audit import scan
-from auditsink.filters.paths import Step
+from auditsink.audit.paths import Step
 
 STARS = b'"***"'
 Act = Callable[[bytes], bytes | None]

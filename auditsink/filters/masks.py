@@ -8,9 +8,9 @@ holds nothing but keys.
 
 from collections.abc import Iterable
 
+from auditsink.audit.paths import EACH, Step
 from auditsink.config.filters import MaskName
 from auditsink.filters.edit import Node, mask
-from auditsink.filters.paths import EACH, Step
 from auditsink.filters.policy import Resource
 
 Path = tuple[Step, ...]

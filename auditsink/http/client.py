@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from auditsink import __version__
 from auditsink.delivery.outcome import Misconfigured, Outcome, Retry
-from auditsink.destinations.answers import HttpAnswer, by_proxy, foreign
+from auditsink.http.answers import HttpAnswer, by_proxy, foreign
 from auditsink.http.connection import (
     CannotConnectError,
     HttpConnection,

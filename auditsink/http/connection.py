@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.answers import HttpAnswer
 from auditsink.http.parser import NoHttpError, ResponseParser, head
 
 _PIECE = 2**18

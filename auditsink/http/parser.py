@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.answers import HttpAnswer
 
 _SILENT_BYTES = 65536
 """That may come without a byte of the body among them: headers, chunk extensions, trailers."""

@@ -1,7 +1,7 @@
 """An HTTP proxy between us and a destination: its address, and what it wants to know of us."""
 
 from auditsink import config
-from auditsink.destinations.settings import basic, checked_url
+from auditsink.delivery.settings import basic, checked_url
 
 
 class ProxyRoute:

@@ -6,7 +6,7 @@ The rules of a Policy are those of k8s.io/apiserver, pkg/apis/audit/validation. 
 import re
 
 from auditsink import config
-from auditsink.filters import paths
+from auditsink.audit import paths
 from auditsink.load.checks import Broken
 
 _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z")

@@ -11,7 +11,7 @@ from typing import Any
 from auditsink import config
 from auditsink.common import address
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
-from auditsink.evidence import NAME as CHECKPOINTS
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.load import cluster_rules, http_rules, object_rules, policies
 from auditsink.load.checks import Broken, not_both, positive, url, whole
 

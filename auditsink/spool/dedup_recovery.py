@@ -12,7 +12,8 @@ from auditsink.spool import frame, record_batch, segment
 from auditsink.spool.dedup import WINDOW, Dedup
 from auditsink.spool.disk import File, read_around
 from auditsink.spool.frame import FrameHeader
-from auditsink.spool.ring import Ring, Segment
+from auditsink.spool.ring import Ring
+from auditsink.spool.segment import Segment
 
 
 @dataclass(slots=True)

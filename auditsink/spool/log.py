@@ -25,8 +25,8 @@ from auditsink.spool.disk import Disk, File, write_all
 from auditsink.spool.errors import NO_SPACE, RingFullError
 from auditsink.spool.keys import Key
 from auditsink.spool.quota import DiskQuota
-from auditsink.spool.ring import Ring, Segment
-from auditsink.spool.segment import Footer, SegmentHeader
+from auditsink.spool.ring import Ring
+from auditsink.spool.segment import Footer, Segment, SegmentHeader
 
 INITIAL_BYTES = 2**20
 """A ring's first segment: a cluster that says little takes little. Each following one is four times larger, and all

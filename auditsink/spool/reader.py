@@ -8,17 +8,16 @@ import contextlib
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from auditsink.spool import frame, segment
 from auditsink.spool.content import ContentError, TamperedError, Unpacker
-from auditsink.spool.disk import File, read_around
+from auditsink.spool.disk import Disk, File, read_around
 from auditsink.spool.frame import FrameHeader
-from auditsink.spool.segment import Damage
+from auditsink.spool.keys import Keyring
+from auditsink.spool.record_cache import RecordCache
+from auditsink.spool.segment import Damage, Segment
 from auditsink.spool.types import Chunk, Record
-
-if TYPE_CHECKING:  # a ring makes its readers
-    from auditsink.spool.ring import Ring, Segment
 
 log = logging.getLogger("auditsink.spool")
 
@@ -28,10 +27,25 @@ WINDOW_BYTES = 256 * 2**10
 """What is read from the disk at once: about ten compressed batches of 400 events."""
 
 
+class ReadRing(Protocol):
+    """What a reader asks of its ring, which makes it."""
+
+    cluster: str
+    disk: Disk
+    keys: Keyring | None
+    segments: tuple[Segment, ...]
+    durable: int
+    tail: RecordCache
+
+    def note_damage(self, segment: Segment, damage: Damage, content: bytes) -> None:
+        """Count a damaged stretch once, and tell the operator."""
+        ...
+
+
 class Reader:
     """A place in a ring. Not for two threads at once."""
 
-    def __init__(self, ring: "Ring") -> None:
+    def __init__(self, ring: ReadRing) -> None:
         self._ring = ring
         self._unpacker = Unpacker(ring.keys)
         self._file: File | None = None
@@ -80,7 +94,7 @@ class Reader:
         self._window = b""  # hundreds of rings have a reader for each destination: none may keep what it has read
         return Chunk(position, end, records)
 
-    def _segment_at(self, position: int) -> "Segment | None":
+    def _segment_at(self, position: int) -> Segment | None:
         """The segment that holds `position`, or the first one after it."""
         segments = self._ring.segments
         at = bisect_right(segments, position, key=lambda held: held.first) - 1
@@ -89,7 +103,7 @@ class Reader:
                 return held
         return None
 
-    def _records(self, held: "Segment", position: int, durable: int) -> Iterator[Record]:
+    def _records(self, held: Segment, position: int, durable: int) -> Iterator[Record]:
         """Records of one segment from `position` on."""
         limit = min(held.end, durable)
         length = held.length  # read after `durable`, so it covers at least that much
@@ -110,7 +124,7 @@ class Reader:
             if record is not None:
                 yield record
 
-    def _reach(self, held: "Segment", position: int) -> bool:
+    def _reach(self, held: Segment, position: int) -> bool:
         """Be in that segment, at `position` or before it. False when its file is gone."""
         if held is self._segment:
             self._go_back(position)
@@ -138,7 +152,7 @@ class Reader:
         if position < self._next:
             self._next, self._offset = self._marks[-1]
 
-    def _frame(self, held: "Segment", length: int) -> tuple[FrameHeader | None, int]:
+    def _frame(self, held: Segment, length: int) -> tuple[FrameHeader | None, int]:
         """The next valid frame and its place in the window; damage before it is noted. None at the end."""
         seed = held.header.seed
         at = self._fill(self._offset, frame.HEADER.size, length)
@@ -166,7 +180,7 @@ class Reader:
             self._window_at, at = offset, 0
         return at
 
-    def _record(self, held: "Segment", header: FrameHeader, at: int, position: int) -> Record | None:
+    def _record(self, held: Segment, header: FrameHeader, at: int, position: int) -> Record | None:
         """The record of a frame, from `position` on. None for one whose content cannot be had for good."""
         try:
             record = self._unpacker.record(held.header, header, self._window, at)

@@ -23,8 +23,8 @@ from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring, cipher_of
 from auditsink.spool.log import ChainLink
-from auditsink.spool.ring import Ring, Segment
-from auditsink.spool.segment import Damage, SegmentHeader
+from auditsink.spool.ring import Ring
+from auditsink.spool.segment import Damage, Segment, SegmentHeader
 
 log = logging.getLogger("auditsink.spool")
 

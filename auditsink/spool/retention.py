@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from auditsink.spool.ring import Ring, Segment
+from auditsink.spool.ring import Ring
+from auditsink.spool.segment import Segment
 from auditsink.spool.shares import Shares
 
 

@@ -6,7 +6,6 @@ reader in another thread sees either the state before or the one after. `durable
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -15,34 +14,13 @@ from auditsink.spool.disk import Disk
 from auditsink.spool.keys import Keyring
 from auditsink.spool.reader import Reader
 from auditsink.spool.record_cache import RecordCache
-from auditsink.spool.segment import Damage, SegmentHeader
+from auditsink.spool.segment import Damage, Segment
 from auditsink.spool.types import Account, Drop
 
 log = logging.getLogger("auditsink.spool")
 
 MAX_SET_ASIDE = 64
 """Damaged stretches that are copied out of a ring's segments. A dying disk must not fill itself with its own errors."""
-
-
-@dataclass(slots=True)
-class Segment:
-    """A segment of a ring.
-
-    `length` bytes of it are durable and hold events up to `end` (exclusive); the file
-    takes `size` bytes of the disk. `active`: the one being written, whose numbers still grow.
-    """
-
-    path: Path
-    header: SegmentHeader
-    length: int
-    end: int
-    size: int
-    active: bool = False
-
-    @property
-    def first(self) -> int:
-        """Sequence of its first event."""
-        return self.header.first_sequence
 
 
 class Ring:

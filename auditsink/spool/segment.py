@@ -4,6 +4,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from crc32c import crc32c
 
@@ -60,6 +61,27 @@ class SegmentHeader:
     def seed(self) -> int:
         """What every checksum of this segment starts from."""
         return crc32c(self.ring_id + self.segment_id)
+
+
+@dataclass(slots=True)
+class Segment:
+    """A segment of a ring.
+
+    `length` bytes of it are durable and hold events up to `end` (exclusive); the file
+    takes `size` bytes of the disk. `active`: the one being written, whose numbers still grow.
+    """
+
+    path: Path
+    header: SegmentHeader
+    length: int
+    end: int
+    size: int
+    active: bool = False
+
+    @property
+    def first(self) -> int:
+        """Sequence of its first event."""
+        return self.header.first_sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from ledger import CLUSTERS, Arrivals, Ledger
 from running import Sink, check_accounts
 from storm import Storm
 
-from auditsink.evidence import NAME
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.spool.offline import inspect
 
 CLIENTS = 8
@@ -183,7 +183,7 @@ async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort
     )
     allowed = {"disk": 1, "hook": 1, "siem": 3}
     *delivering, checkpoints = status["destinations"]
-    assert checkpoints["name"] == NAME
+    assert checkpoints["name"] == CHECKPOINTS
     assert checkpoints["delivered"] == checkpoints["accepted"]
     assert f"proven:       {checkpoints['accepted']:,} events are exactly what was stated" in proven
     assert not any(line.startswith("not covered") for line in proven)

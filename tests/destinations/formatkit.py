@@ -7,8 +7,8 @@ from typing import Any
 from destinationkit import batch
 
 from auditsink.config import HttpConfig
-from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.formats import FORMATS, Exchange, Format
+from auditsink.http.answers import HttpAnswer
 
 
 def made(form: str, **settings: Any) -> Format:

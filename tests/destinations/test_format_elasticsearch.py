@@ -16,8 +16,8 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
-from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.formats.bulk import Fate, Item, fate
+from auditsink.http.answers import HttpAnswer
 
 TAKEN = {"status": 201}
 THERE = {"status": 409, "error": {"type": "version_conflict_engine_exception", "reason": "document already exists"}}

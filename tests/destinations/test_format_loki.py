@@ -16,7 +16,7 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.answers import HttpAnswer
 
 
 def stream(made: object) -> dict:

@@ -13,7 +13,7 @@ from formatkit import answer, exchange, made
 from auditsink import config
 from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.answers import HttpAnswer
 
 ENQUEUED = answer(202, {"taskUid": 7, "indexUid": "i", "status": "enqueued", "type": "documentAdditionOrUpdate"})
 

@@ -16,9 +16,9 @@ from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.common.secret import Secret
 from auditsink.config import HttpAuth, HttpConfig
 from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
-from auditsink.destinations.answers import HttpAnswer
 from auditsink.destinations.formats.plain import classify as by_answer
 from auditsink.destinations.http import HttpDestination, below
+from auditsink.http.answers import HttpAnswer
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.collector import Collector
 from auditsink.testing.scripted import Reply, ScriptedServer

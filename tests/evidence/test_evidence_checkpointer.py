@@ -11,7 +11,7 @@ import pytest
 from evidencekit import HEAD, LEDGER, OTHER, PRIVATE, SPOOL, Bench, bench, body_of, event, signer, stated, submit
 
 from auditsink.audit import eventlist
-from auditsink.evidence import NAME
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.forward.statistics import DestinationState
 from auditsink.spool.offline import inspect
 from auditsink.spool.types import Account
@@ -56,7 +56,7 @@ async def test_a_minute_after_the_first_event_its_checkpoint_stands():
         assert (checkpoint.number, checkpoint.previous, checkpoint.key) == (1, None, signer().key_id)
         assert found.signature == PRIVATE.sign(found.canonical)
         assert len(found.fingerprints) == 12
-        assert one.spool.rings["c"].cursor(NAME).position == 3
+        assert one.spool.rings["c"].cursor(CHECKPOINTS).position == 3
         assert one.published == [found.document()]
 
 
@@ -113,7 +113,7 @@ async def test_a_range_ends_with_its_segment_and_is_stated_at_once():
         firsts = {segment.first for segment in one.spool.rings["c"].segments}
         assert len(firsts) > 3
         assert {first for first, _next in ranges(one.disk)} == firsts - {max(firsts)}
-        assert one.spool.rings["c"].cursor(NAME).position == max(firsts)
+        assert one.spool.rings["c"].cursor(CHECKPOINTS).position == max(firsts)
 
 
 async def test_a_ring_that_is_full_goes_on_because_sealed_segments_are_covered():
@@ -124,7 +124,7 @@ async def test_a_ring_that_is_full_goes_on_because_sealed_segments_are_covered()
             await one.put("c", *noise(chance))
         ring = one.spool.rings["c"]
         assert ring.floor > 0
-        assert ring.account(ring.cursor(NAME)).dropped == 0
+        assert ring.account(ring.cursor(CHECKPOINTS)).dropped == 0
         await one.clock.advance(60)
         assert ranges(one.disk)[0][0] == 0
         assert [first for first, _next in ranges(one.disk)][1:] == [stop for _first, stop in ranges(one.disk)][:-1]
@@ -153,9 +153,9 @@ async def test_a_disk_that_takes_nothing_is_waited_for_and_the_events_stay():
         assert statistics.state is DestinationState.RETRYING
         assert statistics.last_error is not None
         assert str(LEDGER) in statistics.last_error.text
-        assert one.spool.rings["c"].cursor(NAME).position == 0
+        assert one.spool.rings["c"].cursor(CHECKPOINTS).position == 0
         await one.put("c", "b")
-        assert one.spool.rings["c"].account(one.spool.rings["c"].cursor(NAME)).pending == 2
+        assert one.spool.rings["c"].account(one.spool.rings["c"].cursor(CHECKPOINTS)).pending == 2
 
         await one.clock.advance(1)
         await one.clock.advance(60)
@@ -202,7 +202,7 @@ async def test_a_lost_cursor_has_ranges_stated_again():
     disk = FakeDisk()
     async with bench(disk) as one:
         await one.put("c", "a")
-    (cursor,) = [path for path in disk.paths() if path.name == f"{NAME}.cursor"]
+    (cursor,) = [path for path in disk.paths() if path.name == f"{CHECKPOINTS}.cursor"]
     disk.unlink(cursor)
     async with bench(disk) as one:
         await one.put("c", "b")
@@ -247,7 +247,7 @@ async def test_events_that_were_dropped_before_they_were_covered_are_a_gap():
         await one.clock.advance(60)
         ring = one.spool.rings["c"]
         assert ring.floor > 0
-        account = ring.account(ring.cursor(NAME))
+        account = ring.account(ring.cursor(CHECKPOINTS))
         assert account == Account(ring.durable, ring.durable - ring.floor, 0, 0, ring.floor, 0)
         assert ranges(disk)[0][0] == ring.floor
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from evidencekit import LEDGER, SPOOL, Bench, event
 
-from auditsink.evidence import NAME
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.evidence.verify.archive import Archive, Period
 from auditsink.evidence.verify.findings import Findings
 from auditsink.evidence.verify.verify_spool import SpoolVerifier
@@ -62,6 +62,6 @@ async def test_crashes_leave_evidence_whole(tmp_path: Path, seed: int):
     assert (found.problems, found.uncovered, found.proven) == ([], 0, ring.durable)
     held = [one for record in inspect.records(SPOOL, "c", disk) for one in record.events]
     assert set(answered) <= set(held)
-    account = ring.account(ring.cursor(NAME))
+    account = ring.account(ring.cursor(CHECKPOINTS))
     assert (account.accepted, account.delivered, account.pending) == (ring.durable, ring.durable, 0)
     await asyncio.sleep(0)

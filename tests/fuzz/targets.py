@@ -26,12 +26,12 @@ from auditsink.common import redact
 from auditsink.common.secret import parse_secret
 from auditsink.delivery.destination import Batch
 from auditsink.destinations import hec, oauth2, object_errors
-from auditsink.destinations.answers import HttpAnswer, foreign, retry_after
 from auditsink.destinations.formats import FORMATS
 from auditsink.evidence import checkpoint
 from auditsink.evidence.keys import Signer
 from auditsink.filters.build import build
 from auditsink.forward import dead_letter
+from auditsink.http.answers import HttpAnswer, foreign, retry_after
 from auditsink.http.cookies import Cookies
 from auditsink.http.parser import NoHttpError, ResponseParser, head
 from auditsink.receive.inflate import InflateError, inflate

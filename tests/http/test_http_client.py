@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization as form
 
 from auditsink.config import ClientTls
 from auditsink.delivery.outcome import Misconfigured, Retry
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.tls import Tls
 from auditsink.testing.collector import Collector

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from auditsink.destinations.answers import HttpAnswer
 from auditsink.http import client as module
+from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.answers import HttpAnswer
 from auditsink.http.parser import NoHttpError, ResponseParser, head
 
 

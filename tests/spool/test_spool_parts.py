@@ -236,7 +236,8 @@ def test_each_new_directory_is_synced_into_its_parent(tmp_path: Path, monkeypatc
 
 
 def test_no_more_is_set_aside_than_the_bound(caplog: pytest.LogCaptureFixture):
-    from auditsink.spool.ring import MAX_SET_ASIDE, Ring, Segment  # noqa: PLC0415
+    from auditsink.spool.ring import MAX_SET_ASIDE, Ring  # noqa: PLC0415
+    from auditsink.spool.segment import Segment  # noqa: PLC0415
 
     disk = FakeDisk()
     disk.make_directory(Path("/r"))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Outcome
-from auditsink.destinations.answers import HttpAnswer
+from auditsink.http.answers import HttpAnswer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from enum import Enum
 import msgspec
 
 from auditsink.delivery.outcome import Outcome, Poison
-from auditsink.destinations.answers import HttpAnswer, by_status, foreign
+from auditsink.http.answers import HttpAnswer, by_status, foreign
 
 
 class Fate(Enum):

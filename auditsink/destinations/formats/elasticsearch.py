@@ -25,10 +25,10 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
-from auditsink.destinations.answers import HttpAnswer, by_status, retry_after
 from auditsink.destinations.encoding import event_id, utf8_documents
 from auditsink.destinations.formats.base import Request
 from auditsink.destinations.formats.bulk import BulkAnswer, Fate, Item, fate, parse, whole
+from auditsink.http.answers import HttpAnswer, by_status, retry_after
 
 # `filter_path` leaves out all that is not read here: 30 bytes for each item that was taken, instead of 200.
 _TARGET = (

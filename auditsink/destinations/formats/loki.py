@@ -13,9 +13,9 @@ from auditsink.audit.times import event_time
 from auditsink.config import Loki
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Outcome, Poison, Retry, TooLarge
-from auditsink.destinations.answers import HttpAnswer, by_status, foreign, retry_after
 from auditsink.destinations.encoding import documents, json_text
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.http.answers import HttpAnswer, by_status, foreign, retry_after
 
 _CONTENT_TYPE = "application/json"
 _INSIDE_LIMIT = b"larger than max"  # gRPC's words when a request is too large between Loki's own parts (a 500 outside)

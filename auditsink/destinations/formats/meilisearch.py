@@ -17,9 +17,9 @@ from auditsink.audit.times import event_time
 from auditsink.config import Meilisearch
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
-from auditsink.destinations.answers import HttpAnswer, by_status, foreign
 from auditsink.destinations.encoding import event_id, utf8_documents
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request
+from auditsink.http.answers import HttpAnswer, by_status, foreign
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two questions about a task
 _PATIENCE = 60.0  # seconds of questions in one attempt; the next one goes on asking

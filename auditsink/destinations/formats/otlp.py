@@ -21,9 +21,9 @@ from auditsink.audit.times import event_time
 from auditsink.config import Otlp
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
-from auditsink.destinations.answers import HttpAnswer, by_status, foreign
 from auditsink.destinations.encoding import documents, event_id, json_text
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.http.answers import HttpAnswer, by_status, foreign
 
 _CONTENT_TYPE = "application/json"
 _RECORD = (

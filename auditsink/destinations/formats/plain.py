@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Outcome, Poison
-from auditsink.destinations.answers import HttpAnswer, by_status
 from auditsink.destinations.encoding import lines, utf8_documents
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.http.answers import HttpAnswer, by_status
 
 Encode = Callable[[Sequence[bytes]], bytes]
 

@@ -20,7 +20,7 @@ import orjson
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.fair_queue import FairQueue
 from auditsink.common.signal import Signal, cancelled, within
-from auditsink.evidence import NAME
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.evidence.checkpoint import Signed
 from auditsink.evidence.make.checkpoint_file import CheckpointFile, Signing
 from auditsink.evidence.make.ring_hasher import RingHasher
@@ -279,7 +279,7 @@ class Checkpointer:
         oldest = min((ns for one in self._followers.values() if (ns := one.oldest_ns) is not None), default=None)
         now = self._clock.monotonic()
         return ForwarderStatistics(
-            name=NAME,
+            name=CHECKPOINTS,
             type="checkpoint",
             state=self.state,
             last_error=self._counters.last_error,
@@ -301,5 +301,5 @@ def _sync(followers: Sequence[RingHasher]) -> None:
         except OSError as problem:
             log.error(  # noqa: TRY400 - the error says it all
                 "a cursor cannot be synced; a power loss would have a range stated again; check the disk",
-                extra={"destination": NAME, "cluster": follower.ring.cluster, "error": str(problem)},
+                extra={"destination": CHECKPOINTS, "cluster": follower.ring.cluster, "error": str(problem)},
             )

@@ -5,7 +5,7 @@ Decides, and touches no disk but the cursor's slot. Holds no events: a digest un
 
 from typing import Protocol
 
-from auditsink.evidence import NAME
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.evidence.span import OpenSpan, Span
 from auditsink.forward import source
 from auditsink.spool.types import Account, Chunk, Record, Tally
@@ -30,7 +30,7 @@ class RingHasher:
     def __init__(self, ring: HashedRing) -> None:
         """Raises OSError when the cursor cannot be read or made."""
         self.ring = ring
-        self.cursor = ring.cursor(NAME)
+        self.cursor = ring.cursor(CHECKPOINTS)
         self.reader = ring.reader()
         self.position = self.cursor.position
         self.closed: list[Span] = []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.filters.paths import EACH, parse
+from auditsink.audit.paths import EACH, parse
 
 GOOD = {
     "userAgent": ("userAgent",),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from auditsink.common.secret import Secret
-from auditsink.destinations.settings import Credential
+from auditsink.delivery.settings import Credential
 
 
 def credential(file: Path) -> Credential:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.destinations.answers import foreign, retry_after
+from auditsink.http.answers import foreign, retry_after
 
 DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
 
