@@ -1,64 +1,152 @@
 """What an object store's refusal means: a table over the code and the status in obstore's message. Pure.
 
 obstore tells a failure as text: `... status code: 503 Service Unavailable: <Error><Code>SlowDown</Code>...`. S3, GCS
-and Azure all answer with an XML `Code` (Amazon S3 API reference, error responses; Azure: storage services error
-codes). Nothing of that text is repeated but the code: it names hosts, and quotes what the other side sent.
+and Azure all answer with an XML `Code` (Amazon S3 API reference, error responses, and AWS KMS, errors of its API; Cloud
+Storage XML API, HTTP status and error codes; Azure Storage, common and blob service error codes), Google's token server
+and its JSON API with an `error` or a `reason`. Codes of MinIO and Ceph stand among them. Nothing of that text is
+repeated but the code: it names hosts, and quotes what the other side sent.
 """
 
 import re
+from collections.abc import Mapping
 
 from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, TooLarge
 from auditsink.http.answers import by_status
 
 _STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
+_CODE = re.compile(r"<Code>\s*([A-Za-z0-9._-]{1,64})\s*</Code>")
+_JSON_CODE = re.compile(r'"(?:reason|error)"\s*:\s*"([A-Za-z0-9._-]{1,64})"')
 
 _PASSING = frozenset({
-    "InternalError", "OperationAborted", "OperationTimedOut", "RequestTimeout", "ServerBusy", "ServiceUnavailable",
-    "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests",
+    # The store is busy, restarts, or is without a part of itself.
+    "AccountBeingCreated", "ConditionalRequestConflict", "ConnectionClosedByRequester", "ContainerBeingDeleted",
+    "ContainerDisabled", "InternalError", "InternalFailure", "OperationAborted", "OperationTimedOut", "RequestTimeout",
+    "RequestTimeoutException", "ServerBusy", "ServiceUnavailable", "TemporaryRedirect", "TooManyRequests",
+    "TooManyRequestsException", "XMinioBackendDown", "XMinioServerNotInitialized", "backendError", "internalError",
+    "server_error", "temporarily_unavailable",
+    # So is its key service, for encryption with keys of one's own.
+    "DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "LimitExceededException",
+    # The object came damaged or cut off: the same bytes once more.
+    "BadDigest", "Crc64Mismatch", "IncompleteBody", "InvalidDigest", "InvalidMd5", "Md5Mismatch",
+    "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
 })  # fmt: skip
-_LARGE = frozenset({"EntityTooLarge", "RequestBodyTooLarge", "MaxMessageLengthExceeded"})
+_PASSING_WORDS = re.compile(r"throttl|slowdown|rateexceeded|ratelimitexceeded", re.IGNORECASE)
+"""Every service has a spelling of its own: SlowDownWrite, KMS.ThrottlingException, userRateLimitExceeded."""
+_LARGE = frozenset({
+    "EntityTooLarge", "MaxMessageLengthExceeded", "RequestBodyTooLarge", "payloadTooLarge", "uploadTooLarge",
+})  # fmt: skip
+_OCCUPIED = frozenset({
+    "BlobArchived", "BlobBeingRehydrated", "BlobImmutableDueToLegalHold", "BlobImmutableDueToPolicy", "InvalidBlobType",
+    "InvalidObjectState", "LeaseIdMissing", "ObjectUnderActiveHold", "RetentionPolicyNotMet", "SnapshotsPresent",
+    "objectUnderActiveHold", "retentionPolicyNotMet",
+})  # fmt: skip
+
 _CREDENTIALS = "check the credentials and what they may do: they need to write objects, and nothing else"
-_REMEDIES = {
-    "NoSuchBucket": "there is no such bucket; check bucket, endpoint and region",
-    "ContainerNotFound": "there is no such container; check account, container and endpoint",
-    "RequestTimeTooSkewed": "this machine's clock is wrong by minutes; set it",
-    "AuthorizationHeaderMalformed": "check region and the credentials",
-    "PermanentRedirect": "check region and endpoint",
-    "KMS.NotFoundException": "check kms_key_id",
-    "InvalidStorageClass": "check storage_class",
-}
+_EXPIRED = (
+    "the session's credentials have run out; renew them where they come from (AWS_SESSION_TOKEN, the role, the web "
+    "identity), and start the sink again if that is its environment"
+)
+_FULL = "the store, or a quota in it, is full; make room there, or raise the quota"
+_KMS = "check kms_key_id (encryption keys): that it is there, enabled, of this region, and may be used by the sink"
+_UNPAID = "the account is suspended or unpaid; its owner must settle that with the store"
+_NETWORK = "the account lets nobody in from here; check its firewall and network rules"
+_OPTIONS = "the store does not take what is asked of it; check encryption, storage_class and checksum"
+_NO_BUCKET = "there is no such bucket; check bucket, endpoint and region"
+_NO_CONTAINER = "there is no such container; check account, container and endpoint"
+_REGION = "check region and endpoint"
+_LOCKED = "an object of this name is there and must not be replaced; check the retention and leases of its bucket"
+
+_REMEDIES: Mapping[str, str] = {
+    code: remedy
+    for remedy, codes in {
+        _EXPIRED: "ExpiredToken ExpiredTokenException TokenRefreshRequired InvalidToken RequestExpired expired",
+        "this machine's clock is wrong by minutes; set it": "RequestTimeTooSkewed",
+        f"{_CREDENTIALS}; or this machine's clock is wrong": "AuthenticationFailed InvalidAuthenticationInfo "
+        "SignatureDoesNotMatch InvalidSignature invalid_grant",
+        _CREDENTIALS: "AccessDenied AccessDeniedException AllAccessDisabled AuthorizationFailure authError "
+        "AuthorizationPermissionMismatch AuthorizationResourceTypeMismatch AuthorizationServiceMismatch forbidden "
+        "CredentialsNotSupported InsufficientAccountPermissions InvalidAccessKeyId InvalidSecurity invalid_client "
+        "MissingAuthenticationToken MissingSecurityHeader NoAuthenticationInformation NotDeviceOwnerError "
+        "PublicAccessNotPermitted TokenCodeInvalidError UnauthorizedAccess insufficientPermissions unauthorized_client",
+        "check region and the credentials": "AuthorizationHeaderMalformed AuthorizationQueryParametersError "
+        "InvalidRegion IllegalLocationConstraintException",
+        _REGION: "PermanentRedirect Redirect EndpointNotFound IncorrectEndpoint InvalidHostHeader",
+        _NO_BUCKET: "NoSuchBucket InvalidBucketName InvalidBucketState InvalidAccessPoint NoSuchAccessPoint",
+        _NO_CONTAINER: "ContainerNotFound ResourceNotFound InvalidResourceName",
+        _UNPAID: "AccountProblem AccountIsDisabled NotSignedUp UserSuspended UserProjectMissing accountDisabled "
+        "UserProjectAccountProblem InvalidPayer BillingDisabled",
+        _NETWORK: "AuthorizationSourceIPMismatch AuthorizationProtocolMismatch",
+        _OPTIONS: "InvalidArgument InvalidRequest InvalidHeaderValue InvalidTag MetadataTooLarge NotImplemented "
+        "AccessControlListNotSupported UnsupportedHeader MissingRequiredHeader InvalidEncryptionAlgorithmError "
+        "FeatureVersionMismatch",
+        "check storage_class": "InvalidStorageClass BlobAccessTierNotSupportedForAccountType",
+        "shorten prefix": "KeyTooLongError InvalidURI OutOfRangeInput",
+        "check the customer-managed key of the account": "KeyVaultAccessTokenCannotBeAcquired "
+        "KeyVaultEncryptionKeyNotFound KeyVaultVaultNotFound",
+        "POST and PUT are not taken at this address; check endpoint": "MethodNotAllowed UnsupportedHttpVerb",
+    }.items()
+    for code in codes.split()
+}  # fmt: skip
+_KMS_CODES = re.compile(r"KMS\.|Kms|KMS")
+_FULL_CODES = re.compile(r"quota|StorageFull|StorageExceeded|dailyLimitExceeded|InsufficientStorage", re.IGNORECASE)
 _BY_STATUS = {
-    301: "check region and endpoint",
-    400: "check bucket, region, endpoint and encryption",
+    301: _REGION,
+    400: "check bucket, region, endpoint, encryption and checksum",
     401: _CREDENTIALS,
     403: _CREDENTIALS,
     404: "there is no such bucket or container; check its name, endpoint and region",
+    501: _OPTIONS,
+    507: _FULL,
 }
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
 """Where the clouds hand out credentials to their machines."""
+_NO_STORE = "Unable to extract metadata from headers"
+"""What obstore says to a success that names no object."""
 
 
 def classify(text: str) -> Outcome:
     """The outcome of an attempt that failed with this message."""
-    status_found, code_found = _STATUS.search(text), _CODE.search(text)
+    status_found = _STATUS.search(text)
     if status_found is None:
         return _without_status(text)
-    status, code = int(status_found[1]), code_found[1] if code_found else ""
+    status, code = int(status_found[1]), _code(text)
     said = f"HTTP {status} {code}".rstrip()
-    if status in (409, 412):  # somebody else is writing that object right now, and it will be ours
-        return Retry(said)
-    if code in _PASSING:
+    if code in _OCCUPIED:
+        return Misconfigured(f"{said}: {_LOCKED}")
+    if code.removeprefix("KMS.") in _PASSING or _PASSING_WORDS.search(code):
         return Retry(said)
     if code in _LARGE:
         return TooLarge(f"{said}: the object is larger than the store takes; lower batch.max_bytes")
-    remedy = _REMEDIES.get(code) or _BY_STATUS.get(status)
+    remedy = _remedy(code)
+    if remedy is None and status in (409, 412):  # somebody else is writing that object right now, and it will be ours
+        return Retry(said)
+    remedy = remedy or _BY_STATUS.get(status)
     return by_status(status, {}) if remedy is None else Misconfigured(f"{said}: {remedy}")
+
+
+def occupied(text: str) -> bool:
+    """Whether an object of that name is there which the store will never let us replace: another name will do."""
+    return _STATUS.search(text) is not None and _code(text) in _OCCUPIED
+
+
+def _code(text: str) -> str:
+    found = _CODE.search(text) or _JSON_CODE.search(text)
+    return found[1] if found else ""
+
+
+def _remedy(code: str) -> str | None:
+    if known := _REMEDIES.get(code):
+        return known
+    if _KMS_CODES.match(code):
+        return _KMS
+    return _FULL if _FULL_CODES.search(code) else None
 
 
 def _without_status(text: str) -> Outcome:
     if "redirect" in text:
         return Misconfigured("the store is somewhere else; check region and endpoint")
+    if _NO_STORE in text:
+        return Misconfigured("what answers there is no object store (it names no object); check endpoint, and proxies")
     if any(address in text for address in _NO_CREDENTIALS):
         return Retry(
             "no credentials: the configuration names none, the environment has none, and this machine's identity "
