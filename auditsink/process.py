@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from auditsink import __version__
-from auditsink.common import malloc
+from auditsink.common import malloc, resolver
 from auditsink.config import Config, describe
 from auditsink.load import files
 from auditsink.observe import logs
@@ -35,7 +35,7 @@ def run(config: Config) -> int:
     """Run until a signal; the exit code. Raises StartError."""
     logs.configure(config.log)
     malloc.bound()
-    return asyncio.run(_live(Sink(config), [*describe.risks(config), *files.exposed(config)]))
+    return resolver.run(_live(Sink(config), [*describe.risks(config), *files.exposed(config)]))
 
 
 async def _live(sink: Sink, risks: list[str]) -> int:

@@ -9,6 +9,7 @@ import click
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe
 from auditsink.clusters.registry import ClustersError, Registry
+from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
 from auditsink.common.units import Size
 from auditsink.config import Config, DestinationConfig, describe
@@ -53,7 +54,7 @@ def command(config_file: Path | None, connect: bool) -> int:
     mistakes = files.missing(config) or [*_keys(config), *broken, *_clusters(config)]
     if connect and not mistakes:
         click.echo("Destinations")
-        mistakes = asyncio.run(_probe_all(config))
+        mistakes = resolver.run(_probe_all(config))
     if mistakes:
         raise click.ClickException("\n".join(mistakes))
     return 0

@@ -1,6 +1,5 @@
 """`auditsink deadletter`: what destinations refused for good, and another try."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe, shown, table
+from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
 from auditsink.config import DestinationConfig
 from auditsink.delivery.destination import DestinationError
@@ -195,7 +195,7 @@ def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLett
 def _replay_one(config: DestinationConfig, box: DeadLetters, letters: list[DeadLetter]) -> bool:
     report = Report()
     try:
-        asyncio.run(again.replay(config, box, letters, clock=SystemClock(), report=report))
+        resolver.run(again.replay(config, box, letters, clock=SystemClock(), report=report))
     except DestinationError as problem:
         raise click.ClickException(str(problem)) from None
     click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(letters):,}")

@@ -1,6 +1,5 @@
 """`auditsink replay`: deliver again what the ring still holds."""
 
-import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from auditsink.cli.bar import bar
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
-from auditsink.common import timestamps
+from auditsink.common import resolver, timestamps
 from auditsink.common.clock import SystemClock
 from auditsink.config import Config, DestinationConfig
 from auditsink.delivery.destination import DestinationError
@@ -80,7 +79,7 @@ def _replay(
     with bar("Replaying", sum(sizes)) as progress:
         several = {name: _records(spool / "rings" / name, period, progress, keys) for name in clusters}
         try:
-            asyncio.run(_deliver(config, several, done))
+            resolver.run(_deliver(config, several, done))
         except KeyboardInterrupt:
             done.stopped = "ended by Ctrl-C"
     return done

@@ -1,6 +1,5 @@
 """`auditsink send`: post files as a kube-apiserver would, with its patience."""
 
-import asyncio
 import random
 import sys
 import time
@@ -18,6 +17,7 @@ from auditsink.apiserver.send import Totals, send
 from auditsink.apiserver.sources import Body, SourceError, bodies
 from auditsink.apiserver.webhook import Webhook, tls_context
 from auditsink.cli.tables import safe
+from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
 from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
 
@@ -69,7 +69,7 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     webhook = _webhook(url=url, ca=ca, cert=cert, key=key, token_file=token_file, connections=connections)
     run = _SendRun(files, batch)
-    asyncio.run(run.post_all(webhook, connections, rate))
+    resolver.run(run.post_all(webhook, connections, rate))
     return run.report()
 
 

@@ -1,9 +1,9 @@
 """What an object store's refusal means: row by row, in the words that obstore uses."""
 
 import pytest
+from auditsink.forward.outcome import Misconfigured, Retry, TooLarge
 
 from auditsink.destinations.object_errors import classify, occupied
-from auditsink.forward.outcome import Misconfigured, Retry, TooLarge
 
 
 def told(status: int, code: str = "") -> str:

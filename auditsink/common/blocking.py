@@ -1,0 +1,86 @@
+"""Calls that may never return, on threads of their own: a disk that hangs takes nothing from anybody else.
+
+A thread that is stuck in the system cannot be ended. So whoever makes such calls has a few threads for himself: while
+they are stuck his next call waits for one of them, and its caller is told when the deadline is over. The threads end
+with the process, stuck or not.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_Call = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+
+class StuckError(Exception):
+    """A call has not returned by its deadline; it may still do what it was to do."""
+
+
+class BlockingCalls:
+    """`most` calls at once. `run` belongs to an event loop's thread."""
+
+    def __init__(self, name: str, most: int = 1) -> None:
+        self._name = name
+        self._most = most
+        self._threads = 0
+        self._calls = 0  # that wait or are under way
+        self._counting = threading.Lock()
+        self._waiting: SimpleQueue[_Call | None] = SimpleQueue()
+
+    def __repr__(self) -> str:
+        return f"<BlockingCalls {self._name} {self._calls} calls, {self._threads} of {self._most} threads>"
+
+    async def run(self, seconds: float | None, function: Callable[..., T], *args: Any) -> T:
+        """What the function returns, or its exception. Raises StuckError after so many seconds.
+
+        A call that waits for a thread until then, or whose caller is cancelled, is not made any more.
+        """
+        call: Future[T] = Future()
+        self._waiting.put((call, function, args))
+        self._have_thread()
+        answer = asyncio.wrap_future(call)
+        try:
+            done, _ = await asyncio.wait({answer}, timeout=seconds)
+        finally:
+            answer.cancel()
+        if not done:
+            raise StuckError
+        return answer.result()
+
+    def close(self) -> None:
+        """The threads end when nothing waits; those that are stuck, when they are no longer."""
+        with self._counting:
+            for _ in range(self._threads):
+                self._waiting.put(None)
+            self._threads = 0
+
+    def _have_thread(self) -> None:
+        with self._counting:
+            self._calls += 1
+            if self._threads < min(self._calls, self._most):
+                self._threads += 1
+                threading.Thread(target=self._work, name=f"auditsink-{self._name}", daemon=True).start()
+
+    def _work(self) -> None:
+        while (waiting := self._waiting.get()) is not None:
+            self._make(*waiting)
+            del waiting  # or its arguments would live until the next call
+
+    def _make(self, call: "Future[Any]", function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        wanted = call.set_running_or_notify_cancel()
+        result, problem = None, None
+        try:
+            result = function(*args) if wanted else None
+        except BaseException as failed:  # noqa: BLE001 - whatever it is, it is the caller's
+            problem = failed
+        with self._counting:  # first: whoever is told calls again
+            self._calls -= 1
+        if wanted and problem is None:
+            call.set_result(result)
+        elif wanted:
+            call.set_exception(problem)
