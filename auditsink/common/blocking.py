@@ -47,6 +47,7 @@ class BlockingCalls:
         try:
             done, _ = await asyncio.wait({answer}, timeout=seconds)
         finally:
+            call.cancel()  # unless it has begun
             answer.cancel()
         if not done:
             raise StuckError
