@@ -28,14 +28,23 @@ COLLECT_AFTER = 10_000
 """Containers until the collector looks for cycles. Requests leave hardly any, and looking after each 700 (Python 3.11)
 took 2 to 3 % of the CPU with one event a request; the memory under load is the same."""
 THREADS = 64
-"""For what blocks. Many and idle: a destination whose disk hangs must not keep the others from having one."""
+"""For what blocks: compression, the spool's disk. What may never return has threads of its own (`blocking`)."""
+LOG_SECONDS = 0.5
+"""For the last log lines; whoever has stopped reading them must not keep the process from ending."""
+IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that people send to daemons, and that end a process which does not expect them."""
 
 
 def run(config: Config) -> int:
     """Run until a signal; the exit code. Raises StartError."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)  # until the loop is there
     logs.configure(config.log)
     malloc.bound()
-    return resolver.run(_live(Sink(config), [*describe.risks(config), *files.exposed(config)]))
+    try:
+        return resolver.run(_live(Sink(config), [*describe.risks(config), *files.exposed(config)]))
+    finally:
+        logs.flush(LOG_SECONDS)
 
 
 async def _live(sink: Sink, risks: list[str]) -> int:
@@ -48,6 +57,8 @@ async def _live(sink: Sink, risks: list[str]) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop)
+    for number in IGNORED:
+        loop.add_signal_handler(number, _ignore, number)
     await sink.start()
     # What lives now lives until the end; the collector need not walk it again and again.
     gc.collect()
@@ -81,6 +92,14 @@ def _on_signal(stop: asyncio.Event) -> None:
         signal.signal(again, _at_once)
 
 
+def _ignore(number: signal.Signals) -> None:
+    log.warning(
+        "this signal does nothing: files named by *_file are read again by themselves when they change, a changed "
+        "configuration is taken up by a restart",
+        extra={"signal": number.name},
+    )
+
+
 def _at_once(number: int, _frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
@@ -101,8 +120,7 @@ def _leave_stuck_threads(threads: ThreadPoolExecutor) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    logs.flush(LOG_SECONDS)
     os._exit(code)
 
 

@@ -28,6 +28,7 @@ from auditsink.forward import dead_letters
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
 from auditsink.load import files
+from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.receive import ReceiveServer
@@ -106,6 +107,7 @@ class Sink:
             self._spool.statistics(),
             tuple(one.statistics() for one in self._readers),
             self._declared(),
+            logs.skipped(),
         )
 
     def _declared(self) -> dict[str, int] | None:

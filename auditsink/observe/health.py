@@ -26,6 +26,8 @@ def worries(snapshot: Snapshot) -> list[str]:
     found = [worry for one in snapshot.destinations for worry in _worries(one, snapshot.spool.rings)]
     found += [_held(one) for one in snapshot.destinations if one.held]
     found += [f"receive: {problem}" for problem in snapshot.receive.problems]
+    if snapshot.log_lines_skipped:
+        found.append(f"log: {snapshot.log_lines_skipped:,} lines were skipped, because standard error was not read")
     if snapshot.spool.damaged_bytes:
         found.append(f"spool: {snapshot.spool.damaged_bytes:,} bytes are damaged; run auditsink spool verify")
     return found

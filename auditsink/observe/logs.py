@@ -1,11 +1,15 @@
 """What the sink says on standard error: one line an event of its own, JSON or text, without secrets.
 
 Everything goes through the root logger, uvicorn's and aiokafka's lines too. `extra` fields stand beside the message.
+Equal lines are grouped (`log_groups`), and nobody ever waits for whoever reads them (`log_writer`).
 """
 
 import logging
+import os
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -13,6 +17,8 @@ import orjson
 
 from auditsink.common.redact import redact
 from auditsink.config import Log
+from auditsink.observe.log_groups import WINDOW_SECONDS, LogGroups
+from auditsink.observe.log_writer import LogWriter
 
 NOISY = ("aiokafka", "asyncio", "uvicorn")
 """Libraries whose `info` is our `debug`."""
@@ -21,10 +27,14 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
+Fields = dict[str, Any]
+"""`time`, `level`, `logger`, `message`, in this order, and what else there is; all of it fit to be shown."""
+
+
 def configure(settings: Log, stream: TextIO | None = None) -> None:
-    """Send all logging and Python's warnings to the stream (standard error), in place of what was set before."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
+    """Send all logging and Python's warnings to standard error (or a stream), in place of what was set before."""
+    stream = stream or _without_descriptor(sys.stderr)
+    handler = LogHandler(JsonFormatter() if settings.format == "json" else TextFormatter(), stream)
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     # A line that cannot be written (the collector is gone) must not become a traceback on the same stream.
@@ -33,12 +43,93 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if settings.level == "debug" else logging.WARNING)
 
 
+def skipped() -> int:
+    """Log lines that found no room, because nobody read standard error, since the start."""
+    return sum(one.skipped for one in logging.getLogger().handlers if isinstance(one, LogHandler))
+
+
+def flush(seconds: float) -> None:
+    """Have everything written that was said, held back or not; but wait no longer than so."""
+    for one in logging.getLogger().handlers:
+        if isinstance(one, LogHandler):
+            one.finish(seconds)
+
+
+class LogHandler(logging.Handler):
+    """Groups lines and hands them to a `LogWriter`; a `stream` is written to at once."""
+
+    def __init__(self, formatter: "JsonFormatter | TextFormatter", stream: TextIO | None = None) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._line = formatter.line
+        self._groups: LogGroups[Fields] = LogGroups()
+        self._writer: LogWriter | None = None
+        self._put: Callable[[str], object]
+        if stream is None:
+            self._writer = LogWriter(_standard_error(), skipped_line=self._skipped_line, idle=self._idle)
+            self._put = self._writer.put
+        else:
+            self._put = lambda line: stream.write(f"{line}\n")
+
+    @property
+    def skipped(self) -> int:
+        """Lines."""
+        return 0 if self._writer is None else self._writer.skipped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`; the handler's lock is held."""
+        try:
+            fields = _clean(_fields(record))
+            now = time.monotonic()
+            self._say_due(now)
+            if self._groups.admit(orjson.dumps({**fields, "time": ""}), fields, now):
+                self._put(self._line(fields))
+        except Exception:  # noqa: BLE001 - a line that cannot be written is nobody's failure
+            self.handleError(record)
+
+    def finish(self, seconds: float) -> None:
+        """Write what is held back, and wait for it, but no longer than so."""
+        self._alone(lambda: self._say_due(time.monotonic(), ending=True))
+        if self._writer is not None:
+            self._writer.flush(seconds)
+
+    def _alone(self, action: Callable[[], None]) -> None:
+        self.acquire()
+        try:
+            action()
+        finally:
+            self.release()
+
+    def _say_due(self, now: float, *, ending: bool = False) -> None:
+        for fields, count in self._groups.due(now, ending=ending):
+            said = {"message": f"{count} x {fields['message']}", "within_seconds": WINDOW_SECONDS}
+            self._put(self._line({**fields, **said}))
+
+    def _idle(self) -> float | None:
+        now = time.monotonic()
+        self._alone(lambda: self._say_due(now))
+        due = self._groups.next_due
+        return None if due is None else max(0.0, due - now)
+
+    def _skipped_line(self, count: int) -> str:
+        return self._line({
+            "time": _time(time.time()),
+            "level": "warning",
+            "logger": __name__,
+            "message": f"{count} log lines were skipped: standard error was not read",
+        })  # fmt: skip
+
+
 class JsonFormatter(logging.Formatter):
     """`{"time": ..., "level": ..., "logger": ..., "message": ..., extra fields, "exception": "..."}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; never raises for what is in the record."""
-        return orjson.dumps(_clean(_fields(record)), option=orjson.OPT_NON_STR_KEYS).decode()
+        return self.line(_clean(_fields(record)))
+
+    def line(self, fields: Fields) -> str:
+        """The same from fields that are fit to be shown."""
+        return orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 class TextFormatter(logging.Formatter):
@@ -46,15 +137,38 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; control characters are written as escapes, so that no value can forge a line."""
-        fields = _clean(_fields(record))
-        time, level, logger, message = (fields.pop(key) for key in ("time", "level", "logger", "message"))
-        rest = "".join(f" {key}={value}" for key, value in fields.items())
-        return f"{time} {level.upper():<7} {logger}: {message}{rest}".translate(_CONTROLS)
+        return self.line(_clean(_fields(record)))
+
+    def line(self, fields: Fields) -> str:
+        """The same from fields that are fit to be shown."""
+        shown = dict(fields)
+        at, level, logger, message = (shown.pop(key) for key in ("time", "level", "logger", "message"))
+        rest = "".join(f" {key}={value}" for key, value in shown.items())
+        return f"{at} {level.upper():<7} {logger}: {message}{rest}".translate(_CONTROLS)
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+def _without_descriptor(stream: TextIO | None) -> TextIO | None:
+    """The stream, if it is an object of Python's only."""
+    if stream is not None:
+        try:
+            stream.fileno()
+        except (OSError, ValueError):
+            return stream
+    return None
+
+
+def _standard_error() -> int:
+    """Where it was closed before we came, its number may be that of any other file by now."""
+    return os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> Fields:
+    fields: Fields = {
+        "time": _time(record.created),
         "level": record.levelname.lower(),
         "logger": record.name,
         "message": _message(record),

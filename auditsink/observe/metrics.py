@@ -53,6 +53,9 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     """Everything but process and Python."""
     yield InfoMetricFamily("auditsink_build", "The running version.", {"version": __version__})
     yield GaugeMetricFamily("auditsink_ready", "1 when /readyz says ready.", float(not health.reasons(snapshot)))
+    skipped = CounterMetricFamily("auditsink_log_lines_skipped", "Log lines that nobody read.")
+    skipped.add_metric([], snapshot.log_lines_skipped)
+    yield skipped
     yield from _receive(snapshot.receive)
     yield from _spool(snapshot.spool)
     yield from _accounts(snapshot.destinations)

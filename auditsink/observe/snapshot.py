@@ -22,6 +22,7 @@ class Snapshot:
     """`failures`: what died although nobody stopped it, in words.
 
     `declared`: bytes reserved for each declared cluster; None where clusters are not declared.
+    `log_lines_skipped`: since the start, because nobody read standard error.
     """
 
     phase: Phase
@@ -30,3 +31,4 @@ class Snapshot:
     spool: SpoolStatistics
     destinations: tuple[ForwarderStatistics, ...]
     declared: Mapping[str, int] | None = None
+    log_lines_skipped: int = 0

@@ -204,3 +204,27 @@ def test_a_secret_shows_in_no_field_of_a_line(stream: io.StringIO):
         logging.getLogger("auditsink").exception("with %s and %s", token, "swordfish-43", extra=extra)
     assert "swordfish-43" not in stream.getvalue()
     assert stream.getvalue().count("***") == 7  # message 2, url, list, token, exception 2
+
+
+def test_equal_lines_are_said_once_and_then_counted(stream: io.StringIO):
+    logs.configure(Log(), stream)
+    for _ in range(73):
+        logging.getLogger("auditsink").warning("again", extra={"cluster": "c"})
+    logging.getLogger("auditsink").warning("again", extra={"cluster": "d"})
+    logs.flush(0)
+    assert [(line["message"], line["cluster"], line.get("within_seconds")) for line in lines(stream)] == [
+        ("again", "c", None),
+        ("again", "d", None),
+        ("72 x again", "c", 10),
+    ]
+
+
+def test_grouped_lines_in_text_are_lines_too(stream: io.StringIO):
+    logs.configure(Log(format="text"), stream)
+    for _ in range(3):
+        logging.getLogger("auditsink").warning("again\n%s", "and again")
+    logs.flush(0)
+    assert [line.partition(" WARNING ")[2] for line in stream.getvalue().splitlines()] == [
+        "auditsink: again\\x0aand again",
+        "auditsink: 2 x again\\x0aand again within_seconds=10.0",
+    ]
