@@ -1,0 +1,87 @@
+"""What surrounds a running sink: whoever reads its log, and whoever sends it signals."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import struct
+import termios
+from pathlib import Path
+
+import corpus
+import pytest
+from running import LIVE, Sink, eventually
+
+from auditsink.testing.collector import Collector
+
+PIPE_BYTES = 4096
+
+
+def small(number: int) -> corpus.Body:
+    event = corpus.event(f"{'odd' if number % 2 else 'even'}-{number}", b'"x"')
+    return corpus.Body(f"{number}", corpus.event_list([event]), [event])
+
+
+class UnheardSink(Sink):
+    """Its standard error is a small pipe that nobody reads once it has said that it is ready."""
+
+    into = -1
+
+    async def launch(self) -> None:
+        self._ready.clear()
+        self.out, into = os.pipe()
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, "serve", "-c", self.config, stderr=into, stdin=asyncio.subprocess.DEVNULL
+        )
+        os.close(into)
+        LIVE.add(self._process.pid)
+        self._listener = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        said = b""
+        while not said.endswith(b"\n") or b'"ready"' not in said:
+            said += await asyncio.to_thread(os.read, self.out, 65536)
+        ready = json.loads(said.splitlines()[-1])
+        self.receive, self.admin = ready["receive"], ready["admin"]
+        self._ready.set()
+
+    @property
+    def unread(self) -> int:
+        """Bytes in the pipe."""
+        (found,) = struct.unpack("i", fcntl.ioctl(self.out, termios.FIONREAD, b"\0" * 4))
+        return int(found)
+
+
+async def test_nobody_reads_the_log_and_everything_goes_on(tmp_path: Path):
+    """Intake, probes, neighbours, and a stop in order; what is still wanted of the log is there when it is read."""
+    async with Collector(refuse=lambda event: b"odd" in event) as collector:
+        refusing = {"name": "hook", "type": "http", "url": collector.url, "batch": {"max_events": 1}}
+        written = tmp_path / "audit.ndjson"
+        disk = {"name": "disk", "type": "file", "path": str(written), "batch": {"max_wait": "50ms"}}
+        async with UnheardSink(tmp_path, [refusing, disk]) as sink:
+            for number in range(300):
+                assert (await sink.post(small(number).data))[0] == 200
+            await eventually(lambda: sink.unread > PIPE_BYTES - 1000)
+            for number in range(300, 310):
+                assert (await sink.post(small(number).data))[0] == 200
+            assert await sink.get("/livez") == "alive\n"
+            await sink.until(lambda status: all(one["pending"] == 0 for one in status["destinations"]))
+            assert written.read_bytes().count(b"\n") == 310
+            assert sink.unread > PIPE_BYTES - 1000
+            code, seconds = await sink.stop()
+            assert code == 0
+            assert seconds < 9
+        os.close(sink.out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+async def test_a_signal_that_daemons_get_is_told_and_does_not_kill(tmp_path: Path, number: signal.Signals):
+    written = tmp_path / "audit.ndjson"
+    async with Sink(tmp_path, [{"name": "disk", "type": "file", "path": str(written)}]) as sink:
+        sink.signal(number)
+        await eventually(lambda: any(line.get("signal") == number.name for line in sink.lines))
+        assert (await sink.post(small(1).data))[0] == 200
+        await sink.delivered()
+        assert await sink.stop() == (0, pytest.approx(0, abs=9))
