@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditsink.common.watch import stamp
 from auditsink.config import Cluster
 from auditsink.load import ConfigError, parse_cluster
 
@@ -90,7 +91,6 @@ class Directory:
 
 def _stamp(entry: "os.DirEntry[str]") -> tuple[int, ...]:
     try:
-        status = entry.stat()
+        return stamp(entry)
     except OSError:  # a link that leads nowhere: reading it says so
         return (0,)
-    return (status.st_ino, status.st_size, status.st_mtime_ns)

@@ -6,12 +6,12 @@ digests that are stored, so there is no "nearly right" to be measured. Only dige
 """
 
 import hashlib
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
+from auditsink.common.watch import Stamp, stamp
 
 _KEY = secrets.token_bytes(32)
 _PAIR = 'write "cluster token", one pair a line'
@@ -82,16 +82,15 @@ class TokenFile:
         self.tokens: Tokens = {}
         self.error: str | None = None
         self._parse = parse
-        self._stamp: tuple[int, ...] | None = None
+        self._stamp: Stamp | None = None
         self._empty = 0
         self.changed()
 
     def changed(self) -> bool:
         """Look at the file, and read it when it is another one now; True when other tokens are in force."""
         try:
-            status = os.stat(self.path)  # noqa: PTH116 - one stat serves three fields
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if stamp == self._stamp:
+            seen = stamp(self.path)
+            if seen == self._stamp:
                 return False
             tokens = self._parse(self.path.read_bytes())
         except FileNotFoundError:
@@ -102,7 +101,7 @@ class TokenFile:
             return self._unusable(str(problem))
         if not tokens:
             return self._gone("holds no token")
-        self._stamp, self._empty, self.error = stamp, 0, None
+        self._stamp, self._empty, self.error = seen, 0, None
         different, self.tokens = tokens != self.tokens, tokens
         return different
 

@@ -1,11 +1,15 @@
-"""A listening socket for an address of the configuration, or a sentence that says which key is wrong and why."""
+"""Addresses to listen on as the configuration writes them, and the sockets that listen there.
+
+What is wrong is a sentence that says which key, and why.
+"""
 
 import errno
 import os
+import re
 import socket
+from typing import NamedTuple
 
-from auditsink.common import address
-from auditsink.common.address import Address
+_FORM = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})\Z")
 
 BACKLOG = 512
 """Connections that wait to be accepted: a restarted sink meets all its clients at once."""
@@ -17,13 +21,36 @@ _REMEDIES = {
 }
 
 
+class Address(NamedTuple):
+    """Where to listen. An empty host stands for all addresses; port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+
+def parse_address(text: str) -> Address:
+    """Raises ValueError with an example, without the text itself."""
+    match = _FORM.match(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError("is no address; write host:port, like 0.0.0.0:9880 or [::1]:9880")
+    return Address(match["six"] or match["host"] or "", int(match["port"]))
+
+
 class ListenError(Exception):
     """The address cannot be listened on: the key, the address, the reason and what to do."""
 
 
 def listen(key: str, text: str) -> socket.socket:
     """A socket that listens on `text` (`host:port`), the value of `key`. Raises ListenError."""
-    host, port = address.parse(text)
+    host, port = parse_address(text)
     try:
         # An empty host is every address, of both families where the system can do that in one socket.
         if not host and socket.has_dualstack_ipv6():

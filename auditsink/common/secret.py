@@ -4,12 +4,13 @@ A secret is wrapped where it is read and unwrapped where it is sent; everything 
 configuration) can only print the stars.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 from weakref import WeakSet
+
+from auditsink.common.watch import Stamp, stamp
 
 T = TypeVar("T")
 
@@ -59,14 +60,13 @@ class WatchedFile(Generic[T]):
     def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
         self.path = path
         self._parse = parse
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Stamp | None = None
         self.error: str | None = None
         self._value = self._read()
 
     def _read(self) -> T:
         try:
-            status = os.stat(self.path)  # noqa: PTH116 - one stat serves three fields
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            seen = stamp(self.path)
             value = self._parse(self.path.read_bytes())
         except OSError as problem:
             raise UnreadableFileError(
@@ -74,14 +74,13 @@ class WatchedFile(Generic[T]):
             ) from None
         except ValueError as problem:
             raise UnreadableFileError(f"{self.path}: {problem}") from None
-        self._stamp = stamp
+        self._stamp = seen
         return value
 
     def changed(self) -> bool:
         """Look at the file; read it when it is another one now. True when the value was replaced."""
         try:
-            status = os.stat(self.path)  # noqa: PTH116
-            if (status.st_ino, status.st_size, status.st_mtime_ns) == self._stamp:
+            if stamp(self.path) == self._stamp:
                 self.error = None
                 return False
             self._value = self._read()

@@ -6,7 +6,7 @@ Never shows a secret, nor a URL's path or query, which may hold one.
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from auditsink.common import address
+from auditsink.common.listen import Address, parse_address
 from auditsink.config import (
     Admin,
     AzureConfig,
@@ -66,7 +66,7 @@ def risks(config: Config) -> Iterator[str]:
             yield f"destinations[{place}].{key}: {risk}"
     if config.evidence is not None:
         yield from _evidence_risks(config.evidence, config.spool)
-    if not address.parse(config.admin.listen).loopback:
+    if not parse_address(config.admin.listen).loopback:
         yield "admin.listen: whoever reaches it reads the names and states of clusters and destinations"
 
 
@@ -96,7 +96,7 @@ def _who(config: Config) -> str:
 def _who_reads(admin: Admin) -> str:
     if admin.token_file is not None:
         return f"whoever sends the token of {admin.token_file}, who may also replay and drop dead letters"
-    if address.parse(admin.listen).loopback:
+    if parse_address(admin.listen).loopback:
         return "whoever is on this machine; nobody can change anything (set admin.token_file)"
     return "nobody (set admin.token_file)"
 
@@ -146,7 +146,7 @@ def _origin(url: str) -> str:
 
 
 def _receive_risks(receive: Receive, *, identified: bool) -> Iterator[str]:
-    local = address.parse(receive.listen).loopback
+    local = parse_address(receive.listen).loopback
     if receive.tokens_file and not receive.tls:
         yield "receive.tokens_file: kube-apiserver sends no token over plain HTTP; set receive.tls"
     if not identified and not local:
@@ -236,4 +236,4 @@ def _tls_risks(tls: ClientTls, key: str) -> Iterator[tuple[str, str]]:
 
 def _local(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    return address.Address(host, 0).loopback
+    return Address(host, 0).loopback

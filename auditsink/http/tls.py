@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from auditsink.common.watch import stamp_or_none
 from auditsink.config import ClientTls
 from auditsink.delivery.destination import DestinationError
 
@@ -60,7 +61,7 @@ class Tls:
         return self._context
 
     def _look(self) -> _Stamp:
-        return tuple(_stat(file) for file in self._files)
+        return tuple(stamp_or_none(file) for file in self._files)
 
     def _build(self) -> ssl.SSLContext:
         config = self._config
@@ -94,11 +95,3 @@ class Tls:
 
 def _reason(problem: OSError) -> str:
     return getattr(problem, "reason", None) or problem.strerror or type(problem).__name__
-
-
-def _stat(file: Path) -> tuple[int, int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from auditsink import config
-from auditsink.common import address
+from auditsink.common.listen import Address, parse_address
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.config.spool import CHECKPOINTS
 from auditsink.load import cluster_rules, http_rules, object_rules, policies
@@ -146,7 +146,7 @@ def _config(section: config.Config) -> Broken:
         yield from _beside(section.evidence, section.destinations)
     if section.clusters is not None and section.receive.tokens_file is not None:
         yield "receive.tokens_file", "stands beside clusters; give each cluster a token_file of its own there"
-    receive, admin = address.parse(section.receive.listen), address.parse(section.admin.listen)
+    receive, admin = parse_address(section.receive.listen), parse_address(section.admin.listen)
     if receive == admin and receive.port:
         yield "admin.listen", "is the same as receive.listen; choose another port"
 
@@ -168,7 +168,7 @@ def _unique(several: Sequence[Any], key: str, why: str) -> Broken:
 
 def _address(key: str, text: str) -> Broken:
     try:
-        address.parse(text)
+        parse_address(text)
     except ValueError as problem:
         yield key, str(problem)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from auditsink import config
 from auditsink.clusters.rates import Rates
 from auditsink.clusters.registry import Registry
-from auditsink.common.address import Address
+from auditsink.common.listen import Address
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.listen import BACKLOG, ListenError, bound, listen
 from auditsink.receive.auth import Authorizer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditsink.common import address
+from auditsink.common.listen import Address, parse_address
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,8 @@ from auditsink.common import address
     ],
 )
 def test_an_address_is_read_and_written(text: str, host: str, port: int):
-    assert address.parse(text) == (host, port)
-    assert str(address.parse(text)) == text
+    assert parse_address(text) == (host, port)
+    assert str(parse_address(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def test_an_address_is_read_and_written(text: str, host: str, port: int):
 )
 def test_anything_else_is_refused_with_an_example(text: str):
     with pytest.raises(ValueError, match="like 0"):
-        address.parse(text)
+        parse_address(text)
 
 
 @pytest.mark.parametrize(
     ("text", "loopback"), [("127.9.9.9:1", True), ("[::1]:1", True), ("0.0.0.0:1", False), (":1", False)]
 )
 def test_loopback_is_told_from_the_open(text: str, loopback: bool):
-    assert address.parse(text).loopback is loopback
+    assert parse_address(text).loopback is loopback
