@@ -159,5 +159,4 @@ def _log(name: str, line: bytes, stream: IO[bytes], batch: int, skipped: Skipped
 
 
 def _batch_of(several: list[bytes]) -> Body:
-    head = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
-    return Body(head + b",".join(several) + b"]}\n", len(several))
+    return Body(eventlist.joined(several), len(several))

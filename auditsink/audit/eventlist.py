@@ -16,7 +16,7 @@ Three ways, each for what the one before cannot take:
 import base64
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntFlag
 from itertools import filterfalse
 from typing import NamedTuple
@@ -50,6 +50,11 @@ class Split(NamedTuple):
 
     events: list[bytes]
     marks: Mark
+
+
+def joined(events: Iterable[bytes]) -> bytes:
+    """An EventList of these events, in the frame and with the line break that kube-apiserver writes."""
+    return b"%b%b%b\n" % (_FRAME_START, b",".join(events), _FRAME_END)
 
 
 class _EventList(msgspec.Struct):

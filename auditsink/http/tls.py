@@ -7,7 +7,6 @@ half done (a new certificate beside the old key) keeps the last good context in 
 import logging
 import os
 import ssl
-from pathlib import Path
 from typing import Any
 
 from auditsink.common.watch import stamp_or_none

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from auditsink import config
-from auditsink.common.listen import Address, parse_address
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
+from auditsink.common.listen import parse_address
 from auditsink.config.spool import CHECKPOINTS
 from auditsink.load import cluster_rules, http_rules, object_rules, policies
 from auditsink.load.checks import Broken, not_both, positive, url, whole

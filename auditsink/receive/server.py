@@ -8,9 +8,8 @@ from collections.abc import Callable
 from auditsink import config
 from auditsink.clusters.rates import Rates
 from auditsink.clusters.registry import Registry
-from auditsink.common.listen import Address
 from auditsink.common.clock import Clock, SystemClock
-from auditsink.common.listen import BACKLOG, ListenError, bound, listen
+from auditsink.common.listen import BACKLOG, Address, ListenError, bound, listen
 from auditsink.receive.auth import Authorizer
 from auditsink.receive.connection import ReceiveConnection
 from auditsink.receive.credentials import Credentials

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditsink.common.listen import Address, parse_address
+from auditsink.common.listen import parse_address
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ All three promise UTF-8 (RFC 8259, 8.1), so what is none becomes U+FFFD.
 
 from collections.abc import Callable, Sequence
 
+from auditsink.audit.eventlist import joined
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Outcome, Poison
 from auditsink.destinations.encoding import lines, utf8_documents
@@ -54,11 +55,6 @@ def _json_array(documents: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(documents) + b"]"
 
 
-def _event_list(documents: Sequence[bytes]) -> bytes:
-    head = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
-    return head + b",".join(documents) + b"]}\n"
-
-
 def ndjson() -> Plain:
     """One event a line."""
     return Plain("application/x-ndjson", lines)
@@ -71,4 +67,4 @@ def json_array() -> Plain:
 
 def event_list() -> Plain:
     """What kube-apiserver posts."""
-    return Plain("application/json", _event_list)
+    return Plain("application/json", joined)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from auditsink.audit.eventlist import Mark, Split
+from auditsink.audit.eventlist import Mark, Split, joined
 from auditsink.common.clock import Clock
 from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import Evidence
@@ -19,7 +19,6 @@ log = logging.getLogger("auditsink.evidence")
 
 SOURCE = "auditsink"
 """Who posted a checkpoint that is delivered as an event."""
-_LIST = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[%b]}\n'
 
 
 def witness(config: Evidence, spool: Spool, *, clock: Clock) -> Checkpointer:
@@ -72,6 +71,6 @@ def publisher(spool: Spool, cluster: str) -> Callable[[Sequence[bytes]], None]:
         except SpoolError as problem:
             log.warning("checkpoints were not delivered; they are in their file", extra={"error": str(problem)})
             return
-        spool.submit(ring, _LIST % b",".join(documents), Split(list(documents), Mark(0)), SOURCE, done)
+        spool.submit(ring, joined(documents), Split(list(documents), Mark(0)), SOURCE, done)
 
     return publish

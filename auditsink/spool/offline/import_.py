@@ -30,8 +30,6 @@ from auditsink.spool.segment import Footer, SegmentHeader
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.types import Record
 
-_FRAME = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[%b]}\n'
-
 
 @dataclass(slots=True)
 class Restored:
@@ -83,7 +81,7 @@ def body_of(record: Record) -> bytes | None:
             return eventlist.unsplit_body(document)
         except ValueError:
             return None
-    body = _FRAME % b",".join(record.events)
+    body = eventlist.joined(record.events)
     return body if eventlist.split(body).events == record.events else None
 
 
