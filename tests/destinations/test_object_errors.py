@@ -1,8 +1,8 @@
 """What an object store's refusal means: row by row, in the words that obstore uses."""
 
 import pytest
-from auditsink.forward.outcome import Misconfigured, Retry, TooLarge
 
+from auditsink.delivery.outcome import Misconfigured, Retry, TooLarge
 from auditsink.destinations.object_errors import classify, occupied
 
 
