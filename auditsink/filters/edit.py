@@ -1,8 +1,6 @@
 """Pieces cut out of a JSON value, or replaced in it, and everything else as it stood. Pure; bytes in, bytes out.
 
-A value is taken apart into the raw bytes of its members only as far as a path leads, and put together again. msgspec
-takes it apart where that loses nothing (equal keys, escaped keys and white space show in the sum of the lengths), the
-scanner everywhere else.
+A value is taken apart into the raw bytes of its members only as far as a path leads, and put together again.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ def mask(value: bytes) -> bytes:
     """Stars for what it says: for each value of an object whose keys stay, else for all of it. null says nothing."""
     if value[:1] != b"{":
         return value if value == b"null" else STARS
-    quick = _quick(value)
+    quick = scan.plain_members(value)
     if quick is None:
         several = [(raw_key, member) for raw_key, _, member in scan.members(value)]
     else:
@@ -70,22 +68,8 @@ def apply(node: Node, value: bytes) -> bytes | None:
     return _edited_array(node.each, value) if first == b"[" and node.each is not None else value
 
 
-def _quick(value: bytes) -> dict[str, msgspec.Raw] | None:
-    """The members of an object as they stand, if msgspec's account of them leaves nothing out; None for the scanner."""
-    try:
-        found = _members.decode(value)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return None
-    # Two quotes, a colon and a comma for each; equal keys, escapes, white space and keys beyond ASCII make it longer.
-    size = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
-    return found if size == len(value) else None
-
-
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
 def _edited_object(node: Node, value: bytes) -> bytes:
-    quick = _quick(value)
+    quick = scan.plain_members(value)
     if quick is None:
         return _edited_slowly(node, value)
     edits: dict[str, bytes | None] = {}
@@ -116,23 +100,12 @@ def _edited_slowly(node: Node, value: bytes) -> bytes:
 def _edited_array(each: Node, value: bytes) -> bytes:
     kept: list[bytes] = []
     touched = False
-    for element in _elements(value):
+    for element in scan.elements(value):
         edited = apply(each, element)
         touched |= edited is not element
         if edited is not None:
             kept.append(edited)
     return b"[" + b",".join(kept) + b"]" if touched else value
-
-
-def _elements(value: bytes) -> list[bytes]:
-    try:
-        found = list(map(bytes, _array.decode(value)))
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return scan.elements(value)
-    return found if sum(map(len, found)) + len(found) + 1 == len(value) else scan.elements(value)
-
-
-_array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _object(several: Iterable[tuple[bytes, bytes | msgspec.Raw]]) -> bytes:

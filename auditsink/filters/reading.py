@@ -7,6 +7,7 @@ k8s.io/apiserver, pkg/endpoints/request/requestinfo.go. All else stands in the e
 who was authenticated (not who was impersonated), and `objectRef` is there for resource requests only.
 """
 
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -49,39 +50,61 @@ class EventFields(msgspec.Struct, rename="camel"):
     response_object: msgspec.Raw = _NOTHING
 
 
-_BODIES = frozenset({"requestObject", "responseObject"})
-_LOOKED_AT = frozenset(field.encode_name for field in msgspec.structs.fields(EventFields)) - _BODIES
+_FIELDS = tuple(field.encode_name for field in msgspec.structs.fields(EventFields))
+_LOOKED_AT = tuple(name for name in _FIELDS if name not in ("requestObject", "responseObject"))
+_NAMES_OF = {
+    name: tuple(field.encode_name for field in msgspec.structs.fields(kind))
+    for name, kind in (("user", _UserFields), ("objectRef", _ObjectFields))
+}
+_SHORT = 1024  # bytes: at most half as many levels, which every interpreter's recursion limit allows
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(EventFields).decode
 
 
 def read(event: bytes) -> EventFields:
-    """Raises UnreadableError."""
+    """Raises UnreadableEventError.
+
+    A parser gets no more than what is looked at, and nothing that nests deeply: no recursion limit has a say in it.
+    """
+    fields = _fields(event)
+    head = {name: fields[name] for name in _LOOKED_AT if name in fields}
+    for name, names in _NAMES_OF.items():
+        if name in head and len(head[name]) > _SHORT:
+            head[name] = _only(names, name, bytes(head[name]))
     try:
-        seen = _decode(event)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        seen = _read_slowly(event)
+        seen = _decode(_encode(head))
+    except (msgspec.MsgspecError, ValueError):
+        raise UnreadableEventError("it lacks what every audit event has, or has it in another form") from None
     if seen.level not in LEVELS:
         raise UnreadableEventError("its level is none that Kubernetes knows")
+    seen.request_object = fields.get("requestObject", _NOTHING)
+    seen.response_object = fields.get("responseObject", _NOTHING)
     return seen
 
 
-def _read_slowly(event: bytes) -> EventFields:
-    """For bodies that exhaust a parser: steps over them."""
+def _fields(event: bytes) -> Mapping[str, msgspec.Raw]:
+    """The event's members, those that are looked at among them."""
+    plain = scan.plain_members(event)
+    if plain is not None:
+        return plain
     try:
-        members = scan.members(event)
+        members = [(key, msgspec.Raw(value)) for _, key, value in scan.members(event) if key in _FIELDS]
     except scan.UnreadableError:
         raise UnreadableEventError("it is no JSON object") from None
-    found = {key: value for _, key, value in members}
-    if len(found) < len(members):
+    if len({key for key, _ in members}) < len(members):
         raise UnreadableEventError("a field stands in it more than once")
-    head = b",".join(b'"%b":%b' % (key.encode(), found[key]) for key in found if key in _LOOKED_AT)
-    try:
-        seen = _decode(b"{" + head + b"}")
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        raise UnreadableEventError("it lacks what every audit event has, or has it in another form") from None
-    seen.request_object = msgspec.Raw(found.get("requestObject", b""))
-    seen.response_object = msgspec.Raw(found.get("responseObject", b""))
-    return seen
+    return dict(members)
+
+
+def _only(names: Sequence[str], field: str, value: bytes) -> msgspec.Raw:
+    """The object with no more members than those."""
+    found = scan.plain_members(value)
+    if found is None:
+        try:
+            found = {key: msgspec.Raw(member) for _, key, member in scan.members(value)}
+        except scan.UnreadableError:
+            raise UnreadableEventError(f"its {field} is no JSON object") from None
+    return msgspec.Raw(_encode({name: found[name] for name in names if name in found}))
 
 
 def request_of(seen: EventFields) -> PolicyRequest:

@@ -12,7 +12,7 @@ from auditsink.receive.chunks import ChunkedBody
 from auditsink.receive.head import END_OF_HEAD, MAX_HEAD, Head, Heads
 from auditsink.receive.responses import OVERLOAD, HttpRejection, RejectionReason
 
-_BLANK = re.compile(rb"(?:\r\n)*+")
+_BLANK = re.compile(rb"(?:\r\n)*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _A, _Z, _TLS_HANDSHAKE = 0x41, 0x5A, 0x16
 

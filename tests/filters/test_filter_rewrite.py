@@ -182,6 +182,10 @@ UNREADABLE = {
     "torn": event()[:-20],
     "a body that nests and a field that stands twice": event(requestObject=b"[" * 9000 + b"]" * 9000)[:-1]
     + b',"verb":"x"}',
+    "a field that stands twice": event()[:-1] + b',"verb":"x"}',
+    "a field that stands twice, escaped and among spaces": event()[:-1] + b', "v\\u0065rb":"x"}',
+    "more fields than anybody needs": event()[:-1] + b"".join(b',"%d":0' % n for n in range(2**14)) + b"}",
+    "a user of too many members": event(user={str(n): 0 for n in range(2**14 + 1)}),
 }
 
 
@@ -194,6 +198,30 @@ def test_what_cannot_be_read_is_kept_apart_and_passes_only_when_asked_to(name: s
     assert "filter" in found.unreadable[0].why
     passed = sifted("{mask: [secrets], unreadable: pass}", good, one, good)
     assert (list(passed.batch.events), passed.unreadable) == ([good, one, good], ())
+
+
+@pytest.mark.parametrize("depth", [100, 600, 1200, 9000, 20000])
+@pytest.mark.parametrize("name", ["requestObject", "responseObject", "annotations", "user", "objectRef"])
+def test_how_deep_a_field_nests_has_no_say_in_what_a_filter_decides(name: str, depth: int):
+    """Interpreters end recursion at 1,000 to 10,000 levels, and some at none."""
+    nest = b"[" * depth + b"]" * depth
+    whole = {
+        "annotations": b'{"a":%b}' % nest,
+        "user": b'{"extra":%b,"username":"jane"}' % nest,
+        "objectRef": b'{"x":%b,"resource":"pods"}' % nest,
+    }
+    plain = event(user=None, objectRef=None)
+    for space in (b"", b" "):
+        one = plain[:-1] + b",%b" % space + b'"%b":%b}' % (name.encode(), whole.get(name, nest))
+        one = one if name == "user" else one[:-1] + b',"user":{"username":"jane"}}'
+        assert left("{only: [{users: [jane]}]}", one) == one
+        assert left("{only: [{users: [joe]}]}", one) is None
+
+
+@pytest.mark.parametrize("key", [b"other", b"annotations", b"\xff", b"k" * 5000])
+def test_a_field_that_no_filter_looks_at_may_stand_twice(key: bytes):
+    one = event()[:-1] + b',"%b":{},"%b":{}}' % (key, key)
+    assert left("{only: [{users: [jane]}]}", one) == one
 
 
 def test_a_request_that_could_not_be_split_is_kept_apart():
