@@ -17,7 +17,7 @@ HEAVY = [
     "auditsink.destinations.objects",
     "auditsink.destinations.splunk",
     "auditsink.doctor",
-    "auditsink.sender",
+    "auditsink.apiserver",
     "auditsink.spool.cipher",
     "auditsink.spool.offline.export",
     "auditsink.testing",

@@ -1,6 +1,6 @@
 """A kube-apiserver as an audit webhook sees it, with a ledger of what it was promised.
 
-The same schedule and headers as `auditsink send` (`auditsink.sender`). A test of durability posts through it, breaks
+The same schedule and headers as `auditsink send` (`auditsink.apiserver`). A test of durability posts through it, breaks
 things, and afterwards compares what arrived with `acknowledged`: every one of these must be there. What is in
 `dropped` may have arrived (the answer was lost) or not.
 """
