@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from auditsink import __version__
 from auditsink.common import malloc, resolver
-from auditsink.config import Config, describe
+from auditsink.config import Config
 from auditsink.load import files
 from auditsink.observe import logs
 from auditsink.service import Sink
@@ -42,7 +42,7 @@ def run(config: Config) -> int:
     logs.configure(config.log)
     malloc.bound()
     try:
-        return resolver.run(_live(Sink(config), [*describe.risks(config), *files.exposed(config)]))
+        return resolver.run(_live(Sink(config), [*config.risks(), *files.exposed(config)]))
     finally:
         logs.flush(LOG_SECONDS)
 

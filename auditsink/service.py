@@ -16,7 +16,7 @@ from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry, most_clusters
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.listen import ListenError
-from auditsink.config import Config, DestinationConfig
+from auditsink.config import Config, DestinationSection
 from auditsink.config.spool import CHECKPOINTS
 from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
@@ -171,7 +171,7 @@ class Sink:
     def _reserve(self, roll: ClusterSet) -> None:
         self._spool.reserve(roll.reserved)
 
-    def _forwarder(self, one: DestinationConfig) -> Forwarder:
+    def _forwarder(self, one: DestinationSection) -> Forwarder:
         letters = DeadLetters(dead_letters.place(self._config.spool.path, one.name), one.dead_letter_bytes)
         sift = filters.build(one)
         return Forwarder(

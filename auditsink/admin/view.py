@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from auditsink.common.clock import Clock, SystemClock
-from auditsink.config import DestinationConfig
+from auditsink.config import DestinationSection
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.ring import Ring
@@ -18,6 +18,6 @@ class View:
     snapshot: Callable[[], Snapshot]
     rings: Callable[[], Mapping[str, Ring]] = dict
     spool_path: Path | None = None
-    destinations: Sequence[DestinationConfig] = ()
+    destinations: Sequence[DestinationSection] = ()
     expiries: Expiries | None = None
     clock: Clock = field(default_factory=SystemClock)

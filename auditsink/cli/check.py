@@ -12,7 +12,7 @@ from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
 from auditsink.common.units import Size
-from auditsink.config import Config, DestinationConfig, describe
+from auditsink.config import Config, DestinationSection
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations import build
@@ -41,12 +41,12 @@ def command(config_file: Path | None, connect: bool) -> int:
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     config = read_config(config_file)
     click.echo("This sink")
-    for sentence in describe.plan(config):
+    for sentence in config.plan():
         click.echo(f"  {safe(sentence)}")
     filtered, filter_risks, broken = _filters(config)
     for sentence in filtered:
         click.echo(f"  {safe(sentence)}")
-    risks = [*describe.risks(config), *filter_risks, *files.exposed(config), *_room(config)]
+    risks = [*config.risks(), *filter_risks, *files.exposed(config), *_room(config)]
     if risks:
         click.echo("Risks")
     for risk in risks:
@@ -127,7 +127,7 @@ async def _probe_all(config: Config) -> list[str]:
     return mistakes
 
 
-async def _probe(one: DestinationConfig) -> Delivered | str:
+async def _probe(one: DestinationSection) -> Delivered | str:
     try:
         destination = build(one, clock=SystemClock())
     except DestinationError as problem:

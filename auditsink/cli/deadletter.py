@@ -11,7 +11,7 @@ from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe, shown, table
 from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
-from auditsink.config import DestinationConfig
+from auditsink.config import DestinationSection
 from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import again
 from auditsink.forward import dead_letters
@@ -192,7 +192,7 @@ def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLett
     return found
 
 
-def _replay_one(config: DestinationConfig, box: DeadLetters, letters: list[DeadLetter]) -> bool:
+def _replay_one(config: DestinationSection, box: DeadLetters, letters: list[DeadLetter]) -> bool:
     report = Report()
     try:
         resolver.run(again.replay(config, box, letters, clock=SystemClock(), report=report))

@@ -15,7 +15,7 @@ import yaml
 from auditsink.cli import admin_port
 from auditsink.cli.settings import read_config
 from auditsink.cli.tables import safe
-from auditsink.config import Config, describe
+from auditsink.config import Config
 from auditsink.doctor import HEADINGS, Finding, Urgency, apiserver, in_order, machine, sink
 from auditsink.doctor.machine import Volume
 from auditsink.load import files
@@ -86,7 +86,7 @@ def _in_config(config: Config, answers: SinkAnswers | Finding) -> Iterator[Findi
         yield Finding(Urgency.LOSING, "configuration", line, "a sink does not start like this")
     held = 0 if isinstance(answers, Finding) else answers.status["spool"]["bytes"]
     yield from machine.in_volume(config.spool, _volume(config.spool.path, held))
-    for risk in describe.risks(config):
+    for risk in config.risks():
         key, _, text = risk.partition(": ")
         yield Finding(Urgency.ADVICE, key, text, "auditsink check tells all of this")
 

@@ -12,7 +12,7 @@ from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.common import resolver, timestamps
 from auditsink.common.clock import SystemClock
-from auditsink.config import Config, DestinationConfig
+from auditsink.config import Config, DestinationSection
 from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
 from auditsink.filters import build as filters
@@ -63,7 +63,7 @@ def command(
     return _report(destination, done)
 
 
-def _chosen(config: Config, name: str) -> DestinationConfig:
+def _chosen(config: Config, name: str) -> DestinationSection:
     for one in config.destinations:
         if one.name == name:
             return one
@@ -72,7 +72,7 @@ def _chosen(config: Config, name: str) -> DestinationConfig:
 
 
 def _replay(
-    config: DestinationConfig, spool: Path, clusters: list[str], period: range, keys: Keyring | None
+    config: DestinationSection, spool: Path, clusters: list[str], period: range, keys: Keyring | None
 ) -> Replayed:
     done = Replayed()
     sizes = [one.stat().st_size for name in clusters for one in (spool / "rings" / name).glob("*.seg")]
@@ -85,7 +85,7 @@ def _replay(
     return done
 
 
-async def _deliver(config: DestinationConfig, several: Mapping[str, Iterator[Record]], done: Replayed) -> None:
+async def _deliver(config: DestinationSection, several: Mapping[str, Iterator[Record]], done: Replayed) -> None:
     clock = SystemClock()
     sift = filters.build(config)
     destination = build(config, clock=clock)

@@ -1,40 +1,40 @@
 """The file a user writes, as frozen types: validated once, unknown keys refused by path.
 
-These types are the reference of every key and default. `auditsink.load` turns YAML into them and speaks of mistakes;
-the parts of the sink take the section that is theirs and nothing else.
+These types are the reference of every key and default, of what makes sense among them, and of the words in which
+`check` speaks of them: one file a section. `auditsink.load` turns YAML into them and speaks of mistakes; the parts of
+the sink take the section that is theirs and nothing else.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from auditsink.common.listen import parse_address
+from auditsink.config.checks import address
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
 from auditsink.config.clusters import Cluster, Clusters, Rate
 from auditsink.config.destination import BackoffSettings, DestinationSection, Packing
-from auditsink.config.destinations import (
-    DestinationConfig,
-    FileConfig,
-    HttpConfig,
-    KafkaConfig,
-    KafkaSecurity,
-    SplunkConfig,
-    StdoutConfig,
-)
+from auditsink.config.destinations import BuiltIn
+from auditsink.config.file import FileConfig, StdoutConfig
 from auditsink.config.filters import Filter, GroupResources, Policy, PolicyRule
-from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
+from auditsink.config.http import Elasticsearch, HttpConfig, Loki, Meilisearch, Otlp
+from auditsink.config.kafka import KafkaConfig, KafkaSecurity
 from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, ObjectConfig, S3Config
 from auditsink.config.receive import Receive, ServerTls
-from auditsink.config.section import Section
-from auditsink.config.spool import Encryption, Evidence, Spool
+from auditsink.config.section import Broken, Section
+from auditsink.config.splunk import SplunkConfig
+from auditsink.config.spool import CHECKPOINTS, Encryption, Evidence, Spool
 
 __all__ = [
     "Admin",
     "AzureConfig",
     "BackoffSettings",
+    "Broken",
+    "BuiltIn",
     "ClientTls",
     "Cluster",
     "Clusters",
     "Config",
-    "DestinationConfig",
     "DestinationSection",
     "Elasticsearch",
     "Encryption",
@@ -75,6 +75,27 @@ class Admin(Section, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:2020"
     token_file: Path | None = None  # who has it may read events and dead letters, and replay or drop the latter
 
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        yield from address("listen", self.listen)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return parse_address(self.listen).loopback
+
+    def plan(self) -> Iterator[str]:
+        """What it shows to whom, a sentence each."""
+        yield f"tells how it is on http://{self.listen} (/livez, /readyz, /metrics, /status, a page)"
+        yield f"shows events and dead letters there to {self._readers()}"
+
+    def _readers(self) -> str:
+        if self.token_file is not None:
+            return f"whoever sends the token of {self.token_file}, who may also replay and drop dead letters"
+        if self.loopback:
+            return "whoever is on this machine; nobody can change anything (set admin.token_file)"
+        return "nobody (set admin.token_file)"
+
 
 class Log(Section, frozen=True, kw_only=True):
     """What the sink says on standard error."""
@@ -89,7 +110,78 @@ class Config(Section, frozen=True, kw_only=True):
     receive: Receive = Receive()
     clusters: Clusters | None = None
     spool: Spool = Spool()
-    destinations: list[DestinationConfig]
+    destinations: list[BuiltIn]
     evidence: Evidence | None = None
     admin: Admin = Admin()
     log: Log = Log()
+
+    def broken(self) -> Broken:
+        """What makes no sense between sections."""
+        if not self.destinations:
+            yield "destinations", "is empty; write at least one"
+        yield from self._unique(DestinationSection, "name", "names must be unique")
+        yield from self._unique(FileConfig, "path", "each file destination needs a file of its own")
+        yield from self._unique(KafkaConfig, "transactional_id", "each destination needs an id of its own")
+        if self.evidence is not None:
+            yield from self._beside(self.evidence)
+        if self.clusters is not None and self.receive.tokens_file is not None:
+            yield "receive.tokens_file", "stands beside clusters; give each cluster a token_file of its own there"
+        receive, admin = parse_address(self.receive.listen), parse_address(self.admin.listen)
+        if receive == admin and receive.port:
+            yield "admin.listen", "is the same as receive.listen; choose another port"
+
+    def _unique(self, kind: type, key: str, why: str) -> Broken:
+        first: dict[Any, int] = {}
+        for place, one in enumerate(self.destinations):
+            value = getattr(one, key) if isinstance(one, kind) else None
+            if value is not None and (earlier := first.setdefault(value, place)) != place:
+                yield f"destinations[{place}].{key}", f"is the same as destinations[{earlier}].{key}; {why}"
+
+    def _beside(self, evidence: Evidence) -> Broken:
+        for place, one in enumerate(self.destinations):
+            if one.name == CHECKPOINTS:
+                yield f"destinations[{place}].name", f"{CHECKPOINTS!r} is what evidence is called; choose another name"
+            if isinstance(one, FileConfig) and one.path == evidence.path:
+                yield (
+                    "evidence.path",
+                    f"is the same as destinations[{place}].path; checkpoints need a file of their own",
+                )
+
+    @property
+    def identified(self) -> bool:
+        """Whether nobody can post for a cluster of his choice without a credential, of whatever kind."""
+        return bool(self.clusters or self.receive.tokens_file or self.receive.client_ca)
+
+    def plan(self) -> Iterator[str]:
+        """What would run, a sentence each. Never shows a secret, nor a URL's path or query, which may hold one."""
+        yield from self.receive.plan()
+        yield f"takes batches from {self.clusters.who() if self.clusters else self.receive.who()}"
+        yield f"calls what comes without a cluster's name {self.receive.cluster!r}"
+        yield from self.spool.plan()
+        for one in self.destinations:
+            yield f"delivers to {one.name}: {one.describe()}"
+        if self.evidence is not None:
+            yield from self.evidence.plan()
+        yield from self.admin.plan()
+
+    def risks(self) -> Iterator[str]:
+        """What an operator should know before relying on it: the key, what may happen, what to write instead."""
+        yield from _below("receive.", self.receive.risks(identified=self.identified))
+        if self.clusters is not None:
+            yield from _below("clusters", self.clusters.risks(tls=self.receive.tls is not None))
+        elif self.receive.client_ca and not self.receive.tokens_file:
+            yield (
+                "clusters: is not set, so whoever has any certificate of receive.tls.client_ca_file can post for any "
+                "cluster; write there which certificate is whose"
+            )
+        yield from _below("spool.", self.spool.risks(self.receive.max_body))
+        for place, one in enumerate(self.destinations):
+            yield from _below(f"destinations[{place}].", one.risks())
+        if self.evidence is not None:
+            yield from _below("evidence.", self.evidence.risks(self.spool.path))
+        if not self.admin.loopback:
+            yield "admin.listen: whoever reaches it reads the names and states of clusters and destinations"
+
+
+def _below(where: str, risks: Broken) -> Iterator[str]:
+    return (f"{where}{key}: {risk}" for key, risk in risks)

@@ -1,8 +1,14 @@
-"""What the sections of all destinations share."""
+"""What the sections of all destinations share, and what each type says of itself."""
+
+import re
+from typing import ClassVar
 
 from auditsink.common.units import Duration, Size
+from auditsink.config.checks import positive, whole
 from auditsink.config.filters import Filter
-from auditsink.config.section import Section
+from auditsink.config.section import Broken, Section
+
+NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
 
 
 class Packing(Section, frozen=True, kw_only=True):
@@ -12,6 +18,13 @@ class Packing(Section, frozen=True, kw_only=True):
     max_events: int | None = None
     max_wait: Duration | None = None
 
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        if self.max_bytes is not None:
+            yield from positive("max_bytes", self.max_bytes)
+        if self.max_events is not None:
+            yield from whole("max_events", self.max_events, 1, 1_000_000)
+
 
 class BackoffSettings(Section, frozen=True, kw_only=True):
     """Full jitter between 0 and initial * 2^n, at most max."""
@@ -19,9 +32,24 @@ class BackoffSettings(Section, frozen=True, kw_only=True):
     initial: Duration = Duration(1)
     max: Duration = Duration(60)
 
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        yield from positive("initial", self.initial)
+        if self.max < self.initial:
+            yield "max", "must be at least initial"
+
 
 class DestinationSection(Section, frozen=True, kw_only=True):
-    """What all of them share."""
+    """What all of them share.
+
+    A type's own section adds its keys, a `tag` (the `type` in the file), `IMPLEMENTATION`, and `describe() -> str`: where
+    events go, as the end of the sentence «delivers to NAME: ...», without a secret or a URL's query.
+    """
+
+    IMPLEMENTATION: ClassVar[str]
+    """`module:Class` of the destination, called with the section and a clock; imported when it is configured."""
+    EXTRA: ClassVar[str] = ""
+    """What to install for it: `auditsink[EXTRA]`."""
 
     name: str
     filter: Filter | None = None  # none: everything, byte for byte
@@ -30,3 +58,21 @@ class DestinationSection(Section, frozen=True, kw_only=True):
     timeout: Duration = Duration(30)
     backoff: BackoffSettings = BackoffSettings()
     dead_letter_bytes: Size = Size(64 * 2**20)  # full: the destination pauses, nothing is thrown away
+
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        if not NAME.match(self.name):
+            yield "name", "write 1 to 40 of a-z, 0-9 and -"
+        if self.in_flight is not None:
+            yield from whole("in_flight", self.in_flight, 1, 64)
+        yield from positive("timeout", self.timeout)
+        yield from positive("dead_letter_bytes", self.dead_letter_bytes)
+
+    def risks(self) -> Broken:
+        """What an operator should know before relying on it: the key, what may happen, what to write instead."""
+        yield from ()
+
+    @property
+    def kind(self) -> str:
+        """What `type` says in the file."""
+        return str(self.__struct_config__.tag)

@@ -1,85 +1,21 @@
-"""`destinations`: where the events go, one type of section for each kind."""
+"""`destinations`: which types there are. One of ours is a line here; one of others comes by an entry point.
 
-from pathlib import Path
-from typing import Literal
+A package of somebody else names its section under the entry point group `auditsink.destinations`; the entry's name is
+what the file says as `type`. See docs/own-destination.md.
+"""
 
-import msgspec
+from importlib.metadata import entry_points
 
-from auditsink.common.secret import Secret
-from auditsink.common.units import Size
-from auditsink.config.client import ClientTls, HttpAuth, Proxy
 from auditsink.config.destination import DestinationSection
-from auditsink.config.formats import Elasticsearch, Loki, Meilisearch, Otlp
+from auditsink.config.file import FileConfig, StdoutConfig
+from auditsink.config.http import HttpConfig
+from auditsink.config.kafka import KafkaConfig
 from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, S3Config
-from auditsink.config.section import Section
+from auditsink.config.splunk import SplunkConfig
 
+GROUP = "auditsink.destinations"
 
-class SplunkConfig(DestinationSection, frozen=True, kw_only=True, tag="splunk"):
-    """Splunk's HTTP Event Collector."""
-
-    url: str
-    token: Secret | None = None
-    token_file: Path | None = None
-    index: str | None = None
-    source: str | None = None
-    sourcetype: str = "kube:apiserver-audit"
-    host: str = "{cluster}"
-    fields: dict[str, str] = msgspec.field(default_factory=dict)
-    acknowledge: bool = False
-    compression: Literal["gzip", "none"] = "gzip"
-    tls: ClientTls = ClientTls()
-    proxy: Proxy | None = None
-
-
-class KafkaSecurity(Section, frozen=True, kw_only=True):
-    """How to get in: TLS, SASL, both or neither."""
-
-    tls: ClientTls | None = None
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    username: str | None = None
-    password: Secret | None = None
-    password_file: Path | None = None
-
-
-class KafkaConfig(DestinationSection, frozen=True, kw_only=True, tag="kafka"):
-    """Apache Kafka: idempotent, acks=all, key = cluster."""
-
-    bootstrap_servers: list[str]
-    topic: str = "audit.{cluster}"
-    compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
-    transactional_id: str | None = None  # not None: each Kafka batch is a transaction, together with the cursor
-    security: KafkaSecurity = KafkaSecurity()
-
-
-class HttpConfig(DestinationSection, frozen=True, kw_only=True, tag="http"):
-    """Whatever takes events in a POST: collectors, search engines, log stores."""
-
-    url: str
-    format: Literal["ndjson", "json_array", "event_list", "elasticsearch", "loki", "otlp", "meilisearch"] = "ndjson"
-    elasticsearch: Elasticsearch | None = None  # each of these only beside its format
-    loki: Loki | None = None
-    otlp: Otlp | None = None
-    meilisearch: Meilisearch | None = None
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
-    compression: Literal["gzip", "none"] = "gzip"
-    auth: HttpAuth = HttpAuth()
-    tls: ClientTls = ClientTls()
-    proxy: Proxy | None = None
-
-
-class FileConfig(DestinationSection, frozen=True, kw_only=True, tag="file"):
-    """NDJSON in a file that rotates."""
-
-    path: Path
-    rotate_bytes: Size = Size(256 * 2**20)
-    keep: int = 4
-
-
-class StdoutConfig(DestinationSection, frozen=True, kw_only=True, tag="stdout"):
-    """NDJSON on standard output."""
-
-
-DestinationConfig = (
+BuiltIn = (
     SplunkConfig
     | KafkaConfig
     | HttpConfig
@@ -90,3 +26,28 @@ DestinationConfig = (
     | AzureConfig
     | LocalConfig
 )
+
+
+def foreign() -> dict[str, str]:
+    """Types of other packages: name and where its section is, `module:Class`. Nothing is imported."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
+def load_foreign(name: str) -> type[DestinationSection]:
+    """The section of another package's type. Raises ValueError: a sentence that stands after the key's path."""
+    (entry, *others) = entry_points(group=GROUP, name=name)
+    if others:
+        several = ", ".join(sorted(one.value for one in (entry, *others)))
+        raise ValueError(f"{name} is brought by several packages ({several}); remove all but one")
+    try:
+        found = entry.load()
+    except Exception as problem:  # noqa: BLE001 - another's code: whatever it raises is a sentence here
+        why = f"{type(problem).__name__}: {problem}"
+        raise ValueError(f"{name} ({entry.value}) cannot be loaded: {why}; reinstall that package") from None
+    complete = isinstance(found, type) and issubclass(found, DestinationSection)
+    if not complete or found.__struct_config__.tag != name or not hasattr(found, "describe"):
+        raise ValueError(
+            f"{name} ({entry.value}) is no section of a destination with the tag {name!r}; report it to its makers"
+        )
+    section: type[DestinationSection] = found
+    return section

@@ -1,17 +1,56 @@
-"""Destinations that are object stores; see docs/objects.md. What is left out is taken from the environment."""
+"""`type: s3`, `gcs`, `azure`, `local`: object stores; see docs/objects.md. What is left out is the environment's."""
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from auditsink.common.secret import Secret
+from auditsink.config.checks import given, in_the_clear, not_both, origin, url
 from auditsink.config.destination import DestinationSection
+from auditsink.config.section import Broken
+
+_PREFIX = re.compile(r"(?:[A-Za-z0-9!_.*'()=,@ -]|\{cluster\}|\{date\}|\{hour\}|/)+\Z")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}\Z")
 
 
 class ObjectConfig(DestinationSection, frozen=True, kw_only=True):
     """What all of them share: an object is a batch as NDJSON, compressed."""
 
+    IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.objects:ObjectDestination"
+    EXTRA: ClassVar[str] = "objectstore"
+
     prefix: str = "audit/{cluster}/{date}"  # and {hour}: UTC, of when the first event was accepted
     compression: Literal["zstd", "gzip"] = "zstd"
+
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        parts = self.prefix.split("/")
+        if not _PREFIX.match(self.prefix) or any(part in ("", ".", "..") for part in parts):
+            yield (
+                "prefix",
+                "write parts between single slashes, with {cluster}, {date} or {hour} where they shall stand",
+            )
+        elif "{cluster}" not in self.prefix:
+            yield (
+                "prefix",
+                "lacks {cluster}: each cluster's events count from 0, and one's objects could replace another's",
+            )
+        yield from super().broken()
+
+    def _describe(self, where: str) -> str:
+        return f"objects {where}, as {self.prefix}/..."
+
+
+def _broken_bucket(key: str, name: str, endpoint: str | None) -> Broken:
+    if not _BUCKET.match(name):
+        yield key, "is no name of one; write it without s3:// and without a path"
+    if endpoint is not None:
+        yield from url("endpoint", endpoint, tls=False)
+
+
+def _endpoint_risks(endpoint: str | None) -> Broken:
+    if endpoint is not None and in_the_clear(endpoint):
+        yield "endpoint", "is plain http: events travel in the clear; use https"
 
 
 class S3Config(ObjectConfig, frozen=True, kw_only=True, tag="s3"):
@@ -29,6 +68,28 @@ class S3Config(ObjectConfig, frozen=True, kw_only=True, tag="s3"):
     storage_class: str | None = None
     ca_file: Path | None = None
 
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        yield from _broken_bucket("bucket", self.bucket, self.endpoint)
+        yield from not_both(self, "secret_access_key", "secret_access_key_file")
+        has_secret = given(self, "secret_access_key") or given(self, "secret_access_key_file")
+        if self.access_key_id and not has_secret:
+            yield "secret_access_key_file", "is missing; access_key_id needs it"
+        if has_secret and not self.access_key_id:
+            yield "access_key_id", "is missing; its secret stands here"
+        if self.kms_key_id and self.encryption not in ("aws:kms", "aws:kms:dsse"):
+            yield "kms_key_id", "needs encryption: aws:kms (or aws:kms:dsse) beside it"
+        yield from super().broken()
+
+    def describe(self) -> str:
+        """Where events go; see `DestinationSection`."""
+        store = origin(self.endpoint) if self.endpoint else "Amazon S3"
+        return self._describe(f"in the bucket {self.bucket} of {store}")
+
+    def risks(self) -> Broken:
+        """See `DestinationSection.risks`."""
+        return _endpoint_risks(self.endpoint)
+
 
 class GcsConfig(ObjectConfig, frozen=True, kw_only=True, tag="gcs"):
     """Google Cloud Storage."""
@@ -37,6 +98,20 @@ class GcsConfig(ObjectConfig, frozen=True, kw_only=True, tag="gcs"):
     endpoint: str | None = None
     service_account_file: Path | None = None  # none: GOOGLE_*, the machine's own account
     ca_file: Path | None = None
+
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        yield from _broken_bucket("bucket", self.bucket, self.endpoint)
+        yield from super().broken()
+
+    def describe(self) -> str:
+        """Where events go; see `DestinationSection`."""
+        store = origin(self.endpoint) if self.endpoint else "Google Cloud Storage"
+        return self._describe(f"in the bucket {self.bucket} of {store}")
+
+    def risks(self) -> Broken:
+        """See `DestinationSection.risks`."""
+        return _endpoint_risks(self.endpoint)
 
 
 class AzureConfig(ObjectConfig, frozen=True, kw_only=True, tag="azure"):
@@ -49,8 +124,27 @@ class AzureConfig(ObjectConfig, frozen=True, kw_only=True, tag="azure"):
     access_key_file: Path | None = None
     ca_file: Path | None = None
 
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        yield from _broken_bucket("container", self.container, self.endpoint)
+        yield from not_both(self, "access_key", "access_key_file")
+        yield from super().broken()
+
+    def describe(self) -> str:
+        """Where events go; see `DestinationSection`."""
+        store = origin(self.endpoint) if self.endpoint else "Azure"
+        return self._describe(f"in {self.account}/{self.container} of {store}")
+
+    def risks(self) -> Broken:
+        """See `DestinationSection.risks`."""
+        return _endpoint_risks(self.endpoint)
+
 
 class LocalConfig(ObjectConfig, frozen=True, kw_only=True, tag="local"):
     """The same objects as files below a directory."""
 
     path: Path
+
+    def describe(self) -> str:
+        """Where events go; see `DestinationSection`."""
+        return self._describe(f"as files in {self.path}")

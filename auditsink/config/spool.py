@@ -1,13 +1,24 @@
 """`spool` and `evidence`: what lies on the disk, and what is stated of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.common.units import Duration, Size
-from auditsink.config.section import Section
+from auditsink.config.section import Broken, Section
 
 CHECKPOINTS = "checkpoints"
 """How the maker of checkpoints is called among the destinations: its cursor, its row in `/status`."""
+_DURABILITY = {
+    "fsync": "when the disk has confirmed it",
+    "interval": "at once; the disk is synced every second",
+    "os": "when the kernel has it; when it reaches the disk is the kernel's business",
+}
+_WHEN_FULL = {
+    "reject": "it refuses with 503 and Retry-After, and the apiserver tries again",
+    "drop_oldest": "it drops the oldest events, counted for each destination that had not got them",
+}
 
 
 class Encryption(Section, frozen=True, kw_only=True):
@@ -26,6 +37,32 @@ class Spool(Section, frozen=True, kw_only=True):
     when_full: Literal["reject", "drop_oldest"] = "reject"
     encryption: Encryption | None = None
 
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        if self.segment_bytes < 4096:
+            yield "segment_bytes", "must be at least 4KiB"
+        if self.segment_bytes * 2 > self.max_bytes:
+            yield "segment_bytes", "must be at most half of max_bytes: space is freed by whole segments"
+
+    def plan(self) -> Iterator[str]:
+        """What a 200 means and what is kept, a sentence each."""
+        yield f"answers 200 for a batch {_DURABILITY[self.durability]}"
+        encrypted = f", encrypted under the first key of {self.encryption.key_file}" if self.encryption else ""
+        yield f"keeps up to {self.max_bytes} in {self.path}{encrypted}; when that is full, {_WHEN_FULL[self.when_full]}"
+
+    def risks(self, max_body: Size) -> Broken:
+        """What may happen, and what to write instead. `max_body`: that of the receive port."""
+        if self.durability == "interval":
+            yield "durability", "interval loses up to a second of answered batches when the power fails"
+        if self.durability == "os":
+            yield "durability", "os loses half a minute of answered batches or more when the power fails"
+        if self.when_full == "drop_oldest":
+            yield "when_full", "drop_oldest loses events when a destination is down for too long"
+        if self.encryption is not None:
+            yield "encryption", "covers the rings; dead letters and file destinations are as readable as their disk"
+        if max_body * 2 > self.max_bytes:
+            yield "max_bytes", "a body of receive.max_body may never fit; make it at least twice that"
+
 
 class Evidence(Section, frozen=True, kw_only=True):
     """Signed checkpoints of what the rings hold; see docs/evidence.md. Absent: none are made."""
@@ -34,3 +71,24 @@ class Evidence(Section, frozen=True, kw_only=True):
     key_file: Path | None = None  # Ed25519, PEM; without it checkpoints are not signed
     every: Duration = Duration(60)
     deliver_as: str | None = None  # a cluster's name: destinations get the checkpoints as its events
+
+    def broken(self) -> Broken:
+        """See `Section.broken`."""
+        if not 1 <= self.every <= 3600:
+            yield "every", "must be from 1s to 1h: what is younger than the last checkpoint is not covered"
+        if self.deliver_as is not None and not CLUSTER.match(self.deliver_as):
+            yield "deliver_as", CLUSTER_RULE
+
+    def plan(self) -> Iterator[str]:
+        """What is stated, a sentence each."""
+        signed = "signed checkpoints" if self.key_file else "checkpoints"
+        yield f"states every {self.every} what it took: {signed} in {self.path}"
+        if self.deliver_as:
+            yield f"delivers the checkpoints too, as events of cluster {self.deliver_as}"
+
+    def risks(self, spool_path: Path) -> Broken:
+        """What may happen, and what to write instead."""
+        if self.key_file is None:
+            yield "key_file", "is not set, so whoever can write the checkpoint file can replace what it says"
+        if spool_path in self.path.parents:
+            yield "path", "lies in the spool; put it where the spool's end does not take it along"

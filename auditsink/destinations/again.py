@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from auditsink.common.clock import Clock
-from auditsink.config import DestinationConfig
+from auditsink.config import DestinationSection
 from auditsink.destinations import build
 from auditsink.filters import build as filters
 from auditsink.forward.dead_letter import DeadLetter
@@ -17,7 +17,7 @@ from auditsink.forward.redelivery import Report, redeliver
 
 
 async def replay(
-    config: DestinationConfig, box: DeadLetters, letters: Sequence[DeadLetter], *, clock: Clock, report: Report
+    config: DestinationSection, box: DeadLetters, letters: Sequence[DeadLetter], *, clock: Clock, report: Report
 ) -> None:
     """Note in `report` what came of each. Raises DestinationError where the destination cannot be built."""
     try:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from auditsink import load
 from auditsink.audit import paths
 from auditsink.common.secret import UnreadableFileError, WatchedFile
-from auditsink.config import DestinationConfig, Filter, Policy, PolicyRule
+from auditsink.config import DestinationSection, Filter, Policy, PolicyRule
 from auditsink.delivery.destination import Batch, DestinationError
 from auditsink.delivery.filter import EventFilter, Filtered
 from auditsink.delivery.settings import key
@@ -19,7 +19,7 @@ from auditsink.filters.rewrite import Rewriter
 log = logging.getLogger("auditsink.filters")
 
 
-def build(config: DestinationConfig) -> EventFilter | None:
+def build(config: DestinationSection) -> EventFilter | None:
     """The destination's filter; None when it gets everything. Raises DestinationError for an unusable policy file."""
     wanted = config.filter
     if wanted is None:
@@ -32,7 +32,7 @@ def build(config: DestinationConfig) -> EventFilter | None:
         raise DestinationError(f"{key(config, 'filter.policy_file')}: {problem}") from None
 
 
-def policy_of(config: DestinationConfig) -> Policy | None:
+def policy_of(config: DestinationSection) -> Policy | None:
     """The policy that would be in force now, for a person to look at. Raises DestinationError."""
     wanted = config.filter
     if wanted is None or wanted.policy_file is None:

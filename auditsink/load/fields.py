@@ -12,7 +12,9 @@ from msgspec import NODEFAULT
 from msgspec import inspect as types
 
 from auditsink.config import Section
-from auditsink.load import rules, scalars
+from auditsink.config.destination import DestinationSection
+from auditsink.config.destinations import foreign, load_foreign
+from auditsink.load import scalars
 
 T = TypeVar("T", bound=Section)
 
@@ -67,11 +69,24 @@ class _Reader:
         if "type" not in entries:
             raise ValueError(f"has no type; write one of {', '.join(sorted(by_tag))}")
         tag = entries.pop("type")
-        if tag not in by_tag:
-            near = scalars.closest(tag, by_tag) if isinstance(tag, str) else ""
-            self._note(_below(where, "type"), f"expected one of {', '.join(sorted(by_tag))}{near}")
+        section = by_tag.get(str(tag)) or self._foreign(where, by_tag, tag)
+        return None if section is None else self._section(where, section, entries)
+
+    def _foreign(self, where: str, ours: Mapping[str, types.StructType], tag: Any) -> types.StructType | None:
+        """A type of destination that another package brings; None, and a mistake, where there is none."""
+        others = foreign() if any(issubclass(one.cls, DestinationSection) for one in ours.values()) else {}
+        if tag not in others:
+            known = sorted([*ours, *others])
+            near = scalars.closest(tag, known) if isinstance(tag, str) else ""
+            self._note(_below(where, "type"), f"expected one of {', '.join(known)}{near}")
             return None
-        return self._section(where, by_tag[tag], entries)
+        try:
+            found = types.type_info(load_foreign(tag))
+        except ValueError as problem:
+            self._note(_below(where, "type"), str(problem))
+            return None
+        assert isinstance(found, types.StructType)
+        return found
 
     def _section(self, where: str, kind: types.StructType, value: object) -> Any:
         before = len(self.mistakes)
@@ -101,7 +116,7 @@ class _Reader:
         return None if len(self.mistakes) > before else self._checked(where, kind.cls(**{key: members}))
 
     def _checked(self, where: str, section: Any) -> Any:
-        for key, problem in rules.broken(section):
+        for key, problem in section.broken():
             self._note(_below(where, key), problem)
         return section
 

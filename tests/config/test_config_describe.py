@@ -3,7 +3,6 @@
 import pytest
 
 from auditsink import load
-from auditsink.config import describe
 
 DISK = "{name: disk, type: file, path: /x/audit.ndjson}"
 SAFE = """
@@ -19,11 +18,11 @@ destinations:
 
 
 def plan(text: str) -> str:
-    return "\n".join(describe.plan(load.parse(text.encode(), "f", {})))
+    return "\n".join(load.parse(text.encode(), "f", {}).plan())
 
 
 def risks(text: str) -> list[str]:
-    return list(describe.risks(load.parse(text.encode(), "f", {})))
+    return list(load.parse(text.encode(), "f", {}).risks())
 
 
 def test_the_plan_says_what_would_run():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink import load
-from auditsink.config import Config, DestinationConfig, FileConfig, HttpConfig, KafkaConfig, SplunkConfig
+from auditsink.config import BuiltIn, Config, FileConfig, HttpConfig, KafkaConfig, SplunkConfig
 from auditsink.load import files
 
 DISK = "destinations: [{name: disk, type: file, path: ./audit.ndjson}]\n"
@@ -56,7 +56,7 @@ def test_every_type_of_destination_is_told_by_its_type_key():
           - {name: i, type: local, path: x}
         """
     )
-    assert [type(one) for one in config.destinations] == list(get_args(DestinationConfig))
+    assert [type(one) for one in config.destinations] == list(get_args(BuiltIn))
     splunk = config.destinations[0]
     assert isinstance(splunk, SplunkConfig)
     assert splunk.token is not None

@@ -12,7 +12,6 @@ from auditsink.common.clock import SystemClock
 from auditsink.common.units import Size
 from auditsink.config import Config, Evidence
 from auditsink.config import Spool as SpoolConfig
-from auditsink.config.describe import plan, risks
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.checkpoint import decode
 from auditsink.evidence.make import build
@@ -61,11 +60,11 @@ def test_the_name_of_the_cursor_is_taken():
 
 def test_it_is_explained_with_its_risks():
     signed = parsed("evidence: {path: /e/c, key_file: /k, deliver_as: proof}")
-    assert "states every 60s what it took: signed checkpoints in /e/c" in list(plan(signed))
-    assert "delivers the checkpoints too, as events of cluster proof" in list(plan(signed))
-    assert not [risk for risk in risks(signed) if risk.startswith("evidence")]
+    assert "states every 60s what it took: signed checkpoints in /e/c" in list(signed.plan())
+    assert "delivers the checkpoints too, as events of cluster proof" in list(signed.plan())
+    assert not [risk for risk in signed.risks() if risk.startswith("evidence")]
     plain = parsed("spool: {path: /s}\nevidence: {path: /s/c}")
-    assert [risk.split(":")[0] for risk in risks(plain) if risk.startswith("evidence")] == [
+    assert [risk.split(":")[0] for risk in plain.risks() if risk.startswith("evidence")] == [
         "evidence.key_file",
         "evidence.path",
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from auditsink import load
 from auditsink.audit.eventlist import Mark
-from auditsink.config import DestinationConfig
+from auditsink.config import DestinationSection
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.filter import EventFilter, Filtered
 from auditsink.filters.build import build
@@ -14,7 +14,7 @@ from auditsink.filters.build import build
 PLAIN = Mark(0)
 
 
-def configured(text: str) -> DestinationConfig:
+def configured(text: str) -> DestinationSection:
     """A destination with this `filter`, in YAML's flow style."""
     config = load.parse(f"destinations: [{{name: siem, type: stdout, filter: {text}}}]".encode(), "f", {})
     return config.destinations[0]

@@ -1,11 +1,9 @@
-"""What several rules ask of a value: each yields `(key, sentence)` for what is wrong, and never shows the value."""
+"""What several sections ask of a value: each yields `(key, sentence)` for what is wrong, and never shows the value."""
 
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from auditsink import config
-
-Broken = Iterator[tuple[str, str]]
+from auditsink.common.listen import Address, parse_address
+from auditsink.config.section import Broken
 
 
 def whole(key: str, value: int, least: int, most: int) -> Broken:
@@ -31,8 +29,16 @@ def given(section: object, key: str) -> bool:
     return getattr(section, key) is not None
 
 
-def url(key: str, value: str, tls: config.ClientTls) -> Broken:
-    """Something that can be posted to, without credentials; `tls` is the section beside it."""
+def address(key: str, text: str) -> Broken:
+    """`host:port`."""
+    try:
+        parse_address(text)
+    except ValueError as problem:
+        yield key, str(problem)
+
+
+def url(key: str, value: str, *, tls: bool) -> Broken:
+    """Something that can be posted to, without credentials. `tls`: settings for it stand beside."""
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and value.isprintable()
@@ -44,5 +50,17 @@ def url(key: str, value: str, tls: config.ClientTls) -> Broken:
         yield key, "holds credentials; take them out, they belong into their own keys"
     elif parts.fragment:
         yield key, "holds a fragment (#...); take it out"
-    elif parts.scheme == "http" and tls != config.ClientTls():
+    elif parts.scheme == "http" and tls:
         yield "tls", f"has no effect on an http:// {key}; write https:// or remove tls"
+
+
+def origin(url: str) -> str:
+    """Scheme and host for a person to read: path and query may hold a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def in_the_clear(url: str) -> bool:
+    """Whether what is sent there can be read on the way: plain HTTP beyond this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not Address(parts.hostname or "", 0).loopback
