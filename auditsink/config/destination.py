@@ -42,8 +42,8 @@ class BackoffSettings(Section, frozen=True, kw_only=True):
 class DestinationSection(Section, frozen=True, kw_only=True):
     """What all of them share.
 
-    A type's own section adds its keys, a `tag` (the `type` in the file), `IMPLEMENTATION`, and `describe() -> str`: where
-    events go, as the end of the sentence «delivers to NAME: ...», without a secret or a URL's query.
+    A type's own section adds its keys, a `tag` (the `type` in the file), `IMPLEMENTATION`, and `describe() -> str`:
+    where events go, as the end of the sentence «delivers to NAME: ...», without a secret or a URL's query.
     """
 
     IMPLEMENTATION: ClassVar[str]
