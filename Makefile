@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house format bench manifests lock audit sbom clean
+.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house format bench manifests lock audit sbom dist clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -65,8 +65,17 @@ sbom: .venv/tools.stamp
 	@mkdir -p build
 	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application --output-reproducible -o build/auditsink.cdx.json
 
+# The wheel and the source in dist/, and on Debian and its like the package for this release of it, with a systemd unit,
+# manual pages and shell completions.
+dist: .venv/run.stamp .venv/tools.stamp
+	rm -rf dist build/pages
+	@mkdir -p dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python config/debian/pages.py build/pages
+	if command -v dpkg >/dev/null; then config/debian/build.sh dist/*.tar.gz dist/*.whl build/pages dist; fi
+
 .venv/tools.stamp: | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv pip-audit cyclonedx-bom
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build click-man cyclonedx-bom pip-audit uv
 	@touch $@
 
 # The plain manifests out of the chart, and the chart's README out of its values; needs helm and helm-docs.
