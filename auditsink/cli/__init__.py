@@ -25,6 +25,7 @@ COMMANDS = {
     "spool": "Look into a spool, running or not; export from it and import into it.",
     "verify": "Prove that a spool, an export or a file is what the sink stated in its checkpoints.",
     "replay": "Deliver again what the ring still holds.",
+    "gardener": "The extension for Gardener: a sink beside every control plane of a seed.",
     "deadletter": "List, show, deliver again or drop what a destination refused.",
 }
 """Each is the `command` of the module of its name in this package."""

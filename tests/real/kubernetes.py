@@ -39,13 +39,17 @@ def apiserver() -> Path:
     module = f"k8s.io/kubernetes@v{APISERVER}"
 
     def build(work: Path) -> Path:
-        described = Path(gobuild.module(module)["GoMod"]).read_text()
-        siblings = sorted(set(re.findall(r"(k8s\.io/[a-z-]+) => \./staging", described)))
-        version = f"v0.{APISERVER.removeprefix('1.')}"
-        replacements = "".join(f"replace {one} => {one} {version}\n" for one in siblings)
-        return gobuild.as_dependency(work, module, "k8s.io/kubernetes/cmd/kube-apiserver", replacements)
+        return gobuild.as_dependency(work, module, "k8s.io/kubernetes/cmd/kube-apiserver", siblings())
 
     return gobuild.program("kube-apiserver", APISERVER, build, slow=True)
+
+
+def siblings() -> str:
+    """The modules that Kubernetes' own module replaces by folders, as replacements by their published versions."""
+    described = Path(gobuild.module(f"k8s.io/kubernetes@v{APISERVER}")["GoMod"]).read_text()
+    found = sorted(set(re.findall(r"(k8s\.io/[a-z-]+) => \./staging", described)))
+    version = f"v0.{APISERVER.removeprefix('1.')}"
+    return "".join(f"replace {one} => {one} {version}\n" for one in found)
 
 
 @dataclass(frozen=True)

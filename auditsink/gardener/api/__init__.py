@@ -1,0 +1,1 @@
+"""What users and operators write: the two groups of AuditConfig and the configuration of the controller."""

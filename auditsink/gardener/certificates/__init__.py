@@ -1,0 +1,1 @@
+"""CertificateNames between API server and sink, in every phase of a rotation."""

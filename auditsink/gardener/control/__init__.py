@@ -1,0 +1,1 @@
+"""The controller: which operation is due, its steps, and what it tells gardenlet."""

@@ -1,0 +1,133 @@
+"""The work of each operation, from the Extension to a sentence about what is there now, or what was left behind."""
+
+from dataclasses import dataclass, field, replace
+
+from auditsink.gardener.api import decoding
+from auditsink.gardener.control import deploy, garden
+from auditsink.gardener.control.deploy import Tools
+from auditsink.gardener.control.drain import Backlog, Sinks, backlog, drain
+from auditsink.gardener.control.landscape import Landscape, listed
+from auditsink.gardener.control.operations import Operation
+from auditsink.gardener.control_plane import ControlPlane
+from auditsink.gardener.errors import ExtensionError, NotYetError
+from auditsink.gardener.kube import EXTENSION, KubeError
+from auditsink.gardener.objects import Object, annotation, at, meta
+from auditsink.gardener.sink import build
+from auditsink.gardener.sink.plan import Plan
+
+LEFT = "auditsink.extensions.gardener.cloud/hibernated-with"
+"""On an Extension whose sinks were stopped before they had delivered everything: how many events lie on the volumes."""
+NOTHING = "No destination is configured: nothing is audited"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done, for `status.lastOperation.description`, and what is left of events, if any."""
+
+    said: str
+    left: Backlog = field(default_factory=Backlog)
+    resources: list[Object] | None = None
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """One per controller."""
+
+    tools: Tools
+    landscape: Landscape
+    sinks: Sinks
+
+    async def run(self, operation: Operation, extension: Object) -> Outcome:
+        """Do it. Raises ExtensionError, KubeError."""
+        namespace = str(meta(extension)["namespace"])
+        place = await self.landscape.place(namespace)
+        if operation is Operation.DELETE:
+            if place is not None and place.forced:
+                return await self._force_delete(place)
+            return await self._take_away(extension, place or ControlPlane(namespace), migrate=False)
+        if place is None:
+            raise NotYetError(f"there is no Cluster {namespace} yet; gardenlet writes it")
+        if operation is Operation.MIGRATE:
+            return await self._take_away(extension, place, migrate=True)
+        return await self._reconcile(extension, place)
+
+    async def _reconcile(self, extension: Object, place: ControlPlane) -> Outcome:
+        plan = await self._plan(extension, place)
+        if plan is None:
+            if await deploy.deployed(self.tools, place.namespace):
+                outcome = await self._take_away(extension, place, migrate=False)
+                return replace(outcome, said=f"{NOTHING}. {outcome.said}", resources=[])
+            return Outcome(NOTHING, resources=[])
+        left = await self._before_sleep(extension, place)
+        made = await deploy.deploy(self.tools, plan)
+        if place.extension_class == "garden":
+            await garden.trigger(self.tools.kube, place.namespace)
+        await self.tools.store(place.namespace).cleanup(made.used)
+        await self._note(extension, left)
+        config = decoding.provider_config(at(extension, "spec", "providerConfig"))
+        resources = listed(config, place, self.tools.controller)
+        if place.hibernated:
+            lies = f"; {left} and wait on the volumes" if not left.empty else ""
+            return Outcome(f"The sinks sleep{lies}", left, resources)
+        names = ", ".join(str(one.get("name")) for one in plan.document["destinations"])
+        return Outcome(f"{plan.replicas} sinks deliver to {names}", resources=resources)
+
+    async def _plan(self, extension: Object, place: ControlPlane) -> Plan | None:
+        config = decoding.provider_config(at(extension, "spec", "providerConfig"))
+        if not build.wanted(config, self.tools.controller):
+            return None
+        fetched = await self.landscape.fetched(config, place)
+        return build.plan(config, place, self.tools.controller, fetched)
+
+    async def _before_sleep(self, extension: Object, place: ControlPlane) -> Backlog:
+        """A sink that is about to sleep delivers first, as far as the time goes."""
+        if not place.hibernated:
+            return Backlog()
+        left = await self._drain(place, self.tools.controller.drain_seconds.hibernate)
+        noted = annotation(extension, LEFT)
+        if not left.sinks and noted:  # asleep already
+            return Backlog(pending={"its destinations": int(noted)} if noted.isdigit() else {})
+        return left
+
+    async def _note(self, extension: Object, left: Backlog) -> None:
+        count = sum(left.pending.values())
+        wanted = str(count) if count or left.silent else None
+        if annotation(extension, LEFT) != wanted:
+            name, namespace = str(meta(extension)["name"]), str(meta(extension)["namespace"])
+            await self.tools.kube.patch(EXTENSION, name, {"metadata": {"annotations": {LEFT: wanted}}}, namespace)
+
+    async def _take_away(self, extension: Object, place: ControlPlane, *, migrate: bool) -> Outcome:
+        """Deliver what is left, then remove everything. What cannot be delivered is lost with the volumes, and said."""
+        seconds = self.tools.controller.drain_seconds
+        if annotation(extension, LEFT) is not None:
+            await self._wake(extension, place)
+        left = await self._drain(place, seconds.migrate if migrate else seconds.delete)
+        if place.extension_class == "garden":
+            await garden.strip(self.tools.kube, place.namespace)
+        gone = migrate or place.deleted
+        await deploy.remove(self.tools, place, wait=True, keep_persisted=migrate, shoot_api=not gone)
+        what = "Migrated" if migrate else "Deleted"
+        return Outcome(f"{what}; lost with the volumes: {left}" if str(left) else f"{what}; nothing was left", left)
+
+    async def _wake(self, extension: Object, place: ControlPlane) -> None:
+        """Sinks that sleep on a backlog have to run once more to deliver it; if they cannot, the removal goes on."""
+        try:
+            plan = await self._plan(extension, replace(place, hibernated=False))
+            if plan is not None and await deploy.has_volumes(self.tools, place.namespace):
+                await deploy.deploy(self.tools, plan)
+        except ExtensionError:
+            pass  # `_drain` says what was left
+
+    async def _drain(self, place: ControlPlane, within: float) -> Backlog:
+        tools = self.tools
+        return await drain(tools.kube, self.sinks, place.namespace, within=within, clock=tools.clock, sleep=tools.sleep)
+
+    async def _force_delete(self, place: ControlPlane) -> Outcome:
+        """Nothing is waited for and nothing stops it: gardenlet finishes what is left of ManagedResources."""
+        left = Backlog()
+        try:
+            left = await backlog(self.tools.kube, self.sinks, place.namespace)
+            await deploy.remove(self.tools, place, wait=False, keep_persisted=False, shoot_api=False)
+        except KubeError as problem:
+            return Outcome(f"Deleted by force, but not everything: {problem}", left)
+        return Outcome(f"Deleted by force; lost with the volumes: {left}" if str(left) else "Deleted by force", left)

@@ -1,0 +1,136 @@
+"""The backends of metal-stack's AuditConfig as destinations of a sink, each in its own function; see docs/gardener.md.
+
+What a backend's Secret has to hold is the same as for metal-stack's extension.
+"""
+
+import re
+from collections.abc import Mapping
+
+from auditsink.gardener.api.audit_config import S3, Backends, ClusterForwarding, Part, Splunk
+from auditsink.gardener.control_plane import Reference
+from auditsink.gardener.errors import ConfigurationError
+from auditsink.gardener.objects import Object, data
+from auditsink.gardener.sink.plan import REFERENCES, Mounted, SecretSources, Variable
+
+SOURCETYPE = "kube:apiserver:auditlog"
+"""What their saved searches ask for."""
+GATEWAY = "audit-cluster-forwarding-vpn-gateway"
+GATEWAY_PORT = 9876
+TAILER = "audittailer"
+MOST_OBJECT_BYTES = 32 * 2**20
+"""Of events in one object, before they are compressed."""
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+FORWARDING = "cluster-forwarding"
+"""The directory of the certificates that the gateway and the tailer know each other by."""
+
+
+def enabled(backends: Backends) -> list[str]:
+    """The names of those that are, in the order in which they are rendered."""
+    parts: Mapping[str, Part | None] = {
+        "log": backends.log,
+        "clusterForwarding": backends.cluster_forwarding,
+        "splunk": backends.splunk,
+        "s3": backends.s3,
+        "customForwarding": backends.custom_forwarding,
+    }
+    return [name for name, part in parts.items() if getattr(part, "enabled", False)]
+
+
+def with_defaults(own: Backends | None, defaults: Backends | None, *, custom: bool) -> Backends:
+    """The user's backends, and the operator's where the user left one out. S3 has no default, as theirs has none."""
+    own, defaults = own or Backends(), defaults or Backends()
+    return Backends(
+        log=own.log or defaults.log,
+        cluster_forwarding=own.cluster_forwarding or defaults.cluster_forwarding,
+        splunk=own.splunk or defaults.splunk,
+        s3=own.s3,
+        custom_forwarding=own.custom_forwarding or (defaults.custom_forwarding if custom else None),
+    )
+
+
+def log() -> Object:
+    """Standard output."""
+    return {"name": "log", "type": "stdout"}
+
+
+def splunk(backend: Splunk, reference: Reference, secret: Object) -> tuple[Object, SecretSources]:
+    """HEC. The token is read again when the Secret changes."""
+    if not data(secret, "token"):
+        raise ConfigurationError(f"backends.splunk.secretResourceName: Secret {reference.original} has no key token")
+    place = f"{REFERENCES}/splunk"
+    destination: Object = {
+        "name": "splunk",
+        "type": "splunk",
+        "url": f"{'https' if backend.tls else 'http'}://{backend.host}{':' + backend.port if backend.port else ''}",
+        "token_file": f"{place}/token",
+        "sourcetype": SOURCETYPE,
+        "host": "{cluster}",
+    }
+    if backend.index:
+        destination["index"] = backend.index
+    tls = {}
+    keys = ["token"]
+    if backend.tls and data(secret, "ca"):
+        tls["ca_file"] = f"{place}/ca"
+        keys.append("ca")
+    if backend.tls and backend.tls_host:
+        tls["server_name"] = backend.tls_host
+    if tls:
+        destination["tls"] = tls
+    return destination, SecretSources(tuple(Mounted("splunk", "Secret", reference.name, key) for key in sorted(keys)))
+
+
+def s3(backend: S3, reference: Reference, secret: Object) -> tuple[Object, SecretSources]:
+    """A bucket. The access key's id is a variable, because the sink's file takes it as a value only."""
+    for key in ("access_key_id", "secret_access_key"):
+        if not data(secret, key):
+            raise ConfigurationError(f"backends.s3.secretResourceName: Secret {reference.original} has no key {key}")
+    destination: Object = {
+        "name": "s3",
+        "type": "s3",
+        "bucket": backend.bucket,
+        "region": backend.region,
+        "prefix": f"{backend.prefix.strip('/')}/{{cluster}}/{{date}}/{{hour}}",
+        "compression": "gzip",
+        "access_key_id": "${S3_ACCESS_KEY_ID}",
+        "secret_access_key_file": f"{REFERENCES}/s3/secret_access_key",
+        "batch": {"max_bytes": _batch_bytes(backend.total_file_size), "max_wait": backend.upload_timeout},
+    }
+    if backend.endpoint:
+        destination["endpoint"] = _endpoint(backend)
+    source = SecretSources(
+        (Mounted("s3", "Secret", reference.name, "secret_access_key"),),
+        (Variable("S3_ACCESS_KEY_ID", reference.name, "access_key_id"),),
+    )
+    return destination, source
+
+
+def cluster_forwarding(_backend: ClusterForwarding) -> Object:
+    """Fluentd's forward protocol to the tailer in the shoot, through the gateway."""
+    place = f"{REFERENCES}/{FORWARDING}"
+    return {
+        "name": "cluster-forwarding",
+        "type": "forward",
+        "address": f"{GATEWAY}:{GATEWAY_PORT}",
+        "tag": "audit",
+        "tls": {
+            "ca_file": f"{place}/ca.crt",
+            "cert_file": f"{place}/tls.crt",
+            "key_file": f"{place}/tls.key",
+            "server_name": TAILER,
+        },
+    }
+
+
+def _endpoint(backend: S3) -> str:
+    if "://" in backend.endpoint:
+        return backend.endpoint
+    return f"{'https' if backend.tls_enabled else 'http'}://{backend.endpoint}"
+
+
+def _batch_bytes(text: str) -> int:
+    """fluent-bit's 100M; but a batch is held in memory, so an object holds no more events than fit there."""
+    match = re.fullmatch(r"([0-9]{1,12})([kKmMgG]?)[bB]?", text)
+    if match is None:
+        raise ConfigurationError("backends.s3.totalFileSize: is no size such as 100M")
+    return min(int(match[1]) * _FACTORS[match[2].lower()], MOST_OBJECT_BYTES)

@@ -1,0 +1,116 @@
+"""The sink's configuration file inside a pod: what the user says about destinations, and what the place decides."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightkube.utils.quantity import parse_quantity
+
+from auditsink.gardener.control_plane import ControlPlane
+from auditsink.gardener.errors import ConfigurationError
+from auditsink.gardener.objects import Object, as_yaml
+from auditsink.gardener.sink.plan import ADMIN_PORT, CERTIFICATES, CLIENT_NAME, DATA, RECEIVE_PORT
+from auditsink.load import ConfigError, parse
+
+SECTIONS = ("clusters", "destinations", "evidence", "log", "receive", "spool")
+"""What a user may say; the rest is the place's."""
+TAKEN = {
+    "receive": ("listen", "path", "cluster", "tls", "tokens_file"),
+    "spool": ("path", "max_bytes"),
+}
+"""Keys of those sections that the place decides."""
+RING_PERCENT = 85
+"""Of the volume; the rest is for cursors, dead letters and the file system."""
+_VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def complete(
+    sink: Mapping[str, Any], place: ControlPlane, labels: Mapping[str, str], volume: str, when_full: str
+) -> Object:
+    """The whole file: the user's sections, completed. Raises ConfigurationError for a key that is not the user's."""
+    for section in sink:
+        if section not in SECTIONS:
+            raise ConfigurationError(f"sink.{section}: is not yours to set here; these are: {', '.join(SECTIONS)}")
+    for section, keys in TAKEN.items():
+        for key in keys:
+            if key in (sink.get(section) or {}):
+                raise ConfigurationError(f"sink.{section}.{key}: is decided by the extension; remove it")
+    tls = {
+        "cert_file": f"{CERTIFICATES}/tls.crt",
+        "key_file": f"{CERTIFICATES}/tls.key",
+        "client_ca_file": f"{CERTIFICATES}/ca.crt",
+    }
+    receive = {"listen": f"0.0.0.0:{RECEIVE_PORT}", "path": "/audit", "cluster": place.cluster, "tls": tls}
+    spool = {
+        "when_full": when_full,
+        **_mapping(sink, "spool"),
+        "path": f"{DATA}/spool",
+        "max_bytes": ring_bytes(volume),
+    }
+    document: Object = {
+        "receive": {**_mapping(sink, "receive"), **receive},
+        "spool": spool,
+        "destinations": sink.get("destinations") or [],
+        "admin": {"listen": f"0.0.0.0:{ADMIN_PORT}"},
+        "log": {"level": "info", **_mapping(sink, "log")},
+    }
+    if "evidence" in sink:
+        document["evidence"] = {"path": f"{DATA}/evidence/checkpoints.ndjson", **_mapping(sink, "evidence")}
+    clusters = sink.get("clusters")
+    if labels or clusters:
+        document["clusters"] = _clusters(clusters, place, labels)
+    return document
+
+
+def check(document: Object) -> None:
+    """By the sink's own rules. Raises ConfigurationError with all mistakes, none of which shows a value."""
+    text = as_yaml(document)
+    variables = dict.fromkeys(_VARIABLE.findall(text), "a-value")
+    try:
+        parse(text.encode(), "sink", variables)
+    except ConfigError as problem:
+        raise ConfigurationError("; ".join(problem.mistakes)) from None
+
+
+def ring_bytes(volume: str) -> int:
+    """What the rings may take of a volume, given as a Kubernetes quantity. Raises ConfigurationError."""
+    try:
+        size = parse_quantity(str(volume))
+    except (ValueError, ArithmeticError):
+        size = None
+    if size is None or not size.is_finite() or size < 2**20:
+        raise ConfigurationError("persistence.size: must be a quantity of at least 1Mi, such as 1Gi")
+    return int(size) * RING_PERCENT // 100
+
+
+def strings(value: Any, path: str = "sink") -> Iterator[tuple[str, str]]:
+    """Every string in it, with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from strings(value[key], f"{path}.{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from strings(inner, f"{path}[{number}]")
+
+
+def _clusters(clusters: Any, place: ControlPlane, labels: Mapping[str, str]) -> Object:
+    """Once clusters are declared nobody else may post, so this place's own API server is one of them."""
+    declared = {"members": clusters} if isinstance(clusters, list) else dict(clusters or {})
+    if "directory" in declared:
+        raise ConfigurationError("sink.clusters.directory: a pod has no such directory; list the members")
+    members = list(declared.get("members") or [])
+    if any(isinstance(member, Mapping) and member.get("name") == place.cluster for member in members):
+        raise ConfigurationError(f"sink.clusters: {place.cluster} is this control plane's own, and always declared")
+    own: Object = {"name": place.cluster, "certificates": [f"cn:{CLIENT_NAME}"]}
+    if labels:
+        own["labels"] = dict(labels)
+    return {**declared, "members": [own, *members]}
+
+
+def _mapping(sink: Mapping[str, Any], section: str) -> Object:
+    found = sink.get(section) or {}
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"sink.{section}: must be a mapping")
+    return dict(found)
