@@ -1,6 +1,7 @@
 """The chart and the plain manifests before a real kube-apiserver with the real CRDs."""
 
 import base64
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -73,7 +74,13 @@ async def test_its_pods_are_admitted_where_only_restricted_pods_are(values: str,
 
 
 @beside_the_cluster
-async def test_an_upgrade_keeps_the_admin_token_that_the_installation_made(cluster: Kubernetes):
+async def test_an_upgrade_keeps_the_admin_token_that_the_installation_made(cluster: Kubernetes, tmp_path: Path):
+    # An apiserver that was built from a module does not know its version, so the chart must not ask for one.
+    chart = Path(shutil.copytree(CHART, tmp_path / "chart"))
+    described = yaml.safe_load((chart / "Chart.yaml").read_text())
+    del described["kubeVersion"]
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(described))
+
     async def token() -> bytes:
         return base64.b64decode(
             await cluster.kubectl("get", "secret", "-n", "installed", "auditsink-admin", "-o", "jsonpath={.data.token}")
@@ -83,11 +90,11 @@ async def test_an_upgrade_keeps_the_admin_token_that_the_installation_made(clust
         f"--kube-apiserver={cluster.url}", f"--kube-token={TOKEN}", "--kube-insecure-skip-tls-verify",
         "--namespace=installed", "--values", VALUES["least-values"],
     )  # fmt: skip
-    notes = helm("install", "auditsink", CHART, *access)
+    notes = helm("install", "auditsink", chart, *access)
     made = await token()
     assert len(made) == 48
     assert "kubectl -n installed port-forward statefulset/auditsink 2020" in notes
     assert "kubectl -n installed get secret auditsink-admin -o jsonpath='{.data.token}' | base64 -d" in notes
     assert made.decode() not in notes
-    helm("upgrade", "auditsink", CHART, *access, "--set", "replicas=2")
+    helm("upgrade", "auditsink", chart, *access, "--set", "replicas=2")
     assert await token() == made
