@@ -17,6 +17,7 @@ from auditsink.config.destination import BackoffSettings, DestinationSection, Pa
 from auditsink.config.destinations import BuiltIn
 from auditsink.config.file import FileConfig, StdoutConfig
 from auditsink.config.filters import Filter, GroupResources, Policy, PolicyRule
+from auditsink.config.forward import ForwardConfig
 from auditsink.config.http import Elasticsearch, HttpConfig, Loki, Meilisearch, Otlp
 from auditsink.config.kafka import KafkaConfig, KafkaSecurity
 from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, ObjectConfig, S3Config
@@ -41,6 +42,7 @@ __all__ = [
     "Evidence",
     "FileConfig",
     "Filter",
+    "ForwardConfig",
     "GcsConfig",
     "GroupResources",
     "HttpAuth",

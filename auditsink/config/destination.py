@@ -1,7 +1,9 @@
 """What the sections of all destinations share, and what each type says of itself."""
 
 import re
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import msgspec
 
 from auditsink.common.units import Duration, Size
 from auditsink.config.checks import positive, whole
@@ -48,6 +50,8 @@ class DestinationSection(Section, frozen=True, kw_only=True):
 
     IMPLEMENTATION: ClassVar[str]
     """`module:Class` of the destination, called with the section and a clock; imported when it is configured."""
+    LISTS: ClassVar[bool] = False
+    """Whether `record: batch` is offered: a record may be anything, and is not told apart by what is in it."""
     EXTRA: ClassVar[str] = ""
     """What to install for it: `auditsink[EXTRA]`."""
 
@@ -57,6 +61,9 @@ class DestinationSection(Section, frozen=True, kw_only=True):
     in_flight: int | None = None
     timeout: Duration = Duration(30)
     backoff: BackoffSettings = BackoffSettings()
+    record: Literal["event", "batch"] = "event"  # batch: an EventList of all that were packed together is one record
+    add: dict[str, str] = msgspec.field(default_factory=dict)  # members at the top of each record
+    time_key: str | None = None  # the name of one more, with the record's time
     dead_letter_bytes: Size = Size(64 * 2**20)  # full: the destination pauses, nothing is thrown away
 
     def broken(self) -> Broken:
@@ -67,6 +74,10 @@ class DestinationSection(Section, frozen=True, kw_only=True):
             yield from whole("in_flight", self.in_flight, 1, 64)
         yield from positive("timeout", self.timeout)
         yield from positive("dead_letter_bytes", self.dead_letter_bytes)
+        if self.record == "batch" and not self.LISTS:
+            yield "record", "batch is not offered for this type; write event"
+        if "" in self.add or self.time_key == "":
+            yield "add" if "" in self.add else "time_key", "has a name that is empty; write one"
 
     def risks(self) -> Broken:
         """What an operator should know before relying on it: the key, what may happen, what to write instead."""

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 from auditsink.config.destination import DestinationSection
 from auditsink.config.file import FileConfig, StdoutConfig
+from auditsink.config.forward import ForwardConfig
 from auditsink.config.http import HttpConfig
 from auditsink.config.kafka import KafkaConfig
 from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, S3Config
@@ -19,6 +20,7 @@ BuiltIn = (
     SplunkConfig
     | KafkaConfig
     | HttpConfig
+    | ForwardConfig
     | FileConfig
     | StdoutConfig
     | S3Config

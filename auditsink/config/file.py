@@ -13,6 +13,7 @@ class FileConfig(DestinationSection, frozen=True, kw_only=True, tag="file"):
     """NDJSON in a file that rotates."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.file:FileDestination"
+    LISTS: ClassVar[bool] = True
 
     path: Path
     rotate_bytes: Size = Size(256 * 2**20)
@@ -33,6 +34,7 @@ class StdoutConfig(DestinationSection, frozen=True, kw_only=True, tag="stdout"):
     """NDJSON on standard output."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.stdout:StdoutDestination"
+    LISTS: ClassVar[bool] = True
 
     def describe(self) -> str:
         """Where events go; see `DestinationSection`."""

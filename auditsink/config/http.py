@@ -98,6 +98,7 @@ class HttpConfig(DestinationSection, frozen=True, kw_only=True, tag="http"):
     """Whatever takes events in a POST: collectors, search engines, log stores."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.http:HttpDestination"
+    LISTS: ClassVar[bool] = True
 
     url: str
     format: Literal["ndjson", "json_array", "event_list", "elasticsearch", "loki", "otlp", "meilisearch"] = "ndjson"
@@ -123,6 +124,8 @@ class HttpConfig(DestinationSection, frozen=True, kw_only=True, tag="http"):
         for name in _FORMATS:
             if given(self, name) and self.format != name:
                 yield name, f"has no effect with format {self.format}; write format: {name} or remove it"
+        if self.record == "batch" and self.format not in ("ndjson", "json_array"):
+            yield "record", "batch goes with format ndjson and json_array; event_list is an EventList a request already"
         yield from super().broken()
 
     def describe(self) -> str:

@@ -10,6 +10,7 @@ from auditsink.config.destination import DestinationSection
 from auditsink.config.section import Broken
 
 _PREFIX = re.compile(r"(?:[A-Za-z0-9!_.*'()=,@ -]|\{cluster\}|\{date\}|\{hour\}|/)+\Z")
+_KEY_FORMAT = re.compile(r"(?:[A-Za-z0-9!_.*'()=,@ /-]|%[YmdHMSyjeBbAaZz%]|\$UUID|\$TAG(?:\[[0-9]\])?)+\Z")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}\Z")
 
 
@@ -17,10 +18,11 @@ class ObjectConfig(DestinationSection, frozen=True, kw_only=True):
     """What all of them share: an object is a batch as NDJSON, compressed."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.objects:ObjectDestination"
+    LISTS: ClassVar[bool] = True
     EXTRA: ClassVar[str] = "objectstore"
 
     prefix: str = "audit/{cluster}/{date}"  # and {hour}: UTC, of when the first event was accepted
-    compression: Literal["zstd", "gzip"] = "zstd"
+    compression: Literal["zstd", "gzip", "none"] = "zstd"
 
     def broken(self) -> Broken:
         """See `Section.broken`."""
@@ -41,8 +43,8 @@ class ObjectConfig(DestinationSection, frozen=True, kw_only=True):
         return f"objects {where}, as {self.prefix}/..."
 
 
-def _broken_bucket(key: str, name: str, endpoint: str | None) -> Broken:
-    if not _BUCKET.match(name):
+def _broken_bucket(key: str, name: str, endpoint: str | None, *, shortest: int = 2) -> Broken:
+    if not _BUCKET.match(name) and not (len(name) == shortest == 1 and name.isalnum()):
         yield key, "is no name of one; write it without s3:// and without a path"
     if endpoint is not None:
         yield from url("endpoint", endpoint, tls=False)
@@ -57,6 +59,9 @@ class S3Config(ObjectConfig, frozen=True, kw_only=True, tag="s3"):
     """Amazon S3, and what speaks its protocol."""
 
     bucket: str
+    key_format: str | None = None  # instead of prefix and our names: strftime in UTC, $UUID, $TAG, $TAG[0] to $TAG[9]
+    tag: str = "audit"  # what $TAG stands for
+    tag_delimiters: str = "."  # what $TAG[n] is parted at
     region: str | None = None
     endpoint: str | None = None
     path_style: bool = True
@@ -70,7 +75,13 @@ class S3Config(ObjectConfig, frozen=True, kw_only=True, tag="s3"):
 
     def broken(self) -> Broken:
         """See `Section.broken`."""
-        yield from _broken_bucket("bucket", self.bucket, self.endpoint)
+        yield from _broken_bucket("bucket", self.bucket, self.endpoint, shortest=1)  # stores of others are less strict
+        if self.key_format is not None:
+            parts = self.key_format.strip("/").split("/")
+            if not _KEY_FORMAT.match(self.key_format) or any(part in ("", ".", "..") for part in parts):
+                yield "key_format", "write parts between single slashes, of text, %Y %m %d %H %M %S, $UUID and $TAG"
+        if not self.tag_delimiters:
+            yield "tag_delimiters", "is empty; write the characters that the tag is parted at"
         yield from not_both(self, "secret_access_key", "secret_access_key_file")
         has_secret = given(self, "secret_access_key") or given(self, "secret_access_key_file")
         if self.access_key_id and not has_secret:
@@ -84,7 +95,8 @@ class S3Config(ObjectConfig, frozen=True, kw_only=True, tag="s3"):
     def describe(self) -> str:
         """Where events go; see `DestinationSection`."""
         store = origin(self.endpoint) if self.endpoint else "Amazon S3"
-        return self._describe(f"in the bucket {self.bucket} of {store}")
+        where = f"in the bucket {self.bucket} of {store}"
+        return self._describe(where) if self.key_format is None else f"objects {where}, as {self.key_format}"
 
     def risks(self) -> Broken:
         """See `DestinationSection.risks`."""

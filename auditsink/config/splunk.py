@@ -16,6 +16,7 @@ class SplunkConfig(DestinationSection, frozen=True, kw_only=True, tag="splunk"):
     """Splunk's HTTP Event Collector."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.splunk:SplunkDestination"
+    LISTS: ClassVar[bool] = True
 
     url: str
     token: Secret | None = None

@@ -12,7 +12,6 @@ ends: it must never take the place of a larger object.
 import asyncio
 import os
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,16 +27,16 @@ from auditsink.config import LocalConfig, ObjectConfig, S3Config
 from auditsink.delivery.destination import Attempt, Batch, Limits
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.delivery.settings import limits
-from auditsink.destinations.encoding import documents
+from auditsink.destinations.encoding import documents, lines
 from auditsink.destinations.object_errors import classify
+from auditsink.destinations.object_names import path_of
 from auditsink.destinations.object_stores import store
 
 _DEFAULT = Limits(max_bytes=16 * 2**20, max_events=100_000, max_wait=60.0, in_flight=1)
 
 _GZIP_FORMAT = 31  # zlib's `wbits` for a gzip header and trailer
 _ZSTD_LEVEL = 3
-_SUFFIX = {"zstd": "zst", "gzip": "gz"}
-_TYPES = {"zstd": "application/zstd", "gzip": "application/gzip"}
+_TYPES = {"zstd": "application/zstd", "gzip": "application/gzip", "none": "application/x-ndjson"}
 _PROBE = "auditsink-probe"
 
 
@@ -88,18 +87,10 @@ class ObjectDestination:
         return Delivered()
 
 
-def path_of(config: ObjectConfig, batch: Batch) -> str:
-    """The object's key: the same for a batch that begins at the same event, wherever it ends."""
-    seconds, nanoseconds = divmod(batch.received_ns, 10**9)
-    accepted = datetime.fromtimestamp(seconds, UTC)
-    prefix = config.prefix.format(cluster=batch.cluster, date=f"{accepted:%Y-%m-%d}", hour=f"{accepted:%H}")
-    last = f"-{batch.sequences[-1]:020}-again" if batch.origin is None else ""
-    name = f"{accepted:%Y%m%dT%H%M%S}.{nanoseconds:09}Z-{batch.sequences[0]:020}{last}"
-    return f"{prefix}/{name}.ndjson.{_SUFFIX[config.compression]}"
-
-
-def compressed(several: Iterable[bytes], how: Literal["zstd", "gzip"]) -> bytes:
+def compressed(several: Iterable[bytes], how: Literal["zstd", "gzip", "none"]) -> bytes:
     """NDJSON, compressed as it is put together: no copy of all lines is made. The same lines give the same bytes."""
+    if how == "none":
+        return lines(list(several))
     pieces: list[bytes] = []
     packer = (
         zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
@@ -114,7 +105,7 @@ def compressed(several: Iterable[bytes], how: Literal["zstd", "gzip"]) -> bytes:
 def _attributes(batch: Batch) -> dict[str, str]:
     return {
         "cluster": batch.cluster,
-        "events": str(len(batch.events)),
+        "events": str(len(batch.sequences)),
         "first": str(batch.sequences[0]),
         "last": str(batch.sequences[-1]),
     }

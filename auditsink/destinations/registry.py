@@ -6,6 +6,7 @@ from auditsink.common.clock import Clock
 from auditsink.config import DestinationSection
 from auditsink.delivery.destination import Destination, DestinationError
 from auditsink.delivery.settings import key
+from auditsink.destinations.records import RecordShape, ShapedDestination
 
 
 def build(config: DestinationSection, *, clock: Clock) -> Destination:
@@ -23,4 +24,5 @@ def build(config: DestinationSection, *, clock: Clock) -> Destination:
             f"{key(config, 'type')}: {config.kind} needs the extra: pip install 'auditsink[{config.EXTRA}]'"
         ) from None
     destination: Destination = getattr(found, name)(config, clock)
-    return destination
+    shape = RecordShape.of(config)
+    return destination if shape.plain else ShapedDestination(destination, shape)

@@ -48,6 +48,7 @@ def test_every_type_of_destination_is_told_by_its_type_key():
           - {name: a, type: splunk, url: "https://hec:8088", token: t-1, fields: {stage: prod}}
           - {name: b, type: kafka, bootstrap_servers: ["k1:9092", "[::1]:9092"]}
           - {name: c, type: http, url: "http://h/x?y=1", auth: {username: u, password: p}}
+          - {name: j, type: forward, address: "fluentd:24224"}
           - {name: d, type: file, path: x}
           - {name: e, type: stdout}
           - {name: f, type: s3, bucket: trail}
@@ -68,7 +69,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest_known_one():
     text = 'destinations: [{name: a, type: http, url: "http://h", timeot: 3s}]'
     (mistake,) = mistakes(text)
     assert mistake.startswith(
-        'f.yaml: destinations[0].timeot: unknown key; did you mean "timeout"? (known keys: auth, '
+        'f.yaml: destinations[0].timeot: unknown key; did you mean "timeout"? (known keys: add, auth, '
     )
     assert mistake.endswith(" tls, type, url)")
 
@@ -101,7 +102,7 @@ def test_all_mistakes_are_told_in_one_run():
         ("destinations: []", "destinations: is empty; write at least one"),
         ("destinations: {a: 1}", "destinations: expected a list, got a mapping"),
         ("destinations: [file]", "destinations[0]: expected a mapping of keys to values, got text"),
-        ("destinations: [{name: a}]", "destinations[0]: has no type; write one of azure, file, gcs, http, kafka"),
+        ("destinations: [{name: a}]", "destinations[0]: has no type; write one of azure, file, forward, gcs, http"),
         ("- 1", "top level: expected a mapping of keys to values, got a list"),
         ("1: 2\n" + DISK, "top level: a key must be text, got a number (quote it if it is text)"),
         (DISK + "spool: {path: }", "spool.path: has no value; write one, or remove the key for its default"),

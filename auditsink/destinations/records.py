@@ -1,0 +1,126 @@
+"""What one record is at a destination: an event, or one EventList of several; and what is added at its top. Pure.
+
+fluent-bit makes one record of a whole EventList, and its filter `modify` adds members beside `items`. Who has saved
+searches for that sets `record: batch`. A batch whose list is refused is cut like any other batch that is refused
+without naming an event, so one bad event still costs one event.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from auditsink.audit import scan
+from auditsink.audit.eventlist import Mark, joined
+from auditsink.audit.times import event_time, rfc3339
+from auditsink.config import DestinationSection
+from auditsink.delivery.destination import Attempt, Batch, Destination, Limits
+from auditsink.delivery.outcome import Delivered, Outcome, Poison
+
+_as_json = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class RecordShape:
+    """`add`: members at the top of each record, where none has that name. `time_key`: the name of one with its time."""
+
+    lists: bool = False
+    add: Mapping[str, str] = field(default_factory=dict)
+    time_key: str | None = None
+
+    @classmethod
+    def of(cls, config: DestinationSection) -> "RecordShape":
+        """What the section says."""
+        return cls(config.record == "batch", config.add, config.time_key)
+
+    @property
+    def plain(self) -> bool:
+        """Whether each record is an event as it came."""
+        return not self.lists and not self.add and self.time_key is None
+
+
+def shaped(batch: Batch, shape: RecordShape) -> Batch:
+    """The batch with its records as events. With lists there is one, and `sequences` are still those of all events."""
+    if Mark.UNSPLIT in batch.marks or not batch.events:
+        return batch
+    added = [(_as_json(name), _as_json(name) + b":" + _as_json(value)) for name, value in shape.add.items()]
+    if shape.lists:
+        members = [member for _, member in added]
+        if shape.time_key is not None:
+            members.insert(0, _time(shape.time_key, batch.events[0], batch.received_ns))
+        tail = b"".join(b"," + member for member in members)
+        return replace(batch, events=[joined(batch.events).removesuffix(b"}\n") + tail + b"}"])
+    if shape.time_key is None:
+        return replace(batch, events=[_with(event, added) for event in batch.events])
+    name, received = shape.time_key, batch.received_ns
+    key = _as_json(name)
+    return replace(
+        batch,
+        events=[_with(event, [(key, _time(name, event, received)), *added]) for event in batch.events],
+    )
+
+
+def _with(event: bytes, added: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """At the front: what finds an event's time looks at fixed places from its end."""
+    start = event.lstrip()
+    if not start.startswith(b"{"):
+        return event
+    missing = [member for name, member in added if name not in event or not _has(event, name)]
+    if not missing:
+        return event
+    rest = start[1:].lstrip()
+    return b"{" + b",".join(missing) + (b"" if rest.startswith(b"}") else b",") + rest
+
+
+def _has(event: bytes, name: bytes) -> bool:
+    """Whether the name stands at the top, and not somewhere below."""
+    try:
+        return any(member.raw_key == name for member in scan.members(event))
+    except scan.UnreadableError:
+        return False
+
+
+def _time(name: str, event: bytes, received_ns: int) -> bytes:
+    return b'%b:"%b"' % (_as_json(name), rfc3339(event_time(event, received_ns)))
+
+
+class ShapedDestination:
+    """A destination that is handed records instead of events. See `delivery.destination.Destination`."""
+
+    def __init__(self, inner: Destination, shape: RecordShape) -> None:
+        self._inner = inner
+        self._shape = shape
+        self.name = inner.name
+        self.type = inner.type
+        self.limits: Limits = inner.limits
+
+    async def prepare(self, batch: Batch) -> Attempt:
+        """See `Destination.prepare`."""
+        attempt = await self._inner.prepare(shaped(batch, self._shape))
+        count = len(batch.events)
+        if not self._shape.lists or count < 2:
+            return attempt
+
+        async def attempted() -> Outcome:
+            return of_list(await attempt())
+
+        return attempted
+
+    async def probe(self) -> Outcome:
+        """See `Destination.probe`."""
+        return await self._inner.probe()
+
+    async def close(self) -> None:
+        """See `Destination.close`."""
+        await self._inner.close()
+
+
+def of_list(outcome: Outcome) -> Outcome:
+    """What an outcome of one record means for the several events in it: a refusal names none of them."""
+    match outcome:
+        case Delivered(refused=(first, *_)):
+            return Poison(None, first.why)
+        case Poison(why=why):
+            return Poison(None, why)
+        case _:
+            return outcome
