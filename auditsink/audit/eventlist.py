@@ -6,16 +6,14 @@ inside an event may make its list be refused: that would let one caller erase th
 Three ways, each for what the one before cannot take:
 
 1. msgspec finds the items without looking into them (over 1 GB/s). It keeps the last of two `items` and steps over
-   keys it does not know, so its result counts only when the events and the frame that kube-apiserver writes around
-   them add up to every byte of the body.
-2. `scan` walks brackets and strings without recursion (nesting that exhausts msgspec, odd scalars, other orders of
-   keys, white space).
+   keys it does not know, so its result counts only when the events and the frame around them add up to every byte of
+   the body: by their lengths in kube-apiserver's own frame, as `list_frame` proves it in any other that is well formed.
+2. `scan` walks brackets and strings without recursion (nesting that exhausts msgspec, odd scalars, odd frames).
 3. What even that cannot split is one event: the whole body, marked `Mark.UNSPLIT`.
 """
 
 import base64
 import codecs
-import re
 from collections.abc import Iterable, Sequence
 from enum import IntFlag
 from itertools import filterfalse
@@ -23,9 +21,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from auditsink.audit import scan
+from auditsink.audit import list_frame, scan
+from auditsink.audit.list_frame import API_VERSIONS
 
-API_VERSIONS = frozenset({"audit.k8s.io/v1", "audit.k8s.io/v1beta1"})
 EXPECTED = (
     'expected a JSON object with "kind":"EventList" and "apiVersion":"audit.k8s.io/v1" '
     "(what kube-apiserver posts to an audit webhook)"
@@ -63,18 +61,16 @@ class _EventList(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_EventList)
 _FRAME_START = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
-_OTHER_FRAME_START = re.compile(
-    rb'\{"kind":"EventList","apiVersion":"audit\.k8s\.io/v1(?:beta1)?",(?:"metadata":\{\},)?"items":\['
-)
 _FRAME_END = b"]}"
 _UNCOUNTED_BYTES = 2**21  # a body this large cannot hold more than 2**20 items: 60 MiB while they are Raws
 _MOST_COMMAS = 2**20
 
 
 def split_fast(body: bytes) -> Split | None:
-    """Split what kube-apiserver writes; None sends the caller to `split_slow`, which may take a while."""
-    frame = len(_FRAME_START) if body.startswith(_FRAME_START) else _other_frame(body)
-    if not frame or (len(body) > _UNCOUNTED_BYTES and body.count(b",") > _MOST_COMMAS):
+    """Split what is well formed; None sends the caller to `split_slow`, which may take a while."""
+    usual = body.startswith(_FRAME_START)
+    start = None if usual else list_frame.opened(body)
+    if not (usual or start) or (len(body) > _UNCOUNTED_BYTES and body.count(b",") > _MOST_COMMAS):
         return None
     try:
         items = _decoder.decode(body).items
@@ -82,13 +78,22 @@ def split_fast(body: bytes) -> Split | None:
         return None
     # Copies, so that a kept event does not keep its whole request alive.
     events = list(map(bytes, items))
-    count = len(events)
-    covered = frame + sum(map(len, events)) + count - 1 + len(_FRAME_END)
-    # msgspec saw the body through to its end, so what is left over may only be the line break after it.
-    if covered != len(body) - body.endswith(b"\n") or count > scan.MOST_ITEMS:
+    if len(events) > scan.MOST_ITEMS or not ((usual and _is_covered(body, events)) or _is_proven(body, start, events)):
         return None
     # What is not ASCII is hardly ever in more than a few events, and what stands between them is.
     return Split(events, _NO_MARK if all(map(is_utf8, filterfalse(bytes.isascii, events))) else Mark.NOT_UTF8)
+
+
+def _is_covered(body: bytes, events: list[bytes]) -> bool:
+    """Whether the events and the usual frame are all that there is."""
+    covered = len(_FRAME_START) + sum(map(len, events)) + len(events) - 1 + len(_FRAME_END)
+    # msgspec saw the body through to its end, so what is left over may only be the line break after it.
+    return covered == len(body) - body.endswith(b"\n")
+
+
+def _is_proven(body: bytes, start: list_frame.Opened | None, events: list[bytes]) -> bool:
+    start = start or list_frame.opened(body)
+    return start is not None and list_frame.encloses(body, start, events)
 
 
 def split_slow(body: bytes) -> Split:
@@ -108,12 +113,6 @@ def split_slow(body: bytes) -> Split:
 def split(body: bytes) -> Split:
     """Both ways in turn, for callers that are not in a hurry."""
     return split_fast(body) or split_slow(body)
-
-
-def _other_frame(body: bytes) -> int:
-    """Bytes before the items in the other ways in which an apiserver may begin; 0 for anything else."""
-    match = _OTHER_FRAME_START.match(body)
-    return 0 if match is None else match.end()
 
 
 def _not_a_list(kind: str, api_version: str) -> str:

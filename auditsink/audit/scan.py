@@ -28,7 +28,7 @@ MOST_MEMBERS = 2**14
 
 _WINDOW = 2**15  # bytes per call into C: 1 ms at worst, so that other threads get their turn
 _FIRST_WINDOW = 2**6  # what is looked at behind an item's end is looked at again
-_MOST_KEYS = 1000  # at the top level; an EventList has four
+_MOST_KEYS = 2**11  # at the top level; an EventList has four, and no more than 1,640 are in what `list_frame` proves
 _LONGEST_NAME = 256  # bytes of a top-level key, kind or apiVersion worth decoding; those we know have at most 21
 _LONGEST_KEY = 4096  # bytes of a key that may be asked for by name: an annotation's of 317, each character escaped
 

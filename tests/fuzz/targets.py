@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import corpus
 import records
+from framings import EVENTS, FRAMINGS
 from receivekit import BODY, FakeSpool, chunked, make_port, read_answers, request, until
 from receivekit import Client as Wired
 
@@ -70,6 +71,12 @@ def split(body: bytes) -> None:
         at = 0
         for one in found.events:
             at = body.index(one, at) + len(one)
+
+
+def framed(body: bytes) -> None:
+    """The fast way says what the scanner says, or nothing."""
+    fast = eventlist.split_fast(body)
+    assert fast is None or fast == eventlist.split_slow(body)
 
 
 def scanned(body: bytes) -> None:
@@ -223,6 +230,7 @@ _YAML = [path.read_bytes() for path in sorted(Path("config").glob("*.yaml"))]
 
 TARGETS = {
     "split": Target(split, _LISTS),
+    "frames": Target(framed, [framing(EVENTS) for framing in FRAMINGS.values()]),
     "scan": Target(scanned, _LISTS),
     "http": Target(
         http,
