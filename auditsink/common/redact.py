@@ -8,7 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from threading import Lock
 from urllib.parse import quote, quote_plus
 
 from auditsink.common import secret
@@ -16,7 +16,6 @@ from auditsink.common import secret
 STARS = "***"
 SHORTEST = 6
 """Characters of a known secret that are looked for; a shorter one would star half of every text."""
-_REMEMBERED = 1024  # secrets whose forms are kept; a sink has a few dozen
 
 _CREDENTIALS = (
     re.compile(r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?)[^\s'\",;]+(?:\s+[^\s'\",;]+)?()"),
@@ -28,28 +27,70 @@ _CREDENTIALS = (
 )
 
 
+class _Known:
+    """Every form of every secret in use, by the characters that it begins with: one look-up for each place of a text.
+
+    Made anew when a secret came or went, and not before: a line of the log costs the same with one and with thousands.
+    """
+
+    def __init__(self) -> None:
+        self._forms: dict[str, tuple[str, ...]] = {}
+        self._by_start: dict[str, list[str]] = {}
+        self._lock = Lock()
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where forms stand in the text, in ascending order of their starts; they may overlap."""
+        with self._lock:
+            if secret.changed():
+                self._make()
+            by_start = self._by_start
+        if not by_start:
+            return
+        for at in range(len(text) - SHORTEST + 1):
+            for form in by_start.get(text[at : at + SHORTEST], ()):
+                if text.startswith(form, at):
+                    yield at, at + len(form)
+                    break
+
+    def _make(self) -> None:
+        values = [value for value in secret.alive() if len(value) >= SHORTEST]
+        self._forms = {value: self._forms.get(value) or _forms(value) for value in values}
+        by_start: dict[str, list[str]] = {}
+        for form in {form for forms in self._forms.values() for form in forms}:
+            by_start.setdefault(form[:SHORTEST], []).append(form)
+        for several in by_start.values():
+            several.sort(key=len, reverse=True)  # one may be a part of another
+        self._by_start = by_start
+
+
+_known = _Known()
+
+
 def redact(text: str) -> str:
     """The text with stars for every known secret and for everything that looks like a credential.
 
     A secret is found as it is, as JSON and URLs write it, and in base64, whatever stands beside it there.
     """
-    for value in sorted(secret.alive(), key=len, reverse=True):
-        if len(value) >= SHORTEST:
-            for form in _forms(value):
-                text = text.replace(form, STARS)
+    shown, done = [], 0
+    for start, stop in _known.spans(text):
+        if stop <= done:
+            continue
+        if start >= done:
+            shown += [text[done:start], STARS]
+        done = stop
+    text = "".join([*shown, text[done:]])
     for pattern in _CREDENTIALS:
         text = pattern.sub(rf"\g<1>{STARS}\g<2>", text)
     return text
 
 
-@lru_cache(_REMEMBERED)
 def _forms(value: str) -> tuple[str, ...]:
-    """How a secret may be written, the longest first: one may be a part of another."""
+    """How a secret may be written."""
     percent = (quote(value), quote(value, safe=""), quote_plus(value))
     forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], *percent}
     forms |= {_lower_escapes(one) for one in percent}
     forms |= {core for one in (value, *percent) for core in _cores(one.encode())}
-    return tuple(sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True))
+    return tuple(form for form in forms if len(form) >= SHORTEST)
 
 
 def _lower_escapes(text: str) -> str:

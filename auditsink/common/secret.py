@@ -24,6 +24,10 @@ class Secret:
         self._value = value
         with _lock:
             _alive.add(self)
+            _changes.append(None)
+
+    def __del__(self) -> None:
+        _changes.append(None)
 
     def reveal(self) -> str:
         """The value, for the wire and nothing else."""
@@ -37,7 +41,16 @@ class Secret:
 
 
 _alive: WeakSet[Secret] = WeakSet()
+_changes: list[None] = []  # one for each that came or went: appending takes no lock, which a collector may not wait for
 _lock = Lock()  # any thread may log while another reads a rotated token
+
+
+def changed() -> bool:
+    """Whether secrets came or went since this was asked last; for `auditsink.common.redact` alone."""
+    if _changes:
+        _changes.clear()
+        return True
+    return False
 
 
 def alive() -> set[str]:

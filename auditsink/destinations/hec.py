@@ -180,17 +180,16 @@ def classify(
     if answer is None or code not in CODES or (CODES[code][0] in _SUCCESS and status != 200):
         return by_status(status, headers)
     verdict, meaning = CODES[code]
+    if verdict is CodeMeaning.ACCEPTED:
+        return Delivered()
+    if verdict is CodeMeaning.ACCEPTED_SLOWLY:
+        return Delivered(slow_down=_wish(headers))
     said = foreign(answer.text) if isinstance(answer.text, str) else ""
     why = f"Splunk answered HTTP {status}, code {code} ({said}): {meaning}"
-    match verdict:
-        case CodeMeaning.ACCEPTED:
-            return Delivered()
-        case CodeMeaning.ACCEPTED_SLOWLY:
-            return Delivered(slow_down=_wish(headers))
-        case CodeMeaning.BUSY:
-            return Retry(why, after=retry_after(headers))
-        case CodeMeaning.POISON:
-            return Poison(_index(answer.invalid_event_number, count), why)
+    if verdict is CodeMeaning.BUSY:
+        return Retry(why, after=retry_after(headers))
+    if verdict is CodeMeaning.POISON:
+        return Poison(_index(answer.invalid_event_number, count), why)
     # A templated index came with the events' cluster: it is theirs to lose, and others' events must go on.
     return Poison(None, why) if verdict is CodeMeaning.INDEX and templated_index else Misconfigured(why)
 

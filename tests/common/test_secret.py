@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from auditsink.common import redact as redaction
 from auditsink.common import secret
 from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
 
@@ -107,3 +108,22 @@ def test_the_first_read_must_succeed(tmp_path: Path):
     (tmp_path / "empty").touch()
     with pytest.raises(UnreadableFileError, match="empty: is empty"):
         WatchedFile(tmp_path / "empty", parse_secret)
+
+
+def test_forms_are_made_once_for_each_change_of_the_set_of_secrets(monkeypatch: pytest.MonkeyPatch):
+    made: list[str] = []
+    forms = redaction._forms
+    monkeypatch.setattr(redaction, "_forms", lambda value: made.append(value) or forms(value))
+    secrets = [Secret(f"swordfish-{number:04}") for number in range(1100)]
+    for _ in range(3):
+        assert redaction.redact("said swordfish-0042, swordfish-1099") == "said ***, ***"
+    assert len([value for value in made if value.startswith("swordfish-")]) == len(secrets)
+    secrets.append(Secret("tunny-in-oil"))
+    assert redaction.redact("tunny-in-oil swordfish-0001") == "*** ***"
+    assert made[-1] == "tunny-in-oil"
+
+
+def test_secrets_that_overlap_in_a_text_leave_nothing_of_either():
+    first, second = Secret("abcdefgh"), Secret("efghijkl")
+    assert redaction.redact("<abcdefghijkl>") == "<***>"
+    del first, second
