@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
+from auditsink.audit import self_check
 from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry, most_clusters
 from auditsink.common.clock import Clock, SystemClock
@@ -67,6 +68,8 @@ class Sink:
 
     async def start(self) -> None:
         """Everything up, or StartError and nothing left behind."""
+        if fault := self_check.fault():
+            raise StartError(fault)
         if missing := files.missing(self._config):
             raise StartError("\n".join(missing))
         async with AsyncExitStack() as undo:

@@ -13,6 +13,7 @@ import corpus
 import pytest
 
 from auditsink import load, service
+from auditsink.audit import scan
 from auditsink.common.listen import bound, listen
 from auditsink.config import Config
 from auditsink.forward.forwarder import Forwarder
@@ -101,6 +102,14 @@ async def test_what_cannot_work_is_told(tmp_path: Path, changes: dict[str, str],
     with pytest.raises(StartError, match=expected) as caught:
         await Sink(configured(tmp_path, **changes)).start()
     assert "\n" not in str(caught.value)
+
+
+async def test_a_sink_that_splits_wrongly_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scan, "_without_escapes", lambda text: text)
+    with pytest.raises(StartError, match=r"this Python \(3\.\d+\.\d+.* splits an EventList wrongly") as caught:
+        await Sink(configured(tmp_path)).start()
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "spool").exists(), "it stopped before it touched anything"
 
 
 async def test_two_sinks_cannot_share_a_spool(tmp_path: Path):

@@ -56,6 +56,7 @@ def status(values: Mapping[str, Any]) -> str:
     header = ("DESTINATION", "TYPE", "STATE", "ACCEPTED", "DELIVERED", "FILTERED", "DEAD", "DROPPED", "PENDING", "LAG")
     errors = [_trouble(one) for one in values["destinations"] if one["last_error"]]
     errors += [_held(one["name"], held) for one in values["destinations"] for held in one.get("held", [])[:_HELD_SHOWN]]
+    errors += [worry for worry in values.get("worries", []) if not worry.startswith("destination ")]
     return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
 
 

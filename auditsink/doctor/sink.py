@@ -103,8 +103,17 @@ def _in_destination(one: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def in_metrics(text: str, now: float) -> Iterator[Finding]:
-    """What `/metrics` shows beyond that: certificates. `now` in seconds since the epoch."""
+    """What `/metrics` shows beyond that: certificates, unsplit batches. `now` in seconds since the epoch."""
     for family in text_string_to_metric_families(text):
+        unsplit = sum(sample.value for sample in family.samples if sample.name == "auditsink_unsplit_batches_total")
+        if unsplit:
+            yield Finding(
+                Urgency.SOON,
+                "receive",
+                f"{unsplit:,.0f} batches could not be split into their events since the start",
+                "a filter cannot look into them, and destinations get each as one event in base64; the log names the "
+                "clusters: find out what posts there, or what changes bodies on the way",
+            )
         if family.name == "auditsink_certificate_expiry_timestamp_seconds":
             for sample in family.samples:
                 yield from _in_certificate(sample.labels["key"], sample.value - now)

@@ -26,6 +26,11 @@ def worries(snapshot: Snapshot) -> list[str]:
     found = [worry for one in snapshot.destinations for worry in _worries(one, snapshot.spool.rings)]
     found += [_held(one) for one in snapshot.destinations if one.held]
     found += [f"receive: {problem}" for problem in snapshot.receive.problems]
+    if snapshot.receive.unsplit:
+        found.append(
+            f"receive: {snapshot.receive.unsplit:,} batches since the start could not be split into their events; "
+            "filters cannot look into them; find out what posts them (the log names the clusters)"
+        )
     if snapshot.log_lines_skipped:
         found.append(f"log: {snapshot.log_lines_skipped:,} lines were skipped, because standard error was not read")
     if snapshot.spool.damaged_bytes:

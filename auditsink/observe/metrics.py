@@ -81,6 +81,9 @@ def _receive(receive: ReceiveStatistics) -> Iterator[Metric]:
         for cluster, one in receive.clusters.items():
             counter.add_metric([cluster], getattr(one, field))
         yield counter
+    yield CounterMetricFamily(
+        "auditsink_unsplit_batches", "Accepted batches that could not be split into events.", float(receive.unsplit)
+    )
     rejected = CounterMetricFamily("auditsink_rejected_requests", "Requests refused.", labels=["reason"])
     for reason, count in receive.rejected.items():
         rejected.add_metric([reason], count)

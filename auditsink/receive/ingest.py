@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from auditsink import config
-from auditsink.audit.eventlist import NotAnEventListError, Split, split_fast, split_slow
+from auditsink.audit.eventlist import Mark, NotAnEventListError, Split, split_fast, split_slow
 from auditsink.clusters.rates import Rates
 from auditsink.common.clock import Clock
 from auditsink.receive.auth import Admission
@@ -38,13 +38,17 @@ _CLUSTERS = HttpRejection(
     RejectionReason.CLUSTERS,
     "receive.max_clusters is reached, and this cluster is a new one; raise it, or remove the rings of clusters gone",
 )
+_UNSPLIT = (
+    "a batch could not be split into its events and is kept as one: filters cannot look into it, and destinations get "
+    "it in base64; find out what posts it (see /metrics for how many come; only a cluster's first is told)"
+)
 _RATE = "this cluster posts more events than its rate allows; repeat the request later"
 
 
 class PendingBatch:
     """One batch between its last byte and its answer."""
 
-    __slots__ = ("_admission", "_answered", "_began", "_body_size", "_charged", "_held", "_intake")
+    __slots__ = ("_admission", "_answered", "_began", "_body_size", "_charged", "_held", "_intake", "_unsplit")
 
     def __init__(self, intake: "Ingest", admission: Admission, held: int, answered: Answered) -> None:
         self._intake = intake
@@ -53,12 +57,14 @@ class PendingBatch:
         self._body_size = 0
         self._charged = 0
         self._held = held
+        self._unsplit = False
         self._answered = answered
 
     def submit(self, body: bytes, split: Split) -> None:
         """Hand the batch to the spool."""
         intake = self._intake
         self._body_size = len(body)
+        self._unsplit = bool(split.marks) and Mark.UNSPLIT in split.marks
         extra = self._body_size + PER_EVENT * len(split.events)
         cluster, source = self._admission
         if not split.events:
@@ -102,6 +108,10 @@ class PendingBatch:
             cluster.batches += 1
             cluster.events += result.count
             cluster.bytes += self._body_size
+            if self._unsplit:
+                cluster.unsplit += 1
+                if cluster.unsplit == 1:
+                    log.warning(_UNSPLIT, extra={"cluster": self._admission.cluster, "bytes": self._body_size})
         cluster.requests += 1
         intake.counters.acknowledged(intake.clock.monotonic() - self._began)
         self.finish(result.count)

@@ -15,7 +15,8 @@ class ClusterStatistics:
     """One cluster since the start of the process.
 
     `requests`: batches that were answered 200. `batches`: those that were stored, with the `events` in them and the
-    `bytes` of their bodies, unpacked. `duplicates`: the others, repetitions. An empty list counts nowhere.
+    `bytes` of their bodies, unpacked. `duplicates`: the others, repetitions. An empty list counts nowhere. `unsplit`:
+    those of the stored ones that could not be split into their events.
     """
 
     requests: int = 0
@@ -23,6 +24,7 @@ class ClusterStatistics:
     events: int = 0
     bytes: int = 0
     duplicates: int = 0
+    unsplit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class ReceiveStatistics:
     connections: int = 0
     in_flight_bytes: int = 0
     problems: tuple[str, ...] = ()
+
+    @property
+    def unsplit(self) -> int:
+        """Stored batches that could not be split into their events."""
+        return sum(one.unsplit for one in self.clusters.values())
 
 
 @dataclass(slots=True)

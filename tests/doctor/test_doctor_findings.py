@@ -73,6 +73,15 @@ def test_certificates_are_told_before_they_end(days: int, expected: list[Urgency
     assert told(sink.in_metrics(text, 1e9)) == [(one, "receive.tls.cert_file") for one in expected]
 
 
+def test_batches_that_could_not_be_split_are_named():
+    name = "auditsink_unsplit_batches_total"
+    text = f"# TYPE {name} counter\n{name} "
+    (finding,) = sink.in_metrics(text + "3.0\n", 1e9)
+    assert (finding.urgency, finding.about) == (SOON, "receive")
+    assert finding.what.startswith("3 batches could not be split")
+    assert not list(sink.in_metrics(text + "0.0\n", 1e9))
+
+
 @pytest.mark.parametrize(("sinks", "words"), [(1020.0, "ahead of"), (980.0, "behind")])
 def test_clocks_that_differ_are_told(sinks: float, words: str):
     (finding,) = sink.in_clocks(sinks, 1000.0)

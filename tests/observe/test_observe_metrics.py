@@ -19,6 +19,7 @@ auditsink_destination_accepted_events_total auditsink_destination_delivered_even
 auditsink_destination_filtered_events_total auditsink_destination_dead_lettered_events_total
 auditsink_destination_dropped_events_total auditsink_destination_pending_events auditsink_destination_lag_seconds
 auditsink_destination_up auditsink_destination_state auditsink_spool_wanted_bytes
+auditsink_unsplit_batches_total
 auditsink_certificate_expiry_timestamp_seconds auditsink_destination_requests_total auditsink_destination_retries_total
 process_resident_memory_bytes process_cpu_seconds_total python_info python_gc_collections_total
 """
@@ -57,6 +58,7 @@ def test_only_bounded_labels_are_used(found: dict[tuple[str, frozenset[tuple[str
         ("auditsink_received_events_total", {"cluster": "prod"}, 45),
         ("auditsink_received_bytes_total", {"cluster": "test"}, 500),
         ("auditsink_duplicate_batches_total", {"cluster": "prod"}, 2),
+        ("auditsink_unsplit_batches_total", {}, 0),
         ("auditsink_receive_connections", {}, 7),
         ("auditsink_receive_in_flight_bytes", {}, 99),
         ("auditsink_ack_seconds_sum", {}, 1.5),

@@ -8,6 +8,7 @@ from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 from auditsink.forward.statistics import DestinationState, Held
 from auditsink.observe import advice, health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.receive.statistics import ClusterStatistics
 from auditsink.spool.types import Account, Drop
 
 
@@ -60,6 +61,15 @@ def test_misconfiguration_drops_and_unreadable_files_are_worries():
         "destination disk lost 5 events that were dropped",
         "receive: tokens: is empty",
     ]
+
+
+def test_batches_that_could_not_be_split_are_a_worry():
+    clusters = {"prod": ClusterStatistics(6, 4, 45, 4500, 2, 3), "test": ClusterStatistics(unsplit=1)}
+    worried = moment(receive=replace(RECEIVE, clusters=clusters), destinations=(), spool=replace(SPOOL, rings=()))
+    (worry,) = health.worries(worried)
+    assert worry.startswith("receive: 4 batches since the start could not be split")
+    assert advice.verdict(worried).level is advice.VerdictLevel.LOOK
+    assert status.document(worried)["worries"] == [worry]
 
 
 def test_the_status_is_what_is_promised():

@@ -49,11 +49,18 @@ async def test_recorded_batches_arrive_as_they_were():
     assert len(expected) == 30 + 1402
 
 
-async def test_what_cannot_be_split_is_kept_whole_and_marked():
+async def test_what_cannot_be_split_is_kept_whole_marked_and_counted(caplog: pytest.LogCaptureFixture):
     port = make_port(spool := FakeSpool())
     body = BODY[:-5]
     assert await post(port, body) == (200, {"accepted": 1})
     assert (spool.stored[0].split.events, spool.stored[0].split.marks) == ([body], Mark.UNSPLIT)
+    assert await post(port, BODY) == (200, {"accepted": 1})
+    assert await post(port, BODY[:-4]) == (200, {"accepted": 1})
+    (counted,) = port.intake.counters.clusters.values()
+    assert (counted.batches, counted.unsplit) == (3, 2)
+    assert [record.getMessage()[:52] for record in caplog.records] == [
+        "a batch could not be split into its events and is ke"
+    ], "a cluster that posts nothing else must not fill the log"
 
 
 @pytest.mark.parametrize("name", ["gzip", "x-gzip", "GZIP"])
