@@ -20,7 +20,7 @@ from auditsink.common.listen import ListenError
 from auditsink.config import Config, DestinationSection
 from auditsink.config.spool import CHECKPOINTS
 from auditsink.delivery.destination import DestinationError
-from auditsink.destinations import build
+from auditsink.destinations.starting import StartingDestination
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.make import build as evidence
 from auditsink.evidence.make.checkpointer import Checkpointer
@@ -147,8 +147,14 @@ class Sink:
         self._reserve(self._registry.roll)
         loop = asyncio.get_running_loop()
         self._spool.start(loop.call_soon_threadsafe, loop.call_soon)
-        for one in config.destinations:
-            forwarder = self._forwarder(one)
+        starting = [StartingDestination(one, self._clock) for one in config.destinations]
+        for destination in starting:
+            undo.push_async_callback(destination.close)
+        await asyncio.gather(*(destination.start() for destination in starting))
+        if mistakes := [destination.mistake for destination in starting if destination.mistake is not None]:
+            raise mistakes[0]
+        for one, destination in zip(config.destinations, starting, strict=True):
+            forwarder = self._forwarder(one, destination)
             undo.push_async_callback(forwarder.stop, 0.0)
             self._forwarders.append(forwarder)
         if config.evidence is not None:
@@ -174,11 +180,12 @@ class Sink:
     def _reserve(self, roll: ClusterSet) -> None:
         self._spool.reserve(roll.reserved)
 
-    def _forwarder(self, one: DestinationSection) -> Forwarder:
+    def _forwarder(self, one: DestinationSection, destination: StartingDestination) -> Forwarder:
         letters = DeadLetters(dead_letters.place(self._config.spool.path, one.name), one.dead_letter_bytes)
         sift = filters.build(one)
         return Forwarder(
-            build(one, clock=self._clock),
+            destination.built,
+            start=None if destination.built is not destination else destination.start,
             spool=self._spool,
             dead_letters=letters,
             files=[path for _, path in files.named(one)],

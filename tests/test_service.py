@@ -11,12 +11,14 @@ from typing import Any
 import aiohttp
 import corpus
 import pytest
+from running import eventually
 
 from auditsink import load, service
 from auditsink.audit import scan
 from auditsink.common.listen import bound, listen
 from auditsink.config import Config
 from auditsink.forward.forwarder import Forwarder
+from auditsink.forward.statistics import DestinationState
 from auditsink.observe.snapshot import Phase
 from auditsink.service import Sink, StartError
 from auditsink.spool import Spool
@@ -93,8 +95,8 @@ async def test_a_port_in_use_is_told_and_everything_is_undone(tmp_path: Path, ta
         ({"receive": "{tokens_file: /nowhere/tokens}"}, r"receive.tokens_file: /nowhere/tokens: No such file"),
         ({"spool": "{path: /proc/nowhere}"}, r"spool.path /proc/nowhere"),
         (
-            {"destinations": "[{name: a, type: file, path: /proc/nowhere/x}]"},
-            r"destinations\[a\].path: /proc/nowhere/x",
+            {"destinations": "[{name: a, type: http, url: 'https://x', tls: {ca_file: /proc/version}}]"},
+            r"destinations\[a\].tls.ca_file: /proc/version: holds no certificate",
         ),
     ],
 )
@@ -110,6 +112,28 @@ async def test_a_sink_that_splits_wrongly_does_not_start(tmp_path: Path, monkeyp
         await Sink(configured(tmp_path)).start()
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "spool").exists(), "it stopped before it touched anything"
+
+
+async def test_a_destination_that_cannot_start_is_misconfigured_while_events_are_taken_for_it(tmp_path: Path):
+    (tmp_path / "place").write_text("")
+    broken = f"{{name: broken, type: file, path: {tmp_path}/place/audit.ndjson, batch: {{max_wait: 10ms}}}}"
+    well = f"{{name: well, type: file, path: {tmp_path}/well.ndjson, batch: {{max_wait: 10ms}}}}"
+    async with running(configured(tmp_path, destinations=f"[{broken}, {well}]")) as sink:
+        body = corpus.plain_body("a")
+        await eventually(lambda: sink.snapshot().destinations[0].state is DestinationState.MISCONFIGURED)
+        state = sink.snapshot().destinations[0]
+        assert state.last_error is not None
+        assert state.last_error.text.startswith("destinations[broken].path: ")
+        assert await post(sink, body.data) == 200
+        await eventually(
+            lambda: sum(one.delivered for one in sink.snapshot().destinations[1].accounts.values()) == len(body.events)
+        )
+        assert [one.pending for one in sink.snapshot().destinations[0].accounts.values()] == [len(body.events)]
+        assert (await readyz(sink))[0] == 200
+    (tmp_path / "place").unlink()
+    async with running(configured(tmp_path, destinations=f"[{broken}, {well}]")):
+        await eventually((tmp_path / "place" / "audit.ndjson").exists)
+    assert (tmp_path / "place" / "audit.ndjson").read_bytes().split() == b"\n".join(body.events).split()
 
 
 async def test_two_sinks_cannot_share_a_spool(tmp_path: Path):

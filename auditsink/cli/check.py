@@ -15,7 +15,7 @@ from auditsink.common.units import Size
 from auditsink.config import Config, DestinationSection
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
-from auditsink.destinations import build
+from auditsink.destinations.starting import StartingDestination
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.make import build as evidence
 from auditsink.filters import build as filters
@@ -128,10 +128,10 @@ async def _probe_all(config: Config) -> list[str]:
 
 
 async def _probe(one: DestinationSection) -> Delivered | str:
-    try:
-        destination = build(one, clock=SystemClock())
-    except DestinationError as problem:
-        return str(problem)
+    destination = StartingDestination(one, SystemClock())
+    started = await destination.start()
+    if not isinstance(started, Delivered):
+        return _judged(started)
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             return _judged(await destination.probe())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
-from auditsink.common.watch import Stamp, stamp
+from auditsink.common.watch import Stamp, content, stamp
 
 _KEY = secrets.token_bytes(32)
 _PAIR = 'write "cluster token", one pair a line'
@@ -92,7 +92,7 @@ class TokenFile:
             seen = stamp(self.path)
             if seen == self._stamp:
                 return False
-            tokens = self._parse(self.path.read_bytes())
+            tokens = self._parse(content(self.path))
         except FileNotFoundError:
             return self._gone("is not there")
         except OSError as problem:

@@ -46,8 +46,9 @@ class Resolver:
     def __repr__(self) -> str:
         return f"<Resolver {sum(self._out.values())} look-ups of {len(self._out)} names>"
 
-    async def look_up(self, *asked: Any, seconds: float = LOOK_UP_SECONDS) -> Any:
+    async def look_up(self, *asked: Any, seconds: float | None = None) -> Any:
         """What `socket.getaddrinfo` says to these arguments. Raises OSError; LookUpError when it says nothing."""
+        seconds = LOOK_UP_SECONDS if seconds is None else seconds
         answer = asyncio.wrap_future(self._under_way(asked))
         try:
             done, _ = await asyncio.wait({answer}, timeout=seconds)

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 from weakref import WeakSet
 
-from auditsink.common.watch import Stamp, stamp
+from auditsink.common.watch import Stamp, content, stamp
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class WatchedFile(Generic[T]):
     def _read(self) -> T:
         try:
             seen = stamp(self.path)
-            value = self._parse(self.path.read_bytes())
+            value = self._parse(content(self.path))
         except OSError as problem:
             raise UnreadableFileError(
                 f"{self.path}: {problem.strerror or 'cannot be read'}; check the path and its permissions"

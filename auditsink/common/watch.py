@@ -4,7 +4,9 @@ Inode, size and modification time follow links, so that the swap of a link shows
 Secrets that way) and so does an editor's rename.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 Stamp = tuple[int, int, int]
@@ -23,3 +25,10 @@ def stamp_or_none(file: Path) -> Stamp | None:
         return stamp(file)
     except OSError:
         return None
+
+
+def content(file: Path) -> bytes:
+    """What stands in it. Raises OSError, also for what is no file: a pipe would be waited for, for ever."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(file))
+    return file.read_bytes()

@@ -71,6 +71,7 @@ class S3Config(ObjectConfig, frozen=True, kw_only=True, tag="s3"):
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     kms_key_id: str | None = None
     storage_class: str | None = None
+    checksum: Literal["sha256", "none"] = "sha256"  # none: for a store that refuses it
     ca_file: Path | None = None
 
     def broken(self) -> Broken:

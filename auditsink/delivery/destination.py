@@ -65,6 +65,10 @@ class DestinationError(Exception):
     """A destination cannot be built from its settings: one sentence with the key's path and what to do."""
 
 
+class UnavailableError(DestinationError):
+    """The settings may be right, and what they need is not there now: a path, a library, a stream."""
+
+
 class Destination(Protocol):
     """Where events go. Methods run in the event loop's thread; heavy work belongs into `asyncio.to_thread`."""
 

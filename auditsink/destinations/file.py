@@ -6,9 +6,11 @@ would leave half an event in the trail for ever. What does not look like a line 
 
 Others may work on the file as well: a command that replays dead letters into it, logrotate. Each batch is appended
 under `flock`, and when the file at `path` is another one by then, that one is opened.
+
+Its disk may hang, as NFS does. All of this happens on a thread of its own, and an attempt ends in time; the next one
+waits until the call of the last one has returned, which then may have written its batch after all.
 """
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -18,16 +20,17 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock
 from auditsink.config import FileConfig
-from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.destination import Attempt, Batch, UnavailableError
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
-from auditsink.delivery.settings import key, limits
+from auditsink.delivery.settings import key
+from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
 
-_DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
-
 _BLOCK = 65536  # bytes looked at in one go for the last line break
+CLOSE_SECONDS = 1.0
 _MODE = 0o600  # as kube-apiserver creates its own audit log: events hold names, addresses and request bodies
 
 
@@ -37,14 +40,16 @@ class FileDestination:
     type = "file"
 
     def __init__(self, config: FileConfig, clock: Clock) -> None:  # noqa: ARG002 - what every destination is built with
-        """Makes the directory, opens and repairs the file. Raises DestinationError."""
+        """Makes the directory, opens and repairs the file. Raises UnavailableError."""
         self.name = config.name
-        self.limits = limits(config, _DEFAULT)
+        self._timeout = config.timeout
+        self._calls = BlockingCalls(f"file-{config.name}")
+        self.limits = defaults.limits(config)
         try:
             config.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = RotatingFile(config.path, config.rotate_bytes, config.keep)
         except OSError as problem:
-            raise DestinationError(f"{key(config, 'path')}: {explain(config.path, problem)}") from None
+            raise UnavailableError(f"{key(config, 'path')}: {explain(config.path, problem)}") from None
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
@@ -56,13 +61,17 @@ class FileDestination:
 
     async def close(self) -> None:
         """See `base.Destination.close`."""
-        await asyncio.to_thread(self._file.close)
+        with contextlib.suppress(StuckError):
+            await self._calls.run(CLOSE_SECONDS, self._file.close)
+        self._calls.close()
 
     async def _attempt(self, content: bytes) -> Outcome:
         try:
-            await asyncio.to_thread(self._file.append, content)
+            await self._calls.run(self._timeout, self._file.append, content)
         except OSError as problem:
             return Retry(explain(self._file.path, problem))
+        except StuckError:
+            return Retry(f"{self._file.path}: its disk has not answered for {self._timeout:g} s; check it")
         return Delivered()
 
 

@@ -10,9 +10,10 @@ from urllib.parse import quote, urlsplit
 
 from auditsink.common.clock import Clock
 from auditsink.config import HttpConfig
-from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.destination import Attempt, Batch, DestinationError
 from auditsink.delivery.outcome import Misconfigured, Outcome
-from auditsink.delivery.settings import checked_url, key, limits
+from auditsink.delivery.settings import checked_url, key
+from auditsink.destinations import defaults
 from auditsink.destinations.authorization import Authorization
 from auditsink.destinations.encoding import gzip
 from auditsink.destinations.formats import FORMATS, Exchange, Request
@@ -20,8 +21,6 @@ from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls
-
-_DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 _NO_CLUSTER = "default"  # what a probe, which delivers nothing, is asked for
@@ -35,7 +34,7 @@ class HttpDestination:
     def __init__(self, config: HttpConfig, clock: Clock) -> None:
         """Raises DestinationError."""
         self.name = config.name
-        self.limits = limits(config, _DEFAULT)
+        self.limits = defaults.limits(config)
         self._clock = clock
         self._format = FORMATS[config.format](config)
         self._url = _template(key(config, "url"), config.url)

@@ -17,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from auditsink.audit.times import event_time, milliseconds
 from auditsink.common.clock import Clock
 from auditsink.config import KafkaConfig
-from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.destination import Attempt, Batch, UnavailableError
 from auditsink.delivery.outcome import (
     Delivered,
     EventRejection,
@@ -27,15 +27,14 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
-from auditsink.delivery.settings import key, limits
+from auditsink.delivery.settings import key
+from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.kafka_batch import Compressed
 from auditsink.destinations.kafka_errors import ErrorMeaning, classify
 from auditsink.destinations.kafka_ledger import TransactionLog
 from auditsink.destinations.kafka_link import ProducerLink
 
-# One Kafka batch must fit into a broker's 1,048,588 bytes (message.max.bytes) even where nothing can be compressed.
-_DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 _SMALLEST_BATCH = 16384  # bytes: no broker's limit is lower
 
 _NOT_IN_TOPICS = re.compile(r"[^A-Za-z0-9._-]")
@@ -88,16 +87,16 @@ class KafkaDestination:
         """Raises DestinationError. Connects when there is something to send."""
         if not _CODECS[config.compression]():
             where = key(config, "compression")
-            raise DestinationError(f"{where}: {config.compression} needs the extra: pip install 'auditsink[kafka]'")
+            raise UnavailableError(f"{where}: {config.compression} needs the extra: pip install 'auditsink[kafka]'")
         self.name = config.name
-        self.limits = limits(config, _DEFAULT)
+        self.limits = defaults.limits(config)
         self._topic = config.topic
         self._timeout = config.timeout
-        self._link = ProducerLink(config, batch_bytes=_DEFAULT.max_bytes)
+        self._link = ProducerLink(config, batch_bytes=defaults.USUAL.max_bytes)
         self._transactions: tuple[ProducerLink, TransactionLog] | None = None
         if (own := config.transactional_id) is not None:
             self._transactions = (
-                ProducerLink(config, batch_bytes=_DEFAULT.max_bytes, transactional_id=own),
+                ProducerLink(config, batch_bytes=defaults.USUAL.max_bytes, transactional_id=own),
                 TransactionLog(own),
             )
 

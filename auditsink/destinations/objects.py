@@ -12,6 +12,7 @@ ends: it must never take the place of a larger object.
 import asyncio
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,17 +23,17 @@ from isal import isal_zlib
 from obstore.exceptions import BaseError
 
 from auditsink.audit import eventlist
+from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock
+from auditsink.common.resolver import LookUpError
 from auditsink.config import LocalConfig, ObjectConfig, S3Config
-from auditsink.delivery.destination import Attempt, Batch, Limits
-from auditsink.delivery.outcome import Delivered, Outcome, Retry
-from auditsink.delivery.settings import limits
+from auditsink.delivery.destination import Attempt, Batch
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
-from auditsink.destinations.object_errors import classify
+from auditsink.destinations.object_errors import classify, occupied
 from auditsink.destinations.object_names import path_of
-from auditsink.destinations.object_stores import store
-
-_DEFAULT = Limits(max_bytes=16 * 2**20, max_events=100_000, max_wait=60.0, in_flight=1)
+from auditsink.destinations.object_stores import StoreClient, host
 
 _GZIP_FORMAT = 31  # zlib's `wbits` for a gzip header and trailer
 _ZSTD_LEVEL = 3
@@ -47,16 +48,18 @@ class ObjectDestination:
         """Raises DestinationError. Nothing is asked of the store yet."""
         self.name = config.name
         self.type = str(config.__struct_config__.tag)
-        self.limits = limits(config, _DEFAULT)
+        self.limits = defaults.limits(config)
         self._config = config
         self._clock = clock
-        self._store = store(config)
+        self._host = host(config)
+        self._client = StoreClient(config)
+        self._calls = BlockingCalls(f"objects-{config.name}")
         self._directory = config.path if isinstance(config, LocalConfig) else None
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `base.Destination.prepare`."""
         content = await asyncio.to_thread(compressed, documents(batch), self._config.compression)
-        return partial(self._put, path_of(self._config, batch), content, _attributes(batch))
+        return partial(self._deliver, batch, content)
 
     async def probe(self) -> Outcome:
         """Write a small object at the root of the bucket, for whoever may write need not be allowed anything else."""
@@ -64,27 +67,61 @@ class ObjectDestination:
 
     async def close(self) -> None:
         """Nothing is kept open that would not go by itself."""
+        self._calls.close()
+
+    async def _deliver(self, batch: Batch, content: bytes) -> Outcome:
+        told = _attributes(batch)
+        outcome = await self._put(path_of(self._config, batch), content, told)
+        if isinstance(outcome, _Occupied) and batch.origin is not None:
+            # The store keeps what a sink that died has written, and will not have it replaced: a repeat beside it.
+            outcome = await self._put(path_of(self._config, replace(batch, origin=None)), content, told)
+        return outcome
 
     async def _put(self, path: str, content: bytes, told: dict[str, str]) -> Outcome:
-        attributes = {"Content-Type": _TYPES[self._config.compression], **told}
-        if isinstance(self._config, S3Config) and self._config.storage_class:
-            attributes["Storage-Class"] = self._config.storage_class
         try:
-            async with asyncio.timeout(self._config.timeout):
-                await obstore.put_async(
-                    self._store,
-                    path,
-                    content,
-                    attributes=None if self._directory else attributes,
-                    use_multipart=False,
-                )
             if self._directory is not None:
-                await asyncio.to_thread(_sync, self._directory, path)
-        except TimeoutError:
+                # Not by `put_async`: a disk that hangs would take a thread of those that all stores share, each time.
+                await self._calls.run(self._config.timeout, self._write, self._directory, path, content)
+                return Delivered()
+            async with asyncio.timeout(self._config.timeout):
+                await self._looked_up()
+                store = await self._calls.run(None, self._client.store)
+                attributes = {"Content-Type": _TYPES[self._config.compression], **told}
+                if isinstance(self._config, S3Config) and self._config.storage_class:
+                    attributes["Storage-Class"] = self._config.storage_class
+                await obstore.put_async(store, path, content, attributes=attributes, use_multipart=False)
+        except LookUpError as problem:
+            return Retry(f"the store cannot be reached: {problem.strerror}")
+        except (TimeoutError, StuckError):
             return Retry(f"the store did not answer within {self._config.timeout:g} s")
         except (BaseError, OSError) as problem:
-            return classify(str(problem)) if self._directory is None else _disk(self._directory, problem)
+            if self._directory is not None:
+                return _disk(self._directory, problem)
+            found = classify(str(problem))
+            return _Occupied(found.why) if isinstance(found, Misconfigured) and occupied(str(problem)) else found
         return Delivered()
+
+    async def _looked_up(self) -> None:
+        """Raise LookUpError when the store's name cannot be looked up because that hangs.
+
+        obstore does it on threads of its own, which all its stores share; it is asked only when ours came back. Other
+        failures are left to it: behind a proxy the name may be nobody's business here.
+        """
+        if self._host is not None:
+            try:
+                await asyncio.get_running_loop().getaddrinfo(*self._host)
+            except LookUpError:
+                raise
+            except OSError:
+                return
+
+    def _write(self, directory: Path, path: str, content: bytes) -> None:
+        obstore.put(self._client.store(), path, content, use_multipart=False)
+        _sync(directory, path)
+
+
+class _Occupied(Misconfigured):
+    """An object of that name is there, and the store does not let it be replaced."""
 
 
 def compressed(several: Iterable[bytes], how: Literal["zstd", "gzip", "none"]) -> bytes:

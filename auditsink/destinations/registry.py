@@ -4,7 +4,7 @@ from importlib import import_module
 
 from auditsink.common.clock import Clock
 from auditsink.config import DestinationSection
-from auditsink.delivery.destination import Destination, DestinationError
+from auditsink.delivery.destination import Destination, UnavailableError
 from auditsink.delivery.settings import key
 from auditsink.destinations.records import RecordShape, ShapedDestination
 
@@ -12,7 +12,8 @@ from auditsink.destinations.records import RecordShape, ShapedDestination
 def build(config: DestinationSection, *, clock: Clock) -> Destination:
     """The destination, not yet connected. Files it needs (token, CA, its own output) are opened or read here.
 
-    Raises DestinationError for settings that cannot work: a missing extra, an unreadable file, an unusable path.
+    Blocks. Raises DestinationError for settings that cannot work (an unreadable file, say), UnavailableError for a
+    missing extra or an unusable path.
     """
     module, _, name = config.IMPLEMENTATION.partition(":")
     try:
@@ -20,7 +21,7 @@ def build(config: DestinationSection, *, clock: Clock) -> Destination:
     except ModuleNotFoundError as missing:
         if not config.EXTRA or (missing.name or "").startswith("auditsink"):
             raise
-        raise DestinationError(
+        raise UnavailableError(
             f"{key(config, 'type')}: {config.kind} needs the extra: pip install 'auditsink[{config.EXTRA}]'"
         ) from None
     destination: Destination = getattr(found, name)(config, clock)

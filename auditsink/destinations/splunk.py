@@ -12,20 +12,16 @@ import orjson
 
 from auditsink.common.clock import Clock
 from auditsink.config import SplunkConfig
-from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.destination import Attempt, Batch, DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
-from auditsink.delivery.settings import Credential, checked_url, key, limits
-from auditsink.destinations import hec
+from auditsink.delivery.settings import Credential, checked_url, key
+from auditsink.destinations import defaults, hec
 from auditsink.destinations.acks import Acknowledgements
 from auditsink.destinations.encoding import gzip
 from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls
-
-# 1 MB is the body that every installation takes; 200 bytes of envelope for each event must fit in as well.
-_DEFAULT = Limits(max_bytes=800_000, max_events=1000, max_wait=1.0, in_flight=2)
-_ACKNOWLEDGED_IN_FLIGHT = 16  # each waits seconds for its acknowledgement; two would be 200 kB/s
 
 _HEARINGS = 3  # refusals by a page that is not Splunk's until an event that is alone is given up: backends may differ
 
@@ -42,8 +38,7 @@ class SplunkDestination:
         """Raises DestinationError."""
         base = _base(key(config, "url"), config.url)
         self.name = config.name
-        in_flight = _ACKNOWLEDGED_IN_FLIGHT if config.acknowledge else _DEFAULT.in_flight
-        self.limits = limits(config, Limits(_DEFAULT.max_bytes, _DEFAULT.max_events, _DEFAULT.max_wait, in_flight))
+        self.limits = defaults.limits(config)
         self._event_url = f"{base}{_ENDPOINT}/event"
         self._ack_url = f"{base}{_ENDPOINT}/ack"
         self._health_url = f"{base}{_ENDPOINT}/health"

@@ -13,14 +13,14 @@ import select
 import stat
 from typing import NamedTuple
 
+from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock
 from auditsink.config import StdoutConfig
-from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
+from auditsink.delivery.destination import Attempt, Batch, UnavailableError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
-from auditsink.delivery.settings import key, limits
+from auditsink.delivery.settings import key
+from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
-
-_DEFAULT = Limits(max_bytes=1_000_000, max_events=1000, max_wait=1.0, in_flight=1)
 
 _PIECE = 4096  # bytes: what a pipe that calls itself writable takes without blocking (PIPE_BUF)
 
@@ -49,18 +49,19 @@ class StdoutDestination:
     type = "stdout"
 
     def __init__(self, config: StdoutConfig, clock: Clock, *, fd: int = 1) -> None:  # noqa: ARG002 - as all are built
-        """Raises DestinationError when standard output is closed."""
+        """Raises UnavailableError when standard output is closed."""
         self.name = config.name
-        self.limits = limits(config, _DEFAULT)
+        self.limits = defaults.limits(config)
         self._timeout = config.timeout
         self._fd = fd
         self._lock = asyncio.Lock()
+        self._calls = BlockingCalls(f"stdout-{config.name}")  # for a file, whose disk may hang
         self._torn = b""
         try:
             self._may_stall = not stat.S_ISREG(os.fstat(fd).st_mode)
         except OSError:
             where = key(config, "type")
-            raise DestinationError(f"{where}: standard output is closed; start the sink with one") from None
+            raise UnavailableError(f"{where}: standard output is closed; start the sink with one") from None
         self._piece = _PIECE if self._may_stall else self.limits.max_bytes
 
     async def prepare(self, batch: Batch) -> Attempt:
@@ -75,7 +76,8 @@ class StdoutDestination:
         return _GONE if gone else Delivered()
 
     async def close(self) -> None:
-        """Standard output is not ours to close."""
+        """Standard output itself is not ours to close."""
+        self._calls.close()
 
     async def write(self, content: bytes, position: int) -> tuple[Outcome, int]:
         """Write `content` from `position`; the outcome, and from where to go on if it has to be called again."""
@@ -100,7 +102,7 @@ class StdoutDestination:
 
     async def _some(self, piece: bytes) -> int:
         if not self._may_stall:
-            return await asyncio.to_thread(os.write, self._fd, piece)
+            return await self._calls.run(None, os.write, self._fd, piece)
         await self._writable()
         try:
             return os.write(self._fd, piece)

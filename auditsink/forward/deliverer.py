@@ -6,7 +6,7 @@ now), the pace (when), and the suspicion (whether refusals are to be believed).
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -103,6 +103,24 @@ class Deliverer:
         """No attempt begins any more."""
         self.closing = True
         self.bell.ring()
+
+    async def begin(self, start: Callable[[], Awaitable[Outcome]]) -> bool:
+        """Start the destination, however often that takes. False: closing."""
+        while not self.closing:
+            seen = self.pace.failures
+            try:
+                outcome = await start()
+            except Exception as problem:  # noqa: BLE001 - whatever it is, it must not end unheard
+                outcome = Bug(f"the destination cannot start ({where(problem)}): this is a bug in auditsink, report it")
+            if isinstance(outcome, Retry | Misconfigured):
+                self._in_trouble("", outcome, seen)
+                await self._pause()
+            else:
+                if self.pace.answered(seen, self._clock.monotonic()):
+                    self.journal.recovered("")
+                self.bell.ring()
+                return True
+        return False
 
     async def deliver(self, job: Job) -> Settled | SplitBatch | None:
         """What became of the batch; None: it was not delivered and must be taken again (overtaken, or closing)."""

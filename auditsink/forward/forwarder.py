@@ -10,7 +10,7 @@ Nothing here is shared with another destination: a slow or broken one delays nob
 import asyncio
 import logging
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from auditsink.common.clock import Clock, SystemClock
@@ -18,6 +18,7 @@ from auditsink.common.signal import cancelled, within
 from auditsink.config import BackoffSettings
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
+from auditsink.delivery.outcome import Outcome
 from auditsink.forward.backoff import Backoff
 from auditsink.forward.batch_limits import BatchLimits
 from auditsink.forward.cursor_sync import CursorSync
@@ -51,6 +52,7 @@ class Forwarder:
         *,
         spool: Source,
         dead_letters: DeadLetters,
+        start: Callable[[], Awaitable[Outcome]] | None = None,
         files: Sequence[Path] = (),
         sift: EventFilter | None = None,
         routing: Routing | None = None,
@@ -59,13 +61,16 @@ class Forwarder:
         random: Callable[[], float] = random_module.random,
         offload: Offload = asyncio.to_thread,
     ) -> None:
-        """`sift`: the destination's filter. `random` gives floats from [0, 1); `offload` runs what blocks.
+        """`start`: asked until it says Delivered, before anything else is asked of the destination.
+
+        `sift`: the destination's filter. `random` gives floats from [0, 1); `offload` runs what blocks.
 
         `files`: what the destination reads again when it changes (token, CA): a repair that is seen is tried at once.
         """
         backoff = backoff or BackoffSettings()
         clock = clock or SystemClock()
         self._destination = destination
+        self._start = start
         self._spool = spool
         self._clock = clock
         self._cursors = CursorSync(destination.name, clock, offload)
@@ -95,12 +100,17 @@ class Forwarder:
         await self._roster.open(self._spool.rings)
         self._spool.on_new_ring(self._roster.add)
         helpers = [asyncio.create_task(one) for one in (self._cursors.run(), self._repairs.run())]
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._destination.limits.in_flight + 1)]
+        helpers.append(asyncio.create_task(self._begin()))
         try:
             await self._stopped.wait()
         finally:
             for task in (*helpers, *self._workers):
                 task.cancel()
+
+    async def _begin(self) -> None:
+        if self._start is not None and not await self._courier.begin(self._start):
+            return
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._destination.limits.in_flight + 1)]
 
     async def _work(self) -> None:
         while not self._roster.closing:

@@ -147,4 +147,4 @@ class Reporting:
         self.counters.last_error = LastError(why, self._clock.wall_ns())
 
     def _extra(self, cluster: str, **more: object) -> dict[str, object]:
-        return {"destination": self._destination, "cluster": cluster, **more}
+        return {"destination": self._destination, **({"cluster": cluster} if cluster else {}), **more}

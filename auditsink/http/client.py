@@ -9,8 +9,10 @@ body: each may carry a secret.
 
 import asyncio
 import os
+import random as random_module
 import re
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +35,8 @@ from auditsink.http.proxy import ProxyRoute
 
 _ANSWER_LIMIT = 65536  # bytes kept of an answer where nobody needs more; whoever sends more loses the connection
 _IDLE = 10.0  # seconds: shorter than Splunk's 12 under load, or a request would meet a connection that is being closed
+_LIFETIME = 300.0  # seconds that a connection is used: long enough to cost nothing, and a changed DNS answer is seen
+_JITTER = 0.2  # of it, so that many connections do not go at once
 _PORTS = {"http": 80, "https": 443}
 _OURS = {"User-Agent": f"auditsink/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
@@ -48,6 +52,11 @@ class TransportProblem:
     def outcome(self) -> Outcome:
         """What it means for a batch: whether the other side has it is not known."""
         return Misconfigured(self.why) if self.lasting else Retry(self.why)
+
+
+def lifetime(random: Callable[[], float]) -> float:
+    """Seconds for which a connection is used. `random` gives floats from [0, 1)."""
+    return _LIFETIME * (1 + _JITTER * (2 * random() - 1))
 
 
 class Contexts(Protocol):
@@ -73,6 +82,8 @@ class Client:
         answer_limit: int = _ANSWER_LIMIT,
         remedy: str = "check tls.ca_file and tls.server_name",
         lost: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random_module.random,
     ) -> None:
         """`tls`: for https, and only then. `cookies`: keep what the other side sets (sticky sessions).
 
@@ -93,6 +104,8 @@ class Client:
         self._answer_limit = answer_limit
         self._remedy = remedy
         self._lost = lost
+        self._now = now
+        self._random = random
         self._slots = asyncio.Semaphore(connections)
         self._idle: list[HttpConnection] = []
         self._open: set[HttpConnection] = set()
@@ -130,7 +143,10 @@ class Client:
     async def _exchange(self, start: bytes, body: bytes) -> HttpAnswer:
         context = None if self._tls is None else self._tls.context()
         closed = self._closed
-        connection = self._rested(context) or await self._connected(context)
+        connection = self._rested(context)
+        if connection is None:
+            connection = await self._connected(context)
+            connection.retires_at = self._now() + lifetime(self._random)
         self._open.add(connection)
         try:
             answer = await connection.exchange(start, body, limit=self._answer_limit)
@@ -147,11 +163,11 @@ class Client:
         return answer
 
     def _rested(self, context: ssl.SSLContext | None) -> HttpConnection | None:
-        """The one that was used last; not one with older certificates, nor one that has closed meanwhile."""
+        """The one that was used last; not one with older certificates, that has closed meanwhile, or had its time."""
         while self._idle:
             connection = self._idle.pop()
             connection.wake()
-            if connection.usable and connection.context is context:
+            if connection.usable and connection.context is context and self._now() < connection.retires_at:
                 return connection
             self._drop(connection)
         return None

@@ -1,6 +1,7 @@
 """One connection to an HTTP server, straight or through a proxy: bytes out, an answer in."""
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ class HttpConnection(asyncio.Protocol):
 
     context: ssl.SSLContext | None = None
     """What it was opened with."""
+    retires_at: float = math.inf
+    """When it is to be used no more, in seconds of its owner's clock."""
 
     def __init__(self) -> None:
         self._reader = ResponseParser()

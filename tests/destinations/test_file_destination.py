@@ -4,7 +4,8 @@
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +321,50 @@ async def test_a_batch_that_comes_again_after_a_crash_is_there_as_whole_lines(pa
     await deliver(disk, [event(1)])
     await disk.close()
     assert path.read_bytes() == lines(event(0), event(1))
+
+
+@pytest.fixture
+def hanging() -> Iterator[threading.Event]:
+    """A disk that answers when this is set."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def test_a_disk_that_hangs_ends_the_attempt_in_time_and_no_second_call_is_made(
+    path: Path, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
+):
+    disk, neighbour = destination(path, timeout=0.05), destination(path.with_name("neighbour"))
+    real, calls = os.fdatasync, []
+
+    def slow(fd: int) -> None:
+        if os.fstat(fd).st_ino == path.stat().st_ino:
+            calls.append(fd)
+            hanging.wait(60)
+        real(fd)
+
+    monkeypatch.setattr(module.os, "fdatasync", slow)
+    for _ in range(3):
+        outcome = await deliver(disk, [event(0)])
+        assert isinstance(outcome, Retry)
+        assert f"{path}: its disk has not answered for 0.05 s" in outcome.why
+    assert len(calls) == 1
+    assert await deliver(neighbour, [event(1)]) == Delivered()
+
+    hanging.set()
+    patient = destination(path)
+    while not isinstance(await deliver(disk, [event(0)]), Delivered):
+        pass
+    for one in (disk, neighbour, patient):
+        await one.close()
+    assert set(path.read_bytes().splitlines()) == {event(0)}
+
+
+async def test_closing_does_not_wait_for_a_disk_that_hangs(
+    path: Path, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
+):
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
+    disk = destination(path, timeout=0.01)
+    monkeypatch.setattr(module.os, "fdatasync", lambda _: hanging.wait(60))
+    await deliver(disk, [event(0)])
+    await disk.close()

@@ -160,10 +160,13 @@ def test_clients_of_the_other_clouds_are_built_without_asking_anybody(tmp_path: 
         "type: s3, bucket: trail",
     ):
         assert made(text).limits.in_flight == 1
-    with pytest.raises(DestinationError, match="refuses these settings"):
+    with pytest.raises(DestinationError, match=r"service_account_file: .*No such file"):
         made(f"type: gcs, bucket: trail, service_account_file: {tmp_path}/none")
-    with pytest.raises(DestinationError, match=r"ca_file: .*no readable certificate"):
-        made(f"type: s3, bucket: trail, ca_file: {tmp_path}/none")
+    (tmp_path / "odd").write_text("{}")
+    with pytest.raises(DestinationError, match="refuses these settings"):
+        made(f"type: gcs, bucket: trail, service_account_file: {tmp_path}/odd")
+    with pytest.raises(DestinationError, match=r"ca_file: .*holds no certificate"):
+        made(f"type: s3, bucket: trail, ca_file: {tmp_path}/odd")
 
 
 MISTAKES = {

@@ -279,6 +279,7 @@ class Rig:
         offload: Offload = inline,
         sift: EventFilter | None = None,
         routing: Routing | None = None,
+        start: Callable[[], Awaitable[Outcome]] | None = None,
     ) -> None:
         self.destination = destination
         self.clock = clock or FakeClock()
@@ -294,6 +295,7 @@ class Rig:
             files=files,
             sift=sift,
             routing=routing,
+            start=start,
             backoff=BackoffSettings(),
             clock=self.clock,
             random=random,

@@ -16,11 +16,13 @@ from auditsink.delivery.outcome import (
     Delivered,
     EventRejection,
     Misconfigured,
+    Outcome,
     Poison,
     Retry,
     TooLarge,
 )
 from auditsink.forward.prefetch import KEPT
+from auditsink.forward.retry import FIRST_PROBE
 from auditsink.forward.statistics import DestinationState
 from auditsink.forward.subscription import Subscription
 from auditsink.forward.verdicts import LONE_REFUSALS
@@ -398,3 +400,51 @@ async def test_a_part_that_comes_back_while_the_disk_is_read_for_another_is_read
         assert sorted(rig.destination.sequences()) == list(range(40))
     account = ring.account(ring.cursor("siem"))
     assert (account.delivered, account.dropped) == (40, 0)
+
+
+async def test_a_destination_that_cannot_start_is_in_trouble_before_any_event_comes_and_goes_on_by_itself():
+    outcomes: list[Outcome] = [Misconfigured("no such path"), Misconfigured("no such path"), Delivered()]
+
+    async def start() -> Outcome:
+        return outcomes.pop(0)
+
+    ring = ring_of(0)
+    async with Rig(ScriptedDestination(), ring, start=start) as rig:
+        assert rig.forwarder.state is DestinationState.MISCONFIGURED
+        assert "cluster" not in str(rig.forwarder.statistics().last_error)
+        ring.fill(5)
+        ring.announce()
+        await settle()
+        await rig.clock.advance(FIRST_PROBE)
+        assert rig.destination.attempts == []
+        assert rig.forwarder.statistics().accounts["c1"].pending == 5
+        await rig.clock.advance(2 * FIRST_PROBE)
+        assert outcomes == []
+        assert rig.forwarder.state is DestinationState.IDLE
+        assert ranges(rig.destination.attempts) == [(0, 5)]
+
+
+async def test_a_start_that_fails_in_an_unexpected_way_is_told_and_tried_again():
+    failures = [ZeroDivisionError()]
+
+    async def start() -> Outcome:
+        if failures:
+            raise failures.pop()
+        return Delivered()
+
+    async with Rig(ScriptedDestination(), ring_of(5), start=start) as rig:
+        error = rig.forwarder.statistics().last_error
+        assert error is not None
+        assert "cannot start (ZeroDivisionError" in error.text
+        await rig.clock.advance(1)
+        assert ranges(rig.destination.attempts) == [(0, 5)]
+
+
+async def test_a_destination_that_never_starts_can_be_stopped():
+    async def start() -> Outcome:
+        return Misconfigured("no such path")
+
+    async with Rig(ScriptedDestination(), ring_of(5), start=start) as rig:
+        await rig.stop()
+        assert rig.forwarder.state is DestinationState.STOPPED
+        assert rig.destination.attempts == []

@@ -239,3 +239,27 @@ async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: b
         await http.close()
         await ended.wait()
     assert len(lost) == told
+
+
+@pytest.mark.parametrize(("chance", "renewed_after"), [(0.0, 240.0), (0.5, 300.0)])
+async def test_a_connection_under_steady_use_is_renewed_now_and_then(chance: float, renewed_after: float):
+    """So that another address of the name is seen, or another backend behind it; and not all of them at one moment."""
+    opened, seconds = 0, 0.0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        nonlocal opened
+        opened += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(OK)
+
+    async with server(serve) as url:
+        client = Client(url, None, timeout=5.0, connections=1, now=lambda: seconds, random=lambda: chance)
+        while seconds < renewed_after:
+            assert isinstance(await client.get(f"{url}/", {}), HttpAnswer)
+            assert opened == 1
+            seconds += 5
+        assert isinstance(await client.get(f"{url}/", {}), HttpAnswer)
+        assert opened == 2
+        await client.close()
