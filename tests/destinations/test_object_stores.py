@@ -19,7 +19,6 @@ from destinationkit import batch, event
 from auditsink import load
 from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
-from auditsink.config import DestinationConfig
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.destinations import build, object_stores
@@ -55,7 +54,7 @@ def refusal(status: int, code: str) -> Reply:
     return Reply(status, XML.format(code).encode(), {"Content-Type": "application/xml"})
 
 
-def configured(text: str) -> DestinationConfig:
+def configured(text: str) -> Any:
     return load.parse(f"destinations: [{{name: lake, {text}}}]".encode(), "f", {}).destinations[0]
 
 
@@ -163,7 +162,7 @@ async def test_an_account_that_is_replaced_is_used(tmp_path: Path, private_key: 
 def test_a_client_is_made_anew_every_few_minutes_so_that_changed_addresses_are_seen():
     seconds = 0.0
     config = configured(f"{S3}, endpoint: 'http://127.0.0.1:1'")
-    client = object_stores.StoreClient(config, now=lambda: seconds, random=lambda: 0.5)  # type: ignore[arg-type]  # it is one of objects
+    client = object_stores.StoreClient(config, now=lambda: seconds, random=lambda: 0.5)
     first = client.store()
     seconds = 299.0
     assert client.store() is first
@@ -218,7 +217,7 @@ def test_a_name_whose_look_up_hangs_is_told_and_nothing_is_asked_of_the_store(
     ],
 )
 def test_whose_name_is_looked_up(text: str, host: tuple[str, int] | None):
-    assert object_stores.host(configured(text)) == host  # type: ignore[arg-type]  # it is one of objects
+    assert object_stores.host(configured(text)) == host
 
 
 async def test_a_directory_on_a_disk_that_hangs_is_given_up_in_time(
