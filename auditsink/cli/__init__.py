@@ -17,6 +17,7 @@ from auditsink.common.redact import redact
 COMMANDS = {
     "serve": "Run the sink.",
     "check": "Say what a configuration would do, and what is wrong or risky with it.",
+    "schema": "Print the JSON Schema of the configuration file, for editors.",
     "send": "Post recorded batches or an audit log, as a kube-apiserver would.",
     "status": "Show where the events of a running sink are.",
     "doctor": "Look at a sink and what is around it, and say in order what to fix.",

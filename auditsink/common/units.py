@@ -5,7 +5,8 @@ import re
 from fractions import Fraction
 
 # At most 18 digits: more is a slip, and could not be represented.
-_SIZE = re.compile(r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]i?)?B?\s*$")
+SIZE_PATTERN = r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]i?)?B?\s*$"
+_SIZE = re.compile(SIZE_PATTERN)
 _SIZE_FACTORS = {
     "": 1,
     "K": 10**3,
@@ -17,7 +18,8 @@ _SIZE_FACTORS = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-_DURATION = re.compile(r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|s|m|h|d)\s*$")
+DURATION_PATTERN = r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|s|m|h|d)\s*$"
+_DURATION = re.compile(DURATION_PATTERN)
 _DURATION_FACTORS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

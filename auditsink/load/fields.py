@@ -75,7 +75,7 @@ class _Reader:
     def _foreign(self, where: str, ours: Mapping[str, types.StructType], tag: Any) -> types.StructType | None:
         """A type of destination that another package brings; None, and a mistake, where there is none."""
         others = foreign() if any(issubclass(one.cls, DestinationSection) for one in ours.values()) else {}
-        if tag not in others:
+        if not isinstance(tag, str) or tag not in others:
             known = sorted([*ours, *others])
             near = scalars.closest(tag, known) if isinstance(tag, str) else ""
             self._note(_below(where, "type"), f"expected one of {', '.join(known)}{near}")

@@ -74,6 +74,11 @@ def test_an_unknown_key_names_its_path_and_the_nearest_known_one():
     assert mistake.endswith(" tls, type, url)")
 
 
+def test_a_type_that_is_no_text_is_a_mistake_like_any_other():
+    (mistake,) = mistakes("destinations: [{name: a, type: [splunk]}]")
+    assert mistake.startswith("f.yaml: destinations[0].type: expected one of azure, ")
+
+
 def test_all_mistakes_are_told_in_one_run():
     text = """
         receive: {listen: "nowhere", max_body: big}
