@@ -36,9 +36,9 @@ def controller_manager() -> Path:
 
 
 def crds() -> dict[str, Path]:
-    """The definitions that the module carries, by the name of their file without `crd-` and `.yaml`, number dropped."""
+    """The definitions that the module carries, by the name of their file behind `crd-`."""
     folder = Path(gobuild.module(f"{_MODULE}@v{GARDENER}")["Dir"])
-    return {path.stem.split("_", 1)[-1]: path for path in sorted(folder.rglob("*crd-*.yaml"))}
+    return {path.stem.partition("crd-")[2]: path for path in sorted(folder.rglob("*crd-*.yaml"))}
 
 
 def gardenlet() -> Path:
