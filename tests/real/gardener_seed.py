@@ -1,4 +1,4 @@
-"""A Gardener seed without nodes: kube-apiserver, etcd, kube-controller-manager, gardener-resource-manager, our controller.
+"""A Gardener seed without nodes: an API server, its controller manager, Gardener's resource manager, our controller.
 
 There is no kubelet: the test plays it, by what it writes into the status of pods.
 """
@@ -8,7 +8,6 @@ import base64
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -121,7 +120,7 @@ class Seed:
     async def until(self, what: str, condition: Any) -> Any:
         """Wait until the awaited condition is true; what it returned."""
         async with asyncio.timeout(PATIENCE):
-            while not (found := await condition()):
+            while not (found := await condition()):  # noqa: ASYNC110 - it is other processes that are waited for
                 await asyncio.sleep(0.3)
         assert found, what
         return found
@@ -179,12 +178,14 @@ async def _resource_manager(it: Seed) -> AsyncIterator[None]:
     ports = {name: free_port() for name in ("webhooks", "healthProbes", "metrics")}
     certificates = it.place / "grm"
     certificates.mkdir()
-    openssl = tool("openssl", "makes a certificate for the resource manager")
     words = [
         "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=grm", "-days", "2",
         "-keyout", certificates / "tls.key", "-out", certificates / "tls.crt",
     ]  # fmt: skip
-    subprocess.run([openssl, *words], check=True, capture_output=True)
+    openssl = tool("openssl", "makes a certificate for the resource manager")
+    making = await asyncio.create_subprocess_exec(openssl, *map(str, words), stderr=asyncio.subprocess.PIPE)
+    _, complaint = await making.communicate()
+    assert not making.returncode, complaint
     config = {
         "apiVersion": "resourcemanager.config.gardener.cloud/v1alpha1",
         "kind": "ResourceManagerConfiguration",

@@ -1,0 +1,122 @@
+"""A pod of the rendered StatefulSet without a kubelet: its volumes as files, its paths and ports the test's own."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import yaml
+from gardener_seed import NAMESPACE, Object, Seed
+from running import Sink
+
+MACHINE = socket.gethostbyname(socket.gethostname())
+"""This machine's own address: an EndpointSlice may not hold 127.0.0.1."""
+
+
+class Pod:
+    """The sink of one replica; `spool` outlives it, as a volume does."""
+
+    def __init__(self, seed: Seed, place: Path) -> None:
+        self.seed = seed
+        self.place = place
+        self.sink: Sink | None = None
+        self.port = 0
+        place.mkdir()
+
+    async def start(self) -> Sink:
+        """With what the StatefulSet says now."""
+        workload = await self.seed.get("statefulset", "auditsink")
+        template = workload["spec"]["template"]["spec"]
+        container = template["containers"][0]
+        assert container["args"] == ["serve", "-c", "/etc/auditsink/config/config.yaml"]
+        mounts = {mount["name"]: self._inside(mount["mountPath"]) for mount in container["volumeMounts"]}
+        for volume in template["volumes"]:
+            await self._fill(volume, mounts[volume["name"]])
+        text = (self._inside("/etc/auditsink/config") / "config.yaml").read_text()
+        for path in ("/etc/auditsink", "/var/lib/auditsink"):
+            text = text.replace(path, str(self._inside(path)))
+        document = yaml.safe_load(text)
+        destinations = document.pop("destinations")
+        document["receive"]["listen"] = f"127.0.0.1:{self.port}"
+        document["admin"]["listen"] = f"{MACHINE}:0"
+        self.sink = Sink(self.place / "process", destinations, **document)
+        await self.sink.start()
+        self.port = int(self.sink.receive.rpartition(":")[2].partition("/")[0])
+        await self.announce()
+        return self.sink
+
+    async def stop(self) -> None:
+        """As a kubelet does it."""
+        if self.sink is not None and self.sink.running:
+            await self.sink.stop()
+        self.sink = None
+        await self.announce()
+
+    async def announce(self) -> None:
+        """What the controller of EndpointSlices would write."""
+        endpoints, ports = [], []
+        if self.sink is not None:
+            endpoints = [{"addresses": [MACHINE], "conditions": {"ready": True}}]
+            ports = [{"name": "admin", "port": int(self.sink.admin.rpartition(":")[2].rstrip("/")), "protocol": "TCP"}]
+        labels = {"kubernetes.io/service-name": "auditsink-pods", "endpointslice.kubernetes.io/managed-by": "a-test"}
+        metadata = {"name": "auditsink-pods-test", "namespace": NAMESPACE, "labels": labels}
+        whole: Object = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata}
+        await self.seed.apply({**whole, "addressType": "IPv4", "endpoints": endpoints, "ports": ports})
+
+    def _inside(self, path: str) -> Path:
+        return self.place / path.lstrip("/")
+
+    async def _fill(self, volume: Object, place: Path) -> None:
+        place.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a few small files
+        if "configMap" in volume:
+            for key, text in (await self.seed.get("configmap", volume["configMap"]["name"]))["data"].items():
+                (place / key).write_text(text)
+        for source in volume.get("projected", {}).get("sources", []):
+            values = await self.seed.secret(source["secret"]["name"])
+            for item in source["secret"]["items"]:
+                file = place / item["path"]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(values[item["key"]])
+                file.chmod(0o440)
+
+
+async def api_server_flags(seed: Seed, place: Path, port: int) -> list[str]:
+    """The flags that the webhook gave to the Deployment, for an API server that runs here: the file, and the address.
+
+    The kubeconfig is the Secret's own but for the Service's address, which nothing resolves here.
+    """
+    deployment = await seed.get("deployment", "kube-apiserver")
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = [one for one in spec["containers"] if one["name"] == "kube-apiserver"]
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "auditsink-webhook-kubeconfig"]
+    values = await seed.secret("auditsink-webhook-kubeconfig")
+    whole: Any = yaml.safe_load(values["kubeconfig"])
+    cluster = whole["clusters"][0]["cluster"]
+    host = f"auditsink.{NAMESPACE}.svc"
+    assert cluster["server"] == f"https://{host}:9880/audit"
+    cluster |= {"server": f"https://127.0.0.1:{port}/audit", "tls-server-name": host}
+    file = place / "kubeconfig"
+    file.write_text(json.dumps(whole))
+    flags = [one for one in container["args"] if one.startswith("--audit-webhook-")]
+    return [one.replace(f"{mount['mountPath']}/kubeconfig", str(file)) for one in flags]
+
+
+def api_server_deployment() -> Object:
+    """As gardenlet writes it, as far as the webhook looks at it."""
+    labels = {"app": "kubernetes", "role": "apiserver", "gardener.cloud/role": "controlplane"}
+    container = {
+        "name": "kube-apiserver",
+        "image": "kube-apiserver",
+        "command": ["/usr/local/bin/kube-apiserver"],
+        "args": ["--audit-policy-file=/etc/kubernetes/audit/audit-policy.yaml", "--secure-port=443"],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "kube-apiserver", "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }

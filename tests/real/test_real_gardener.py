@@ -1,0 +1,221 @@
+"""The extension in a seed of real servers: gardenlet's own code judges it, a real resource manager applies it, and a
+real API server is started with the flags that the webhook gave.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import gardener_programs
+import gardener_seed
+import kubernetes
+import pytest
+from gardener_pod import Pod, api_server_deployment, api_server_flags
+from gardener_seed import NAMESPACE, SYSTEM, Object, Seed, seed
+from kubernetes import Kubernetes
+from rows import Rows
+from running import PATIENCE
+from test_real_apiserver import POLICY, busy, events
+
+from auditsink.testing.hec import HecServer
+
+pytestmark = pytest.mark.skipif(bool(gardener_seed.missing()), reason=gardener_seed.missing())
+
+METAL = "audit.metal.extensions.gardener.cloud/v1alpha1"
+SEED = f"Gardener {gardener_programs.GARDENER}"
+LAST = "2026-11-01T10:00:00Z"
+
+
+def config(port: int = 8088, **more: Any) -> Object:
+    splunk = {"enabled": True, "host": "127.0.0.1", "port": str(port), "secretResourceName": "splunk-secret"}
+    return {"apiVersion": METAL, "kind": "AuditConfig", "backends": {"splunk": splunk}, **more}
+
+
+def rotating(phase: str) -> Object:
+    state = {"phase": phase, "lastInitiationTime": LAST}
+    return {"credentials": {"rotation": {"certificateAuthorities": state}}}
+
+
+async def versions(it: Seed) -> dict[str, str]:
+    """Of everything that a reconcile could write, but the Extension's status."""
+    kinds = [
+        "managedresource",
+        "secret",
+        "configmap",
+        "statefulset",
+        "service",
+        "pdb",
+        "vpa",
+        "servicemonitor",
+        "serviceaccount",
+    ]
+    found = {}
+    for kind in kinds:
+        for one in await it.items(kind):
+            found[f"{kind}/{one['metadata']['name']}"] = one["metadata"]["resourceVersion"]
+            if kind in ("managedresource", "statefulset", "pdb"):  # whose status others write
+                found[f"{kind}/{one['metadata']['name']}"] = one["metadata"]["generation"]
+    return found
+
+
+async def said(it: Seed) -> str:
+    return (await it.get("extension.extensions.gardener.cloud", "audit"))["status"]["lastOperation"]["description"]
+
+
+async def test_gardenlet_is_content_with_every_operation(tmp_path: Path, rows: Rows):
+    async with seed(tmp_path, {"healthSeconds": 2.0}) as it, it.kubelet():
+        await it.shoot()
+
+        async def ask(operation: str, thrown: str, *, fails: bool = False, with_: Object | None = None) -> None:
+            began = time.monotonic()
+            answer = await it.gardenlet(operation, with_ or config(), fails=fails)
+            assert fails or "content" in answer
+            verdict = answer.splitlines()[-1][:90] if fails else f"content, {time.monotonic() - began:.0f} s"
+            rows(server=SEED, thrown=thrown, into=0, out=0, note=f"gardenlet: {verdict}")
+
+        await ask("reconcile", "create")
+        assert len(await it.items("statefulset")) == 1
+        before = await versions(it)
+        await ask("reconcile", "reconcile, nothing changed")
+        assert await versions(it) == before
+
+        async def judged() -> Any:
+            whole = await it.get("extension.extensions.gardener.cloud", "audit")
+            return whole["status"].get("conditions")
+
+        conditions = {one["type"]: one["status"] for one in await it.until("conditions", judged)}
+        assert conditions == {"ControlPlaneHealthy": "False", "ObservabilityComponentsHealthy": "Unknown"}
+
+        await it.shoot(spec={"hibernation": {"enabled": True}})
+        await ask("reconcile", "hibernate")
+        assert (await it.get("statefulset", "auditsink"))["spec"]["replicas"] == 0
+        await it.shoot()
+        await ask("reconcile", "wake")
+        assert (await it.get("statefulset", "auditsink"))["spec"]["replicas"] == 2
+        for phase in ("Preparing", "Prepared", "Completing", "Completed"):
+            await it.shoot(status=rotating(phase))
+            await ask("reconcile", f"rotation of the CA: {phase}")
+        broken = {**config(), "backends": {"splunk": {**config()["backends"]["splunk"], "host": ""}}}
+        await ask("reconcile", "an AuditConfig without a host", fails=True, with_=broken)
+        await ask("reconcile", "and mended")
+        await ask("migrate", "migrate")
+        assert not await it.items("managedresource")
+        assert not await it.items("persistentvolumeclaims")
+        assert not (await it.get("extension.extensions.gardener.cloud", "audit"))["metadata"].get("finalizers")
+        kept = [one["metadata"]["name"] for one in await it.items("secret")]
+        assert [name for name in kept if "auditsink" in name and not name.startswith("managedresource")] == [
+            name for name in kept if name.startswith("ca-auditsink") and "bundle" not in name
+        ]
+        await ask("restore", "restore")
+        await ask("destroy", "delete")
+        assert not await it.items("extension.extensions.gardener.cloud")
+        assert not await it.items("managedresource")
+
+        await ask("reconcile", "create again")
+        force = {"annotations": {"confirmation.gardener.cloud/force-deletion": "true"}}
+        await it.shoot(metadata=force)
+        await ask("destroy", "delete by force")
+        heartbeat = await it.get("lease", "gardener-extension-heartbeat", SYSTEM)
+        assert heartbeat["spec"]["holderIdentity"] == "extension-audit"
+
+
+class Chain:
+    """A shoot's API server with the flags of the mutated Deployment, a sink as the StatefulSet says, a HEC."""
+
+    def __init__(self, it: Seed, place: Path, pod: Pod, hec: HecServer) -> None:
+        self.it = it
+        self.place = place
+        self.pod = pod
+        self.hec = hec
+        self.logged: Counter[str] = Counter()
+
+    async def serve(self, name: str) -> None:
+        """One life of the API server, with load: what it logged has to be at the HEC in the end."""
+        await self.it.cluster.kubectl("delete", "deployment", "kube-apiserver", "-n", NAMESPACE, "--ignore-not-found")
+        await self.it.apply(api_server_deployment())
+        place = self.place / name
+        place.mkdir()
+        flags = await api_server_flags(self.it, place, self.pod.port)
+        async with kubernetes.cluster(place, "http://127.0.0.1:9/", POLICY, flags) as shoot:
+            await busy(shoot, name)
+            await self._taken(shoot)
+            self.logged.update(identities(events(shoot.audit_log)))
+
+    async def _taken(self, shoot: Kubernetes) -> None:
+        """Until the sink has answered for everything that the API server logged."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                status = await self._status()
+                logged = sum(1 for _ in events(shoot.audit_log))
+                if status["accepted_events"] + self._before >= sum(self.logged.values()) + logged:
+                    return
+                await asyncio.sleep(0.5)
+
+    _before = 0
+
+    async def _status(self) -> Any:
+        assert self.pod.sink is not None
+        return await self.pod.sink.status()
+
+    def missing(self) -> Counter[str]:
+        """Of what API servers logged, what the HEC has not got."""
+        return self.logged - Counter(identities(json.loads(one.event) for one in self.hec.events))
+
+
+def identities(found: Any) -> list[str]:
+    return [f"{event['auditID']}/{event['stage']}" for event in found]
+
+
+async def test_no_event_is_lost_on_the_way_through_a_shoots_whole_life(tmp_path: Path, rows: Rows):
+    limits = {"hibernate": 3.0, "migrate": 30.0, "delete": 30.0}
+    for name in ("seed", "shoot"):
+        (tmp_path / name).mkdir()
+    async with (
+        HecServer(token="hec-token") as hec,
+        seed(tmp_path / "seed", {"drainSeconds": limits}) as it,
+        it.kubelet(),
+    ):
+        wanted = config(hec.port, replicas=1)
+        pod = Pod(it, tmp_path / "pod")
+        chain = Chain(it, tmp_path / "shoot", pod, hec)
+
+        async def turn(thrown: str, operation: str = "reconcile") -> None:
+            verdict = await it.gardenlet(operation, wanted)
+            done = sum(chain.logged.values()), len(hec.events)
+            note = f"{verdict.partition(': ')[2]}: {await said(it)}"
+            rows(server=SEED, thrown=f"the chain: {thrown}", into=done[0], out=done[1], note=note)
+
+        await it.shoot()
+        await turn("create")
+        await pod.start()
+        await chain.serve("first")
+        for phase in ("Preparing", "Completing"):
+            await it.shoot(status=rotating(phase))
+            await turn(f"rotation: {phase}")
+            await pod.stop()
+            await pod.start()
+            await chain.serve(phase.lower())
+        await hec.stop()
+        await chain.serve("while-the-hec-is-away")
+        await it.shoot(status=rotating("Completed"), spec={"hibernation": {"enabled": True}})
+        await turn("hibernate with a backlog")
+        assert "wait on the volumes" in await said(it)
+        await pod.stop()
+        await hec.start(hec_port(wanted))
+        await it.shoot(status=rotating("Completed"))
+        await turn("wake")
+        await pod.start()
+        await chain.serve("awake")
+        await turn("migrate", "migrate")
+        assert await said(it) == "Migrated; nothing was left"
+        await pod.stop()
+        into, missing = sum(chain.logged.values()), sum(chain.missing().values())
+        rows(server=SEED, thrown="the chain: all of it", into=into, out=into - missing)
+        assert not chain.missing()
+
+
+def hec_port(wanted: Object) -> int:
+    return int(wanted["backends"]["splunk"]["port"])
