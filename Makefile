@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house format bench manifests lock audit sbom dist clean
+.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house format bench schema manifests lock audit sbom dist clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -77,6 +77,11 @@ dist: .venv/run.stamp .venv/tools.stamp
 .venv/tools.stamp: | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check build click-man cyclonedx-bom pip-audit uv
 	@touch $@
+
+# What editors know of the file, and the chart of its values; again after a change of a key.
+schema: .venv/run.stamp
+	$(BIN)/auditsink schema > config/auditsink.schema.json
+	$(BIN)/python config/kubernetes/values_schema.py
 
 # The plain manifests out of the chart, and the chart's README out of its values; needs helm and helm-docs.
 manifests:

@@ -21,7 +21,7 @@ cp -r "$pages" pages
 : "${SOURCE_DATE_EPOCH:=$(stat -c %Y PKG-INFO)}"
 export SOURCE_DATE_EPOCH
 {
-    printf 'auditsink (%s) unstable; urgency=medium\n\n  * What is new: docs/ of the source.\n\n' "$version"
+    printf 'auditsink (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n' "$version"
     printf ' -- The auditsink authors <auditsink@packages.invalid>  %s\n' "$(date -R -u -d "@$SOURCE_DATE_EPOCH")"
 } > debian/changelog
 dpkg-buildpackage --build=binary --no-sign --no-check-builddeps

@@ -1,7 +1,6 @@
 """The chart, judged by helm: every set of values, every option, every typo, and the texts that are made from it."""
 
 import base64
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -113,6 +112,11 @@ def test_what_contradicts_itself_is_refused_with_the_remedy(options: tuple[str, 
         ("serviceMonitor.interval=30", "interval"),
         ("podLabels.number=1", "number"),
         ("fullnameOverride=Not_A_Name", "fullnameOverride"),
+        ("config.destination=x", "destination"),
+        ("config.receive.max_bodi=1MiB", "max_bodi"),
+        ("config.receive.retry_after=soon", "retry_after"),
+        ("config.destinations[0].typ=stdout", "typ"),
+        ("config.destinations[0].in_flight=100", "in_flight"),
         ("topologySpreadConstraints[0].maxSkew=1", "topologyKey"),
     ],
 )
@@ -208,8 +212,3 @@ def test_the_ingress_reaches_the_receive_port_and_the_page_by_services_that_are_
 def test_a_long_name_still_has_room_for_what_hangs_on_it():
     made = template(*OUT, "--set", "dashboard.enabled=true", release="a" * 53)
     assert max(len(one["metadata"]["name"]) for one in documents(made)) <= 63
-
-
-def test_the_schema_is_json_that_editors_read():
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    assert schema["additionalProperties"] is False
