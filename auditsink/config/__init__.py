@@ -16,7 +16,7 @@ from auditsink.config.clusters import Cluster, Clusters, Rate
 from auditsink.config.destination import BackoffSettings, DestinationSection, Packing
 from auditsink.config.destinations import BuiltIn
 from auditsink.config.file import FileConfig, StdoutConfig
-from auditsink.config.filters import Filter, GroupResources, Policy, PolicyRule
+from auditsink.config.filters import Codes, Filter, GroupResources, NotedPolicy, Policy, PolicyRule, Rule
 from auditsink.config.forward import ForwardConfig
 from auditsink.config.http import Elasticsearch, HttpConfig, Loki, Meilisearch, Otlp
 from auditsink.config.kafka import KafkaConfig, KafkaSecurity
@@ -35,6 +35,7 @@ __all__ = [
     "ClientTls",
     "Cluster",
     "Clusters",
+    "Codes",
     "Config",
     "DestinationSection",
     "Elasticsearch",
@@ -53,6 +54,7 @@ __all__ = [
     "Log",
     "Loki",
     "Meilisearch",
+    "NotedPolicy",
     "OAuth2",
     "ObjectConfig",
     "Otlp",
@@ -62,6 +64,7 @@ __all__ = [
     "Proxy",
     "Rate",
     "Receive",
+    "Rule",
     "S3Config",
     "Section",
     "ServerTls",

@@ -1,13 +1,14 @@
 """From a destination's `filter` to what sifts its batches; a policy's file is read again when it changes."""
 
 import logging
-
-from msgspec.structs import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
 
 from auditsink import load
 from auditsink.audit import paths
 from auditsink.common.secret import UnreadableFileError, WatchedFile
-from auditsink.config import DestinationSection, Filter, Policy, PolicyRule
+from auditsink.config import DestinationSection, Filter, NotedPolicy, Policy
 from auditsink.delivery.destination import Batch, DestinationError
 from auditsink.delivery.filter import EventFilter, Filtered
 from auditsink.delivery.settings import key
@@ -15,6 +16,7 @@ from auditsink.filters.filter import PolicyFilter
 from auditsink.filters.masks import Masks
 from auditsink.filters.policy import Evaluator
 from auditsink.filters.rewrite import Rewriter
+from auditsink.filters.rules import Rules, rules_of
 
 log = logging.getLogger("auditsink.filters")
 
@@ -25,9 +27,10 @@ def build(config: DestinationSection) -> EventFilter | None:
     if wanted is None:
         return None
     if wanted.policy_file is None:
-        return _sieve(wanted, inline(wanted))
+        _tell(config.name, wanted.policy)
+        return _sieve(wanted, wanted.policy)
     try:
-        return _Watching(config.name, wanted, WatchedFile(wanted.policy_file, _parse))
+        return _Watching(config.name, wanted, _watched(wanted, wanted.policy_file))
     except UnreadableFileError as problem:
         raise DestinationError(f"{key(config, 'filter.policy_file')}: {problem}") from None
 
@@ -36,39 +39,46 @@ def policy_of(config: DestinationSection) -> Policy | None:
     """The policy that would be in force now, for a person to look at. Raises DestinationError."""
     wanted = config.filter
     if wanted is None or wanted.policy_file is None:
-        return None if wanted is None else inline(wanted)
+        return None if wanted is None else wanted.policy
     try:
-        return WatchedFile(wanted.policy_file, _parse).get()
+        return _watched(wanted, wanted.policy_file).get()
     except UnreadableFileError as problem:
         raise DestinationError(f"{key(config, 'filter.policy_file')}: {problem}") from None
 
 
-def inline(wanted: Filter) -> Policy | None:
-    """What the configuration itself says as a policy; `except` comes before `only`. None: no policy."""
-    if wanted.policy is not None or not (wanted.only or wanted.except_):
-        return wanted.policy
-    rules = [_at(rule, "None") for rule in wanted.except_]
-    rules += [_at(rule, "RequestResponse") for rule in wanted.only or [PolicyRule()]]
-    return Policy(rules=rules)
-
-
-def _at(rule: PolicyRule, level: str) -> PolicyRule:
-    return rule if rule.level is not None else replace(rule, level=level)
-
-
 def _sieve(wanted: Filter, policy: Policy | None) -> PolicyFilter:
+    rules = rules_of(wanted)
+    closer = None
+    if any(rule.asks_for_more for rule in rules):
+        closer = Rules(rules)
+    elif rules:  # no Policy beside them
+        policy = Policy(rules=[*rules])
     return PolicyFilter(
         None if policy is None else Evaluator(policy),
         Rewriter([paths.parse(path) for path in wanted.drop_fields], Masks(wanted.mask)),
+        rules=closer,
         pass_unreadable=wanted.unreadable == "pass",
     )
 
 
-def _parse(content: bytes) -> Policy:
+def _watched(wanted: Filter, path: Path) -> WatchedFile[Policy]:
+    return WatchedFile(path, partial(_parse, wanted.policy_unknown_keys))
+
+
+def _parse(unknown_keys: Literal["refuse", "warn"], content: bytes) -> Policy:
     try:
-        return load.parse_policy(content, "")
+        return load.parse_policy(content, "", unknown_keys)
     except load.ConfigError as problem:
         raise ValueError("; ".join(mistake.lstrip(": ") for mistake in problem.mistakes)) from None
+
+
+def _tell(name: str, policy: Policy | None) -> None:
+    """Say what was passed over in a policy that is in force from now on."""
+    if isinstance(policy, NotedPolicy):
+        log.warning(
+            "something in a destination's policy was passed over, as kube-apiserver does",
+            extra={"destination": name, "passed_over": policy.notes},
+        )
 
 
 class _Watching:
@@ -79,12 +89,14 @@ class _Watching:
         self._wanted = wanted
         self._file = file
         self._sieve = _sieve(wanted, file.get())
+        _tell(name, file.get())
         self._complained: str | None = None
 
     def __call__(self, batch: Batch) -> Filtered:
         if self._file.changed():
             self._sieve = _sieve(self._wanted, self._file.get())
             log.info("a destination's policy is another one from now on", extra={"destination": self._name})
+            _tell(self._name, self._file.get())
         elif self._file.error and self._file.error != self._complained:
             log.warning(
                 "a destination's policy file cannot be used; the last good policy stays in force",

@@ -10,8 +10,9 @@ from auditsink.delivery.destination import Batch
 from auditsink.delivery.filter import Filtered
 from auditsink.delivery.outcome import EventRejection
 from auditsink.filters.policy import Decision, Evaluator, Level
-from auditsink.filters.reading import UnreadableEventError, read, request_of
+from auditsink.filters.reading import UnreadableEventError, read, read_closer, request_of
 from auditsink.filters.rewrite import Rewriter
+from auditsink.filters.rules import Rules, lower
 
 EVERYTHING = Decision(Level.REQUEST_RESPONSE)
 _REMEMBERED = 4096
@@ -21,10 +22,16 @@ _NOT_SPLIT = "the request it came in could not be split, so its events cannot be
 
 
 class PolicyFilter:
-    """`evaluator` None: no policy, all events go through. Not for two threads at once."""
+    """`evaluator` None: no policy, all events go through. `rules` come before it and see more of each event.
 
-    def __init__(self, evaluator: Evaluator | None, rewriter: Rewriter, *, pass_unreadable: bool) -> None:
+    Not for two threads at once.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator | None, rewriter: Rewriter, *, rules: Rules | None = None, pass_unreadable: bool
+    ) -> None:
         self._decide = None if evaluator is None else lru_cache(_REMEMBERED)(evaluator.decide)
+        self._rules = rules
         self._rewriter = rewriter
         self._pass_unreadable = pass_unreadable
 
@@ -61,9 +68,16 @@ class PolicyFilter:
         """The event as it is to be delivered; None: not at all."""
         if event.startswith(_CHECKPOINT):  # the sink's own statement, which is about the trail and none of it
             return event
-        seen = read(event)
-        request = request_of(seen)
-        decision = EVERYTHING if self._decide is None else self._decide(request)
+        if self._rules is None:
+            seen = read(event)
+            request = request_of(seen)
+            decision = EVERYTHING if self._decide is None else self._decide(request)
+        else:
+            closer = read_closer(event)
+            seen, request = closer.seen, request_of(closer.seen)
+            decision = self._rules.decide(closer, request)
+            if self._decide is not None and decision.level != Level.NONE:
+                decision = lower(decision, self._decide(request))
         if decision.level == Level.NONE or seen.stage in decision.omit_stages:
             return None
         return self._rewriter.rewritten(event, seen, request, decision)

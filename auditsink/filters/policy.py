@@ -2,7 +2,8 @@
 
 The semantics are kube-apiserver's (k8s.io/apiserver, pkg/audit/policy/checker.go): the first rule that fits decides,
 no rule means None; all criteria of a rule must fit, one that is left out fits everything; a rule with resources or
-namespaces fits resource requests only, one with nonResourceURLs only the others; `res/*` fits `res` itself too.
+namespaces fits resource requests only, one with nonResourceURLs only the others; `res/*` fits `res` itself too; the
+group `*` is any (since 1.36).
 """
 
 from collections.abc import Callable
@@ -69,7 +70,7 @@ class Evaluator:
     """A policy, ready to be asked."""
 
     def __init__(self, policy: Policy) -> None:
-        self._rules = [(_tests(rule), _decision(rule, policy)) for rule in policy.rules]
+        self._rules = [(criteria(rule), decision_of(rule, policy)) for rule in policy.rules]
 
     def decide(self, request: PolicyRequest) -> Decision:
         """The first rule that fits."""
@@ -82,13 +83,16 @@ class Evaluator:
 NOTHING = Decision(Level.NONE)
 
 
-def _decision(rule: PolicyRule, policy: Policy) -> Decision:
-    omit = policy.omit_managed_fields if rule.omit_managed_fields is None else rule.omit_managed_fields
-    level = Level.REQUEST_RESPONSE if rule.level is None else LEVELS[rule.level]
-    return Decision(level, frozenset(policy.omit_stages) | frozenset(rule.omit_stages), omit)
+def decision_of(rule: PolicyRule, policy: Policy | None = None) -> Decision:
+    """What the rule says where it fits, with what its policy says for all rules."""
+    omit, stages = rule.omit_managed_fields, frozenset(rule.omit_stages)
+    if policy is not None:
+        omit = policy.omit_managed_fields if omit is None else omit
+        stages |= frozenset(policy.omit_stages)
+    return Decision(Level.REQUEST_RESPONSE if rule.level is None else LEVELS[rule.level], stages, bool(omit))
 
 
-def _tests(rule: PolicyRule) -> list[Test]:
+def criteria(rule: PolicyRule) -> list[Test]:
     """A test for each criterion that the rule has, the cheapest first."""
     tests: list[Test] = []
     if rule.verbs:
@@ -122,9 +126,10 @@ def _resource_test(rule: PolicyRule) -> Test:
 
 def _entry_test(entry: GroupResources) -> Callable[[Resource], bool]:
     group, wanted, names = entry.group, frozenset(entry.resources), frozenset(entry.resource_names)
+    any_group = group == "*"
 
     def test(asked: Resource) -> bool:
-        if asked.group != group:
+        if asked.group != group and not any_group:
             return False
         return not wanted or ((not names or asked.name in names) and not wanted.isdisjoint(_spellings(asked)))
 

@@ -8,6 +8,7 @@ who was authenticated (not who was impersonated), and `objectRef` is there for r
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -56,17 +57,35 @@ _NAMES_OF = {
     name: tuple(field.encode_name for field in msgspec.structs.fields(kind))
     for name, kind in (("user", _UserFields), ("objectRef", _ObjectFields))
 }
+_EVER_LOOKED_AT = frozenset({*_FIELDS, "userAgent", "responseStatus"})
 _SHORT = 1024  # bytes: at most half as many levels, which every interpreter's recursion limit allows
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(EventFields).decode
 
 
-def read(event: bytes) -> EventFields:
-    """Raises UnreadableEventError.
+class CloserFields(NamedTuple):
+    """What a rule may look at that no Policy can: besides, the other members, each as it stands.
 
-    A parser gets no more than what is looked at, and nothing that nests deeply: no recursion limit has a say in it.
+    Clients choose some of them, so they may be anything, and make no event unreadable.
     """
+
+    seen: EventFields
+    members: Mapping[str, msgspec.Raw]
+
+
+def read(event: bytes) -> EventFields:
+    """Raises UnreadableEventError."""
+    return _seen(_fields(event))
+
+
+def read_closer(event: bytes) -> CloserFields:
+    """The same with more of it."""
     fields = _fields(event)
+    return CloserFields(_seen(fields), fields)
+
+
+def _seen(fields: Mapping[str, msgspec.Raw]) -> EventFields:
+    """A parser gets no more than what is looked at, and nothing that nests deeply: no recursion limit has a say."""
     head = {name: fields[name] for name in _LOOKED_AT if name in fields}
     for name, names in _NAMES_OF.items():
         if name in head and len(head[name]) > _SHORT:
@@ -88,7 +107,7 @@ def _fields(event: bytes) -> Mapping[str, msgspec.Raw]:
     if plain is not None:
         return plain
     try:
-        members = [(key, msgspec.Raw(value)) for _, key, value in scan.members(event) if key in _FIELDS]
+        members = [(key, msgspec.Raw(value)) for _, key, value in scan.members(event) if key in _EVER_LOOKED_AT]
     except scan.UnreadableError:
         raise UnreadableEventError("it is no JSON object") from None
     if len({key for key, _ in members}) < len(members):
@@ -114,15 +133,16 @@ def request_of(seen: EventFields) -> PolicyRequest:
     user = seen.user.username or None
     groups = seen.user.groups or ()
     if ref is None:
-        return PolicyRequest(user, groups if user else (), seen.verb, None, _path(seen.request_uri))
+        return PolicyRequest(user, groups if user else (), seen.verb, None, path_of(seen.request_uri))
     namespace, name = ref.namespace, ref.name
     if seen.verb in _NAMED_BY_BODY and (namespace or name):
-        namespace, name = _in_url(_path(seen.request_uri))
+        namespace, name = _in_url(path_of(seen.request_uri))
     resource = Resource(ref.api_group, ref.resource, ref.subresource, namespace, name)
     return PolicyRequest(user, groups if user else (), seen.verb, resource, b"")
 
 
-def _path(uri: str) -> bytes:
+def path_of(uri: str) -> bytes:
+    """The path of a URI, without the escapes in which a client may have written it."""
     return unquote_to_bytes(uri.partition("?")[0])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from auditsink.config import Admin, Cluster, Config, FileConfig, Policy, Receive, Spool
-from auditsink.load import document, fields
+from auditsink.load import document, fields, policy_file
 
 __all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_cluster", "parse_policy"]
 
@@ -46,9 +46,19 @@ def parse(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -
     return _parse(Config, data, name, environment)
 
 
-def parse_policy(data: bytes, name: str) -> Policy:
-    """A Kubernetes audit Policy from a file of its own. Raises ConfigError."""
-    return _parse(Policy, data, name, {})
+def parse_policy(data: bytes, name: str, unknown_keys: fields.UnknownKeys = "refuse") -> Policy:
+    """A Kubernetes audit Policy from a file of its own, in any form in which `policy_file` finds one.
+
+    Its notes say what was passed over. Raises ConfigError.
+    """
+    try:
+        found = policy_file.find(data, repeated_keys=unknown_keys)
+    except document.DocumentError as broken:
+        raise ConfigError([f"{name}:{mistake}" for mistake in broken.mistakes]) from None
+    section, mistakes, notes = fields.read(Policy, found.plain, None, where=found.where, unknown_keys=unknown_keys)
+    if section is None:
+        raise ConfigError([f"{name}: {mistake}" for mistake in mistakes])
+    return section.with_notes([*found.notes, *notes])
 
 
 def parse_cluster(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -> Cluster:
@@ -61,7 +71,7 @@ def _parse(kind: type[fields.T], data: bytes, name: str, environment: Mapping[st
         plain = document.parse(data)
     except document.DocumentError as broken:
         raise ConfigError([f"{name}:{mistake}" for mistake in broken.mistakes]) from None
-    section, mistakes = fields.read(kind, plain, environment)
+    section, mistakes, _ = fields.read(kind, plain, environment)
     if section is None:
         raise ConfigError([f"{name}: {mistake}" for mistake in mistakes])
     return section

@@ -4,7 +4,11 @@ PyYAML's own pure parser, because its recursion is bounded by Python (the C one 
 safe loader lets through closed here: the last of two equal keys wins there, and aliases of aliases grow without end.
 """
 
+import contextlib
+import json
 import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import yaml
@@ -51,19 +55,60 @@ class _Loader(yaml.SafeLoader):
 
 def parse(data: bytes) -> object:
     """The document's value; None for an empty one. Raises DocumentError."""
-    if len(data) > MAX_BYTES:
-        raise DocumentError([f" is larger than {MAX_BYTES // 2**20} MiB; this is no configuration file"])
+    with _told():
+        loader = _Loader(_decode(data))
+        return _construct(loader, loader.get_single_node(), None)
+
+
+def parse_each(data: bytes, repeated: list[str] | None = None) -> Iterator[object]:
+    """The values of the documents in a file of YAML or JSON that other programs read too. Raises DocumentError.
+
+    `repeated` takes a line for each key that stands twice, of which the last counts; None: that is a mistake.
+    """
+    with _told():
+        text = _decode(data)
+        if text.lstrip().startswith("{"):
+            # Not all JSON is YAML: there are tabs before its tokens, and `\/` in its strings.
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(text, object_pairs_hook=partial(_pairs, repeated))
+                return
+        loader = _Loader(text)
+        while loader.check_node():
+            yield _construct(loader, loader.get_node(), repeated)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong as a DocumentError."""
     try:
-        return _construct(_Loader(_decode(data)))
+        yield
     except yaml.MarkedYAMLError as problem:
         raise DocumentError([_explain(problem)]) from None
     except yaml.reader.ReaderError as problem:
         raise DocumentError([f" character {problem.position + 1} is a control character; remove it"]) from None
     except RecursionError:
         raise DocumentError([" is nested too deeply; this is no configuration file"]) from None
+    except DocumentError:
+        raise
+    except ValueError:
+        # Python refuses to convert numbers of more than 4,300 digits.
+        raise DocumentError([" holds a number that is too long"]) from None
+
+
+def _pairs(repeated: list[str] | None, pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON. Raises DocumentError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        told = "a key stands more than once in one object"
+        if repeated is None:
+            raise DocumentError([f" {told}; keep one of them"])
+        repeated.append(f"{told}; the last one counts")
+    return found
 
 
 def _decode(data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise DocumentError([f" is larger than {MAX_BYTES // 2**20} MiB; this is no configuration file"])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -72,16 +117,11 @@ def _decode(data: bytes) -> str:
         raise DocumentError([f"{line}:{column}: is not UTF-8; save the file as UTF-8"]) from None
 
 
-def _construct(loader: _Loader) -> object:
-    node = loader.get_single_node()
+def _construct(loader: _Loader, node: yaml.Node | None, repeated: list[str] | None) -> object:
     if node is None:
         return None
-    _Survey().look_at(node)
-    try:
-        return loader.construct_document(node)
-    except ValueError:
-        # Python refuses to convert numbers of more than 4,300 digits.
-        raise DocumentError([" holds a number that is too long"]) from None
+    _Survey(repeated).look_at(node)
+    return loader.construct_document(node)
 
 
 def _explain(problem: yaml.MarkedYAMLError) -> str:
@@ -98,7 +138,8 @@ def _place(mark: yaml.Mark | None) -> str:
 class _Survey:
     """Looks at the nodes before anything is built from them: sizes with aliases written out, and duplicate keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, repeated: list[str] | None) -> None:
+        self._repeated = repeated
         self._sizes: dict[int, int] = {}
         self._open: set[int] = set()
         self._mistakes: list[str] = []
@@ -135,6 +176,10 @@ class _Survey:
                 self._mistakes.append(f"{_place(key.start_mark)}: a key must be text")
             elif key.value in seen:
                 place, first = _place(key.start_mark), seen[key.value]
-                self._mistakes.append(f"{place}: this key stands in line {first} already; keep one of the two")
+                told = f"{place}: this key stands in line {first} already"
+                if self._repeated is None:
+                    self._mistakes.append(f"{told}; keep one of the two")
+                else:
+                    self._repeated.append(f"{told}; the last one counts")
             else:
                 seen[key.value] = key.start_mark.line + 1

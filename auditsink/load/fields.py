@@ -6,7 +6,7 @@ msgspec's own conversion stops at the first mistake and quotes values, so this w
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from msgspec import NODEFAULT
 from msgspec import inspect as types
@@ -18,20 +18,43 @@ from auditsink.load import scalars
 
 T = TypeVar("T", bound=Section)
 
+UnknownKeys = Literal["refuse", "warn"]
+
 _GLUED = re.compile(r"[:=\s]")
+_LENIENCE = "kube-apiserver warns and passes over it, which policy_unknown_keys: warn allows here too"
 
 
-def read(kind: type[T], plain: object, variables: Mapping[str, str]) -> tuple[T | None, list[str]]:
-    """The section (the whole file's is `Config`), or None and every mistake as `key.path: sentence`."""
-    reader = _Reader(variables)
-    section = reader.read("", types.type_info(kind), plain)
-    return (None if reader.mistakes else section), reader.mistakes
+class ReadSection(NamedTuple, Generic[T]):
+    """`section`: None where there are mistakes. They, and the notes of what was passed over: `key.path: sentence`."""
+
+    section: T | None
+    mistakes: list[str]
+    notes: list[str]
+
+
+def read(
+    kind: type[T],
+    plain: object,
+    variables: Mapping[str, str] | None,
+    *,
+    where: str = "",
+    unknown_keys: UnknownKeys | None = None,
+) -> ReadSection[T]:
+    """The section (the whole file's is `Config`), which stands at the path `where`.
+
+    `variables` None: `${NAME}` is text like any other. `unknown_keys`: what `policy_unknown_keys` says, for a Policy.
+    """
+    reader = _Reader(variables, unknown_keys)
+    section = reader.read(where, types.type_info(kind), plain)
+    return ReadSection(None if reader.mistakes else section, reader.mistakes, reader.notes)
 
 
 class _Reader:
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str] | None, unknown_keys: UnknownKeys | None) -> None:
         self.mistakes: list[str] = []
+        self.notes: list[str] = []
         self._variables = variables
+        self._unknown_keys = unknown_keys
 
     def read(self, where: str, kind: types.Type, value: object) -> Any:
         """The typed value; after a mistake None, and a line in `mistakes`."""
@@ -47,6 +70,8 @@ class _Reader:
                 return self._section(where, kind, value)
             case types.UnionType():
                 return self._either(where, kind, value)
+            case types.AnyType():
+                return value
             case types.ListType(item_type=item):
                 return [self.read(f"{where}[{place}]", item, entry) for place, entry in enumerate(_list(value))]
             case types.DictType(value_type=item):
@@ -94,12 +119,17 @@ class _Reader:
         if short is not None and isinstance(value, list):
             return self._short(where, kind, short, value)
         given = {} if value is None else _mapping(value)
+        if getattr(kind.cls, "NULL_IS_ABSENT", False):
+            given = {key: inner for key, inner in given.items() if inner is not None}
         known = {field.encode_name: field for field in kind.fields}
         for key in given:
             if key not in known:
-                self._unknown(where, key, [*known, "type"] if kind.tag else [*known])
+                self._unknown(where, key, kind, [*known, "type"] if kind.tag else [*known])
+        governed = getattr(kind.cls, "UNKNOWN_KEYS", {})
         filled = {
-            field.name: self.read(_below(where, key), field.type, given[key])
+            field.name: self._governed(_below(where, key), field.type, given[key], given.get(governed[key], "refuse"))
+            if key in governed
+            else self.read(_below(where, key), field.type, given[key])
             for key, field in known.items()
             if key in given
         }
@@ -107,6 +137,15 @@ class _Reader:
             if field.required and key not in given:
                 self._note(_below(where, key), _absent(field))
         return None if len(self.mistakes) > before else self._checked(where, kind.cls(**filled))
+
+    def _governed(self, where: str, kind: types.Type, value: object, unknown_keys: object) -> Any:
+        """A section of whose unknown keys another key speaks. It gets the notes that are its own."""
+        outside = self.notes, self._unknown_keys
+        self.notes, self._unknown_keys = [], "warn" if unknown_keys == "warn" else "refuse"
+        section = self.read(where, kind, value)
+        notes = self.notes
+        self.notes, self._unknown_keys = outside
+        return None if section is None else section.with_notes(notes)
 
     def _short(self, where: str, kind: types.StructType, key: str, value: list[object]) -> Any:
         """A plain list where a section is expected: it stands for one of the section's keys."""
@@ -120,14 +159,20 @@ class _Reader:
             self._note(_below(where, key), problem)
         return section
 
-    def _unknown(self, where: str, key: object, known: list[str]) -> None:
+    def _unknown(self, where: str, key: object, kind: types.StructType, known: list[str]) -> None:
         if not isinstance(key, str):
             self._note(where, f"a key must be text, got {scalars.describe(key)}")
-        elif _GLUED.search(key):
-            self._note(_below(where, key), "unknown key; write a space after the colon")
+            return
+        if _GLUED.search(key):
+            why = "unknown key; write a space after the colon"
+        elif key in (elsewhere := getattr(kind.cls, "ELSEWHERE", {})):
+            why = f"unknown key; {elsewhere[key]}"
         else:
-            near = scalars.closest(key, known)
-            self._note(_below(where, key), f"unknown key{near} (known keys: {', '.join(sorted(known))})")
+            why = f"unknown key{scalars.closest(key, known)} (known keys: {', '.join(sorted(known))})"
+        if self._unknown_keys == "warn":
+            self.notes.append(f"{_below(where, key)}: {why}")
+            return
+        self._note(_below(where, key), why if self._unknown_keys is None else f"{why}; {_LENIENCE}")
 
     def _key(self, where: str, key: object) -> str:
         if not isinstance(key, str):

@@ -10,6 +10,7 @@ from msgspec import inspect as types
 
 from auditsink.common.secret import Secret
 from auditsink.common.units import Duration, Size
+from auditsink.config import Codes
 from auditsink.load import environment
 
 LARGEST_SIZE = 2**50
@@ -17,8 +18,11 @@ LONGEST_DURATION = 365 * 86400.0
 _YES_OR_NO = {"true": True, "false": False}
 
 
-def convert(kind: types.Type, value: object, variables: Mapping[str, str]) -> Any:
-    """The value as its type wants it. Raises ValueError: a sentence to stand after the key's path."""
+def convert(kind: types.Type, value: object, variables: Mapping[str, str] | None) -> Any:
+    """The value as its type wants it. `variables` None: `${NAME}` is text like any other.
+
+    Raises ValueError: a sentence to stand after the key's path.
+    """
     text = _text(value, variables) if isinstance(value, str) else None
     if text is not None and text != value:
         value = _from_variable(kind, text)
@@ -58,9 +62,10 @@ _WORDS: list[tuple[type, str]] = [
 ]
 
 
-def _text(value: str, variables: Mapping[str, str]) -> str:
-    text = environment.expand(value, variables)
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+def _text(value: str, variables: Mapping[str, str] | None) -> str:
+    text = value if variables is None else environment.expand(value, variables)
+    # No path and no header holds a zero; what clients write into an object's name, and a policy may name, can.
+    if (variables is not None and "\0" in text) or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("holds a character that is no text")
     return text
 
@@ -125,4 +130,5 @@ _LEAVES: dict[type, tuple[str, Callable[[object], Any]]] = {
     Secret: ("a secret: text of one line, in quotes", _secret),
     Size: ("a size: bytes, or with a unit like 64MiB", _size),
     Duration: ("a duration: seconds, or with a unit like 30s or 5m", _duration),
+    Codes: ("a status code: one like 404, 5xx or 400-499", Codes.parse),
 }

@@ -128,6 +128,28 @@ def test_a_filter_is_told_in_words():
     assert said("{mask: [tokens]}")[0] == "siem gets every event"
 
 
+BESIDE = """{
+  policy: {rules: [{level: Metadata, resources: [{group: '*', resources: [x]}]}]},
+  except: [
+    {responseCodes: [404, 5xx], userAgents: [a*], names: ['*b'], requestURIs: [/c], dryRun: true, unchanged: false},
+    {unchanged: true},
+  ]}"""
+
+
+def test_what_no_policy_can_say_is_told_in_words_too():
+    first, *others = said(BESIDE)
+    assert first == (
+        "siem, rule 1: of all requests of objects named like *b at addresses like /c from clients like a* "
+        "answered with 404, 5xx that were a dry run but updates that changed nothing: nothing"
+    )
+    assert others[:-1] == [
+        "siem, rule 2: of all requests that changed nothing: nothing",
+        "siem, rule 3: of all requests: what the policy says",
+        "siem, of what is left, policy rule 1: of all requests for x (any group): no bodies (Metadata)",
+        "siem, of what no rule of the policy fits: nothing",
+    ]
+
+
 def test_a_long_list_is_shortened():
     users = ", ".join(f"u{number}" for number in range(100))
     assert "u7 and 92 more" in said(f"{{only: [{{users: [{users}]}}]}}")[0]

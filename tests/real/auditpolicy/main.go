@@ -1,13 +1,18 @@
 // Asks kube-apiserver's own policy checker about recorded events.
 //
-// The first argument is a file of events, one a line. Each line of standard input is a policy; the answer is a line
-// with a JSON array, for each event what the checker says: the level, the omitted stages, whether managed fields go.
-// A request is made anew from an event's URI and verb, so that nothing but the apiserver's code reads the resource.
+// The first argument is a file of events, one a line. Each line of standard input is a policy file in base64; the
+// answer is a line with a JSON object: `refused` says why the apiserver does not take the file; else `warned` is whether
+// it takes it with a warning, and `answers` has for each event what the checker says: the level, the omitted stages,
+// whether managed fields go. A request is made anew from an event's URI and verb, so that nothing but the apiserver's
+// code reads the resource.
 package main
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,6 +26,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/klog/v2"
 )
 
 const longestLine = 64 << 20
@@ -85,7 +91,35 @@ func said(stages []auditinternal.Stage) string {
 	return strings.Join(names, ",")
 }
 
+type answer struct {
+	Refused string   `json:"refused,omitempty"`
+	Warned  bool     `json:"warned,omitempty"`
+	Answers []string `json:"answers,omitempty"`
+}
+
+func answered(content []byte, requests []authorizer.Attributes, log *bytes.Buffer) answer {
+	log.Reset()
+	loaded, err := policy.LoadPolicyFromBytes(content)
+	klog.Flush()
+	if err != nil {
+		return answer{Refused: err.Error()}
+	}
+	found := answer{Warned: strings.Contains(log.String(), "lenient decoding")}
+	evaluator := policy.NewPolicyRuleEvaluator(loaded)
+	for _, asked := range requests {
+		decision := evaluator.EvaluatePolicyRule(asked)
+		found.Answers = append(found.Answers, fmt.Sprintf("%s|%s|%t", decision.Level, said(decision.OmitStages), decision.OmitManagedFields))
+	}
+	return found
+}
+
 func main() {
+	var log bytes.Buffer
+	flags := flag.NewFlagSet("klog", flag.ExitOnError)
+	klog.InitFlags(flags)
+	check(flags.Set("logtostderr", "false"))
+	check(flags.Set("stderrthreshold", "FATAL"))
+	klog.SetOutput(&log)
 	file, err := os.Open(os.Args[1])
 	check(err)
 	var requests []authorizer.Attributes
@@ -97,15 +131,9 @@ func main() {
 		requests = append(requests, asked)
 	}
 	for policies := lines(os.Stdin); policies.Scan(); {
-		loaded, err := policy.LoadPolicyFromBytes(policies.Bytes())
+		content, err := base64.StdEncoding.DecodeString(policies.Text())
 		check(err)
-		evaluator := policy.NewPolicyRuleEvaluator(loaded)
-		answers := make([]string, 0, len(requests))
-		for _, asked := range requests {
-			decision := evaluator.EvaluatePolicyRule(asked)
-			answers = append(answers, fmt.Sprintf("%s|%s|%t", decision.Level, said(decision.OmitStages), decision.OmitManagedFields))
-		}
-		encoded, err := json.Marshal(answers)
+		encoded, err := json.Marshal(answered(content, requests, &log))
 		check(err)
 		fmt.Println(string(encoded))
 	}
