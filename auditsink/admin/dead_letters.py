@@ -65,10 +65,11 @@ class DeadLetterEndpoints:
             box = self._boxes().get(choice.destination)
             letters = [] if box is None else await asyncio.to_thread(_chosen, box, choice)
             report = Report()
-            if box is not None and letters:
+            spool = self._view.spool_path
+            if box is not None and letters and spool is not None:
                 config, clock = configured[choice.destination], self._view.clock
                 try:
-                    await again.replay(config, box, letters, clock=clock, report=report)
+                    await again.replay(config, box, letters, spool=spool, clock=clock, report=report)
                 except DestinationError as problem:
                     report.stopped = str(problem)
         refused = [{"id": letter.id, "reason": why} for letter, why in report.refused]

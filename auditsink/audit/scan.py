@@ -65,16 +65,32 @@ class Member(NamedTuple):
     value: bytes
 
 
+class MemberPlace(NamedTuple):
+    """Where a member of an object stands: its key as in `Member`; where key and value begin, and where it ends."""
+
+    raw_key: bytes
+    key: str
+    start: int
+    value: int
+    stop: int
+
+
 def members(value: bytes) -> list[Member]:
     """The members of an object, in order, equal keys too. Raises UnreadableError."""
+    return [Member(one.raw_key, one.key, value[one.value : one.stop]) for one in places(value)]
+
+
+def places(value: bytes) -> list[MemberPlace]:
+    """Where the members of an object stand, in order, equal keys too. Raises UnreadableError."""
     walk = _Walk(value)
     walk.expect(b"{")
-    found: list[Member] = []
+    found: list[MemberPlace] = []
     more = walk.peek() != b"}" or not walk.expect(b"}")
     while more:
         raw_key, key = walk.key()
+        start = walk.position - len(raw_key)
         walk.expect(b":")
-        found.append(Member(raw_key, key, walk.taken()))
+        found.append(MemberPlace(raw_key, key, start, *walk.span()))
         if len(found) > MOST_MEMBERS:
             raise UnreadableError
         more = walk.expect(b",}") == b","
@@ -201,12 +217,17 @@ class _Walk:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return raw, ""
 
-    def taken(self) -> bytes:
-        """Step over any value, and have it as it stands."""
+    @property
+    def position(self) -> int:
+        """How far it has come."""
+        return self._position
+
+    def span(self) -> tuple[int, int]:
+        """Step over any value: where it stands."""
         self.peek()
         start = self._position
         self.value()
-        return self._body[start : self._position]
+        return start, self._position
 
     def items(self) -> list[tuple[int, int]]:
         """Step over the value of `items`: an array or null."""

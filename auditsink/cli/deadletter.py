@@ -109,7 +109,8 @@ def replay(config_file: Path | None, destination: str | None, ids: tuple[str, ..
     Example:
       auditsink deadletter replay -c /etc/auditsink/config.yaml --destination siem
     """  # noqa: D301
-    configured = {one.name: one for one in read_config(config_file).destinations}
+    config = read_config(config_file)
+    configured = {one.name: one for one in config.destinations}
     boxes = _boxes(config_file, None, destination)
     _chosen(boxes.values(), ids)
     good = True
@@ -121,7 +122,7 @@ def replay(config_file: Path | None, destination: str | None, ids: tuple[str, ..
             raise click.ClickException(
                 f"destination {name!r} is not in the configuration; give the -c FILE that has it"
             )
-        good = _replay_one(configured[name], box, letters) and good
+        good = _replay_one(configured[name], config.spool.path, box, letters) and good
     return 0 if good else 1
 
 
@@ -192,10 +193,10 @@ def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLett
     return found
 
 
-def _replay_one(config: DestinationSection, box: DeadLetters, letters: list[DeadLetter]) -> bool:
+def _replay_one(config: DestinationSection, spool: Path, box: DeadLetters, letters: list[DeadLetter]) -> bool:
     report = Report()
     try:
-        resolver.run(again.replay(config, box, letters, clock=SystemClock(), report=report))
+        resolver.run(again.replay(config, box, letters, spool=spool, clock=SystemClock(), report=report))
     except DestinationError as problem:
         raise click.ClickException(str(problem)) from None
     click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(letters):,}")

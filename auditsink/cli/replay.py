@@ -15,6 +15,7 @@ from auditsink.common.clock import SystemClock
 from auditsink.config import Config, DestinationSection
 from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
+from auditsink.destinations.with_labels import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward.backoff import Backoff
 from auditsink.forward.replay import Replay, Replayed
@@ -79,16 +80,18 @@ def _replay(
     with bar("Replaying", sum(sizes)) as progress:
         several = {name: _records(spool / "rings" / name, period, progress, keys) for name in clusters}
         try:
-            resolver.run(_deliver(config, several, done))
+            resolver.run(_deliver(config, spool, several, done))
         except KeyboardInterrupt:
             done.stopped = "ended by Ctrl-C"
     return done
 
 
-async def _deliver(config: DestinationSection, several: Mapping[str, Iterator[Record]], done: Replayed) -> None:
+async def _deliver(
+    config: DestinationSection, spool: Path, several: Mapping[str, Iterator[Record]], done: Replayed
+) -> None:
     clock = SystemClock()
     sift = filters.build(config)
-    destination = build(config, clock=clock)
+    destination = WithLabels(build(config, clock=clock), spool)
     replay = Replay(
         destination,
         done,

@@ -13,7 +13,7 @@ from auditsink.common.listen import parse_address
 from auditsink.config.checks import address
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
 from auditsink.config.clusters import Cluster, Clusters, Rate
-from auditsink.config.destination import BackoffSettings, DestinationSection, Packing
+from auditsink.config.destination import BackoffSettings, DestinationSection, LabelledSection, Packing
 from auditsink.config.destinations import BuiltIn
 from auditsink.config.file import FileConfig, StdoutConfig
 from auditsink.config.filters import Codes, Filter, GroupResources, NotedPolicy, Policy, PolicyRule, Rule
@@ -50,6 +50,7 @@ __all__ = [
     "HttpConfig",
     "KafkaConfig",
     "KafkaSecurity",
+    "LabelledSection",
     "LocalConfig",
     "Log",
     "Loki",
@@ -164,7 +165,7 @@ class Config(Section, frozen=True, kw_only=True):
         yield f"calls what comes without a cluster's name {self.receive.cluster!r}"
         yield from self.spool.plan()
         for one in self.destinations:
-            yield f"delivers to {one.name}: {one.describe()}"
+            yield f"delivers to {one.name}: {one.describe()}{_labels(one)}"
         if self.evidence is not None:
             yield from self.evidence.plan()
         yield from self.admin.plan()
@@ -180,8 +181,11 @@ class Config(Section, frozen=True, kw_only=True):
                 "cluster; write there which certificate is whose"
             )
         yield from _below("spool.", self.spool.risks(self.receive.max_body))
+        labels = None if self.clusters is None else self.clusters.labels
         for place, one in enumerate(self.destinations):
             yield from _below(f"destinations[{place}].", one.risks())
+            if isinstance(one, LabelledSection):
+                yield from _below(f"destinations[{place}].", one.label_risks(labels))
         if self.evidence is not None:
             yield from _below("evidence.", self.evidence.risks(self.spool.path))
         if not self.admin.loopback:
@@ -190,3 +194,9 @@ class Config(Section, frozen=True, kw_only=True):
 
 def _below(where: str, risks: Broken) -> Iterator[str]:
     return (f"{where}{key}: {risk}" for key, risk in risks)
+
+
+def _labels(one: DestinationSection) -> str:
+    if not isinstance(one, LabelledSection) or one.labels_as == "none":
+        return ""
+    return f", with the labels of an event's cluster as {one.labels_as}"

@@ -14,6 +14,15 @@ from auditsink.config.section import Broken, Section
 
 _CERTIFICATE = re.compile(r"(cn|dns|uri|email):[^\s]([^\n]{0,253}[^\s])?\Z")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+# As Kubernetes names labels and annotations (k8s.io/apimachinery, IsQualifiedName), with a prefix.
+_QUALIFIED = re.compile(
+    r"(?=[^/]{1,253}/[^/]{1,63}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*/"
+    r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?\Z"
+)
+_LABEL_RULE = (
+    "is no name for a label; write 1 to 63 of a-z, 0-9 and _, a letter first, "
+    "or one with a prefix as in seed.gardener.cloud/name"
+)
 _TOKEN = re.compile(r"[!-~]+\Z")
 LONGEST_LABEL = 256
 MOST_LABELS = 16
@@ -79,8 +88,8 @@ def _broken_labels(labels: dict[str, str]) -> Broken:
     if len(labels) > MOST_LABELS:
         yield "labels", f"are more than {MOST_LABELS}; every event carries them"
     for name, value in labels.items():
-        if not _LABEL.match(name):
-            yield f"labels.{name}", "is no name for a label; write 1 to 63 of a-z, 0-9 and _, a letter first"
+        if not _LABEL.match(name) and not _QUALIFIED.match(name):
+            yield f"labels.{name}", _LABEL_RULE
         if not value.isprintable() or not 1 <= len(value) <= LONGEST_LABEL:
             yield f"labels.{name}", f"is no label; write one line of 1 to {LONGEST_LABEL} characters"
 
@@ -97,6 +106,11 @@ class Clusters(Section, frozen=True, kw_only=True):
         """See `Section.broken`."""
         if self.directory is None and not self.members:
             yield "members", "is empty; write at least one, or name a directory"
+
+    @property
+    def labels(self) -> set[str]:
+        """The names of the labels that members have."""
+        return {name for one in self.members for name in one.labels}
 
     def who(self) -> str:
         """Who may post."""

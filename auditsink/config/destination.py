@@ -1,10 +1,12 @@
 """What the sections of all destinations share, and what each type says of itself."""
 
 import re
+from collections.abc import Set as AbstractSet
 from typing import ClassVar, Literal
 
 import msgspec
 
+from auditsink.audit.labels import EVENT_FIELDS
 from auditsink.common.units import Duration, Size
 from auditsink.config.checks import positive, whole
 from auditsink.config.filters import Filter
@@ -87,3 +89,18 @@ class DestinationSection(Section, frozen=True, kw_only=True):
     def kind(self) -> str:
         """What `type` says in the file."""
         return str(self.__struct_config__.tag)
+
+
+class LabelledSection(DestinationSection, frozen=True, kw_only=True):
+    """A type that has no place beside an event where the labels of its cluster could go."""
+
+    labels_as: Literal["annotations", "fields", "none"] = "none"  # none: not at all, and every byte as it came
+
+    def label_risks(self, labels: AbstractSet[str] | None) -> Broken:
+        """Which labels would be missing. `labels`: names of those that are declared; None without `clusters`."""
+        if self.labels_as == "none":
+            return
+        if labels is None:
+            yield "labels_as", "has no effect without clusters, whose labels these are"
+        elif self.labels_as == "fields" and (taken := ", ".join(sorted(labels & EVENT_FIELDS))):
+            yield "labels_as", f"fields leaves out the labels {taken}: events have fields of these names; rename them"

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from auditsink.common.units import Size
 from auditsink.config.checks import positive, whole
-from auditsink.config.destination import DestinationSection
+from auditsink.config.destination import LabelledSection
 from auditsink.config.section import Broken
 
 
-class FileConfig(DestinationSection, frozen=True, kw_only=True, tag="file"):
+class FileConfig(LabelledSection, frozen=True, kw_only=True, tag="file"):
     """NDJSON in a file that rotates."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.file:FileDestination"
@@ -30,7 +30,7 @@ class FileConfig(DestinationSection, frozen=True, kw_only=True, tag="file"):
         return f"file {self.path}, {self.keep} old ones kept, {self.rotate_bytes} each"
 
 
-class StdoutConfig(DestinationSection, frozen=True, kw_only=True, tag="stdout"):
+class StdoutConfig(LabelledSection, frozen=True, kw_only=True, tag="stdout"):
     """NDJSON on standard output."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.stdout:StdoutDestination"

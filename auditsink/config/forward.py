@@ -8,13 +8,13 @@ from auditsink.common.listen import parse_address
 from auditsink.common.secret import Secret
 from auditsink.config.checks import address, given, not_both
 from auditsink.config.client import ClientTls
-from auditsink.config.destination import DestinationSection
+from auditsink.config.destination import LabelledSection
 from auditsink.config.section import Broken
 
 _TAG = re.compile(r"(?:[A-Za-z0-9._-]|\{cluster\})+\Z")
 
 
-class ForwardConfig(DestinationSection, frozen=True, kw_only=True, tag="forward"):
+class ForwardConfig(LabelledSection, frozen=True, kw_only=True, tag="forward"):
     """Fluentd's forward protocol: fluentd, fluent-bit, and whatever else speaks it."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.fluentd:ForwardDestination"

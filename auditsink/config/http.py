@@ -11,7 +11,7 @@ import msgspec
 
 from auditsink.config.checks import given, in_the_clear, origin, url
 from auditsink.config.client import HEADER, ClientTls, HttpAuth, Proxy
-from auditsink.config.destination import DestinationSection
+from auditsink.config.destination import LabelledSection
 from auditsink.config.section import Broken, Section
 
 _OUR_HEADERS = {
@@ -94,7 +94,7 @@ def _templates(key: str, values: Mapping[str, str]) -> Broken:
             yield f"{key}.{name}", "has a {...} that is not known; {cluster} is"
 
 
-class HttpConfig(DestinationSection, frozen=True, kw_only=True, tag="http"):
+class HttpConfig(LabelledSection, frozen=True, kw_only=True, tag="http"):
     """Whatever takes events in a POST: collectors, search engines, log stores."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.http:HttpDestination"

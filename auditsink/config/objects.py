@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from auditsink.common.secret import Secret
 from auditsink.config.checks import given, in_the_clear, not_both, origin, url
-from auditsink.config.destination import DestinationSection
+from auditsink.config.destination import LabelledSection
 from auditsink.config.section import Broken
 
 _PREFIX = re.compile(r"(?:[A-Za-z0-9!_.*'()=,@ -]|\{cluster\}|\{date\}|\{hour\}|/)+\Z")
@@ -14,7 +14,7 @@ _KEY_FORMAT = re.compile(r"(?:[A-Za-z0-9!_.*'()=,@ /-]|%[YmdHMSyjeBbAaZz%]|\$UUI
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}\Z")
 
 
-class ObjectConfig(DestinationSection, frozen=True, kw_only=True):
+class ObjectConfig(LabelledSection, frozen=True, kw_only=True):
     """What all of them share: an object is a batch as NDJSON, compressed."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.objects:ObjectDestination"

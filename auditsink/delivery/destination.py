@@ -45,6 +45,7 @@ class Batch:
     `source` is the identity that was proven when the events were received ("" when none was asked for).
     `origin` is the ring's; None when the batch is not part of a destination's run through a ring (a replay).
     `labels` are those of the cluster; they go beside the events, whose bytes they do not touch.
+    `labelled`: the events as they go out where the labels go inside (`labels_as`); None where they do not.
     """
 
     cluster: str
@@ -55,6 +56,7 @@ class Batch:
     marks: Mark = _NONE
     origin: Origin | None = field(default=None, compare=False, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
+    labelled: Sequence[bytes] | None = None
 
     def part(self, start: int, stop: int) -> "Batch":
         """Events `start` to `stop` (exclusive) as a batch of their own."""

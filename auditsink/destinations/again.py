@@ -6,10 +6,12 @@ touched. A letter is taken away when it has arrived, and not before.
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from auditsink.common.clock import Clock
 from auditsink.config import DestinationSection
 from auditsink.destinations import build
+from auditsink.destinations.with_labels import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letters import DeadLetters
@@ -17,12 +19,18 @@ from auditsink.forward.redelivery import Report, redeliver
 
 
 async def replay(
-    config: DestinationSection, box: DeadLetters, letters: Sequence[DeadLetter], *, clock: Clock, report: Report
+    config: DestinationSection,
+    box: DeadLetters,
+    letters: Sequence[DeadLetter],
+    *,
+    spool: Path,
+    clock: Clock,
+    report: Report,
 ) -> None:
     """Note in `report` what came of each. Raises DestinationError where the destination cannot be built."""
     try:
         sift = filters.build(config)
-        destination = build(config, clock=clock)
+        destination = WithLabels(build(config, clock=clock), spool)
         try:
             await redeliver(letters, destination, sift=sift, clock=clock, report=report)
         finally:

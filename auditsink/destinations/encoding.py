@@ -29,7 +29,9 @@ def _gzip(content: bytes) -> bytes:
 
 
 def documents(batch: Batch) -> Sequence[bytes]:
-    """The events, byte for byte; a body that could not be split as a document that says so."""
+    """The events, byte for byte but for labels; a body that could not be split as a document that says so."""
+    if batch.labelled is not None:
+        return batch.labelled
     if Mark.UNSPLIT in batch.marks:
         return [eventlist.unsplit_document(event) for event in batch.events]
     return batch.events

@@ -43,6 +43,8 @@ def shaped(batch: Batch, shape: RecordShape) -> Batch:
     """The batch with its records as events. With lists there is one, and `sequences` are still those of all events."""
     if Mark.UNSPLIT in batch.marks or not batch.events:
         return batch
+    if batch.labelled is not None:
+        batch = replace(batch, events=batch.labelled, labelled=None)
     added = [(_as_json(name), _as_json(name) + b":" + _as_json(value)) for name, value in shape.add.items()]
     if shape.lists:
         members = [member for _, member in added]

@@ -3,9 +3,10 @@
 from importlib import import_module
 
 from auditsink.common.clock import Clock
-from auditsink.config import DestinationSection
+from auditsink.config import DestinationSection, LabelledSection
 from auditsink.delivery.destination import Destination, UnavailableError
 from auditsink.delivery.settings import key
+from auditsink.destinations.labelled import LabelledDestination
 from auditsink.destinations.records import RecordShape, ShapedDestination
 
 
@@ -26,4 +27,8 @@ def build(config: DestinationSection, *, clock: Clock) -> Destination:
         ) from None
     destination: Destination = getattr(found, name)(config, clock)
     shape = RecordShape.of(config)
-    return destination if shape.plain else ShapedDestination(destination, shape)
+    if not shape.plain:
+        destination = ShapedDestination(destination, shape)
+    if isinstance(config, LabelledSection) and config.labels_as != "none":
+        destination = LabelledDestination(destination, config.labels_as)
+    return destination
