@@ -1,0 +1,55 @@
+"""Request bodies out of events and lists, in their order. Pure."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from auditsink.auditlogs.contents import Event, EventList
+
+BATCH_BYTES = 8 * 2**20
+"""Where a batch of events from a log ends, however few they are: well below receive.max_body."""
+
+_HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
+_TAIL = b"]}\n"
+
+
+class Body(NamedTuple):
+    """What to post, and how many events it holds."""
+
+    data: bytes
+    events: int
+
+
+def body_of(several: list[bytes]) -> Body:
+    """One list of these events, framed as kube-apiserver does it."""
+    return Body(_HEAD + b",".join(several) + _TAIL, len(several))
+
+
+class Batcher:
+    """Gathers events; a list that was recorded stays as it is, and in its place."""
+
+    def __init__(self, most: int, most_bytes: int = BATCH_BYTES) -> None:
+        """`most`: events in a batch."""
+        self._most = most
+        self._most_bytes = most_bytes
+        self._gathered: list[bytes] = []
+        self._size = 0
+
+    def add(self, content: Event | EventList) -> Iterator[Body]:
+        """The bodies that are complete with it."""
+        if isinstance(content, EventList):
+            yield from self.flush()
+            yield Body(content.data, content.events)
+            return
+        if self._size + len(content.data) > self._most_bytes:
+            yield from self.flush()
+        self._gathered.append(content.data)
+        self._size += len(content.data)
+        if len(self._gathered) == self._most:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Body]:
+        """What was gathered, complete or not."""
+        if self._gathered:
+            body = body_of(self._gathered)
+            self._gathered, self._size = [], 0
+            yield body

@@ -1,0 +1,160 @@
+"""Compressed streams, told by their first bytes: gzip, xz, bzip2, Zstandard. Bounded memory, whatever they hold.
+
+Several members one behind the other are one stream (`logrotate` and `cat` make such files). A stream that is cut off
+gives all that can be had, and then an error.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from typing import BinaryIO, Protocol, cast
+
+import zstandard
+
+MAGIC_BYTES = 6
+HEAD_BYTES = 512
+"""What the first look at the content of a stream shows, if it has as many: a tar header."""
+LZMA_MEMORY = 2**27
+"""`xz -9` needs 65 MiB to unpack; a file that wants more than this is refused."""
+ZSTD_WINDOW = 2**27
+"""What `zstd --long` asks for; a frame that wants more memory is refused."""
+DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+"""What reading such a stream raises when it is not what it should be."""
+
+_XZ_PIECE = 2**16  # bytes; what comes out is bounded by what is asked for
+_ZSTD_PIECE = 2**11  # bytes; nothing bounds what comes out, but a block of 3 bytes gives 128 KiB at most
+
+
+def decompressed(stream: io.BufferedReader) -> io.BufferedReader | None:
+    """What is in a compressed stream; None for one that is not compressed. Reads nothing before it is asked to."""
+    magic = stream.peek(MAGIC_BYTES)
+    raw: object
+    if magic[:2] == b"\x1f\x8b":
+        raw = gzip.GzipFile(fileobj=stream)
+    elif magic[:6] == b"\xfd7zXZ\0":
+        raw = _Members(stream, _Xz, _XZ_PIECE)
+    elif magic[:3] == b"BZh":
+        raw = bz2.BZ2File(stream)
+    elif magic[:4] == b"\x28\xb5\x2f\xfd":
+        raw = _Members(stream, _Zstd, _ZSTD_PIECE)
+    else:
+        return None
+    return io.BufferedReader(_Filled(cast("BinaryIO", raw)), 2**16)
+
+
+class _Filled(io.RawIOBase):
+    """The same stream; its first piece is not shorter than `HEAD_BYTES`, but at its end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._started = False
+        self._problem: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._problem is not None:
+            raise self._problem
+        size = 0
+        try:
+            while not size or (not self._started and size < HEAD_BYTES):
+                got = self._stream.readinto(buffer[size:])  # type: ignore[attr-defined]
+                if not got:
+                    break
+                size += got
+        except DAMAGE as problem:
+            if not size:
+                raise
+            self._problem = problem  # what came before it comes first
+        self._started = True
+        return size
+
+
+class _Member(Protocol):
+    """One compressed member."""
+
+    def unpack(self, packed: bytes, most: int) -> bytes:
+        """What these bytes give; about `most` of it, where that can be bounded."""
+        ...
+
+    @property
+    def hungry(self) -> bool:
+        """It needs more bytes to give any."""
+        ...
+
+    @property
+    def ended(self) -> bytes | None:
+        """What stands behind the member; None before its end."""
+        ...
+
+
+class _Xz:
+    def __init__(self) -> None:
+        self._decoder = lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
+
+    def unpack(self, packed: bytes, most: int) -> bytes:
+        return self._decoder.decompress(packed, most)
+
+    @property
+    def hungry(self) -> bool:
+        return self._decoder.needs_input
+
+    @property
+    def ended(self) -> bytes | None:
+        # A stream is padded with zeros (the .xz file format, 2.2).
+        return self._decoder.unused_data.lstrip(b"\0") if self._decoder.eof else None
+
+
+class _Zstd:
+    hungry = True
+
+    def __init__(self) -> None:
+        self._decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+
+    def unpack(self, packed: bytes, most: int) -> bytes:  # noqa: ARG002 - the piece is small instead
+        return self._decoder.decompress(packed)
+
+    @property
+    def ended(self) -> bytes | None:
+        return self._decoder.unused_data if self._decoder.eof else None
+
+
+class _Members(io.RawIOBase):
+    """The content of all members of a stream."""
+
+    def __init__(self, packed: BinaryIO, member: type[_Member], piece: int) -> None:
+        self._packed = packed
+        self._begin = member
+        self._piece = piece
+        self._member = member()
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._left:
+            if not self._unpack(len(buffer)):
+                return 0
+        size = min(len(self._left), len(buffer))
+        buffer[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
+
+    def _unpack(self, most: int) -> bool:
+        """A little more; False at the end of the last member."""
+        behind = self._member.ended
+        if behind is not None:
+            packed = behind or self._packed.read(self._piece).lstrip(b"\0")
+            if not packed:
+                return False
+            self._member = self._begin()
+        else:
+            packed = self._packed.read(self._piece) if self._member.hungry else b""
+            if self._member.hungry and not packed:
+                raise EOFError("it ends in the middle")
+        self._left = memoryview(self._member.unpack(packed, most))
+        return True

@@ -1,0 +1,151 @@
+"""One audit log, in the order of its lines: bytes in, events, lists and what was passed over out. Pure.
+
+Memory is bounded by `MAX_LINE` whatever the log is, time is linear: what turned out not to be a document is looked at
+a second time, and no more bytes of it than were read once.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from auditsink.auditlogs import containers, contents, values
+from auditsink.auditlogs.contents import TOO_LONG, TORN, Content, EventList, Nothing
+from auditsink.auditlogs.document import Document
+from auditsink.auditlogs.lines import MAX_LINE, Line, LineSplitter
+from auditsink.auditlogs.values import BLANK
+
+_BOM = b"\xef\xbb\xbf"
+_SEPARATORS = frozenset({b"[", b"]", b",", b"],"})
+"""Lines of an array that was printed with one element a line, or more lines: its elements are read one by one."""
+
+_DEEPEST = 8
+"""Documents that were none, one within the other, whose lines may be such again."""
+
+
+class Position(NamedTuple):
+    """How many lines and bytes of the log are done with."""
+
+    line: int = 0
+    offset: int = 0
+
+
+class Item(NamedTuple):
+    """What was found, and the number of the line that it began in."""
+
+    line: int
+    content: Content
+
+
+class LogReader:
+    """Takes chunks of a log; `settled` is the position up to which everything was given out."""
+
+    def __init__(self, start: Position = Position(), limit: int = MAX_LINE) -> None:  # noqa: B008 - it is immutable
+        self.settled = start
+        self._lines = LineSplitter(limit, number=start.line, position=start.offset)
+        self._limit = limit
+        self._document: Document | None = None
+        self._parts = containers.Parts(limit)
+        self._spare = 0  # bytes that may still be looked at again
+        self._depth = 0
+
+    def feed(self, chunk: bytes) -> Iterator[Item]:
+        """What has become whole with this chunk. To be used up before the next one."""
+        for line in self._lines.feed(chunk, _whole_values):
+            yield from self._take(line)
+
+    def end(self) -> Iterator[Item]:
+        """The log has ended."""
+        for line in self._lines.end():
+            yield from self._take(line)
+        while self._document is not None:
+            yield from self._give_up(self._document)
+        yield from (Item(first, Nothing(TORN)) for first in self._parts.end())
+
+    def _take(self, line: Line) -> Iterator[Item]:
+        self._spare = min(self._spare + len(line.data or b"") + 1, 2 * self._limit)
+        yield from self._next(line)
+        if self._document is None and not self._parts:
+            self.settled = Position(line.number, line.end)
+
+    def _next(self, line: Line, *, again: bool = False) -> Iterator[Item]:
+        """`again`: it belonged to what was no document, and there is no time to try that once more."""
+        document = self._document
+        if line.data is None:
+            if document is not None:
+                yield from self._give_up(document)
+            yield Item(line.number, Nothing(TOO_LONG))
+        elif document is None:
+            yield from self._fresh(line, again=again)
+        elif not document.add(line.data):
+            yield from self._give_up(document)
+        elif document.closed:
+            yield from self._closed(document)
+
+    def _closed(self, document: Document) -> Iterator[Item]:
+        if values.is_whole(document.data):
+            self._document = None
+            yield from self._of_value(document.first, document.data, broken=True)
+        else:
+            yield from self._give_up(document)
+
+    def _give_up(self, document: Document) -> Iterator[Item]:
+        """It was none: its first line is torn, the others are lines like all others."""
+        self._document = None
+        yield Item(document.first, Nothing(TOO_LONG if document.too_long else TORN))
+        cost = document.bytes_behind_the_first
+        again = cost > self._spare or self._depth >= _DEEPEST
+        self._spare -= 0 if again else cost
+        self._depth += 1
+        for number, data in document.lines_behind_the_first():
+            yield from self._next(Line(number, 0, data), again=again)
+        self._depth -= 1
+
+    def _fresh(self, line: Line, *, again: bool) -> Iterator[Item]:
+        assert line.data is not None
+        whole = line.data.lstrip(BLANK).removeprefix(_BOM).lstrip(BLANK)
+        text = whole.rstrip(BLANK)
+        if not text or text in _SEPARATORS:
+            return
+        part = containers.part(text)
+        if part is not None:
+            yield from self._of_container(line.number, part)
+        elif text[:1] not in b"{[":
+            yield from self._of_text(line.number, text)
+        elif values.is_whole(text):
+            yield from self._of_value(line.number, text, broken=line.broken)
+        else:
+            yield from self._opened(line.number, whole, again=again)
+
+    def _opened(self, number: int, line: bytes, *, again: bool) -> Iterator[Item]:
+        """A line that opens what it does not close: the first one of a document, or torn."""
+        document = Document(number, self._limit)
+        if again or not document.add(line):
+            yield from self._of_text(number, line)
+        elif document.closed:  # an element of an array, with a comma behind it
+            yield from self._of_text(number, document.data)
+        else:
+            self._document = document
+
+    def _of_container(self, number: int, part: containers.Part) -> Iterator[Item]:
+        joined = self._parts.add(number, part)
+        if joined is None:
+            return
+        if joined.data is None:
+            yield Item(joined.first, Nothing(TOO_LONG))
+        else:
+            yield from self._of_text(joined.first, joined.data)
+
+    def _of_text(self, number: int, text: bytes) -> Iterator[Item]:
+        yield from (Item(number, content) for content in contents.of_text(text))
+
+    def _of_value(self, number: int, value: bytes, *, broken: bool) -> Iterator[Item]:
+        for content in contents.of_value(value):
+            if isinstance(content, EventList) and len(content.data) == len(value) and broken:
+                # As it was recorded: a body ends in a line break.
+                yield Item(number, EventList(value + b"\n", content.events))
+            else:
+                yield Item(number, content)
+
+
+def _whole_values(text: bytes) -> int:
+    """How much of an overlong line are whole values, one behind the other: Firehose writes no line breaks."""
+    return values.leading(text)[1]
