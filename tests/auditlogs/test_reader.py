@@ -247,19 +247,22 @@ def test_an_element_of_an_envelope_that_is_no_event_costs_no_other():
     assert read(log) == [Item(1, Nothing("is a line of the apiserver's own log")), Item(1, Event(A))]
 
 
+HOSTILE = [body for body in corpus.hostile_bodies() if body.name not in {"truncated-list", "trailing-garbage"}]
+"""Those that are whole JSON."""
+
+
 def test_hostile_events_stay_as_they_are():
     """Nesting, invalid UTF-8, lone surrogates, numbers without end: what an API's caller had logged."""
-    several = [one for body in corpus.hostile_bodies() for one in body.events if one.startswith(b"{")]
+    several = [one for body in HOSTILE for one in body.events if one.startswith(b'{"level"')]
     hostile = [one.replace(b"{", HEAD, 1) for one in several]
     assert events_of(read(lines(*hostile), 999)) == hostile
 
 
 def test_hostile_lists_stay_as_they_are():
-    bodies = [body for body in corpus.hostile_bodies() if not body.name.startswith("cut")]
-    items = read(b"".join(body.data for body in bodies))
-    assert events_of(items) == [body.data for body in bodies]
+    items = read(b"".join(body.data for body in HOSTILE))
+    assert events_of(items) == [body.data for body in HOSTILE]
     counts = [item.content.events for item in items if isinstance(item.content, EventList)]
-    assert counts == [len(body.events) for body in bodies]
+    assert counts == [len(body.events) for body in HOSTILE]
 
 
 def test_bytes_that_are_no_utf8_come_out_of_an_envelope_as_they_went_in():
