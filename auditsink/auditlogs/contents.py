@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from auditsink import events
+from auditsink.audit import eventlist
 from auditsink.auditlogs import values
 from auditsink.auditlogs.values import BLANK
 
@@ -139,8 +139,8 @@ def _of_object(value: bytes, members: Mapping[str, bytes], depth: int) -> Iterat
 
 def _list(value: bytes) -> Content:
     try:
-        return EventList(value, len(events.split(value).events))
-    except events.NotAnEventListError as problem:
+        return EventList(value, len(eventlist.split(value).events))
+    except eventlist.NotAnEventListError as problem:
         return Nothing(f"is no EventList that a webhook takes: {problem}")
 
 

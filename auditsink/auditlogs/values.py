@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from auditsink import scan
+from auditsink.audit import scan
 
 BLANK = b" \t\r\n\0"
 
