@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from auditsink.auditlogs.contents import Event, EventList
+from auditsink.auditlogs.reader import Position
 
 BATCH_BYTES = 8 * 2**20
 """Where a batch of events from a log ends, however few they are: well below receive.max_body."""
@@ -17,11 +18,13 @@ class Body(NamedTuple):
 
     data: bytes
     events: int
+    upto: Position = Position()
+    """What of the log is done with when this is taken."""
 
 
-def body_of(several: list[bytes]) -> Body:
+def body_of(several: list[bytes], upto: Position = Position()) -> Body:  # noqa: B008 - it is immutable
     """One list of these events, framed as kube-apiserver does it."""
-    return Body(_HEAD + b",".join(several) + _TAIL, len(several))
+    return Body(_HEAD + b",".join(several) + _TAIL, len(several), upto)
 
 
 class Batcher:
@@ -33,16 +36,18 @@ class Batcher:
         self._most_bytes = most_bytes
         self._gathered: list[bytes] = []
         self._size = 0
+        self._upto = Position()
 
-    def add(self, content: Event | EventList) -> Iterator[Body]:
+    def add(self, content: Event | EventList, upto: Position = Position()) -> Iterator[Body]:  # noqa: B008
         """The bodies that are complete with it."""
         if isinstance(content, EventList):
             yield from self.flush()
-            yield Body(content.data, content.events)
+            yield Body(content.data, content.events, upto)
             return
         if self._size + len(content.data) > self._most_bytes:
             yield from self.flush()
         self._gathered.append(content.data)
+        self._upto = upto
         self._size += len(content.data)
         if len(self._gathered) == self._most:
             yield from self.flush()
@@ -50,6 +55,6 @@ class Batcher:
     def flush(self) -> Iterator[Body]:
         """What was gathered, complete or not."""
         if self._gathered:
-            body = body_of(self._gathered)
+            body = body_of(self._gathered, self._upto)
             self._gathered, self._size = [], 0
             yield body

@@ -9,6 +9,7 @@ import gzip
 import io
 import lzma
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO, Protocol, cast
 
 import zstandard
@@ -30,25 +31,25 @@ _ZSTD_PIECE = 2**11  # bytes; nothing bounds what comes out, but a block of 3 by
 def decompressed(stream: io.BufferedReader) -> io.BufferedReader | None:
     """What is in a compressed stream; None for one that is not compressed. Reads nothing before it is asked to."""
     magic = stream.peek(MAGIC_BYTES)
-    raw: object
+    read: Callable[[int], bytes]  # gives what it has before it raises
     if magic[:2] == b"\x1f\x8b":
-        raw = gzip.GzipFile(fileobj=stream)
+        read = gzip.GzipFile(fileobj=stream).read1
     elif magic[:6] == b"\xfd7zXZ\0":
-        raw = _Members(stream, _Xz, _XZ_PIECE)
+        read = _Members(stream, _Xz, _XZ_PIECE).read1
     elif magic[:3] == b"BZh":
-        raw = bz2.BZ2File(stream)
+        read = bz2.BZ2File(stream).read1
     elif magic[:4] == b"\x28\xb5\x2f\xfd":
-        raw = _Members(stream, _Zstd, _ZSTD_PIECE)
+        read = _Members(stream, _Zstd, _ZSTD_PIECE).read1
     else:
         return None
-    return io.BufferedReader(_Filled(cast("BinaryIO", raw)), 2**16)
+    return cast("io.BufferedReader", io.BufferedReader(_Unpacked(read), 2**16))
 
 
-class _Filled(io.RawIOBase):
-    """The same stream; its first piece is not shorter than `HEAD_BYTES`, but at its end."""
+class _Unpacked(io.RawIOBase):
+    """A stream of what `read` gives; its first piece is not shorter than `HEAD_BYTES`, but at its end."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
         self._started = False
         self._problem: Exception | None = None
 
@@ -61,10 +62,11 @@ class _Filled(io.RawIOBase):
         size = 0
         try:
             while not size or (not self._started and size < HEAD_BYTES):
-                got = self._stream.readinto(buffer[size:])  # type: ignore[attr-defined]
-                if not got:
+                piece = self._read(len(buffer) - size)
+                if not piece:
                     break
-                size += got
+                buffer[size : size + len(piece)] = piece
+                size += len(piece)
         except DAMAGE as problem:
             if not size:
                 raise
@@ -122,7 +124,7 @@ class _Zstd:
         return self._decoder.unused_data if self._decoder.eof else None
 
 
-class _Members(io.RawIOBase):
+class _Members:
     """The content of all members of a stream."""
 
     def __init__(self, packed: BinaryIO, member: type[_Member], piece: int) -> None:
@@ -132,20 +134,15 @@ class _Members(io.RawIOBase):
         self._member = member()
         self._left = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def read1(self, most: int) -> bytes:
+        """Some of it, empty at the end of the last member. Raises EOFError when that has none, and others."""
         while not self._left:
-            if not self._unpack(len(buffer)):
-                return 0
-        size = min(len(self._left), len(buffer))
-        buffer[:size] = self._left[:size]
-        self._left = self._left[size:]
-        return size
+            if not self._unpack(most):
+                return b""
+        piece, self._left = bytes(self._left[:most]), self._left[most:]
+        return piece
 
     def _unpack(self, most: int) -> bool:
-        """A little more; False at the end of the last member."""
         behind = self._member.ended
         if behind is not None:
             packed = behind or self._packed.read(self._piece).lstrip(b"\0")

@@ -33,6 +33,8 @@ class Item(NamedTuple):
 
     line: int
     content: Content
+    upto: Position = Position()
+    """What is done with when this item is; the last item of a line takes the line with it."""
 
 
 class LogReader:
@@ -57,14 +59,18 @@ class LogReader:
         for line in self._lines.end():
             yield from self._take(line)
         while self._document is not None:
-            yield from self._give_up(self._document)
-        yield from (Item(first, Nothing(TORN)) for first in self._parts.end())
+            yield from (item._replace(upto=self.settled) for item in self._give_up(self._document))
+        yield from (Item(first, Nothing(TORN), self.settled) for first in self._parts.end())
 
     def _take(self, line: Line) -> Iterator[Item]:
         self._spare = min(self._spare + len(line.data or b"") + 1, 2 * self._limit)
-        yield from self._next(line)
+        items, before = list(self._next(line)), self.settled
         if self._document is None and not self._parts:
             self.settled = Position(line.number, line.end)
+        for item in items[:-1]:
+            yield item._replace(upto=before)
+        for item in items[-1:]:
+            yield item._replace(upto=self.settled)
 
     def _next(self, line: Line, *, again: bool = False) -> Iterator[Item]:
         """`again`: it belonged to what was no document, and there is no time to try that once more."""

@@ -161,7 +161,7 @@ class Skips:
 
     def passing(self, items: Iterable[Item]) -> Iterator[Event | EventList]:
         """The items that are to be sent; the others are noted."""
-        for line, content in items:
+        for line, content, _ in items:
             if isinstance(content, Nothing):
                 self._add(line, content.why)
             else:

@@ -273,7 +273,11 @@ def test_bytes_that_are_no_utf8_come_out_of_an_envelope_as_they_went_in():
 
 def test_an_overlong_line_costs_itself():
     long = HEAD + b'"x":"' + b"y" * 5000 + b'"}'
-    assert read(lines(A, long, B), 100, limit=1000) == [Item(1, Event(A)), Item(2, Nothing(TOO_LONG)), Item(3, Event(B))]
+    assert read(lines(A, long, B), 100, limit=1000) == [
+        Item(1, Event(A)),
+        Item(2, Nothing(TOO_LONG)),
+        Item(3, Event(B)),
+    ]
 
 
 def test_an_overlong_line_of_whole_values_costs_nothing():

@@ -1,0 +1,113 @@
+"""A log that grows, over rotations and restarts: request bodies out, and the place that each of them reaches.
+
+The place moves when a body was taken, so nothing is skipped; after a crash the last body may be sent again. A log that
+was renamed is read to its end before the next one is begun; one that was copied and truncated is read to its end in
+the copy.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from auditsink.auditlogs import rotation
+from auditsink.auditlogs.batches import Body
+from auditsink.auditlogs.growing import End, GrowingFile, Wait
+from auditsink.auditlogs.place import Place
+from auditsink.auditlogs.reader import Position
+from auditsink.auditlogs.rotation import LogFile
+from auditsink.auditlogs.sources import NUMBERED
+
+
+class Follower:
+    """Follows the log at `path` from `place` on; None: from the beginning of the file that is there."""
+
+    def __init__(self, path: Path, place: Place | None, *, batch: int, say: Callable[[str], None], wait: Wait) -> None:
+        """`batch`: events in a body. `say` is told what happens, a sentence each."""
+        self._path = path
+        self._place = place
+        self._batch = batch
+        self._say = say
+        self._wait = wait
+        self._complete = False  # there is no more in the file of the place
+        self._file: GrowingFile | None = None
+        self._skipped: dict[str, int] = {}
+
+    def bodies(self) -> Iterator[Body]:
+        """One after the other, until `wait` ends it. Raises OSError."""
+        while (file := self._next()) is not None:
+            self._file = file
+            try:
+                yield from file.bodies(self._wait)
+            except FileNotFoundError:  # rotation was faster
+                continue
+            self._place, self._complete = file.settled, file.end is End.COMPLETE
+            if file.end is End.STOPPED:
+                return
+            if file.end is End.TRUNCATED:
+                self._say(f"{file.path}: was truncated; looking for a copy of it")
+
+    def place(self, body: Body) -> Place:
+        """What to keep now that the sink has taken this body, the last one that was given."""
+        assert self._file is not None
+        return self._file.place(body.upto)
+
+    def _next(self) -> GrowingFile | None:
+        told = False
+        while (file := self._find()) is None:
+            if not told and not self._path.exists():
+                told = True
+                self._say(f"{self._path}: is not there; waiting for it")
+            if not self._wait():
+                return None
+        return file
+
+    def _find(self) -> GrowingFile | None:
+        """The file to go on with."""
+        place, live = self._place, rotation.look(self._path)
+        if place is None:
+            return None if live is None else self._opened(live, Position())
+        others = list(rotation.rotated(self._path))
+        if not self._complete and place.head_bytes:
+            same = _same(place, live, others)
+            if same is not None:
+                return self._opened(same, Position(place.line, place.offset))
+            self._say(
+                f"{self._path}: the log that was read up to byte {place.offset:,} is neither there nor beside it; "
+                "what was written to it after that is not sent"
+            )
+        self._complete = True
+        newer = [one for one in others if one.began > place.began > "" and not _is(place, one)]
+        if newer:
+            return self._opened(min(newer, key=lambda one: one.began), Position())
+        if live is None or (live.inode == place.inode and place.begins(live.head)):
+            return None
+        return self._opened(live, Position())
+
+    def _opened(self, log: LogFile, start: Position) -> GrowingFile:
+        if self._place is not None:
+            where = f"line {start.line + 1:,}" if start.offset else "its beginning"
+            self._say(f"{log.path}: reading on from {where}")
+        return GrowingFile(
+            log,
+            start,
+            live=self._path if log.path == self._path else None,
+            before="" if self._place is None else self._place.began,
+            batch=self._batch,
+            on_skip=self._on_skip,
+        )
+
+    def _on_skip(self, path: Path, line: int, why: str) -> None:
+        count = self._skipped[why] = self._skipped.get(why, 0) + 1
+        if count <= NUMBERED:
+            last = "; more of these are passed over in silence" if count == NUMBERED else ""
+            self._say(f"{path}: line {line:,} {why}; passed over{last}")
+
+
+def _is(place: Place, log: LogFile) -> bool:
+    """Whether it is the file that the place is in; the inode of one that is gone may be another's now."""
+    return place.begins(log.head) if place.head_bytes else log.inode == place.inode
+
+
+def _same(place: Place, live: LogFile | None, others: list[LogFile]) -> LogFile | None:
+    """The file that the place is in: where it was, or renamed, or a copy of it."""
+    candidates = [one for one in (live, *others) if one is not None and place.begins(one.head)]
+    return next((one for one in candidates if one.inode == place.inode), next(iter(candidates), None))
