@@ -1,5 +1,5 @@
-"""The other end of the wire: posts recorded audit batches as a kube-apiserver would.
+"""The other end of the wire: posts audit batches as a kube-apiserver would.
 
-`sources` finds bodies in files, `patience` is client-go's retry schedule, `webhook` posts one body, `deliver` puts
-the last two together for one batch, and `send` does it for many with a rate and several connections.
+`retry_schedule` is client-go's, `webhook` posts one body, `deliver` puts the two together for one batch, and `send`
+does it for many with a rate and several connections. `hopeless` says when a person should not wait for that.
 """

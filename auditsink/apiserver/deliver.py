@@ -20,17 +20,37 @@ class Result:
     requests: int
 
 
-async def deliver(body: bytes, post: Post, clock: Clock, random: Callable[[], float], on_retry: OnRetry) -> Result:
-    """Post until the batch is taken or kube-apiserver would give it up."""
-    patience = RetrySchedule(clock.monotonic(), random)
+def never(_: PostResult) -> bool:
+    """No answer is final to kube-apiserver."""
+    return False
+
+
+async def deliver(
+    body: bytes,
+    post: Post,
+    clock: Clock,
+    random: Callable[[], float],
+    on_retry: OnRetry,
+    *,
+    final: Callable[[PostResult], bool] = never,
+    for_ever: bool = False,
+) -> Result:
+    """Post until the batch is taken or kube-apiserver would give it up.
+
+    `final`: an answer after which it is given up at once. `for_ever`: begin the schedule again when it is through.
+    """
+    schedule = RetrySchedule(clock.monotonic(), random)
     requests = 0
     while True:
         requests += 1
-        answer = await post(body, patience.seconds_left(clock.monotonic()))
-        if answer.taken:
+        answer = await post(body, schedule.seconds_left(clock.monotonic()))
+        if answer.taken or final(answer):
             return Result(answer, requests)
-        wait = patience.after(answer, clock.monotonic())
+        wait = schedule.after(answer, clock.monotonic())
         if wait is None:
-            return Result(answer, requests)
-        on_retry(answer, wait, patience.attempt)
+            if not for_ever:
+                return Result(answer, requests)
+            schedule = RetrySchedule(clock.monotonic(), random)
+            continue
+        on_retry(answer, wait, schedule.attempt)
         await clock.sleep(wait)

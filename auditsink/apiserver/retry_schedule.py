@@ -18,11 +18,19 @@ RETRIES_WITHIN_ATTEMPT = 10
 
 @dataclass(frozen=True, slots=True)
 class PostResult:
-    """What one request came to. `status` 0: no answer at all, `problem` says why."""
+    """What one request came to. `status` 0: no answer at all, `problem` says why; `tls`: because TLS failed.
+
+    kube-apiserver looks at no answer's content. Ours holds how many events were `accepted` (None: it does not say),
+    whether the sink had them already (`repeated`), or why it did not take them (`said`).
+    """
 
     status: int
     retry_after: int | None = None
     problem: str = ""
+    tls: bool = False
+    accepted: int | None = None
+    repeated: bool = False
+    said: str = ""
 
     @property
     def taken(self) -> bool:
@@ -35,7 +43,7 @@ class PostResult:
         return self.retry_after is not None and (self.status == 429 or self.status >= 500)
 
     def __str__(self) -> str:
-        return self.problem or f"HTTP {self.status}"
+        return self.problem or f"HTTP {self.status}{f' ({self.said})' if self.said else ''}"
 
 
 class RetrySchedule:

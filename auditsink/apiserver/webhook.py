@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+import orjson
+
 from auditsink.apiserver.retry_schedule import PostResult
 from auditsink.common.secret import Secret
 from auditsink.http import answers
@@ -86,7 +88,9 @@ class Webhook:
                 answer = await self._client.post(self.url, body, HEADERS | shown)
         except TimeoutError:
             return PostResult(0, problem=f"no answer within {timeout:.0f} s")
-        return PostResult(0, problem=answer.why) if isinstance(answer, TransportProblem) else _read(answer)
+        if isinstance(answer, TransportProblem):
+            return PostResult(0, problem=answer.why, tls=answer.tls)
+        return _read(answer)
 
 
 def _read(answer: answers.HttpAnswer) -> PostResult:
@@ -95,4 +99,19 @@ def _read(answer: answers.HttpAnswer) -> PostResult:
     kind = answer.headers.get("content-type")
     if answer.status < 300 and kind is not None and not _MEDIA_TYPE.match(kind):
         return PostResult(answer.status, problem=f"HTTP {answer.status} with a malformed Content-Type")
-    return PostResult(answer.status, retry_after)
+    accepted, said = _content(answer.body)
+    repeated = answer.headers.get("auditsink-repeated") == "true"
+    return PostResult(answer.status, retry_after, accepted=accepted, repeated=repeated, said=said)
+
+
+def _content(body: bytes) -> tuple[int | None, str]:
+    """What an auditsink says: how many events it accepted, or why it did not."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None, ""
+    if not isinstance(found, dict):
+        return None, ""
+    accepted, error = found.get("accepted"), found.get("error")
+    counted = isinstance(accepted, int) and not isinstance(accepted, bool)
+    return accepted if counted else None, answers.foreign(error) if isinstance(error, str) else ""

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from auditsink.audit import eventlist
 from auditsink.auditlogs.contents import Event, EventList
 from auditsink.auditlogs.reader import Position
 
 BATCH_BYTES = 8 * 2**20
 """Where a batch of events from a log ends, however few they are: well below receive.max_body."""
-
-_HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
-_TAIL = b"]}\n"
 
 
 class Body(NamedTuple):
@@ -24,7 +22,7 @@ class Body(NamedTuple):
 
 def body_of(several: list[bytes], upto: Position = Position()) -> Body:  # noqa: B008 - it is immutable
     """One list of these events, framed as kube-apiserver does it."""
-    return Body(_HEAD + b",".join(several) + _TAIL, len(several), upto)
+    return Body(eventlist.joined(several), len(several), upto)
 
 
 class Batcher:

@@ -25,7 +25,7 @@ DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What reading such a stream raises when it is not what it should be."""
 
 _XZ_PIECE = 2**16  # bytes; what comes out is bounded by what is asked for
-_ZSTD_PIECE = 2**11  # bytes; nothing bounds what comes out, but a block of 3 bytes gives 128 KiB at most
+_ZSTD_PIECE = 2**9  # bytes; nothing bounds what comes out, but a block of 3 bytes gives 128 KiB at most: 22 MB
 
 
 def decompressed(stream: io.BufferedReader) -> io.BufferedReader | None:

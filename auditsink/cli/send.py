@@ -1,31 +1,32 @@
-"""`auditsink send`: post files as a kube-apiserver would, with its patience."""
+"""`auditsink send`: post what files hold as a kube-apiserver would, with its patience; or follow a log that grows."""
 
-import random
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
-from auditsink.apiserver.retry_schedule import ATTEMPTS, PostResult
-from auditsink.apiserver.send import Totals, send
-from auditsink.apiserver.sources import Body, SourceError, bodies
 from auditsink.apiserver.webhook import Webhook, tls_context
-from auditsink.cli.tables import safe
-from auditsink.common import resolver
-from auditsink.common.clock import SystemClock
+from auditsink.cli import send_files, send_follow
 from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LOG = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_GROWING = click.Path(dir_okay=False, path_type=Path)
+
+
+def _files(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Path, ...]:
+    """Files that are there, or the one that is followed, which need not be there yet."""
+    kind = _GROWING if context.params.get("follow") else _LOG
+    return tuple(Path(kind.convert(one, parameter, context)) for one in given)
 
 
 @click.command("send")
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, callback=_files, metavar="FILE...")
+@click.option(
+    "--follow", is_flag=True, is_eager=True, help="Go on with FILE as it grows, over rotations; needs --state."
+)
+@click.option("--state", type=_GROWING, metavar="FILE", help="Where --follow keeps the place that it has reached.")
 @click.option("--url", default="http://127.0.0.1:9880/audit", show_default=True, help="Where to post.")
 @click.option("--ca", type=FILE, metavar="FILE", help="CA that signed the sink's certificate (PEM).")
 @click.option("--cert", type=FILE, metavar="FILE", help="Client certificate (PEM).")
@@ -42,11 +43,17 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Events a batch, for audit logs; recorded EventLists are sent as they are.",
 )
 @click.option(
-    "--connections", type=click.IntRange(1, 1000), default=4, show_default=True, help="Batches posted at once."
+    "--connections",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Batches posted at once; with --follow always one.",
 )
 def command(
     *,
     files: tuple[Path, ...],
+    follow: bool,
+    state: Path | None,
     url: str,
     ca: Path | None,
     cert: Path | None,
@@ -56,21 +63,34 @@ def command(
     batch: int,
     connections: int,
 ) -> int:
-    """Post recorded batches or an audit log, as a kube-apiserver would.
+    """Post what files hold, as a kube-apiserver would.
 
-    FILE is an EventList (.json), an archive of them (.tar, .tar.gz, .zip), or an apiserver's audit log (one event a
-    line), also compressed (.gz, .zst). A batch that is not taken is tried five times, after 10, 15, 22 and 34 s.
+    FILE is an audit log, as it lies about: an event a line, an EventList a line, one event or list over several lines,
+    a container's log (CRI, docker), with a node's or pod's name before each line (oc adm node-logs, kubectl logs),
+    or what a cloud or collector made of it (CloudWatch, Azure Monitor, Google Cloud Logging and others); also packed
+    (gzip, xz, bzip2, zstd) and in archives (tar, zip). "-" is standard input. A line that holds no whole event is
+    passed over and said with its number.
+
+    A batch that is not taken is tried five times, after 10, 15, 22 and 34 s; an answer that cannot change ends the run.
 
     \b
     Examples:
       auditsink send tests/data/batch-default-mixed-http.tar.gz
       auditsink send /var/log/kubernetes/audit.log --rate 500
+      oc adm node-logs --role=master --path=kube-apiserver/audit.log | auditsink send -
+      auditsink send --follow /var/log/kubernetes/audit.log --state /var/lib/auditsink/audit.place
       auditsink send a.json --url https://sink:9880/audit/prod --ca ca.pem --token-file token
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
-    webhook = _webhook(url=url, ca=ca, cert=cert, key=key, token_file=token_file, connections=connections)
-    run = _SendRun(files, batch)
-    resolver.run(run.post_all(webhook, connections, rate))
-    return run.report()
+    if follow and (len(files) != 1 or str(files[0]) == "-"):
+        raise click.UsageError("--follow goes on with one FILE; start one auditsink send for each.")
+    if follow != (state is not None):
+        raise click.UsageError("--follow and --state belong together: the place in the log is kept in a file.")
+    webhook = _webhook(
+        url=url, ca=ca, cert=cert, key=key, token_file=token_file, connections=1 if follow else connections
+    )
+    if state is not None:
+        return send_follow.run(files[0], state, webhook, batch=batch, rate=rate)
+    return send_files.run(files, webhook, batch=batch, connections=connections, rate=rate)
 
 
 def _webhook(
@@ -113,82 +133,3 @@ def _token(path: Path) -> Callable[[], Secret]:
         return watched.get()
 
     return current
-
-
-class _SendRun:
-    """One call of the command: what is read, what was passed over, what to say at the end."""
-
-    def __init__(self, files: tuple[Path, ...], batch: int) -> None:
-        self._files = files
-        self._batch = batch
-        self._totals = Totals()
-        self._passed_over: Counter[str] = Counter()
-        self._first_passed_over: dict[str, str] = {}
-        self._damaged: list[str] = []
-        self._told: set[tuple[str, int]] = set()
-        self._started = time.monotonic()
-        self._bar = _bar(sum(file.stat().st_size for file in files)) if sys.stderr.isatty() else None
-
-    async def post_all(self, webhook: Webhook, connections: int, rate: float | None) -> None:
-        """Everything in the files."""
-        with self._bar or nullcontext():
-            async with webhook:
-                await send(
-                    self._bodies(),
-                    webhook.post,
-                    totals=self._totals,
-                    connections=connections,
-                    rate=rate,
-                    clock=SystemClock(),
-                    random=random.random,
-                    on_retry=self._on_retry,
-                )
-
-    def report(self) -> int:
-        """Print the summary; the exit code."""
-        totals, seconds = self._totals, time.monotonic() - self._started
-        for why, count in self._passed_over.items():
-            click.echo(f"passed over {count:,}: {why} (the first: {safe(self._first_passed_over[why])})", err=True)
-        for damage in self._damaged:
-            click.echo(f"auditsink: {damage}", err=True)
-        if totals.failed_batches:
-            given_up = f"{totals.failed_batches:,} batches with {totals.failed_events:,} events"
-            click.echo(f"auditsink: gave up {given_up}: {totals.last_failure}; see the sink's log", err=True)
-        elif not totals.batches and not self._damaged:
-            click.echo("auditsink: nothing to send: no file holds an EventList or an audit log", err=True)
-        click.echo(
-            f"sent {totals.batches:,} batches, {totals.events:,} events, {totals.bytes:,} bytes in {seconds:.1f} s; "
-            f"{totals.retries:,} retries, {totals.failed_batches:,} failed"
-        )
-        return 1 if totals.failed_batches or self._damaged or not totals.batches else 0
-
-    def _bodies(self) -> Iterator[Body]:
-        for path in self._files:
-            with path.open("rb") as stream:
-                read = 0
-                try:
-                    for body in bodies(path, stream, self._batch, self._pass_over):
-                        self._advance(stream.tell() - read)
-                        read = stream.tell()
-                        yield body
-                except SourceError as problem:
-                    self._damaged.append(str(problem))
-            self._advance(path.stat().st_size - read)
-
-    def _advance(self, read: int) -> None:
-        if self._bar:
-            self._bar.update(read)
-
-    def _pass_over(self, name: str, why: str) -> None:
-        self._passed_over[why] += 1
-        self._first_passed_over.setdefault(why, name)
-
-    def _on_retry(self, failure: PostResult, wait: float, attempt: int) -> None:
-        # A hundred connections that fail alike are one piece of news.
-        if (news := (str(failure), attempt)) not in self._told:
-            self._told.add(news)
-            click.echo(f"{failure}; trying again in {wait:.0f} s (attempt {attempt} of {ATTEMPTS})", err=True)
-
-
-def _bar(size: int) -> Any:
-    return click.progressbar(length=size, label="Sending", file=sys.stderr, show_eta=True)

@@ -44,10 +44,11 @@ _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class TransportProblem:
-    """There is no answer. `lasting`: trying again will not help, a person must act."""
+    """There is no answer. `lasting`: trying again will not help, a person must act. `tls`: it is TLS that failed."""
 
     why: str
     lasting: bool = False
+    tls: bool = False
 
     def outcome(self) -> Outcome:
         """What it means for a batch: whether the other side has it is not known."""
@@ -203,7 +204,8 @@ class Client:
         if isinstance(problem, ssl.SSLCertVerificationError):
             said = foreign(problem.verify_message)
             remedy = f"{self._remedy}, or the other side's certificate"
-            return TransportProblem(f"{self._origin}: its certificate is refused ({said}); {remedy}", lasting=True)
+            why = f"{self._origin}: its certificate is refused ({said}); {remedy}"
+            return TransportProblem(why, lasting=True, tls=True)
         if isinstance(problem, TimeoutError):
             return TransportProblem(f"{self._origin}: no answer within {self._timeout:g} s")
         if isinstance(problem, ProxyRefusedError):
@@ -211,9 +213,15 @@ class Client:
             return TransportProblem(f"{self._origin}: {found.why}", lasting=isinstance(found, Misconfigured))
         if isinstance(problem, CannotConnectError):
             where = " to its proxy" if problem.to_proxy else ""
-            return TransportProblem(f"{self._origin}: cannot connect{where} ({_reason(problem.cause)})")
+            why = f"{self._origin}: cannot connect{where} ({_reason(problem.cause)})"
+            return TransportProblem(why, tls=_is_tls(problem.cause))
         if isinstance(problem, OSError):
-            return TransportProblem(f"{self._origin}: the connection broke before the answer was complete")
+            # With TLS 1.3 a client is told of the certificate that it does not show when it is connected already.
+            tls = _is_tls(problem)
+            said = f" ({_reason(problem)})" if tls else ""
+            return TransportProblem(
+                f"{self._origin}: the connection broke before the answer was complete{said}", tls=tls
+            )
         said = str(problem) if isinstance(problem, NoHttpError) else type(problem).__name__
         return TransportProblem(f"{self._origin}: the answer is no HTTP ({said})")
 
@@ -222,6 +230,12 @@ def _address(url: str) -> Origin:
     parts = urlsplit(url)
     assert parts.hostname is not None
     return Origin(parts.hostname, parts.port or _PORTS[parts.scheme])
+
+
+def _is_tls(problem: OSError) -> bool:
+    """Whether the two do not agree on TLS. A connection that ends in the middle says nothing of that."""
+    cut = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    return isinstance(problem, ssl.SSLError) and not isinstance(problem, cut)
 
 
 def _reason(problem: OSError) -> str:

@@ -13,7 +13,7 @@ from auditsink.receive.admission import decide
 from auditsink.receive.auth import NOBODY, Admission, Peer
 from auditsink.receive.framing import Event, Framer
 from auditsink.receive.listener import ListenerState
-from auditsink.receive.responses import CONTINUE, GREEDY, OVERLOAD, HttpRejection, RejectionReason
+from auditsink.receive.responses import CONTINUE, GREEDY, OVERLOAD, HttpRejection, RejectionReason, Repeated
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 2**27
@@ -319,6 +319,8 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         if isinstance(result, HttpRejection):
             port.refused(result, self._transport.get_extra_info("peername"))
             answer = port.answers.refused(result, close=close, bare=bare)
+        elif isinstance(result, Repeated):
+            answer = port.answers.repeated(result, close=close)
         else:
             answer = (not close and port.answers.ready.get(result)) or port.answers.accepted(result, close=close)
         self._transport.write(answer)

@@ -18,7 +18,7 @@ from auditsink.common.clock import Clock
 from auditsink.receive.auth import Admission
 from auditsink.receive.inflate import InflateError, inflate
 from auditsink.receive.limits import PER_EVENT, MemoryLimit
-from auditsink.receive.responses import OVERLOAD, SPOOL_REFUSED, STOPPING, HttpRejection, RejectionReason
+from auditsink.receive.responses import OVERLOAD, SPOOL_REFUSED, STOPPING, HttpRejection, RejectionReason, Repeated
 from auditsink.receive.statistics import ReceiveCounters
 from auditsink.spool import Spool, SpoolError
 from auditsink.spool.errors import TooManyRingsError
@@ -114,7 +114,7 @@ class PendingBatch:
                     log.warning(_UNSPLIT, extra={"cluster": self._admission.cluster, "bytes": self._body_size})
         cluster.requests += 1
         intake.counters.acknowledged(intake.clock.monotonic() - self._began)
-        self.finish(result.count)
+        self.finish(Repeated(result.count) if result.duplicate else result.count)
 
     def _charge(self, events: int) -> None:
         """Take these events out of the cluster's rate; 0 gives back what was taken: nothing was stored."""

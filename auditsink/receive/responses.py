@@ -42,6 +42,14 @@ class RejectionReason(StrEnum):
     """No request: a handshake that failed. Never answered, only counted."""
 
 
+REPEATED = "Auditsink-Repeated: true\r\n"
+"""The header of the answer to a batch that was stored before. The body is the same for both."""
+
+
+class Repeated(int):
+    """How many events a batch has that was stored before."""
+
+
 _BUSY = "503 Service Unavailable"
 _STATUS = {
     RejectionReason.FULL: _BUSY,
@@ -125,6 +133,10 @@ class Responses:
         if not close:
             self.ready[count] = answer
         return answer
+
+    def repeated(self, count: Repeated, *, close: bool) -> bytes:
+        """The same for a batch that was accepted before; the header tells `auditsink send`."""
+        return self._render("200 OK", b'{"accepted":%d}' % count, REPEATED, close=close)
 
     def refused(self, refused: HttpRejection, *, close: bool, bare: bool = False) -> bytes:
         """The refusal; `bare` is for HEAD, whose answer has no body."""

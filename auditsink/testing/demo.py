@@ -11,9 +11,10 @@ from pathlib import Path
 
 import click
 
-from auditsink.apiserver.sources import bodies
 from auditsink.apiserver.webhook import Webhook
+from auditsink.auditlogs.sources import bodies
 from auditsink.cli import tables
+from auditsink.cli.send_report import Passed
 from auditsink.common.clock import SystemClock
 from auditsink.load import parse
 from auditsink.observe import status
@@ -57,7 +58,7 @@ async def demo(archive: Path, path: Path) -> bool:
         async with Webhook(sink.addresses()["receive"]) as webhook:
             apiserver = Apiserver(webhook.post, SystemClock())
             with archive.open("rb") as stream:
-                await apiserver.storm([body.data for body in bodies(archive, stream, 400, lambda *_: None)], 4)
+                await apiserver.storm([body.data for body in bodies(str(archive), stream, 400, Passed())], 4)
         say(f"{len(apiserver.acknowledged)} batches of a real kube-apiserver were answered 200; they are on disk")
         async with asyncio.timeout(PATIENCE):
             while _pending(sink):  # noqa: ASYNC110 - a person would look now and then, too

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+from auditsink.apiserver.sources import Body
 from leaping import Leaping
 
 from auditsink.apiserver.deliver import Post, deliver
 from auditsink.apiserver.retry_schedule import PostResult
 from auditsink.apiserver.send import Totals, send
-from auditsink.apiserver.sources import Body
 from auditsink.testing.apiserver import Apiserver
 
 

@@ -19,9 +19,10 @@ from receivekit import Client as Wired
 
 from auditsink import config, load
 from auditsink.admin.access import parse_token
-from auditsink.apiserver import sources
 from auditsink.audit import eventlist, scan
 from auditsink.audit.eventlist import Mark
+from auditsink.auditlogs import sources
+from auditsink.cli.send_report import Passed
 from auditsink.clusters.tokens import parse_tokens, tokens_of
 from auditsink.common import redact
 from auditsink.common.secret import parse_secret
@@ -195,9 +196,8 @@ def lines_of_ours(data: bytes) -> None:
 
 
 def sent(data: bytes) -> None:
-    with contextlib.suppress(sources.SourceError):
-        for one in sources.bodies(Path("f"), io.BytesIO(data), 10, lambda _name, _why: None):
-            assert one.data
+    for one in sources.bodies("f", io.BytesIO(data), 10, Passed()):
+        split(one.data)
 
 
 def filtered(event: bytes) -> None:
@@ -280,7 +280,21 @@ TARGETS = {
             b'{"version":1,"rings":[]}',
         ],
     ),
-    "sources": Target(sent, [BODY, EVENT + b"\n" + EVENT, b"\x28\xb5\x2f\xfd\x04\x00", b"PK\x03\x04", bytes(1024)]),
+    "sources": Target(
+        sent,
+        [
+            BODY,
+            EVENT + b"\n" + EVENT,
+            b'{"logEvents":[{"message":"{\\"kind\\":\\"Event\\",\\"apiVersion\\":\\"audit.k8s.io/v1\\"}"}]}',
+            b"2025-01-04T14:13:20.1Z stdout P {\n2025-01-04T14:13:20.1Z stdout F }\n",
+            b'[\n{\n"message": [\n',
+            b"\x28\xb5\x2f\xfd\x04\x00",
+            b"\xfd7zXZ\x00\x00",
+            b"BZh9",
+            b"PK\x03\x04",
+            bytes(1024),
+        ],
+    ),
     "filters": Target(filtered, [EVENT, *(one for body in corpus.hostile_bodies() for one in body.events[1:2])]),
     "patterns": Target(patterns, [b"*a*a*a*a*a*\n!system:*", b"[a-z]?[!x]*"]),
 }
