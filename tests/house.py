@@ -16,6 +16,7 @@ PACKAGE = "auditsink"
 LAYERS = (
     "common",
     "audit",
+    "auditlogs",
     "config",
     "delivery",
     "http",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from auditsink.audit import eventlist
-from auditsink.auditlogs.contents import Event, EventList
+from auditsink.auditlogs.contents import LoggedEvent, LoggedList
 from auditsink.auditlogs.reader import Position
 
 BATCH_BYTES = 8 * 2**20
@@ -36,9 +36,9 @@ class Batcher:
         self._size = 0
         self._upto = Position()
 
-    def add(self, content: Event | EventList, upto: Position = Position()) -> Iterator[Body]:  # noqa: B008
+    def add(self, content: LoggedEvent | LoggedList, upto: Position = Position()) -> Iterator[Body]:  # noqa: B008
         """The bodies that are complete with it."""
-        if isinstance(content, EventList):
+        if isinstance(content, LoggedList):
             yield from self.flush()
             yield Body(content.data, content.events, upto)
             return

@@ -19,7 +19,7 @@ _DOCKER = b'{"log":"'
 _PER_PART = 64  # bytes that an object takes besides its content
 
 
-class Part(NamedTuple):
+class LinePart(NamedTuple):
     """A part of what a container said on one of its streams; `last`: its line ends here."""
 
     stream: str
@@ -34,22 +34,22 @@ class Joined(NamedTuple):
     data: bytes | None
 
 
-def part(line: bytes) -> Part | None:
+def part(line: bytes) -> LinePart | None:
     """What a line of such a log holds; None for another line."""
     found = _CRI.match(line)
     if found is not None:
         stream, tag, data = found.groups(b"")
-        return Part(stream.decode(), data, tag == b"F")
+        return LinePart(stream.decode(), data, tag == b"F")
     if not line.startswith(_DOCKER):
         return None
     members = values.members(line)
     stream_name, log = values.text(members.get("stream")), values.content(members.get("log", b""))
     if stream_name not in {"stdout", "stderr"} or log is None:
         return None
-    return Part(stream_name, log.removesuffix(b"\n"), log.endswith(b"\n"))
+    return LinePart(stream_name, log.removesuffix(b"\n"), log.endswith(b"\n"))
 
 
-class _Waiting:
+class _PartialLine:
     """The parts of a line so far."""
 
     def __init__(self, first: int) -> None:
@@ -63,14 +63,14 @@ class Parts:
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _PartialLine] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, number: int, added: Part) -> Joined | None:
+    def add(self, number: int, added: LinePart) -> Joined | None:
         """The line that is whole now, if one is."""
-        waiting = self._waiting.setdefault(added.stream, _Waiting(number))
+        waiting = self._waiting.setdefault(added.stream, _PartialLine(number))
         waiting.size += len(added.data) + _PER_PART
         if waiting.size > self._limit:
             waiting.pieces.clear()

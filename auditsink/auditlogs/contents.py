@@ -45,13 +45,13 @@ _LONGEST_PREFIX = 512  # bytes: a node's, a pod's and a container's name, and a 
 _LONGEST_NAME = 64  # characters of a foreign word in one of our sentences
 
 
-class Event(NamedTuple):
+class LoggedEvent(NamedTuple):
     """One event, exactly the bytes that stood there."""
 
     data: bytes
 
 
-class EventList(NamedTuple):
+class LoggedList(NamedTuple):
     """A whole list, and how many events the sink will see in it."""
 
     data: bytes
@@ -64,7 +64,7 @@ class Nothing(NamedTuple):
     why: str
 
 
-Content = Event | EventList | Nothing
+Content = LoggedEvent | LoggedList | Nothing
 
 
 def of_text(text: bytes, depth: int = 0) -> Iterator[Content]:
@@ -111,7 +111,7 @@ def _behind_prefix(text: bytes, depth: int) -> Iterator[Content]:
 def of_value(value: bytes, depth: int = 0) -> Iterator[Content]:
     """What a whole JSON value holds."""
     if _EVENT_START.match(value):
-        yield Event(value)
+        yield LoggedEvent(value)
     elif depth > DEEPEST:
         yield Nothing(f"is wrapped more than {DEEPEST} times")
     elif value[:1] == b"[":
@@ -130,7 +130,7 @@ def _of_object(value: bytes, members: Mapping[str, bytes], depth: int) -> Iterat
     if kind == "EventList" and audit:
         yield _list(value)
     elif kind in {"", "Event"} and (audit if kind else "auditID" in members and "stage" in members):
-        yield Event(value)  # the items of a list, and what a `file` destination wrote, carry no kind
+        yield LoggedEvent(value)  # the items of a list, and what a `file` destination wrote, carry no kind
     elif kind and version:
         yield Nothing(f"is {_word(kind)} of {_word(version)}, and no audit event")
     else:
@@ -139,7 +139,7 @@ def _of_object(value: bytes, members: Mapping[str, bytes], depth: int) -> Iterat
 
 def _list(value: bytes) -> Content:
     try:
-        return EventList(value, len(eventlist.split(value).events))
+        return LoggedList(value, len(eventlist.split(value).events))
     except eventlist.NotAnEventListError as problem:
         return Nothing(f"is no EventList that a webhook takes: {problem}")
 

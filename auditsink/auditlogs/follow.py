@@ -11,7 +11,7 @@ from pathlib import Path
 from auditsink.auditlogs import rotation
 from auditsink.auditlogs.batches import Body
 from auditsink.auditlogs.growing import End, GrowingFile, Wait
-from auditsink.auditlogs.place import Place
+from auditsink.auditlogs.place import LogPlace
 from auditsink.auditlogs.reader import Position
 from auditsink.auditlogs.rotation import LogFile
 from auditsink.auditlogs.sources import NUMBERED
@@ -20,7 +20,9 @@ from auditsink.auditlogs.sources import NUMBERED
 class Follower:
     """Follows the log at `path` from `place` on; None: from the beginning of the file that is there."""
 
-    def __init__(self, path: Path, place: Place | None, *, batch: int, say: Callable[[str], None], wait: Wait) -> None:
+    def __init__(
+        self, path: Path, place: LogPlace | None, *, batch: int, say: Callable[[str], None], wait: Wait
+    ) -> None:
         """`batch`: events in a body. `say` is told what happens, a sentence each."""
         self._path = path
         self._place = place
@@ -45,7 +47,7 @@ class Follower:
             if file.end is End.TRUNCATED:
                 self._say(f"{file.path}: was truncated; looking for a copy of it")
 
-    def place(self, body: Body) -> Place:
+    def place(self, body: Body) -> LogPlace:
         """What to keep now that the sink has taken this body, the last one that was given."""
         assert self._file is not None
         return self._file.place(body.upto)
@@ -102,12 +104,12 @@ class Follower:
             self._say(f"{path}: line {line:,} {why}; passed over{last}")
 
 
-def _is(place: Place, log: LogFile) -> bool:
+def _is(place: LogPlace, log: LogFile) -> bool:
     """Whether it is the file that the place is in; the inode of one that is gone may be another's now."""
     return place.begins(log.head) if place.head_bytes else log.inode == place.inode
 
 
-def _same(place: Place, live: LogFile | None, others: list[LogFile]) -> LogFile | None:
+def _same(place: LogPlace, live: LogFile | None, others: list[LogFile]) -> LogFile | None:
     """The file that the place is in: where it was, or renamed, or a copy of it."""
     candidates = [one for one in (live, *others) if one is not None and place.begins(one.head)]
     return next((one for one in candidates if one.inode == place.inode), next(iter(candidates), None))

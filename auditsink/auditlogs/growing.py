@@ -10,8 +10,8 @@ from auditsink.auditlogs import rotation
 from auditsink.auditlogs.batches import Batcher, Body
 from auditsink.auditlogs.compression import DAMAGE
 from auditsink.auditlogs.contents import Nothing
-from auditsink.auditlogs.place import HEAD_BYTES, Place, digest
-from auditsink.auditlogs.reader import Item, LogReader, Position
+from auditsink.auditlogs.place import HEAD_BYTES, LogPlace, digest
+from auditsink.auditlogs.reader import LogItem, LogReader, Position
 from auditsink.auditlogs.rotation import LogFile
 from auditsink.auditlogs.sources import CHUNK
 
@@ -59,16 +59,16 @@ class GrowingFile:
                 yield from self._batched(self._reader.end())
                 yield from self._batcher.flush()
 
-    def place(self, upto: Position) -> Place:
+    def place(self, upto: Position) -> LogPlace:
         """What to keep when everything up to there is taken."""
         head = self._head[: upto.offset]
-        return Place(
+        return LogPlace(
             offset=upto.offset, line=upto.line, inode=self._log.inode, head_bytes=len(head), head_sha256=digest(head),
             began=self._log.began or self._before,
         )  # fmt: skip
 
     @property
-    def settled(self) -> Place:
+    def settled(self) -> LogPlace:
         """The place behind everything that was given out."""
         return self.place(self._reader.settled)
 
@@ -114,7 +114,7 @@ class GrowingFile:
         self._position += len(chunk)
         yield from self._batched(self._reader.feed(chunk))
 
-    def _batched(self, items: Iterator[Item]) -> Iterator[Body]:
+    def _batched(self, items: Iterator[LogItem]) -> Iterator[Body]:
         for line, content, upto in items:
             if isinstance(content, Nothing):
                 self._on_skip(self.path, line, content.why)

@@ -20,7 +20,7 @@ class StateFileError(Exception):
     """The state file cannot be used. The message names it and says what to do."""
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class LogPlace(msgspec.Struct, frozen=True, kw_only=True):
     """`offset` bytes and `line` lines of the log are taken that begins with these bytes, or had this inode.
 
     `began` is the time of its first event (as it writes it), or of the log before while it holds none.
@@ -66,10 +66,10 @@ class StateFile:
     def __exit__(self, *_: object) -> None:
         os.close(self._lock)
 
-    def load(self) -> Place | None:
+    def load(self) -> LogPlace | None:
         """The place, None when nothing was taken yet. Raises StateFileError."""
         try:
-            place = msgspec.json.decode(self._path.read_bytes(), type=Place)
+            place = msgspec.json.decode(self._path.read_bytes(), type=LogPlace)
         except FileNotFoundError:
             return None
         except OSError as problem:
@@ -83,7 +83,7 @@ class StateFile:
             )
         return place
 
-    def save(self, place: Place) -> None:
+    def save(self, place: LogPlace) -> None:
         """From now on this one counts, also after a power cut. Raises StateFileError."""
         draft = self._beside("new")
         try:

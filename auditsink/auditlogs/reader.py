@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from auditsink.auditlogs import containers, contents, values
-from auditsink.auditlogs.contents import TOO_LONG, TORN, Content, EventList, Nothing
+from auditsink.auditlogs.contents import TOO_LONG, TORN, Content, LoggedList, Nothing
 from auditsink.auditlogs.document import Document
 from auditsink.auditlogs.lines import MAX_LINE, Line, LineSplitter
 from auditsink.auditlogs.values import BLANK
@@ -28,7 +28,7 @@ class Position(NamedTuple):
     offset: int = 0
 
 
-class Item(NamedTuple):
+class LogItem(NamedTuple):
     """What was found, and the number of the line that it began in."""
 
     line: int
@@ -49,20 +49,20 @@ class LogReader:
         self._spare = 0  # bytes that may still be looked at again
         self._depth = 0
 
-    def feed(self, chunk: bytes) -> Iterator[Item]:
+    def feed(self, chunk: bytes) -> Iterator[LogItem]:
         """What has become whole with this chunk. To be used up before the next one."""
         for line in self._lines.feed(chunk, _whole_values):
             yield from self._take(line)
 
-    def end(self) -> Iterator[Item]:
+    def end(self) -> Iterator[LogItem]:
         """The log has ended."""
         for line in self._lines.end():
             yield from self._take(line)
         while self._document is not None:
             yield from (item._replace(upto=self.settled) for item in self._give_up(self._document))
-        yield from (Item(first, Nothing(TORN), self.settled) for first in self._parts.end())
+        yield from (LogItem(first, Nothing(TORN), self.settled) for first in self._parts.end())
 
-    def _take(self, line: Line) -> Iterator[Item]:
+    def _take(self, line: Line) -> Iterator[LogItem]:
         self._spare = min(self._spare + len(line.data or b"") + 1, 2 * self._limit)
         items, before = list(self._next(line)), self.settled
         if self._document is None and not self._parts:
@@ -72,13 +72,13 @@ class LogReader:
         for item in items[-1:]:
             yield item._replace(upto=self.settled)
 
-    def _next(self, line: Line, *, again: bool = False) -> Iterator[Item]:
+    def _next(self, line: Line, *, again: bool = False) -> Iterator[LogItem]:
         """`again`: it belonged to what was no document, and there is no time to try that once more."""
         document = self._document
         if line.data is None:
             if document is not None:
                 yield from self._give_up(document)
-            yield Item(line.number, Nothing(TOO_LONG))
+            yield LogItem(line.number, Nothing(TOO_LONG))
         elif document is None:
             yield from self._fresh(line, again=again)
         elif not document.add(line.data):
@@ -86,17 +86,17 @@ class LogReader:
         elif document.closed:
             yield from self._closed(document)
 
-    def _closed(self, document: Document) -> Iterator[Item]:
+    def _closed(self, document: Document) -> Iterator[LogItem]:
         if values.is_whole(document.data):
             self._document = None
             yield from self._of_value(document.first, document.data, broken=True)
         else:
             yield from self._give_up(document)
 
-    def _give_up(self, document: Document) -> Iterator[Item]:
+    def _give_up(self, document: Document) -> Iterator[LogItem]:
         """It was none: its first line is torn, the others are lines like all others."""
         self._document = None
-        yield Item(document.first, Nothing(TOO_LONG if document.too_long else TORN))
+        yield LogItem(document.first, Nothing(TOO_LONG if document.too_long else TORN))
         cost = document.bytes_behind_the_first
         again = cost > self._spare or self._depth >= _DEEPEST
         self._spare -= 0 if again else cost
@@ -105,7 +105,7 @@ class LogReader:
             yield from self._next(Line(number, 0, data), again=again)
         self._depth -= 1
 
-    def _fresh(self, line: Line, *, again: bool) -> Iterator[Item]:
+    def _fresh(self, line: Line, *, again: bool) -> Iterator[LogItem]:
         assert line.data is not None
         whole = line.data.lstrip(BLANK).removeprefix(_BOM).lstrip(BLANK)
         text = whole.rstrip(BLANK)
@@ -121,7 +121,7 @@ class LogReader:
         else:
             yield from self._opened(line.number, whole, again=again)
 
-    def _opened(self, number: int, line: bytes, *, again: bool) -> Iterator[Item]:
+    def _opened(self, number: int, line: bytes, *, again: bool) -> Iterator[LogItem]:
         """A line that opens what it does not close: the first one of a document, or torn."""
         document = Document(number, self._limit)
         if again or not document.add(line):
@@ -131,25 +131,25 @@ class LogReader:
         else:
             self._document = document
 
-    def _of_container(self, number: int, part: containers.Part) -> Iterator[Item]:
+    def _of_container(self, number: int, part: containers.LinePart) -> Iterator[LogItem]:
         joined = self._parts.add(number, part)
         if joined is None:
             return
         if joined.data is None:
-            yield Item(joined.first, Nothing(TOO_LONG))
+            yield LogItem(joined.first, Nothing(TOO_LONG))
         else:
             yield from self._of_text(joined.first, joined.data)
 
-    def _of_text(self, number: int, text: bytes) -> Iterator[Item]:
-        yield from (Item(number, content) for content in contents.of_text(text))
+    def _of_text(self, number: int, text: bytes) -> Iterator[LogItem]:
+        yield from (LogItem(number, content) for content in contents.of_text(text))
 
-    def _of_value(self, number: int, value: bytes, *, broken: bool) -> Iterator[Item]:
+    def _of_value(self, number: int, value: bytes, *, broken: bool) -> Iterator[LogItem]:
         for content in contents.of_value(value):
-            if isinstance(content, EventList) and len(content.data) == len(value) and broken:
+            if isinstance(content, LoggedList) and len(content.data) == len(value) and broken:
                 # As it was recorded: a body ends in a line break.
-                yield Item(number, EventList(value + b"\n", content.events))
+                yield LogItem(number, LoggedList(value + b"\n", content.events))
             else:
-                yield Item(number, content)
+                yield LogItem(number, content)
 
 
 def _whole_values(text: bytes) -> int:

@@ -14,8 +14,8 @@ from typing import BinaryIO, Protocol, cast
 
 from auditsink.auditlogs.batches import Batcher, Body
 from auditsink.auditlogs.compression import DAMAGE, HEAD_BYTES, decompressed
-from auditsink.auditlogs.contents import NO_EVENT, Event, EventList, Nothing
-from auditsink.auditlogs.reader import Item, LogReader
+from auditsink.auditlogs.contents import NO_EVENT, LoggedEvent, LoggedList, Nothing
+from auditsink.auditlogs.reader import LogItem, LogReader
 
 CHUNK = 2**18
 """Bytes read at once: as many as the events of a batch have."""
@@ -72,7 +72,7 @@ def live_bodies(name: str, pipe: int, batch: int, notes: Notes, go_on: Callable[
     yield from _batched(_Reading(notes, lambda: not _readable(pipe)).contents(name, stream), batch)
 
 
-def _batched(contents: Iterator[Event | EventList | None], batch: int) -> Iterator[Body]:
+def _batched(contents: Iterator[LoggedEvent | LoggedList | None], batch: int) -> Iterator[Body]:
     batcher = Batcher(batch)
     for content in contents:
         yield from batcher.flush() if content is None else batcher.add(content)
@@ -86,7 +86,9 @@ class _Reading:
         self._notes = notes
         self._paused = paused
 
-    def contents(self, name: str, stream: io.BufferedReader, depth: int = 0) -> Iterator[Event | EventList | None]:
+    def contents(
+        self, name: str, stream: io.BufferedReader, depth: int = 0
+    ) -> Iterator[LoggedEvent | LoggedList | None]:
         """What is in a stream that may be packed `depth` times."""
         try:
             unpacked = decompressed(stream)
@@ -100,7 +102,7 @@ class _Reading:
             why = str(problem) or type(problem).__name__
             self._notes.damaged(name, f"is damaged or cut off ({why}); fetch it again")
 
-    def _unpacked(self, name: str, stream: io.BufferedReader, depth: int) -> Iterator[Event | EventList | None]:
+    def _unpacked(self, name: str, stream: io.BufferedReader, depth: int) -> Iterator[LoggedEvent | LoggedList | None]:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         unread = next((why for magic, why in _UNREAD if head.startswith(magic)), None)
         if unread is not None:
@@ -112,14 +114,14 @@ class _Reading:
         else:
             yield from self._log(name, stream)
 
-    def _tar(self, name: str, stream: io.BufferedReader, depth: int) -> Iterator[Event | EventList | None]:
+    def _tar(self, name: str, stream: io.BufferedReader, depth: int) -> Iterator[LoggedEvent | LoggedList | None]:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.isreg() else None
                 if content is not None:
                     yield from self.contents(f"{name}/{member.name}", cast("io.BufferedReader", content), depth + 1)
 
-    def _zip(self, name: str, stream: io.BufferedReader, depth: int) -> Iterator[Event | EventList | None]:
+    def _zip(self, name: str, stream: io.BufferedReader, depth: int) -> Iterator[LoggedEvent | LoggedList | None]:
         if depth or not stream.seekable():
             self._whole(name, "is a zip archive, which is read from a file of its own and from nowhere else")
             return
@@ -130,14 +132,14 @@ class _Reading:
 
     def _zipped(
         self, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo
-    ) -> Iterator[Event | EventList | None]:
+    ) -> Iterator[LoggedEvent | LoggedList | None]:
         try:
             with archive.open(member) as content:
                 yield from self.contents(name, io.BufferedReader(cast("io.RawIOBase", content)), 1)
         except _UNREADABLE as problem:
             self._notes.damaged(name, f"cannot be read ({problem})")
 
-    def _log(self, name: str, stream: io.BufferedReader) -> Iterator[Event | EventList | None]:
+    def _log(self, name: str, stream: io.BufferedReader) -> Iterator[LoggedEvent | LoggedList | None]:
         reader, skips = LogReader(), Skips()
         try:
             for chunk in _chunks(stream):
@@ -159,7 +161,7 @@ class Skips:
         self._found = False
         self._reasons: dict[str, tuple[int, list[int]]] = {}
 
-    def passing(self, items: Iterable[Item]) -> Iterator[Event | EventList]:
+    def passing(self, items: Iterable[LogItem]) -> Iterator[LoggedEvent | LoggedList]:
         """The items that are to be sent; the others are noted."""
         for line, content, _ in items:
             if isinstance(content, Nothing):

@@ -36,9 +36,12 @@ def run(path: Path, state_path: Path, webhook: Webhook, *, batch: int, rate: flo
     try:
         with StateFile(state_path) as state:
             following = _Following(path, state, totals, batch)
-            resolver.run(following.post_all(webhook, rate))
-    except (HopelessError, StateFileError) as problem:
-        ended = problem
+            try:
+                resolver.run(following.post_all(webhook, rate))
+            except (HopelessError, StateFileError) as problem:
+                ended = problem
+    except StateFileError as problem:
+        raise click.ClickException(f"--state {problem}") from None
     except OSError as problem:
         raise click.ClickException(f"{path}: cannot be read ({problem.strerror or problem})") from None
     summary(totals, time.monotonic() - started, ended)

@@ -62,6 +62,7 @@ class HttpConnection(asyncio.Protocol):
         # Words and not exceptions: a kept one holds its traceback, and so this and the body until the collector comes.
         self._garbage: str | None = None
         self._broken = False
+        self._alert: ssl.SSLError | None = None  # what TLS ended with
         self._writable = True
         self._sent = True
         self._expiry: asyncio.TimerHandle | None = None
@@ -79,7 +80,7 @@ class HttpConnection(asyncio.Protocol):
         return self._reader.cookies
 
     async def exchange(self, start: bytes, body: bytes, *, limit: int, tunnel: bool = False) -> HttpAnswer:
-        """Send the head and the body, read the answer. Raises NoHttpError, or ConnectionError without an answer.
+        """Send the head and the body, read the answer. Raises NoHttpError, or OSError without an answer.
 
         Whoever cancels this must abort the connection. An answer may come before all is sent; the rest stays here.
         """
@@ -97,7 +98,7 @@ class HttpConnection(asyncio.Protocol):
         if self._garbage is not None:
             raise NoHttpError(self._garbage)
         if self._broken:
-            raise ConnectionResetError
+            raise self._alert or ConnectionResetError
         return self._reader.answer()
 
     def rest(self, seconds: float, lost: Callable[[], None]) -> None:
@@ -172,8 +173,9 @@ class HttpConnection(asyncio.Protocol):
         """The other side sends no more; asyncio closes the connection."""
         self._end(clean=True)
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed, by whomever."""
+        self._alert = exc if isinstance(exc, ssl.SSLError) else None
         self._end(clean=False)
         self.wake()
         if not self._lost.done():

@@ -73,6 +73,21 @@ async def test_an_answer_is_read_like_client_go_reads_it(head: bytes, expected: 
     assert await posted(b"HTTP/1.1 " + head + b"Content-Length: 0\r\n\r\n") == expected
 
 
+@pytest.mark.parametrize(
+    ("head", "body", "expected"),
+    [
+        (b"200 OK\r\n", b'{"accepted":3}', PostResult(200, accepted=3)),
+        (b"200 OK\r\nAuditsink-Repeated: true\r\n", b'{"accepted":3}', PostResult(200, accepted=3, repeated=True)),
+        (b"200 OK\r\n", b"<html>hello</html>", PostResult(200)),
+        (b"200 OK\r\n", b'{"accepted":true}', PostResult(200)),
+        (b"200 OK\r\n", b"[1]", PostResult(200)),
+        (b"403 No\r\n", b'{"error":"you are\\ncluster a"}', PostResult(403, said="you are cluster a")),
+    ],
+)
+async def test_what_the_sink_says_is_read(head: bytes, body: bytes, expected: PostResult):
+    assert await posted(b"HTTP/1.1 " + head + b"Content-Length: %d\r\n\r\n" % len(body) + body) == expected
+
+
 async def test_a_broken_answer_is_no_answer():
     answer = await posted(b"what?\r\n\r\n")
     assert (answer.status, answer.taken) == (0, False)
@@ -138,5 +153,18 @@ async def test_a_certificate_of_another_authority_is_refused(authority: trustme.
     tls = tls_context(None, None, None)
     async with answering(OK, server) as (port, seen), Webhook(f"https://127.0.0.1:{port}/audit", tls=tls) as webhook:
         answer = await webhook.post(b"{}", 30)
-    assert (answer.status, seen) == (0, [])
+    assert (answer.status, answer.tls, seen) == (0, True, [])
     assert "certificate" in answer.problem
+
+
+async def test_tls_where_there_is_none_is_told_as_such():
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Webhook(f"https://127.0.0.1:{port}/audit") as webhook:
+            answer = await webhook.post(b"{}", 30)
+    assert (answer.status, answer.tls) == (0, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditsink.auditlogs.follow import Follower
-from auditsink.auditlogs.place import Place, StateFile, StateFileError
+from auditsink.auditlogs.place import LogPlace, StateFile, StateFileError
 
 HEAD = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1",'
 
@@ -30,7 +30,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.place: Place | None = None
+        self.place: LogPlace | None = None
         self.said: list[str] = []
         self.took: list[bytes] = []
 
@@ -259,7 +259,7 @@ def test_parts_of_a_container_line_are_one_event_over_a_restart(log: Log):
 
 
 def test_a_place_survives_in_its_file(tmp_path: Path):
-    place = Place(offset=7, line=1, inode=3, head_bytes=7, head_sha256="ab", began="2025")
+    place = LogPlace(offset=7, line=1, inode=3, head_bytes=7, head_sha256="ab", began="2025")
     with StateFile(tmp_path / "state") as state:
         assert state.load() is None
         state.save(place)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import corpus
 import pytest
 
-from auditsink.auditlogs.contents import TOO_LONG, TORN, Event, EventList, Nothing
-from auditsink.auditlogs.reader import Item, LogReader, Position
+from auditsink.auditlogs.contents import TOO_LONG, TORN, LoggedEvent, LoggedList, Nothing
+from auditsink.auditlogs.reader import LogItem, LogReader, Position
 
 HEAD = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1",'
 
@@ -25,17 +25,17 @@ A, B, C = map(event, "abc")
 PRETTY = json.dumps(json.loads(A), indent=4).encode()
 
 
-def read(log: bytes, size: int = 2**20, limit: int = 2**20) -> list[Item]:
+def read(log: bytes, size: int = 2**20, limit: int = 2**20) -> list[LogItem]:
     reader = LogReader(limit=limit)
     items = [item for start in range(0, len(log), size) for item in reader.feed(log[start : start + size])]
     return [item._replace(upto=Position()) for item in (*items, *reader.end())]
 
 
-def events_of(items: Iterable[Item]) -> list[bytes]:
+def events_of(items: Iterable[LogItem]) -> list[bytes]:
     return [item.content.data for item in items if not isinstance(item.content, Nothing)]
 
 
-def skipped(items: Iterable[Item]) -> list[tuple[int, str]]:
+def skipped(items: Iterable[LogItem]) -> list[tuple[int, str]]:
     return [(item.line, item.content.why) for item in items if isinstance(item.content, Nothing)]
 
 
@@ -244,12 +244,12 @@ NO_AUDIT = {
 @pytest.mark.parametrize("name", NO_AUDIT)
 def test_what_holds_no_audit_event_is_named(name: str):
     log, why = NO_AUDIT[name]
-    assert read(log + b"\n") == [Item(1, Nothing(why))]
+    assert read(log + b"\n") == [LogItem(1, Nothing(why))]
 
 
 def test_an_element_of_an_envelope_that_is_no_event_costs_no_other():
     log = wrapped(logEvents=[{"message": text(KLOG)}, {"message": text(A)}])
-    assert read(log) == [Item(1, Nothing("is a line of the apiserver's own log")), Item(1, Event(A))]
+    assert read(log) == [LogItem(1, Nothing("is a line of the apiserver's own log")), LogItem(1, LoggedEvent(A))]
 
 
 HOSTILE = [body for body in corpus.hostile_bodies() if body.name not in {"truncated-list", "trailing-garbage"}]
@@ -266,7 +266,7 @@ def test_hostile_events_stay_as_they_are():
 def test_hostile_lists_stay_as_they_are():
     items = read(b"".join(body.data for body in HOSTILE))
     assert events_of(items) == [body.data for body in HOSTILE]
-    counts = [item.content.events for item in items if isinstance(item.content, EventList)]
+    counts = [item.content.events for item in items if isinstance(item.content, LoggedList)]
     assert counts == [len(body.events) for body in HOSTILE]
 
 
@@ -279,9 +279,9 @@ def test_bytes_that_are_no_utf8_come_out_of_an_envelope_as_they_went_in():
 def test_an_overlong_line_costs_itself():
     long = HEAD + b'"x":"' + b"y" * 5000 + b'"}'
     assert read(lines(A, long, B), 100, limit=1000) == [
-        Item(1, Event(A)),
-        Item(2, Nothing(TOO_LONG)),
-        Item(3, Event(B)),
+        LogItem(1, LoggedEvent(A)),
+        LogItem(2, Nothing(TOO_LONG)),
+        LogItem(3, LoggedEvent(B)),
     ]
 
 
@@ -300,7 +300,7 @@ def test_a_document_that_is_too_long_is_read_element_by_element():
 def test_a_container_line_that_is_too_long_costs_itself():
     part = b"2025-01-04T14:13:20.1Z stdout P " + b"x" * 500
     log = lines(*[part] * 5, b"2025-01-04T14:13:20.1Z stdout F x", b"2025-01-04T14:13:20.1Z stdout F " + A)
-    assert read(log, limit=1000) == [Item(1, Nothing(TOO_LONG)), Item(7, Event(A))]
+    assert read(log, limit=1000) == [LogItem(1, Nothing(TOO_LONG)), LogItem(7, LoggedEvent(A))]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_the_position_is_behind_what_was_given_out():
     assert events_of(reader.feed(end + C[:30])) == [B]
     assert reader.settled == Position(3, len(log) + len(end))
     again = LogReader(reader.settled)
-    assert [(item.line, item.content) for item in again.feed(C + b"\n")] == [(4, Event(C))]
+    assert [(item.line, item.content) for item in again.feed(C + b"\n")] == [(4, LoggedEvent(C))]
 
 
 def test_an_open_document_keeps_the_position_back():

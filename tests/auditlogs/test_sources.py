@@ -19,7 +19,7 @@ import zstandard
 
 from auditsink.auditlogs import compression, sources
 from auditsink.auditlogs.batches import Batcher, Body
-from auditsink.auditlogs.contents import Event
+from auditsink.auditlogs.contents import LoggedEvent
 from auditsink.auditlogs.reader import LogReader
 
 LINES = [
@@ -242,7 +242,7 @@ def test_what_windows_makes_of_a_log_is_read(encoding: str):
 
 def test_a_batch_ends_at_its_bytes_too():
     batcher = Batcher(400, 1000)
-    bodies = [body for size in (600, 600, 2000, 10) for body in batcher.add(Event(b"x" * size))]
+    bodies = [body for size in (600, 600, 2000, 10) for body in batcher.add(LoggedEvent(b"x" * size))]
     assert [body.events for body in [*bodies, *batcher.flush()]] == [1, 1, 1, 1]
 
 

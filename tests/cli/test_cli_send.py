@@ -1,8 +1,11 @@
 """`auditsink send`: what is posted, what is said."""
 
 import re
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,7 +14,8 @@ import corpus
 import pytest
 from calling import Call
 
-from auditsink.cli import send
+from auditsink.audit.eventlist import split
+from auditsink.cli import send, send_files
 
 
 class Sink:
@@ -23,6 +27,10 @@ class Sink:
         self.bodies: list[bytes] = []
         self.paths: set[str] = set()
 
+    def events(self) -> list[bytes]:
+        """All that came, in order."""
+        return [event for body in list(self.bodies) for event in split(body).events]
+
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
@@ -32,9 +40,12 @@ def sink() -> Iterator[Sink]:
         def do_POST(self) -> None:
             found.paths.add(self.path)
             found.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            count = split(found.bodies[-1]).events
+            content = b'{"accepted":%d}' % len(count) if found.status == 200 else b'{"error":"no"}'
             self.send_response(found.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
+            self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             return None
@@ -53,11 +64,11 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits end at once; how long they would have been."""
     slept: list[float] = []
 
-    class Clock(send.SystemClock):
+    class Clock(send_files.SystemClock):
         async def sleep(self, seconds: float) -> None:
             slept.append(seconds)
 
-    monkeypatch.setattr(send, "SystemClock", Clock)
+    monkeypatch.setattr(send_files, "SystemClock", Clock)
     return slept
 
 
@@ -67,7 +78,8 @@ def test_an_archive_is_posted_byte_for_byte(auditsink: Call, sink: Sink):
     assert said.code == 0
     assert sink.bodies == [body.data for body in corpus.bodies(name)]
     assert sink.paths == {"/audit/prod?timeout=30s"}
-    assert re.fullmatch(r"passed over 38: is no EventList \(the first: \S+\.meta\.json\)\n", said.err)
+    why = "passed over 38: holds no audit event; what stands there is JSON, and no audit event"
+    assert re.fullmatch(why + r" \((\S+\.meta\.json, ){9}\S+\.meta\.json and 28 more\)\n", said.err)
     assert re.fullmatch(
         r"sent 38 batches, 758 events, 792,574 bytes in \d+\.\ds; 0 retries, 0 failed\n", said.out.replace(" s;", "s;")
     )
@@ -86,15 +98,77 @@ def test_a_rate_is_kept(auditsink: Call, sink: Sink, hurried: list[float]):
 
 
 def test_what_is_given_up_is_said_and_1(auditsink: Call, sink: Sink, hurried: list[float], tmp_path: Path):
-    sink.status = 403
+    sink.status = 500
     (tmp_path / "a.json").write_bytes(corpus.plain_body("a").data)
     said = auditsink("send", tmp_path / "a.json", "--url", sink.url)
     assert said.code == 1
     assert len(sink.bodies) == 5
     assert len(hurried) == 4
-    assert said.err.splitlines()[-1] == "auditsink: gave up 1 batches with 3 events: HTTP 403; see the sink's log"
-    assert re.match(r"HTTP 403; trying again in 1\d s \(attempt 2 of 5\)\n", said.err)
+    assert said.err.splitlines()[-1] == "auditsink: gave up 1 batches with 3 events: HTTP 500 (no); see the sink's log"
+    assert re.match(r"HTTP 500 \(no\); trying again in 1\d s \(attempt 2 of 5\)\n", said.err)
     assert "4 retries, 1 failed" in said.out
+
+
+def test_a_hopeless_answer_ends_the_command_with_the_remedy(
+    auditsink: Call, sink: Sink, hurried: list[float], tmp_path: Path
+):
+    sink.status = 404
+    (tmp_path / "a.json").write_bytes(corpus.plain_body("a").data)
+    said = auditsink("send", tmp_path / "a.json", tmp_path / "a.json", "--url", sink.url, "--connections", 1)
+    assert (said.code, len(sink.bodies), hurried) == (1, 1, [])
+    assert "auditsink: stopped: HTTP 404 (no): there is nothing at that path; --url ends in" in said.err
+
+
+def test_a_torn_line_is_told_with_its_number(auditsink: Call, sink: Sink, tmp_path: Path):
+    (tmp_path / "audit.log").write_bytes(
+        b"\n".join([corpus.event("a"), corpus.event("b")[:30], corpus.event("c"), b""])
+    )
+    said = auditsink("send", tmp_path / "audit.log", "--url", sink.url)
+    assert said.out.startswith("sent 1 batches, 2 events")
+    assert said.err == f"passed over 1: is torn or glued to another, and no whole event ({tmp_path}/audit.log:2)\n"
+
+
+def test_standard_input_is_read(sink: Sink, tmp_path: Path):
+    (tmp_path / "audit.log").write_bytes(corpus.event("a") + b"\n" + corpus.event("b"))
+    command = [sys.executable, "-m", "auditsink", "send", "-", "--url", sink.url]
+    with (tmp_path / "audit.log").open("rb") as stream:
+        ran = subprocess.run(command, stdin=stream, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("sent 1 batches, 2 events")
+
+
+def test_a_followed_log_is_sent_over_a_rotation_and_a_restart(sink: Sink, tmp_path: Path):
+    log = tmp_path / "audit.log"
+    command = [sys.executable, "-m", "auditsink", "send", "--follow", str(log), "--state", str(tmp_path / "place")]
+
+    def until(count: int, change: Callable[[], object]) -> str:
+        """Follow until so many events have come in all; what was said."""
+        with subprocess.Popen([*command, "--url", sink.url], stdout=-1, stderr=-1, text=True) as ran:
+            change()
+            while len(sink.events()) < count:
+                assert ran.poll() is None, ran.communicate()
+                time.sleep(0.02)
+            while b'"line":2,' not in (tmp_path / "place").read_bytes():  # of the log before, and of the one after
+                time.sleep(0.02)
+            ran.terminate()
+            out, err = ran.communicate(timeout=30)
+        assert (ran.returncode, "Traceback" in err) == (0, False)
+        return out
+
+    def rotate() -> None:
+        with log.open("ab") as stream:
+            stream.write(corpus.event("e2") + b"\n")
+        log.rename(tmp_path / "audit-2025-01-04T14-13-20.123.log")
+        log.write_bytes(corpus.event("e3") + b"\n" + corpus.event("e4") + b"\n")
+
+    def append() -> None:
+        with log.open("ab") as stream:
+            stream.write(corpus.event("e1") + b"\n")
+
+    log.write_bytes(corpus.event("e0") + b"\n")
+    assert until(2, append).startswith("sent ")
+    assert until(5, rotate).startswith("sent ")
+    assert sink.events() == [corpus.event(f"e{number}") for number in range(5)]
 
 
 def test_alike_failures_are_said_once(auditsink: Call, sink: Sink, hurried: list[float]):
@@ -117,7 +191,7 @@ def test_nothing_to_send_is_an_error(auditsink: Call, sink: Sink, tmp_path: Path
     (tmp_path / "x").write_text("hello")
     said = auditsink("send", tmp_path / "x", "--url", sink.url)
     assert said.code == 1
-    assert "auditsink: nothing to send: no file holds an EventList or an audit log\n" in said.err
+    assert "auditsink: nothing to send: there is no EventList and no audit log in it\n" in said.err
 
 
 def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch: pytest.MonkeyPatch):
@@ -128,8 +202,8 @@ def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch
         shown.update = seen.append  # type: ignore[method-assign,assignment] # what it is told is all that matters
         return shown
 
-    monkeypatch.setattr(send, "_bar", bar)
-    monkeypatch.setattr(send.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(send_files, "_bar", bar)
+    monkeypatch.setattr(send_files.sys.stderr, "isatty", lambda: True)
     path = corpus.archive("batch50-request-h2tls")
     assert auditsink("send", path, "--url", sink.url).code == 0
     assert sum(seen) == path.stat().st_size
@@ -147,6 +221,9 @@ def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch
         (["--url", "https://h", "--cert", "FILE", "--key", "FILE"], 1, "); give PEM files that fit"),
         (["--url", "https://h", "--token-file", "EMPTY"], 1, "is empty; write the secret into it"),
         (["--rate", "0"], 2, "--rate"),
+        (["--follow"], 2, "--follow and --state belong together"),
+        (["--state", "FILE"], 2, "--follow and --state belong together"),
+        (["--follow", "--state", "EMPTY"], 1, "EMPTY: is no state file of this version; remove it"),
         (["--batch", "0"], 2, "--batch"),
     ],
 )

@@ -171,6 +171,17 @@ async def test_only_certificates_of_the_client_ca_come_in_and_only_for_their_clu
         assert [one["cluster"] for one in (await sink.status())["clusters"]] == ["prod"]
 
 
+async def test_a_client_that_shows_no_certificate_is_told_that_it_is_tls(ground: Ground):
+    """`auditsink send` ends at once then, and says so."""
+    async with (
+        ground.sink(clients=True) as sink,
+        Webhook(sink.receive.replace("127.0.0.1", "localhost"), tls=ground.client()) as webhook,
+    ):
+        answer = await webhook.post(corpus.plain_body("tls").data, 30)
+    assert (answer.status, answer.tls) == (0, True)
+    assert "CERTIFICATE_REQUIRED" in answer.problem
+
+
 async def test_certificates_change_under_load_and_no_request_fails(ground: Ground):
     """New ones for the sink, again and again; who shows one of a client CA that is gone stays out, resumed or not."""
     staying = trustme.CA()
