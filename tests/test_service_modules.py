@@ -18,6 +18,7 @@ HEAVY = [
     "auditsink.destinations.splunk",
     "auditsink.doctor",
     "auditsink.apiserver",
+    "auditsink.auditlogs",
     "auditsink.spool.cipher",
     "auditsink.spool.offline.export",
     "auditsink.testing",
