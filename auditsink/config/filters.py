@@ -20,7 +20,7 @@ MaskName = Literal["secrets", "configmaps", "tokens"]
 _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z")
 _LONGEST_GROUP = 253
 _ANY_GROUP = "*"
-_CODES = re.compile(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+CODES_PATTERN = r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?"
 
 
 class Codes(str):
@@ -38,7 +38,7 @@ class Codes(str):
     @property
     def range(self) -> "range | None":
         """All of them; None for what was not parsed."""
-        match = _CODES.fullmatch(self)
+        match = re.fullmatch(CODES_PATTERN, self)
         if match is None:
             return None
         hundred, first, last = match.groups()

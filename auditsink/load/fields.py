@@ -127,12 +127,15 @@ class _Reader:
                 self._unknown(where, key, kind, [*known, "type"] if kind.tag else [*known])
         governed = getattr(kind.cls, "UNKNOWN_KEYS", {})
         filled = {
-            field.name: self._governed(_below(where, key), field.type, given[key], given.get(governed[key], "refuse"))
-            if key in governed
-            else self.read(_below(where, key), field.type, given[key])
+            field.name: self.read(_below(where, key), field.type, given[key])
             for key, field in known.items()
-            if key in given
+            if key in given and key not in governed
         }
+        for key, governing in governed.items():
+            if key in given:
+                unknown_keys = filled.get(known[governing].name)
+                section = self._governed(_below(where, key), known[key].type, given[key], unknown_keys)
+                filled[known[key].name] = section
         for key, field in known.items():
             if field.required and key not in given:
                 self._note(_below(where, key), _absent(field))

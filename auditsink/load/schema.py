@@ -17,6 +17,7 @@ from auditsink.common.cluster_name import CLUSTER
 from auditsink.common.secret import Secret
 from auditsink.common.units import DURATION_PATTERN, SIZE_PATTERN, Duration, Size
 from auditsink.config.destination import NAME
+from auditsink.config.filters import CODES_PATTERN
 from auditsink.load.scalars import LARGEST_SIZE
 
 Schema = dict[str, Any]
@@ -35,9 +36,14 @@ _LEAVES: dict[str, list[Schema]] = {
     "duration": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": DURATION_PATTERN}, _REFERENCE],
     "path": [{"type": "string", "minLength": 1}],
     "secret": [{"type": "string", "pattern": r"\S"}],
+    "codes": [
+        {"type": "integer", "minimum": 100, "maximum": 599},
+        {"type": "string", "pattern": f"^({CODES_PATTERN})$"},
+        _REFERENCE,
+    ],
 }
 """The ways to write a single value, by the name of its definition."""
-_CUSTOM = {Size: "size", Duration: "duration", Path: "path", Secret: "secret"}
+_CUSTOM = {Size: "size", Duration: "duration", Path: "path", Secret: "secret", config.Codes: "codes"}
 PASSED_OVER = "^x-"
 """Keys that begin so are for anchors; nobody reads them."""
 
@@ -73,6 +79,8 @@ class _Writer:
                 return {"type": "array", "items": self.of(item, (limits or {}).get("items")), **_bounds(limits)}
             case types.DictType(value_type=item):
                 return {"type": "object", "additionalProperties": self.of(item)}
+            case types.AnyType():
+                return {}
         return _leaf(kind, limits or {})
 
     def _either(self, kind: types.UnionType, limits: Schema | None) -> Schema:
@@ -117,6 +125,18 @@ class _Writer:
             field.encode_name: {**self.of(field.type, limits.get(field.encode_name)), **_default(field)}
             for field in kind.fields
         }
+        if getattr(kind.cls, "NULL_IS_ABSENT", False):
+            keys = {key: _or_null(way) for key, way in keys.items()}
+        rules = [_TOGETHER[kind.cls]] if kind.cls in _TOGETHER else []
+        for governed, governing in getattr(kind.cls, "UNKNOWN_KEYS", {}).items():
+            # Refused unless they are passed over: then nothing can be said of the section.
+            rules.append(
+                {
+                    "if": {"properties": {governing: {"const": "refuse"}}},
+                    "then": {"properties": {governed: keys[governed]}},
+                }
+            )
+            keys[governed] = {}
         return {
             "description": (kind.cls.__doc__ or "").split("\n\n")[0],
             "type": ["object"] if required else ["object", "null"],  # `receive:` with nothing below it is a section
@@ -124,7 +144,7 @@ class _Writer:
             "patternProperties": {PASSED_OVER: {}},
             "additionalProperties": False,
             **({"required": required} if required else {}),
-            **_TOGETHER.get(kind.cls, {}),
+            **(rules[0] if len(rules) == 1 else {"allOf": rules} if rules else {}),
         }
 
 
@@ -141,6 +161,12 @@ def _leaf(kind: types.Type, limits: Schema) -> Schema:
             return _or_reference({"type": "integer", **limits}) if limits else {"$ref": "#/definitions/integer"}
     assert isinstance(kind, types.StrType), kind
     return _or_reference({"type": "string", **limits}) if limits else {"type": "string"}
+
+
+def _or_null(way: Schema) -> Schema:
+    default = {key: way[key] for key in ("default",) if key in way}
+    inner = {key: part for key, part in way.items() if key != "default"}
+    return {"anyOf": [*inner.get("anyOf", [inner]), {"type": "null"}], **default}
 
 
 def _or_reference(way: Schema) -> Schema:

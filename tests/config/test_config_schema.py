@@ -46,6 +46,11 @@ MISTAKES = [
     ("destinations.2.auth.token", "t"),
     ("destinations.3.filter.only.0.verb", ["get"]),
     ("destinations.3.filter.only.0.resources.0.groups", "apps"),
+    ("destinations.3.filter.policy", {"rules": [{"level": "None", "verb": ["get"]}]}),
+    ("destinations.3.filter.only.0.responseCodes", [600]),
+    ("destinations.3.filter.only.0.responseCodes", ["4x"]),
+    ("destinations.3.labels_as", "annotation"),
+    ("destinations.0.labels_as", "fields"),
     ("clusters.0.rate.per_second", 10),
     ("log.fmt", "text"),
     # a value of another kind
@@ -158,6 +163,18 @@ def test_a_missing_key_is_a_mistake_where_there_is_no_default(path: str, may_be_
 def test_what_is_expected_can_stand_in_the_environment(path: str):
     for reference in ("${HOSTNAME}", "${HOSTNAME:-5}"):
         VALIDATOR.validate(changed(good(), path, reference))
+
+
+def test_a_policy_may_say_more_where_that_is_passed_over_and_null_is_absent():
+    rule = {"level": "None", "users": None, "resources": [{"group": None, "resource": ["pods"]}]}
+    policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "metadata": None, "rules": [rule]}
+    wanted: dict[str, Any] = {"policy": policy, "policy_unknown_keys": "warn"}
+    for how in ("warn", "refuse"):
+        plain = changed(good(), "destinations.3.filter", {**wanted, "policy_unknown_keys": how})
+        assert VALIDATOR.is_valid(plain) is takes(plain) is (how != "refuse")
+    plain = changed(good(), "destinations.3.filter", {"policy": {"rules": [{"level": "None", "users": None}]}})
+    assert VALIDATOR.is_valid(plain)
+    assert takes(plain)
 
 
 def test_anchors_may_stand_under_keys_that_nobody_reads_and_a_section_may_be_empty():

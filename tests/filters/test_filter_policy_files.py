@@ -154,6 +154,14 @@ def test_a_policy_in_the_configuration_is_read_in_the_same_way():
     assert left(INLINE.replace("HOW", "warn"), event()) == event()
 
 
+def test_what_is_wanted_may_stand_in_the_environment():
+    text = f"destinations: [{{name: siem, type: stdout, filter: {INLINE.replace('HOW', '${HOW}')}}}]".encode()
+    assert isinstance(policy_of(load.parse(text, "f", {"HOW": "warn"}).destinations[0]), NotedPolicy)
+    with pytest.raises(load.ConfigError) as caught:
+        load.parse(text, "f", {"HOW": "refuse"})
+    assert UNKNOWN in str(caught.value)
+
+
 def test_no_other_key_is_ever_passed_over():
     for text in (
         "{policy_unknown_keys: warn, policy: {rules: [{level: None}]}, except: [{dryrun: true, dryRun: true}]}",
