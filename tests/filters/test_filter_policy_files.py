@@ -155,7 +155,8 @@ def test_a_policy_in_the_configuration_is_read_in_the_same_way():
 
 
 def test_what_is_wanted_may_stand_in_the_environment():
-    text = f"destinations: [{{name: siem, type: stdout, filter: {INLINE.replace('HOW', '${HOW}')}}}]".encode()
+    wanted = INLINE.replace("HOW", "'${HOW}'")
+    text = f"destinations: [{{name: siem, type: stdout, filter: {wanted}}}]".encode()
     assert isinstance(policy_of(load.parse(text, "f", {"HOW": "warn"}).destinations[0]), NotedPolicy)
     with pytest.raises(load.ConfigError) as caught:
         load.parse(text, "f", {"HOW": "refuse"})
