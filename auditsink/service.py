@@ -7,6 +7,7 @@ Down: receive port refuses (503 + Retry-After), requests under way end, forwarde
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
@@ -19,8 +20,11 @@ from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.listen import ListenError
 from auditsink.config import Config, DestinationSection
 from auditsink.config.spool import CHECKPOINTS
-from auditsink.delivery.destination import DestinationError
+from auditsink.delivery.destination import Destination, DestinationError
+from auditsink.delivery.filter import EventFilter
+from auditsink.destinations import build
 from auditsink.destinations.starting import StartingDestination
+from auditsink.destinations.with_labels import WithLabels
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.make import build as evidence
 from auditsink.evidence.make.checkpointer import Checkpointer
@@ -28,6 +32,7 @@ from auditsink.filters import build as filters
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
+from auditsink.forward.retry import Backoff
 from auditsink.load import files
 from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
@@ -172,6 +177,7 @@ class Sink:
             spool_path=config.spool.path,
             destinations=config.destinations,
             expiries=Expiries(config),
+            build=self._parts,
             clock=self._clock,
         )
         self._admin = AdminServer(config.admin, view)
@@ -181,19 +187,22 @@ class Sink:
         self._spool.reserve(roll.reserved)
 
     def _forwarder(self, one: DestinationSection, destination: StartingDestination) -> Forwarder:
-        letters = DeadLetters(dead_letters.place(self._config.spool.path, one.name), one.dead_letter_bytes)
-        sift = filters.build(one)
         return Forwarder(
             destination.built,
             start=None if destination.built is not destination else destination.start,
             spool=self._spool,
-            dead_letters=letters,
+            dead_letters=DeadLetters(dead_letters.place(self._config.spool.path, one.name), one.dead_letter_bytes),
             files=[path for _, path in files.named(one)],
-            sift=sift,
+            event_filter=filters.build(one),
             routing=self._registry,
-            backoff=one.backoff,
+            backoff=Backoff(one.backoff.initial, one.backoff.max, random.random),
             clock=self._clock,
         )
+
+    def _parts(self, one: DestinationSection) -> tuple[Destination, EventFilter | None]:
+        """What is configured for a destination, built anew. Blocks. Raises DestinationError."""
+        event_filter = filters.build(one)
+        return WithLabels(build(one, clock=self._clock), self._config.spool.path), event_filter
 
     def _watch(self, what: str, task: "asyncio.Task[None]") -> None:
         """A part's own task may only end when the sink stops."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from auditsink.forward.statistics import DestinationState, ForwarderStatistics, LastError
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics, LastError
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.receive.statistics import ACK_BUCKETS, ClusterStatistics, ReceiveStatistics
 from auditsink.spool.statistics import SYNC_BUCKETS, RingStatistics, SpoolStatistics

@@ -18,7 +18,7 @@ from auditsink.audit import scan
 from auditsink.common.listen import bound, listen
 from auditsink.config import Config
 from auditsink.forward.forwarder import Forwarder
-from auditsink.forward.statistics import DestinationState
+from auditsink.forward.reporting import DestinationState
 from auditsink.observe.snapshot import Phase
 from auditsink.service import Sink, StartError
 from auditsink.spool import Spool

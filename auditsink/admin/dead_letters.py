@@ -12,11 +12,10 @@ from starlette.responses import JSONResponse, Response
 
 from auditsink.admin.view import View
 from auditsink.delivery.destination import DestinationError
-from auditsink.destinations import again
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letters import DeadLetters
-from auditsink.forward.redelivery import Report
+from auditsink.forward.redelivery import Report, deliver_dead_letters
 
 MOST_LISTED = 200
 """Of each destination, the newest."""
@@ -25,7 +24,7 @@ BODY_BYTES = 64 * 2**10
 
 
 class Choice(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a change: which letters of which destination. `ids` null: all of them, which must be said."""
+    """The body of a change: which ones of which destination. `ids` null: all of them, which must be said."""
 
     destination: str
     ids: list[str] | None
@@ -45,11 +44,11 @@ class DeadLetterEndpoints:
     async def show(self, request: Request) -> Response:
         """One event, byte for byte: `destination`, `id`."""
         asked = request.query_params
-        box = self._boxes().get(asked.get("destination", ""))
-        letter = None if box is None else await asyncio.to_thread(box.get, asked.get("id", ""))
-        if letter is None:
+        queue = self._queues().get(asked.get("destination", ""))
+        dead_letter = None if queue is None else await asyncio.to_thread(queue.get, asked.get("id", ""))
+        if dead_letter is None:
             return JSONResponse({"error": "there is no such dead letter any more"}, 404)
-        return Response(letter.content, media_type="application/octet-stream")
+        return Response(dead_letter.content, media_type="application/octet-stream")
 
     async def replay(self, request: Request) -> Response:
         """Deliver again; what arrives is taken away."""
@@ -62,18 +61,19 @@ class DeadLetterEndpoints:
         if self._changing.locked():
             return _busy()
         async with self._changing:
-            box = self._boxes().get(choice.destination)
-            letters = [] if box is None else await asyncio.to_thread(_chosen, box, choice)
+            queue = self._queues().get(choice.destination)
+            chosen = [] if queue is None else await asyncio.to_thread(_chosen, queue, choice)
             report = Report()
-            spool = self._view.spool_path
-            if box is not None and letters and spool is not None:
-                config, clock = configured[choice.destination], self._view.clock
+            if queue is not None and chosen:
                 try:
-                    await again.replay(config, box, letters, spool=spool, clock=clock, report=report)
+                    destination, event_filter = self._view.build(configured[choice.destination])
+                    await deliver_dead_letters(
+                        queue, chosen, destination, event_filter=event_filter, clock=self._view.clock, report=report
+                    )
                 except DestinationError as problem:
                     report.stopped = str(problem)
-        refused = [{"id": letter.id, "reason": why} for letter, why in report.refused]
-        told = {"delivered": len(report.delivered), "of": len(letters), "refused": refused, "stopped": report.stopped}
+        refused = [{"id": dead_letter.id, "reason": why} for dead_letter, why in report.refused]
+        told = {"delivered": len(report.delivered), "of": len(chosen), "refused": refused, "stopped": report.stopped}
         return JSONResponse(told)
 
     async def drop(self, request: Request) -> Response:
@@ -84,19 +84,19 @@ class DeadLetterEndpoints:
         if self._changing.locked():
             return _busy()
         async with self._changing:
-            box = self._boxes().get(choice.destination)
-            dropped = 0 if box is None else await asyncio.to_thread(_drop, box, choice)
+            queue = self._queues().get(choice.destination)
+            dropped = 0 if queue is None else await asyncio.to_thread(_drop, queue, choice)
         return JSONResponse({"dropped": dropped})
 
-    def _boxes(self) -> dict[str, DeadLetters]:
+    def _queues(self) -> dict[str, DeadLetters]:
         path = self._view.spool_path
         return {} if path is None else dead_letters.open_all(path)
 
     def _listed(self) -> bytes:
         configured = {one.name for one in self._view.destinations}
         listed = []
-        for name, box in sorted(self._boxes().items()):
-            count, newest = _newest(box)
+        for name, queue in sorted(self._queues().items()):
+            count, newest = _newest(queue)
             listed.append({"name": name, "count": count, "configured": name in configured, "letters": newest})
         return orjson.dumps({"destinations": listed})
 
@@ -105,28 +105,28 @@ def _busy() -> Response:
     return JSONResponse({"error": "another change of dead letters is under way; try again when it is done"}, 409)
 
 
-def _newest(box: Iterable[DeadLetter]) -> tuple[int, list[dict[str, Any]]]:
+def _newest(queue: Iterable[DeadLetter]) -> tuple[int, list[dict[str, Any]]]:
     count, newest = 0, deque[dict[str, Any]](maxlen=MOST_LISTED)
-    for letter in box:
+    for dead_letter in queue:
         count += 1
-        newest.append(_shown(letter))
+        newest.append(_shown(dead_letter))
     return count, [*reversed(newest)]
 
 
-def _shown(letter: DeadLetter) -> dict[str, Any]:
+def _shown(dead_letter: DeadLetter) -> dict[str, Any]:
     keys = ("id", "cluster", "sequence", "received_at", "refused_at", "reason")
-    content = letter.content
+    content = dead_letter.content
     beginning = content[:PREVIEW_CHARACTERS].decode(errors="replace")
-    return {key: getattr(letter, key) for key in keys} | {"bytes": len(content), "beginning": beginning}
+    return {key: getattr(dead_letter, key) for key in keys} | {"bytes": len(content), "beginning": beginning}
 
 
-def _chosen(box: DeadLetters, choice: Choice) -> list[DeadLetter]:
+def _chosen(queue: DeadLetters, choice: Choice) -> list[DeadLetter]:
     wanted = None if choice.ids is None else frozenset(choice.ids)
-    return [letter for letter in box if wanted is None or letter.id in wanted]
+    return [dead_letter for dead_letter in queue if wanted is None or dead_letter.id in wanted]
 
 
-def _drop(box: DeadLetters, choice: Choice) -> int:
-    return box.clear() if choice.ids is None else box.remove(frozenset(choice.ids))
+def _drop(queue: DeadLetters, choice: Choice) -> int:
+    return queue.clear() if choice.ids is None else queue.remove(frozenset(choice.ids))
 
 
 async def _choice(request: Request) -> Choice | Response:

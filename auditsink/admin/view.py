@@ -6,9 +6,18 @@ from pathlib import Path
 
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.config import DestinationSection
+from auditsink.delivery.destination import Destination
+from auditsink.delivery.filter import EventFilter
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.ring import Ring
+
+Build = Callable[[DestinationSection], tuple[Destination, EventFilter | None]]
+"""A destination and its filter, built anew for one use. Blocks. Raises DestinationError."""
+
+
+def _nothing(one: DestinationSection) -> tuple[Destination, EventFilter | None]:
+    raise NotImplementedError(one.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,4 +29,5 @@ class View:
     spool_path: Path | None = None
     destinations: Sequence[DestinationSection] = ()
     expiries: Expiries | None = None
+    build: Build = _nothing
     clock: Clock = field(default_factory=SystemClock)

@@ -13,11 +13,13 @@ from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
 from auditsink.config import DestinationSection
 from auditsink.delivery.destination import DestinationError
-from auditsink.destinations import again
+from auditsink.destinations import build
+from auditsink.destinations.with_labels import WithLabels
+from auditsink.filters import build as filters
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letters import DeadLetters
-from auditsink.forward.redelivery import Report
+from auditsink.forward.redelivery import Report, deliver_dead_letters
 
 F = TypeVar("F", bound=Callable[..., Any])
 REASON_WIDTH = 70
@@ -49,7 +51,7 @@ def command() -> None:
 @config_option
 @_path_option
 @_destination_option
-def list_letters(config_file: Path | None, spool_path: Path | None, destination: str | None) -> None:
+def list_dead_letters(config_file: Path | None, spool_path: Path | None, destination: str | None) -> None:
     """List them, oldest first.
 
     \b
@@ -59,15 +61,15 @@ def list_letters(config_file: Path | None, spool_path: Path | None, destination:
     header = ("ID", "DESTINATION", "CLUSTER", "SEQUENCE", "REFUSED", "BYTES", "REASON")
     rows = [
         (
-            letter.id,
-            letter.destination,
-            letter.cluster,
-            letter.sequence,
-            f"{letter.refused_at:%Y-%m-%d %H:%M:%S}",
-            len(letter.content),
-            letter.reason[:REASON_WIDTH],
+            dead_letter.id,
+            dead_letter.destination,
+            dead_letter.cluster,
+            dead_letter.sequence,
+            f"{dead_letter.refused_at:%Y-%m-%d %H:%M:%S}",
+            len(dead_letter.content),
+            dead_letter.reason[:REASON_WIDTH],
         )
-        for letter in _letters(_boxes(config_file, spool_path, destination).values(), ())
+        for dead_letter in _dead_letters(_queues(config_file, spool_path, destination).values(), ())
     ]
     click.echo(table(header, rows, right=(3, 5)) if rows else "no dead letters")
 
@@ -77,9 +79,9 @@ def list_letters(config_file: Path | None, spool_path: Path | None, destination:
 @_path_option
 @_destination_option
 @click.option("--raw", is_flag=True, help="Only the event, byte for byte (a terminal gets no control characters).")
-@click.argument("letter_id", metavar="ID")
+@click.argument("dead_letter_id", metavar="ID")
 def show(
-    *, config_file: Path | None, spool_path: Path | None, destination: str | None, raw: bool, letter_id: str
+    *, config_file: Path | None, spool_path: Path | None, destination: str | None, raw: bool, dead_letter_id: str
 ) -> None:
     """Show one: what, when, why, and the event.
 
@@ -87,13 +89,13 @@ def show(
     Example:
       auditsink deadletter show 0123456789ab --raw | jq .
     """  # noqa: D301
-    (letter,) = _chosen(_boxes(config_file, spool_path, destination).values(), (letter_id,))[:1]
+    (dead_letter,) = _chosen(_queues(config_file, spool_path, destination).values(), (dead_letter_id,))[:1]
     if raw:
-        sys.stdout.buffer.write(shown(letter.content) if sys.stdout.isatty() else letter.content)
+        sys.stdout.buffer.write(shown(dead_letter.content) if sys.stdout.isatty() else dead_letter.content)
         return
     for name in ("id", "destination", "cluster", "sequence", "source", "received_at", "refused_at", "reason"):
-        click.echo(f"{name + ':':<13}{safe(getattr(letter, name))}")
-    click.echo(f"{'event:':<13}{safe(letter.content.decode(errors='backslashreplace'))}")
+        click.echo(f"{name + ':':<13}{safe(getattr(dead_letter, name))}")
+    click.echo(f"{'event:':<13}{safe(dead_letter.content.decode(errors='backslashreplace'))}")
 
 
 @command.command("replay")
@@ -111,18 +113,18 @@ def replay(config_file: Path | None, destination: str | None, ids: tuple[str, ..
     """  # noqa: D301
     config = read_config(config_file)
     configured = {one.name: one for one in config.destinations}
-    boxes = _boxes(config_file, None, destination)
-    _chosen(boxes.values(), ids)
+    queues = _queues(config_file, None, destination)
+    _chosen(queues.values(), ids)
     good = True
-    for name, box in boxes.items():
-        letters = list(_letters([box], ids))
-        if not letters:
+    for name, queue in queues.items():
+        chosen = list(_dead_letters([queue], ids))
+        if not chosen:
             continue
         if name not in configured:
             raise click.ClickException(
                 f"destination {name!r} is not in the configuration; give the -c FILE that has it"
             )
-        good = _replay_one(configured[name], config.spool.path, box, letters) and good
+        good = _replay_one(configured[name], config.spool.path, queue, chosen) and good
     return 0 if good else 1
 
 
@@ -146,14 +148,14 @@ def drop(
     Example:
       auditsink deadletter drop --destination siem 0123456789ab
     """  # noqa: D301
-    boxes = _boxes(config_file, spool_path, destination)
-    count = len(_chosen(boxes.values(), ids))
+    queues = _queues(config_file, spool_path, destination)
+    count = len(_chosen(queues.values(), ids))
     if not count:
         click.echo("no dead letters")
         return
     if not yes:
         _confirm(f"Throw away {count:,} events that were never delivered?")
-    dropped = sum(box.remove(frozenset(ids)) if ids else box.clear() for box in boxes.values())
+    dropped = sum(queue.remove(frozenset(ids)) if ids else queue.clear() for queue in queues.values())
     click.echo(f"dropped {dropped:,}")
 
 
@@ -166,42 +168,51 @@ def _confirm(question: str) -> None:
         raise
 
 
-def _boxes(config_file: Path | None, spool_path: Path | None, destination: str | None) -> dict[str, DeadLetters]:
+def _queues(config_file: Path | None, spool_path: Path | None, destination: str | None) -> dict[str, DeadLetters]:
     """Dead letters by destination. Raises ClickException."""
     path = spool_path or read_config(config_file).spool.path
     if not path.is_dir():
         raise click.ClickException(f"{path}: is no directory; give the spool's by --path, or the sink's -c FILE")
-    boxes = dead_letters.open_all(path)
+    queues = dead_letters.open_all(path)
     if destination is None:
-        return boxes
-    if destination not in boxes:
-        others = ", ".join(sorted(boxes)) or "no destination"
+        return queues
+    if destination not in queues:
+        others = ", ".join(sorted(queues)) or "no destination"
         click.echo(f"no dead letters of {safe(destination)!r}; there are some of: {others}", err=True)
-    return {name: box for name, box in boxes.items() if name == destination}
+    return {name: queue for name, queue in queues.items() if name == destination}
 
 
-def _letters(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> Iterator[DeadLetter]:
+def _dead_letters(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> Iterator[DeadLetter]:
     wanted = frozenset(ids)
-    return (letter for box in boxes for letter in box if not wanted or letter.id in wanted)
+    return (dead_letter for queue in queues for dead_letter in queue if not wanted or dead_letter.id in wanted)
 
 
-def _chosen(boxes: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLetter]:
-    """The letters meant. Raises ClickException for an id that there is not."""
-    found = list(_letters(boxes, ids))
-    for unknown in set(ids) - {letter.id for letter in found}:
+def _chosen(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLetter]:
+    """Those that are meant. Raises ClickException for an id that there is not."""
+    found = list(_dead_letters(queues, ids))
+    for unknown in set(ids) - {dead_letter.id for dead_letter in found}:
         raise click.ClickException(f"no dead letter {unknown!r}; auditsink deadletter ls shows those that there are")
     return found
 
 
-def _replay_one(config: DestinationSection, spool: Path, box: DeadLetters, letters: list[DeadLetter]) -> bool:
+def _replay_one(config: DestinationSection, spool: Path, queue: DeadLetters, chosen: list[DeadLetter]) -> bool:
     report = Report()
     try:
-        resolver.run(again.replay(config, box, letters, spool=spool, clock=SystemClock(), report=report))
+        resolver.run(_deliver(config, spool, queue, chosen, report))
     except DestinationError as problem:
         raise click.ClickException(str(problem)) from None
-    click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(letters):,}")
-    for letter, why in report.refused:
-        click.echo(f"{config.name}: {letter.id} is refused again: {safe(why)}", err=True)
+    click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(chosen):,}")
+    for dead_letter, why in report.refused:
+        click.echo(f"{config.name}: {dead_letter.id} is refused again: {safe(why)}", err=True)
     if report.stopped:
         click.echo(f"auditsink: {config.name}: {safe(report.stopped)}; the rest stays as it is", err=True)
-    return len(report.delivered) == len(letters)
+    return len(report.delivered) == len(chosen)
+
+
+async def _deliver(
+    config: DestinationSection, spool: Path, queue: DeadLetters, chosen: list[DeadLetter], report: Report
+) -> None:
+    clock = SystemClock()
+    event_filter = filters.build(config)
+    destination = WithLabels(build(config, clock=clock), spool)
+    await deliver_dead_letters(queue, chosen, destination, event_filter=event_filter, clock=clock, report=report)

@@ -17,8 +17,8 @@ from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
 from auditsink.destinations.with_labels import WithLabels
 from auditsink.filters import build as filters
-from auditsink.forward.backoff import Backoff
 from auditsink.forward.replay import Replay, Replayed
+from auditsink.forward.retry import Backoff
 from auditsink.spool import SpoolError
 from auditsink.spool.disk import RealDisk
 from auditsink.spool.frame import FrameHeader
@@ -90,12 +90,12 @@ async def _deliver(
     config: DestinationSection, spool: Path, several: Mapping[str, Iterator[Record]], done: Replayed
 ) -> None:
     clock = SystemClock()
-    sift = filters.build(config)
+    event_filter = filters.build(config)
     destination = WithLabels(build(config, clock=clock), spool)
     replay = Replay(
         destination,
         done,
-        sift=sift,
+        event_filter=event_filter,
         backoff=Backoff(config.backoff.initial, config.backoff.max, random.random),
         clock=clock,
         waiting=lambda why, wait: click.echo(f"{config.name}: {safe(why)}; trying again in {wait:.1f} s", err=True),

@@ -8,7 +8,7 @@ from auditsink.common.clock import Clock
 
 
 class Signal:
-    """Wakes all who wait. A ring that nobody waits for is forgotten, so look before you wait."""
+    """Wakes all who wait. A notification that nobody waits for is forgotten, so look before you wait."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -17,13 +17,13 @@ class Signal:
     def __repr__(self) -> str:
         return f"<Signal {len(self._waiters)} waiting>"
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake everybody."""
         for waiter in self._waiters:
             _wake(waiter)
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Return at the next ring, or after that many seconds."""
+        """Return at the next notification, or after that many seconds."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = None
         timer = None if seconds is None else asyncio.create_task(self._time_out(waiter, seconds))

@@ -7,6 +7,7 @@ Secrets that way) and so does an editor's rename.
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 Stamp = tuple[int, int, int]
@@ -32,3 +33,26 @@ def content(file: Path) -> bytes:
     if not stat.S_ISREG(file.stat().st_mode):
         raise OSError(errno.EINVAL, "is no regular file", str(file))
     return file.read_bytes()
+
+
+class FileWatch:
+    """Several files, looked at when asked. A file that goes or comes has changed."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._seen = self._look()
+
+    def __repr__(self) -> str:
+        return f"<FileWatch of {len(self._files)} files>"
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def changed(self) -> bool:
+        """Whether one of them is another than at the last look."""
+        now = self._look()
+        changed, self._seen = now != self._seen, now
+        return changed
+
+    def _look(self) -> list[Stamp | None]:
+        return [stamp_or_none(file) for file in self._files]

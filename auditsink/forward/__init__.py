@@ -1,8 +1,8 @@
-"""From the spool to the destinations: each at its own pace, at least once, in order, every event accounted for.
+"""From the spool to the destinations: each as fast as it can, at least once, in order, every event accounted for.
 
-One `forwarder` a destination. Its `roster` has a `lane` for each ring and gives turns by `rota`; a lane reads ahead
-(`supply`), asks the filter (`sifting`), packs (`packing`) and moves its cursor behind the `frontier` of
-what was delivered. A `courier` makes the attempts and judges their `outcome`: `pace`, `gate` and `hold` say when to try
-again, `isolation` finds the events that are refused for good, `deadletter` keeps them. `replay` and `redeliver` deliver
-again by command. `upstream` is all that this package knows of the spool.
+One `forwarder` a destination. Its `subscriptions` have one `subscription` for each ring and give them turns; one reads
+ahead (`prefetch`), packs (`batching`) and moves its cursor behind the `frontier` of what was delivered. The `deliverer`
+filters, makes the attempts and acts on their outcomes: `verdicts` say what they mean for the events, `retry` when to
+try again, `dead_letters` keeps what is refused for good. `redelivery` and `replay` deliver again by command. `source`
+is all that this package asks of the spool.
 """

@@ -1,4 +1,4 @@
-"""From records to batches. Pure.
+"""From records to batches, and how large batches are. Pure.
 
 A batch holds events of one cluster, one `source`, in order, without a gap. It closes at `max_bytes` or `max_events`
 (a single event larger than `max_bytes` is a batch alone), before and after a record marked `UNSPLIT`, at a change of
@@ -10,13 +10,56 @@ taken: limits count what was read, so that memory and the wait are bounded howev
 """
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from auditsink.audit.eventlist import Mark
-from auditsink.delivery.destination import Batch
-from auditsink.forward.batch_limits import BatchLimits
+from auditsink.delivery.destination import Batch, Limits, Origin
 from auditsink.spool.types import Chunk, Record
+
+# `in_flight` full batches raise `max_bytes` by 1/32 of it: when it is too high again, as many may be refused at once,
+# and some 22 times as many have passed since the last time ...
+_GROWTH = 32
+# ... or by 1/256 of what is configured: it is back from the very bottom after some hundred full batches.
+_LEAST_GROWTH = 256
+
+_NO_LABELS: Mapping[str, str] = {}
+
+
+class BatchLimits:
+    """One for all clusters of a destination. `limits` is what batches are packed to right now.
+
+    Learned from what the destination calls too large: a request of several events that is too large halves `max_bytes`
+    of all batches that are packed from then on; each batch that nearly fills it and passes raises it a little, up to
+    what is configured. So a receiver that takes less than we were told refuses a request now and then, and not every
+    batch before it is cut in two.
+
+    Sizes are bytes of the events that were read for a batch: what a filter takes away later, it takes from the next
+    batch as well.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._configured = limits.max_bytes
+        self._in_flight = limits.in_flight
+
+    def __repr__(self) -> str:
+        return f"<BatchLimits {self.limits.max_bytes} of {self._configured} bytes>"
+
+    def too_large(self, size: int) -> None:
+        """A batch of several events and that size was refused. What was under way beside it lowers nothing more."""
+        self._set(min(self.limits.max_bytes, max(1, size // 2)))
+
+    def passed(self, size: int) -> None:
+        """A batch of that size was taken."""
+        now = self.limits.max_bytes
+        if now < self._configured and 2 * size > now:
+            growth = max(now // _GROWTH, self._configured // _LEAST_GROWTH) // self._in_flight
+            self._set(min(self._configured, now + max(1, growth)))
+
+    def _set(self, max_bytes: int) -> None:
+        self.limits = replace(self.limits, max_bytes=max_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +84,20 @@ class Gap:
     stop: int
 
 
-def pack(cluster: str, chunk: Chunk, start: int, *, max_bytes: float, max_events: int) -> Packed | Gap | None:
-    """What comes next at the sequence `start`, which lies in the chunk; None when the chunk ends there."""
+def pack(
+    cluster: str,
+    chunk: Chunk,
+    start: int,
+    *,
+    max_bytes: float,
+    max_events: int,
+    origin: Origin | None = None,
+    labels: Mapping[str, str] = _NO_LABELS,
+) -> Packed | Gap | None:
+    """What comes next at the sequence `start`, which lies in the chunk; None when the chunk ends there.
+
+    `origin` and `labels` are the batch's.
+    """
     events: list[bytes] = []
     size, stop, unsplit = 0, start, False
     marks = Mark(0)
@@ -75,7 +130,7 @@ def pack(cluster: str, chunk: Chunk, start: int, *, max_bytes: float, max_events
     if first is None:
         return _gap(chunk, start)
     closed = stop < chunk.end or size >= max_bytes or len(events) >= max_events or unsplit
-    batch = Batch(cluster, first.source, events, range(start, stop), first.received_ns, marks)
+    batch = Batch(cluster, first.source, events, range(start, stop), first.received_ns, marks, origin, labels)
     whole = stop == last.first_sequence + len(last.events)
     return Packed(batch, stop, size, closed, stop if whole else last.first_sequence)
 
@@ -110,11 +165,11 @@ def _cut(record: Record, start: int, stop: int) -> Record:
 class BatchGauge:
     """Says when the events that wait would fill a batch, without holding them: each record is weighed once.
 
-    Hundreds of lanes may wait with a part of a batch; kept in memory these parts would add up.
+    Hundreds of clusters may wait with a part of a batch; kept in memory these parts would add up.
     """
 
-    def __init__(self, ceiling: BatchLimits) -> None:
-        self._ceiling = ceiling
+    def __init__(self, batch_limits: BatchLimits) -> None:
+        self._batch_limits = batch_limits
         self.reset(0)
 
     def reset(self, at: int) -> None:
@@ -133,7 +188,7 @@ class BatchGauge:
             if record.source != self._source or (record.marks and Mark.UNSPLIT in record.marks):
                 self.full = True
         self.at = chunk.end
-        limits = self._ceiling.limits
+        limits = self._batch_limits.limits
         self.full = (
             self.full
             or chunk.missing > 0

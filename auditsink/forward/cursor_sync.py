@@ -25,7 +25,7 @@ class CursorSync:
         self._clock = clock
         self._offload = offload
         self._moved: set[SourceCursor] = set()
-        self._bell = Signal(clock)
+        self._changed = Signal(clock)
 
     def __repr__(self) -> str:
         return f"<CursorSync {len(self._moved)} moved>"
@@ -33,14 +33,14 @@ class CursorSync:
     def moved(self, cursor: SourceCursor) -> None:
         """Remember a cursor for the next sync."""
         if not self._moved:
-            self._bell.ring()
+            self._changed.notify()
         self._moved.add(cursor)
 
     async def run(self) -> None:
         """Sync for ever; cancel it to stop. An idle destination costs nothing."""
         while True:
             if not self._moved:
-                await self._bell.wait()
+                await self._changed.wait()
             await self._clock.sleep(SYNC_SECONDS)
             await self.sync()
 

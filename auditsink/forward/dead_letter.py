@@ -15,7 +15,7 @@ from auditsink.delivery.destination import Batch
 REASON_CHARACTERS = 1000
 """Kept of a reason: it is the other side's text, and an HTML page explains nothing."""
 ID_DIGITS = 12
-"""Hexadecimal: 48 bits, so that among a million letters two rarely share an id, and a person can still type it."""
+"""Hexadecimal: 48 bits, so that among a million of them two rarely share an id, and a person can still type it."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -35,11 +35,11 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     @classmethod
     def of(cls, destination: str, batch: Batch, index: int, reason: str, refused_ns: int) -> "DeadLetter":
-        """The letter for one event of a batch. `refused_ns`: nanoseconds since the epoch."""
+        """Of one event of a batch. `refused_ns`: nanoseconds since the epoch."""
         event, sequence = batch.events[index], batch.sequences[index]
         text = _text(event)
         return cls(
-            id=letter_id(batch.cluster, sequence, event),
+            id=dead_letter_id(batch.cluster, sequence, event),
             destination=destination,
             cluster=batch.cluster,
             sequence=sequence,
@@ -80,14 +80,14 @@ _decoder = msgspec.json.Decoder(DeadLetter)
 
 
 def decode(line: bytes) -> DeadLetter | None:
-    """The letter of a line; None for one that is none (damage, a hand that slipped)."""
+    """The dead letter of a line; None for one that is none (damage, a hand that slipped)."""
     try:
         return _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def letter_id(cluster: str, sequence: int, event: bytes) -> str:
+def dead_letter_id(cluster: str, sequence: int, event: bytes) -> str:
     """The same for the same event after a crash, and another one if the ring was made anew and counts from 0 again."""
     digest = hashlib.sha256(f"{cluster}\0{sequence}\0".encode())
     digest.update(event)

@@ -6,9 +6,9 @@
     <spool>/deadletters/<destination>/letters.new      the next version of it, while it is rewritten
     <spool>/deadletters/<destination>/lock             flock around every change
 
-A letter is durable before `append` returns, so the cursor may pass its event. A crash in the middle of an append
+A dead letter is durable before `append` returns, so the cursor may pass its event. A crash in the middle of an append
 leaves a torn last line, whose event will be refused again: the next append cuts it off. A crash after it may leave
-the same letter twice: readers show it once. Rewriting goes through a new file that is synced and renamed into place.
+the same one twice: readers show it once. Rewriting goes through a new file that is synced and renamed into place.
 """
 
 import contextlib
@@ -58,9 +58,9 @@ class DeadLetters:
     def __repr__(self) -> str:
         return f"<DeadLetters {self.path}>"
 
-    def append(self, letters: Sequence[DeadLetter]) -> None:
-        """Store the letters durably, all or none. Raises DeadLettersFullError, OSError."""
-        data = b"".join(letter.encode() for letter in letters)
+    def append(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """Store them durably, all or none. Raises DeadLettersFullError, OSError."""
+        data = b"".join(dead_letter.encode() for dead_letter in dead_letters)
         self._disk.make_directory(self.path)
         with self._locked(), self._opened() as file:
             end = self._whole_lines(file)
@@ -76,33 +76,33 @@ class DeadLetters:
                 raise
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """The letters, oldest first, each once. What is no letter is passed over. Raises OSError."""
+        """They, oldest first, each once. What is none is passed over. Raises OSError."""
         seen: set[str] = set()
         for line in self._lines():
-            letter = decode(line)
-            if letter is not None and letter.id not in seen:
-                seen.add(letter.id)
-                yield letter
+            dead_letter = decode(line)
+            if dead_letter is not None and dead_letter.id not in seen:
+                seen.add(dead_letter.id)
+                yield dead_letter
 
-    def get(self, letter_id: str) -> DeadLetter | None:
-        """The letter with that id."""
-        return next((letter for letter in self if letter.id == letter_id), None)
+    def get(self, dead_letter_id: str) -> DeadLetter | None:
+        """The one with that id."""
+        return next((dead_letter for dead_letter in self if dead_letter.id == dead_letter_id), None)
 
     def remove(self, ids: Container[str]) -> int:
-        """Take the letters with these ids away, at once and for good; returns how many there were.
+        """Take those with these ids away, at once and for good; returns how many there were.
 
         Lines that cannot be read stay: they may be all that is left of an event.
         """
         if self.size() == 0:
             return 0
         with self._locked():
-            removed = {letter.id for letter in self if letter.id in ids}
+            removed = {dead_letter.id for dead_letter in self if dead_letter.id in ids}
             if removed:
                 self._replace(self._kept(removed))
         return len(removed)
 
     def clear(self) -> int:
-        """Take everything away, unreadable lines too; returns how many letters there were."""
+        """Take everything away, unreadable lines too; returns how many there were."""
         if self.size() == 0:
             return 0
         with self._locked():
@@ -203,14 +203,14 @@ class DeadLetters:
                     parts = [other]
 
     def _kept(self, ids: Container[str]) -> Iterator[bytes]:
-        """The lines that stay when these letters go; repeats go too."""
+        """The lines that stay when these dead letters go; repeats go too."""
         seen: set[str] = set()
         for line in self._lines():
-            letter = decode(line)
-            if letter is None:
+            dead_letter = decode(line)
+            if dead_letter is None:
                 yield line
-            elif letter.id not in ids and letter.id not in seen:
-                seen.add(letter.id)
+            elif dead_letter.id not in ids and dead_letter.id not in seen:
+                seen.add(dead_letter.id)
                 yield line
 
     def _replace(self, lines: Iterator[bytes]) -> None:

@@ -1,35 +1,32 @@
-"""One destination and everything it is owed: takes batches from the roster, has the courier bring them, settles them.
+"""One destination and all that it is owed: takes leases from the subscriptions, has them delivered, settles them.
 
-`in_flight + 1` workers each take a batch, have it prepared and see it through, so the next one is ready when an
+`in_flight + 1` workers each take a lease, have it prepared and see it through, so the next one is ready when an
 attempt ends. Memory holds at most `in_flight + 1` batches (raw and prepared) and the few chunks that were read last
-(`supply.KEPT`), however large the backlog and however many the clusters.
+(`prefetch.KEPT`), however large the backlog and however many the clusters.
 
 Nothing here is shared with another destination: a slow or broken one delays nobody else.
 """
 
 import asyncio
 import logging
-import random as random_module
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.signal import cancelled, within
-from auditsink.config import BackoffSettings
+from auditsink.common.watch import FileWatch
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Outcome
-from auditsink.forward.backoff import Backoff
-from auditsink.forward.batch_limits import BatchLimits
+from auditsink.forward.batching import BatchLimits
 from auditsink.forward.cursor_sync import CursorSync
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.deliverer import Deliverer
 from auditsink.forward.prefetch import Offload
-from auditsink.forward.repairs import Repairs
-from auditsink.forward.reporting import where
-from auditsink.forward.retry import DestinationPause
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics, where
+from auditsink.forward.retry import Backoff, DestinationPause, Trouble
 from auditsink.forward.source import Everything, Routing, Source
-from auditsink.forward.statistics import DestinationState, ForwarderStatistics
 from auditsink.forward.subscriptions import Subscriptions
 from auditsink.forward.verdicts import Settled, SplitBatch
 
@@ -39,6 +36,8 @@ FLUSH_SHARE = 0.5
 """Of the time that `stop` has: for what is pending; then no attempt begins, so that the last ones can end."""
 CLOSE_SECONDS = 1.0
 """What `stop` allows after its deadline, for what was cancelled and for the destination's `close`."""
+LOOK_SECONDS = 2.0
+"""Between two looks at the destination's files, and only while it is misconfigured."""
 BUG_PAUSE = 1.0
 """Seconds before a worker goes on after a failure that nobody foresaw: a log line a second, not a storm."""
 
@@ -54,52 +53,57 @@ class Forwarder:
         dead_letters: DeadLetters,
         start: Callable[[], Awaitable[Outcome]] | None = None,
         files: Sequence[Path] = (),
-        sift: EventFilter | None = None,
+        event_filter: EventFilter | None = None,
         routing: Routing | None = None,
-        backoff: BackoffSettings | None = None,
+        backoff: Backoff | None = None,
         clock: Clock | None = None,
-        random: Callable[[], float] = random_module.random,
         offload: Offload = asyncio.to_thread,
     ) -> None:
         """`start`: asked until it says Delivered, before anything else is asked of the destination.
 
-        `sift`: the destination's filter. `random` gives floats from [0, 1); `offload` runs what blocks.
+        `offload` runs what blocks.
 
         `files`: what the destination reads again when it changes (token, CA): a repair that is seen is tried at once.
         """
-        backoff = backoff or BackoffSettings()
         clock = clock or SystemClock()
         self._destination = destination
         self._start = start
         self._spool = spool
         self._clock = clock
         self._cursors = CursorSync(destination.name, clock, offload)
-        ceiling = BatchLimits(destination.limits)
-        self._roster = Subscriptions(
+        batch_limits = BatchLimits(destination.limits)
+        self._subscriptions = Subscriptions(
             destination.name,
-            ceiling,
+            batch_limits,
             routing=routing or Everything(),
             clock=clock,
             offload=offload,
             moved=self._cursors.moved,
         )
-        self._pace = DestinationPause(Backoff(backoff.initial, backoff.max, random))
-        self._courier = Deliverer(
-            destination, dead_letters, sift=sift, ceiling=ceiling, pace=self._pace, clock=clock, offload=offload
+        self._pause = DestinationPause(backoff or Backoff(1.0, 60.0, random.random))
+        self._deliverer = Deliverer(
+            destination,
+            dead_letters,
+            event_filter=event_filter,
+            batch_limits=batch_limits,
+            pause=self._pause,
+            clock=clock,
+            offload=offload,
         )
-        self._repairs = Repairs(files, pace=self._pace, bell=self._courier.bell, clock=clock)
+        # Since the start, not since a failure: a change that the failed attempt missed must count as well.
+        self._files = FileWatch(files)
         self._workers: list[asyncio.Task[None]] = []
         self._abandoned = False
         self._stopped = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Forwarder {self._destination.name} {self.state.value} {self._roster} {self._courier}>"
+        return f"<Forwarder {self._destination.name} {self.state.value} {self._subscriptions} {self._deliverer}>"
 
     async def run(self) -> None:
         """Deliver until `stop`. Raises OSError when a cursor cannot be opened at the start."""
-        await self._roster.open(self._spool.rings)
-        self._spool.on_new_ring(self._roster.add)
-        helpers = [asyncio.create_task(one) for one in (self._cursors.run(), self._repairs.run())]
+        await self._subscriptions.open(self._spool.rings)
+        self._spool.on_new_ring(self._subscriptions.add)
+        helpers = [asyncio.create_task(one) for one in (self._cursors.run(), self._watch_files())]
         helpers.append(asyncio.create_task(self._begin()))
         try:
             await self._stopped.wait()
@@ -108,12 +112,12 @@ class Forwarder:
                 task.cancel()
 
     async def _begin(self) -> None:
-        if self._start is not None and not await self._courier.begin(self._start):
+        if self._start is not None and not await self._deliverer.begin(self._start):
             return
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._destination.limits.in_flight + 1)]
 
     async def _work(self) -> None:
-        while not self._roster.closing:
+        while not self._subscriptions.closing:
             try:
                 await self._deliver_next()
             except (Exception, asyncio.CancelledError) as problem:
@@ -126,21 +130,35 @@ class Forwarder:
                 await self._clock.sleep(BUG_PAUSE)
 
     async def _deliver_next(self) -> None:
-        taken = await self._roster.take()
-        if taken is None:
+        lease = await self._subscriptions.take()
+        if lease is None:
             return
-        lane, claim = taken
-        job = self._courier.accept(lane, claim)
+        self._deliverer.accept(lease)
         verdict: Settled | SplitBatch | None = None
         try:
-            verdict = await self._courier.deliver(job)
+            verdict = await self._deliverer.deliver(lease)
         finally:
             try:
                 # An attempt that outlived its cancellation must not move a cursor whose spool is closed by now.
                 if not self._abandoned:
-                    self._roster.settle(lane, job.claim, verdict)
+                    self._subscriptions.settle(lease, verdict)
             finally:
-                self._courier.release(job)
+                self._deliverer.release(lease)
+
+    async def _watch_files(self) -> None:
+        """End the pause of a misconfigured destination early when a file that it was given is another one.
+
+        A probe every few minutes is right for an account that might be locked, and wrong for the person who has just
+        put in the new token and looks whether it works.
+        """
+        while self._files:
+            if self._pause.trouble is not Trouble.MISCONFIGURED:
+                await self._deliverer.changed.wait()
+                continue
+            await self._clock.sleep(LOOK_SECONDS)
+            if self._files.changed():
+                self._pause.repaired(self._clock.monotonic())
+                self._deliverer.changed.notify()
 
     async def stop(self, deadline_seconds: float) -> None:
         """Deliver what can still be delivered, and end: at most `CLOSE_SECONDS` after the deadline, whatever happens.
@@ -153,8 +171,8 @@ class Forwarder:
             return
         began = self._clock.monotonic()
         await self._drain(began + deadline_seconds * FLUSH_SHARE)
-        self._roster.close()
-        self._courier.close()
+        self._subscriptions.close()
+        self._deliverer.close()
         await within(self._clock, began + deadline_seconds - self._clock.monotonic(), self._workers)
         self._stopped.set()
         for worker in self._workers:
@@ -166,12 +184,15 @@ class Forwarder:
         closing.cancel()
 
     async def _drain(self, until: float) -> None:
-        self._roster.flush()
-        while not (self._roster.settled or self._pace.trouble) and (left := until - self._clock.monotonic()) > 0:
-            await self._courier.bell.wait(left)
+        self._subscriptions.flush()
+        while not (self._subscriptions.settled or self._pause.trouble):
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            await self._deliverer.changed.wait(left)
 
     async def _let_go(self) -> None:
-        self._roster.close_readers()
+        self._subscriptions.close_readers()
         await self._cursors.sync()
         try:
             await self._destination.close()
@@ -186,16 +207,16 @@ class Forwarder:
         """For `/status`."""
         if self._stopped.is_set():
             return DestinationState.STOPPED
-        if self._pace.trouble is not None:
-            return DestinationState(self._pace.trouble.value)
-        if self._roster.held:
+        if self._pause.trouble is not None:
+            return DestinationState(self._pause.trouble.value)
+        if self._subscriptions.paused_clusters:
             return DestinationState.MISCONFIGURED
-        return DestinationState.IDLE if self._roster.settled else DestinationState.DELIVERING
+        return DestinationState.IDLE if self._subscriptions.settled else DestinationState.DELIVERING
 
     def statistics(self) -> ForwarderStatistics:
         """What stands right now, and what happened since the start."""
-        counters = self._courier.journal.counters
-        oldest_ns = self._roster.oldest_ns
+        counters = self._deliverer.reporting.counters
+        oldest_ns = self._subscriptions.oldest_ns
         return ForwarderStatistics(
             name=self._destination.name,
             type=self._destination.type,
@@ -206,8 +227,8 @@ class Forwarder:
             retries=dict(counters.retries),
             batches=counters.batches,
             bytes=counters.bytes,
-            in_flight=self._courier.gate.running,
-            next_attempt_seconds=self._pace.remaining(self._clock.monotonic()),
-            accounts=self._roster.accounts(),
-            held=self._roster.held,
+            in_flight=self._deliverer.in_flight.running,
+            next_attempt_seconds=self._pause.remaining(self._clock.monotonic()),
+            accounts=self._subscriptions.accounts(),
+            paused_clusters=self._subscriptions.paused_clusters,
         )

@@ -5,27 +5,29 @@ before anything new), or settled with a tally. The cursor moves over settled slo
 repeats at most the window and never skips.
 """
 
+from bisect import insort
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import attrgetter
 
 from auditsink.spool.types import Tally
+
+_start = attrgetter("start")
 
 
 class Slot:
     """The sequences from `start` to `stop` (exclusive). `received_ns`: when the first of them was accepted."""
 
-    __slots__ = ("received_ns", "start", "stop", "taken", "tally")
+    __slots__ = ("received_ns", "start", "stop", "tally")
 
-    def __init__(self, start: int, stop: int, received_ns: int, *, taken: bool = True) -> None:
+    def __init__(self, start: int, stop: int, received_ns: int) -> None:
         self.start = start
         self.stop = stop
         self.received_ns = received_ns
-        self.taken = taken
         self.tally: Tally | None = None
 
     def __repr__(self) -> str:
-        state = self.tally or ("taken" if self.taken else "returned")
-        return f"<Slot {self.start}..{self.stop} {state}>"
+        return f"<Slot {self.start}..{self.stop} {self.tally or 'open'}>"
 
 
 class Frontier:
@@ -34,10 +36,13 @@ class Frontier:
     def __init__(self, position: int) -> None:
         self.position = position
         self.end = position
+        self.returned: Slot | None = None
+        """The first slot that waits to be taken again."""
         self._slots: list[Slot] = []
+        self._returned: list[Slot] = []
 
     def __repr__(self) -> str:
-        return f"<Frontier {self.position} {self._slots}>"
+        return f"<Frontier {self.position} {self._slots}, {len(self._returned)} returned>"
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -47,7 +52,7 @@ class Frontier:
         """The oldest slot that is not settled; None when everything read so far is."""
         return self._slots[0] if self._slots else None
 
-    def claim(self, stop: int, received_ns: int) -> Slot:
+    def append(self, stop: int, received_ns: int) -> Slot:
         """A new slot, taken, from `end` to `stop`."""
         slot = Slot(self.end, stop, received_ns)
         self._slots.append(slot)
@@ -56,28 +61,36 @@ class Frontier:
 
     def skip(self, stop: int) -> None:
         """The sequences from `end` to `stop` no longer exist: dropped."""
-        slot = self.claim(stop, 0)
+        slot = self.append(stop, 0)
         self.settle(slot, Tally(dropped=stop - slot.start))
 
-    def returned(self) -> Slot | None:
-        """The first slot that waits to be taken again."""
-        for slot in self._slots:
-            if not slot.taken:
-                return slot
-        return None
+    def take(self, slot: Slot) -> None:
+        """Somebody delivers a returned slot."""
+        self._returned.remove(slot)
+        self._update()
+
+    def give_back(self, slot: Slot) -> None:
+        """Nobody delivers a taken slot any more: it is to be taken again."""
+        if slot.tally is None:
+            insort(self._returned, slot, key=_start)
+            self._update()
 
     def split(self, slot: Slot, cuts: Sequence[int]) -> None:
         """Return the slot as parts, cut at these sequences (ascending, strictly inside it)."""
+        if slot in self._returned:
+            self._returned.remove(slot)
         at = self._slots.index(slot)
-        bounds = (slot.start, *cuts, slot.stop)
-        self._slots[at : at + 1] = [
-            Slot(start, stop, slot.received_ns, taken=False) for start, stop in pairwise(bounds)
-        ]
+        parts = [Slot(start, stop, slot.received_ns) for start, stop in pairwise((slot.start, *cuts, slot.stop))]
+        self._slots[at : at + 1] = parts
+        for part in parts:
+            insort(self._returned, part, key=_start)
+        self._update()
 
     def settle(self, slot: Slot, tally: Tally) -> None:
         """The slot's events ended like this; the tally covers each of its sequences once."""
         assert tally.total == slot.stop - slot.start, f"{tally} does not add up to {slot}"
-        slot.taken = True
+        if self._returned and slot in self._returned:
+            self.take(slot)
         slot.tally = tally
 
     def collect(self) -> Tally:
@@ -93,3 +106,6 @@ class Frontier:
             del self._slots[:count]
             self.position += done.total
         return done
+
+    def _update(self) -> None:
+        self.returned = self._returned[0] if self._returned else None

@@ -1,8 +1,8 @@
-"""Reads for the lanes of one destination: from memory if it is there, else from the disk in a thread.
+"""Reads for the subscriptions of one destination: from memory if it is there, else from the disk in a thread.
 
 The chunks that were read last are kept while they hold something that is not settled: where a record was only taken in
 part (a large one, or one event of it in an isolation), the rest need not be decompressed and split again. Most of it
-are the very bytes of the batches under way. Each holds about twice `max_bytes`, whatever the number of lanes.
+are the very bytes of the batches under way. Each holds about twice `max_bytes`, whatever the number of clusters.
 """
 
 import errno
@@ -39,46 +39,46 @@ class Prefetch:
         self._kept: list[tuple[Subscription, Chunk]] = []
 
     def __repr__(self) -> str:
-        return f"<Prefetch {[(lane.cluster, chunk.start, chunk.end) for lane, chunk in self._kept]}>"
+        return f"<Prefetch {[(subscription.cluster, chunk.start, chunk.end) for subscription, chunk in self._kept]}>"
 
-    async def read(self, lane: Subscription) -> Chunk:
-        """What the lane wants, at least as much as fills a batch if there is so much. Raises OSError.
+    async def read(self, subscription: Subscription) -> Chunk:
+        """What the subscription needs next, at least as much as fills a batch if there is so much. Raises OSError.
 
         The chunk may begin before that, with the record in which it begins.
         """
-        start, stop = lane.wanted
-        chunk = lane.reader.fresh(lane.anchor, self._max_bytes)
+        start, stop, record = subscription.next_reading
+        chunk = subscription.reader.fresh(record, self._max_bytes)
         if chunk is None:
-            chunk = self._found(lane, start)
+            chunk = self._found(subscription, start)
         else:  # memory has taken over: a file that stays open keeps the room of a segment that was removed
-            lane.reader.close()
+            subscription.reader.close()
         while chunk.end < stop and _size(chunk, start) < self._max_bytes:
-            chunk = await self._extended(lane, chunk)
-        self._kept = [*self._kept[1 - KEPT :], (lane, chunk)]
+            chunk = await self._extended(subscription, chunk)
+        self._kept = [*self._kept[1 - KEPT :], (subscription, chunk)]
         return chunk
 
-    def let_go(self, lane: Subscription) -> None:
+    def let_go(self, subscription: Subscription) -> None:
         """Keep nothing that is settled: an idle destination must not hold the largest lists it saw."""
-        settled = lane.frontier.position
-        self._kept = [one for one in self._kept if one[0] is not lane or one[1].end > settled]
+        settled = subscription.frontier.position
+        self._kept = [one for one in self._kept if one[0] is not subscription or one[1].end > settled]
 
-    def _found(self, lane: Subscription, start: int) -> Chunk:
+    def _found(self, subscription: Subscription, start: int) -> Chunk:
         """What is kept with `start` in it, without what is settled; empty if that is nothing."""
         for one in reversed(self._kept):
-            if one[0] is lane and one[1].start <= start < one[1].end:
+            if one[0] is subscription and one[1].start <= start < one[1].end:
                 break
         else:
             return Chunk(start, start, [])
         self._kept.remove(one)  # what comes of this reading takes its place
         _, kept = one
-        settled = max(kept.start, lane.frontier.position)
+        settled = max(kept.start, subscription.frontier.position)
         records = [record for record in kept.records if record.first_sequence + len(record.events) > settled]
         return Chunk(min([settled, *(record.first_sequence for record in records[:1])]), kept.end, records)
 
-    async def _extended(self, lane: Subscription, chunk: Chunk) -> Chunk:
-        more = lane.reader.fresh(chunk.end, self._max_bytes)
+    async def _extended(self, subscription: Subscription, chunk: Chunk) -> Chunk:
+        more = subscription.reader.fresh(chunk.end, self._max_bytes)
         if more is None:
-            more = await self._offload(lane.reader.load, chunk.end, self._max_bytes)
+            more = await self._offload(subscription.reader.load, chunk.end, self._max_bytes)
         if more.end <= chunk.end:
             raise OSError(errno.EIO, f"the spool has nothing at sequence {chunk.end}, which it should hold")
         return Chunk(chunk.start, more.end, chunk.records + more.records)
@@ -101,11 +101,11 @@ def peek(ring: SourceRing, sequence: int) -> Chunk:
         reader.close()
 
 
-async def newest(lane: Subscription, offload: Offload) -> Batch | None:
-    """The newest event of the lane's ring as a batch of its own; None when it cannot be had."""
+async def newest(subscription: Subscription, offload: Offload) -> Batch | None:
+    """The newest event of the subscription's ring as a batch of its own; None when it cannot be had."""
     try:
-        chunk = await offload(peek, lane.ring, max(0, lane.ring.durable - 1))
+        chunk = await offload(peek, subscription.ring, max(0, subscription.ring.durable - 1))
     except OSError:
         return None
-    found = pack(lane.cluster, chunk, chunk.start, max_bytes=math.inf, max_events=1)
+    found = pack(subscription.cluster, chunk, chunk.start, max_bytes=math.inf, max_events=1)
     return found.batch if isinstance(found, Packed) else None

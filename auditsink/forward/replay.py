@@ -8,9 +8,9 @@ from auditsink.common.clock import Clock
 from auditsink.delivery.destination import Attempt, Batch, Destination, Limits
 from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
-from auditsink.forward.backoff import Backoff
 from auditsink.forward.batching import Packed, pack, section
-from auditsink.forward.direct import deliver
+from auditsink.forward.redelivery import deliver
+from auditsink.forward.retry import Backoff
 from auditsink.spool.types import Chunk, Record
 
 MOST_NAMED = 20
@@ -41,14 +41,14 @@ class Replay:
         destination: Destination,
         done: Replayed,
         *,
-        sift: EventFilter | None = None,
+        event_filter: EventFilter | None = None,
         backoff: Backoff,
         clock: Clock,
         waiting: Callable[[str, float], None],
     ) -> None:
         self.done = done
         self._destination = destination
-        self._sift = sift
+        self._event_filter = event_filter
         self._backoff = backoff
         self._clock = clock
         self._waiting = waiting
@@ -57,7 +57,7 @@ class Replay:
         """Deliver these records of one cluster, in order, until all are or the destination is misconfigured."""
         several = batches(cluster, records, self._destination.limits)
         while (batch := await asyncio.to_thread(next, several, None)) is not None:
-            batch = await self._sifted(batch)
+            batch = await self._filtered(batch)
             async for start, stop, settled, stopped in deliver(batch, self._destination, self._attempt):
                 if stopped is not None:
                     self.done.stopped = stopped.why
@@ -67,15 +67,15 @@ class Replay:
                     self._refused(batch, start + refusal.index, refusal.why)
             self.done.cluster, self.done.reached_ns = cluster, batch.received_ns
 
-    async def _sifted(self, batch: Batch) -> Batch:
+    async def _filtered(self, batch: Batch) -> Batch:
         """What the destination's filter leaves of a batch."""
-        if self._sift is None:
+        if self._event_filter is None:
             return batch
-        sifted = await asyncio.to_thread(self._sift, batch)
-        self.done.filtered += len(batch.events) - len(sifted.batch.events) - len(sifted.unreadable)
-        for refusal in sifted.unreadable:
+        filtered = await asyncio.to_thread(self._event_filter, batch)
+        self.done.filtered += len(batch.events) - len(filtered.batch.events) - len(filtered.unreadable)
+        for refusal in filtered.unreadable:
             self._refused(batch, refusal.index, refusal.why)
-        return sifted.batch
+        return filtered.batch
 
     def _refused(self, batch: Batch, index: int, why: str) -> None:
         self.done.refused += 1

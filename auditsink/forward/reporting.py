@@ -1,4 +1,6 @@
-"""What is counted and logged about one destination's attempts: what is wrong and what to do, never what is in an event.
+"""What a forwarder says of itself: counters, states and errors as plain values, and the lines of the log.
+
+They say what is wrong and what to do, never what is in an event.
 
 A misconfiguration is an error in the log at every probe (they are rare); a retry is a warning when the trouble begins
 and a reminder while it lasts.
@@ -6,8 +8,9 @@ and a reminder while it lasts.
 
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,12 +24,74 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.forward.dead_letter import DeadLetter
-from auditsink.forward.statistics import DeliveryCounters, LastError
+from auditsink.forward.retry import Trouble
+from auditsink.spool.types import Account
 
 log = logging.getLogger("auditsink.forward")
 
 REMINDER = 300.0
 """Seconds between two log lines about the same kind of trouble."""
+
+
+class DestinationState(StrEnum):
+    """A destination's state in `/status`."""
+
+    DELIVERING = "delivering"
+    IDLE = "idle"
+    RETRYING = Trouble.RETRYING
+    MISCONFIGURED = Trouble.MISCONFIGURED
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The last thing that went wrong, and when (nanoseconds since the epoch)."""
+
+    text: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PausedCluster:
+    """Why the destination does not take one cluster's events, and in how many seconds that is tried again."""
+
+    why: str
+    next_attempt_seconds: float
+
+
+@dataclass(slots=True)
+class DeliveryCounters:
+    """Since the start of the process."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)
+    batches: int = 0
+    bytes: int = 0
+    last_error: LastError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForwarderStatistics:
+    """One destination. `batches` and `bytes` (of events, before encoding) count what was delivered since the start.
+
+    `lag_seconds` is the age of the oldest event that is not settled, 0 when all are. `next_attempt_seconds` is how
+    long a pause still lasts. `accounts` is by cluster; so is `paused_clusters`: those that wait by
+    themselves, see `retry.ClusterPause`.
+    """
+
+    name: str
+    type: str
+    state: DestinationState
+    last_error: LastError | None
+    lag_seconds: float
+    requests: Mapping[str, int]
+    retries: Mapping[str, int]
+    batches: int
+    bytes: int
+    in_flight: int
+    next_attempt_seconds: float
+    accounts: Mapping[str, Account]
+    paused_clusters: Mapping[str, PausedCluster] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +193,13 @@ class Reporting:
                 extra=self._extra(cluster, batch_bytes=size),
             )
 
-    def buried(self, letters: Sequence[DeadLetter]) -> None:
+    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
         """These events are dead letters now."""
-        for letter in letters:
+        for dead_letter in dead_letters:
             log.warning(
                 "a destination refused an event for good; it is kept as a dead letter: "
                 "see `auditsink deadletter show ID`",
-                extra=self._extra(letter.cluster, sequence=letter.sequence, id=letter.id),
+                extra=self._extra(dead_letter.cluster, sequence=dead_letter.sequence, id=dead_letter.id),
             )
 
     def delivered(self, size: int) -> None:

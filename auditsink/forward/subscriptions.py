@@ -1,23 +1,21 @@
-"""The lanes of one destination: a lane for each ring, a turn for each lane that has a batch, round and round.
+"""The subscriptions of one destination: one for each ring, and a turn for each that has a batch, round and round.
 
-A turn is as many bytes as fill a batch, then a lane with more goes to the back of the queue: a cluster with an endless
+A turn is as many bytes as fill a batch, then a cluster with more goes to the back of the queue: one with an endless
 backlog delays another's fresh event by one round at most.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from auditsink.common.clock import Clock
 from auditsink.common.fair_queue import FairQueue
 from auditsink.common.signal import Signal
-from auditsink.forward.batch_limits import BatchLimits
+from auditsink.forward.batching import BatchLimits
 from auditsink.forward.prefetch import Offload, Prefetch, peek
-from auditsink.forward.reporting import where
+from auditsink.forward.reporting import PausedCluster, where
 from auditsink.forward.source import Routing, SourceCursor, SourceRing
-from auditsink.forward.statistics import Held
 from auditsink.forward.subscription import Lease, Subscription
 from auditsink.forward.verdicts import Settled, SplitBatch
 from auditsink.spool.types import Account, Tally
@@ -34,7 +32,7 @@ class Subscriptions:
     def __init__(
         self,
         destination: str,
-        ceiling: BatchLimits,
+        batch_limits: BatchLimits,
         *,
         routing: Routing,
         clock: Clock,
@@ -43,30 +41,30 @@ class Subscriptions:
     ) -> None:
         self.closing = False
         self._destination = destination
-        self._ceiling = ceiling
+        self._batch_limits = batch_limits
         self._routing = routing
         self._clock = clock
         self._offload = offload
         self._moved = moved
-        self._supply = Prefetch(ceiling.limits.max_bytes, offload)
-        self._lanes: dict[str, Subscription] = {}
-        self._rota: FairQueue[Subscription] = FairQueue(ceiling.limits.max_bytes)
-        self._bell = Signal(clock)
+        self._prefetch = Prefetch(batch_limits.limits.max_bytes, offload)
+        self._by_cluster: dict[str, Subscription] = {}
+        self._turns: FairQueue[Subscription] = FairQueue(batch_limits.limits.max_bytes)
+        self._changed = Signal(clock)
         self._taking = asyncio.Lock()
         self._flush = False
 
     def __repr__(self) -> str:
-        return f"<Subscriptions of {self._destination} {len(self._lanes)} lanes, {self._rota}>"
+        return f"<Subscriptions of {self._destination} to {len(self._by_cluster)} clusters, {self._turns}>"
 
     async def open(self, rings: Mapping[str, SourceRing]) -> None:
-        """Lanes for the rings that are there. Raises OSError when a cursor cannot be opened."""
+        """Subscribe to the rings that are there. Raises OSError when a cursor cannot be opened."""
         for ring in rings.values():
-            self._lanes[ring.cluster] = Subscription(ring, self._destination, self._ceiling)
-        backlogs = [lane for lane in self._lanes.values() if lane.pending > 0]
+            self._by_cluster[ring.cluster] = Subscription(ring, self._destination, self._batch_limits)
+        backlogs = [subscription for subscription in self._by_cluster.values() if subscription.pending > 0]
         ages = await self._offload(_ages, backlogs)
         now = self._clock.monotonic()
-        for lane, age in zip(backlogs, ages, strict=True):
-            lane.notice(now, self._clock.wall_ns() if age is None else age)
+        for subscription, age in zip(backlogs, ages, strict=True):
+            subscription.notice(now, self._clock.wall_ns() if age is None else age)
         for ring in rings.values():
             self.add(ring)
 
@@ -76,37 +74,37 @@ class Subscriptions:
         self._wake(ring)
 
     def _wake(self, ring: SourceRing) -> None:
-        if not self.closing and (lane := self._lane(ring)) is not None:
-            self._queue(lane)
+        if not self.closing and (subscription := self._subscription(ring)) is not None:
+            self._enqueue(subscription)
 
-    def _lane(self, ring: SourceRing) -> Subscription | None:
-        """The ring's lane; where its cursor cannot be opened, that is tried again whenever the ring has news."""
-        lane = self._lanes.get(ring.cluster)
-        if lane is None:
+    def _subscription(self, ring: SourceRing) -> Subscription | None:
+        """The ring's; where its cursor cannot be opened, that is tried again whenever the ring has news."""
+        subscription = self._by_cluster.get(ring.cluster)
+        if subscription is None:
             try:
-                lane = self._lanes[ring.cluster] = Subscription(ring, self._destination, self._ceiling)
+                subscription = Subscription(ring, self._destination, self._batch_limits)
             except OSError as problem:
                 log.error(  # noqa: TRY400 - the error names the file; a traceback adds nothing
                     "a cursor cannot be opened, so the cluster's events wait in the spool; check the disk",
                     extra={"destination": self._destination, "cluster": ring.cluster, "error": str(problem)},
                 )
-        return lane
+                return None
+            self._by_cluster[ring.cluster] = subscription
+        return subscription
 
-    def _queue(self, lane: Subscription) -> None:
-        """Give the lane its turn when it has something for it. What is not for here needs none, and no worker."""
-        if not self._routing.wanted(lane.cluster, self._destination):
-            if not lane.reading:
-                lane.pass_over()
-                self._commit(lane)
+    def _enqueue(self, subscription: Subscription) -> None:
+        """Queue the cluster for a turn when it has something. What is not for here needs none, and no worker."""
+        if not self._routing.wanted(subscription.cluster, self._destination):
+            if not subscription.reading:
+                subscription.pass_over()
+                self._commit(subscription)
             return
         now = self._clock.monotonic()
-        if lane.pending > 0:
-            lane.notice(now, self._clock.wall_ns())
-        due = lane.due(now, flush=self._flush)
-        if due is not None and self._rota.put(lane, due, now):
-            self._bell.ring()
+        due = subscription.due(now, self._clock.wall_ns(), flush=self._flush)
+        if due is not None and self._turns.put(subscription, due, now):
+            self._changed.notify()
 
-    async def take(self) -> tuple[Subscription, Lease] | None:
+    async def take(self) -> Lease | None:
         """The next batch; waits for one. One caller after the other, so batches come in the order of their turns.
 
         None when closing.
@@ -114,127 +112,126 @@ class Subscriptions:
         async with self._taking:
             while not self.closing:
                 now = self._clock.monotonic()
-                lane = self._rota.next(now)
-                if lane is None:
-                    due = self._rota.next_due
-                    await self._bell.wait(None if due is None else due - now)
-                elif lane.hold.remaining(now) > 0:
-                    self._queue(lane)  # it was held after it had got its turn
-                elif (claim := await self._take_from(lane)) is not None:
-                    return lane, claim
+                subscription = self._turns.next(now)
+                if subscription is None:
+                    due = self._turns.next_due
+                    await self._changed.wait(None if due is None else due - now)
+                elif subscription.pause.remaining(now) > 0:
+                    self._enqueue(subscription)  # its cluster was paused after it had got its turn
+                elif (lease := await self._take_from(subscription)) is not None:
+                    return lease
         return None
 
-    async def _take_from(self, lane: Subscription) -> Lease | None:
-        if not self._routing.wanted(lane.cluster, self._destination):  # since it was queued
-            self._rota.charge(lane, 0)
-            self._queue(lane)
+    async def _take_from(self, subscription: Subscription) -> Lease | None:
+        if not self._routing.wanted(subscription.cluster, self._destination):  # since it was queued
+            self._turns.charge(subscription, 0)
+            self._enqueue(subscription)
             return None
-        lane.reading = True  # and stays so when this is cancelled: the thread may still be reading
+        labels = self._routing.labels(subscription.cluster)
+        subscription.reading = True  # and stays so when this is cancelled: the thread may still be reading
         try:
-            chunk = await self._supply.read(lane)
-            lane.reading = False
-            claim = lane.take(chunk, self._clock.monotonic(), flush=self._flush)
-            self._supply.let_go(lane)
+            chunk = await self._prefetch.read(subscription)
+            subscription.reading = False
+            lease = subscription.take(chunk, self._clock.monotonic(), labels, flush=self._flush)
+            self._prefetch.let_go(subscription)
         except Exception as problem:  # noqa: BLE001 - whatever is wrong with one ring must not stop the others
-            lane.reading = False
+            subscription.reading = False
             log.error(  # noqa: TRY400 - its text may quote what was read
                 "a cluster's ring cannot be read; its events wait, other clusters go on; check the disk",
                 extra={
                     "destination": self._destination,
-                    "cluster": lane.cluster,
+                    "cluster": subscription.cluster,
                     "error": str(problem) if isinstance(problem, OSError) else where(problem),
                 },
             )
             now = self._clock.monotonic()
-            self._rota.charge(lane, 0)
-            self._rota.put(lane, now + READ_PAUSE, now)
+            self._turns.charge(subscription, 0)
+            self._turns.put(subscription, now + READ_PAUSE, now)
             return None
-        self._rota.charge(lane, 0 if claim is None else claim.size)
-        self._commit(lane)
-        self._queue(lane)
-        labels = self._routing.labels(lane.cluster)
-        return replace(claim, batch=replace(claim.batch, labels=labels)) if claim is not None and labels else claim
+        self._turns.charge(subscription, 0 if lease is None else lease.read)
+        self._commit(subscription)
+        self._enqueue(subscription)
+        return lease
 
-    def settle(self, lane: Subscription, claim: Lease, verdict: Settled | SplitBatch | None) -> None:
-        """What became of a claim; None gives it back."""
-        slot = claim.slot
+    def settle(self, lease: Lease, verdict: Settled | SplitBatch | None) -> None:
+        """What became of a lease; None gives it back."""
+        subscription, slot = lease.subscription, lease.slot
         match verdict:
             case Settled(refused=refused):
-                kept = len(claim.batch.events)
-                filtered = slot.stop - slot.start - kept - claim.unreadable
-                dead = len(refused) + claim.unreadable
-                lane.frontier.settle(slot, Tally(kept - len(refused), filtered, dead))
-                self._commit(lane)
+                kept, unreadable = len(lease.batch.events), len(lease.unreadable)
+                filtered = slot.stop - slot.start - kept - unreadable
+                subscription.frontier.settle(slot, Tally(kept - len(refused), filtered, len(refused) + unreadable))
+                self._commit(subscription)
             case SplitBatch(cuts=cuts):
-                lane.frontier.split(slot, [claim.batch.sequences[cut] for cut in cuts])
+                subscription.frontier.split(slot, [lease.batch.sequences[cut] for cut in cuts])
             case None:
-                lane.give_back(slot)
-        self._supply.let_go(lane)
+                subscription.frontier.give_back(slot)
+        self._prefetch.let_go(subscription)
         if not self.closing:
-            self._queue(lane)
+            self._enqueue(subscription)
 
-    def _commit(self, lane: Subscription) -> None:
+    def _commit(self, subscription: Subscription) -> None:
         try:
-            moved = lane.commit()
+            moved = subscription.commit()
         except OSError as problem:
             log.error(  # noqa: TRY400 - the error says it all
                 "a cursor cannot be stored; delivery goes on, a restart would repeat what follows; check the disk",
-                extra={"destination": self._destination, "cluster": lane.cluster, "error": str(problem)},
+                extra={"destination": self._destination, "cluster": subscription.cluster, "error": str(problem)},
             )
         else:
             if moved:
-                self._moved(lane.cursor)
+                self._moved(subscription.cursor)
 
     def flush(self) -> None:
         """From now on a batch need not be full, nor wait."""
         self._flush = True
-        for lane in self._lanes.values():
-            self._queue(lane)
+        for subscription in self._by_cluster.values():
+            self._enqueue(subscription)
 
     def close(self) -> None:
         """No more batches are taken."""
         self.closing = True
-        self._bell.ring()
+        self._changed.notify()
 
     def close_readers(self) -> None:
         """Let go of the files. Where a thread is still reading, the reader goes with it."""
-        for lane in self._lanes.values():
-            if not lane.reading:
-                lane.reader.close()
+        for subscription in self._by_cluster.values():
+            if not subscription.reading:
+                subscription.reader.close()
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to deliver, but for clusters that are held."""
-        return all(lane.settled or lane.hold.why for lane in self._lanes.values())
+        """Whether nothing is left to deliver, but for clusters that are paused."""
+        return all(one.settled or one.pause.why for one in self._by_cluster.values())
 
     @property
-    def held(self) -> dict[str, Held]:
+    def paused_clusters(self) -> dict[str, PausedCluster]:
         """Clusters whose events the destination does not take, while it takes those of others."""
         now = self._clock.monotonic()
         return {
-            cluster: Held(lane.hold.why, lane.hold.remaining(now))
-            for cluster, lane in self._lanes.items()
-            if lane.hold.why
+            cluster: PausedCluster(one.pause.why, one.pause.remaining(now))
+            for cluster, one in self._by_cluster.items()
+            if one.pause.why
         }
 
     @property
     def oldest_ns(self) -> int | None:
         """When the oldest event that is not settled was accepted; None when all are."""
-        return min((oldest for lane in self._lanes.values() if (oldest := lane.oldest_ns) is not None), default=None)
+        return min((oldest for one in self._by_cluster.values() if (oldest := one.oldest_ns) is not None), default=None)
 
     def accounts(self) -> dict[str, Account]:
         """By cluster."""
-        return {cluster: lane.account() for cluster, lane in self._lanes.items()}
+        return {cluster: one.account() for cluster, one in self._by_cluster.items()}
 
 
-def _ages(lanes: list[Subscription]) -> list[int | None]:
+def _ages(subscriptions: list[Subscription]) -> list[int | None]:
     """When the first pending event of each was accepted, as far as that can be read. Blocks."""
-    return [_age(lane) for lane in lanes]
+    return [_age(subscription) for subscription in subscriptions]
 
 
-def _age(lane: Subscription) -> int | None:
+def _age(subscription: Subscription) -> int | None:
     try:
-        records = peek(lane.ring, lane.frontier.position).records
+        records = peek(subscription.ring, subscription.frontier.position).records
     except OSError:
         return None
     return records[0].received_ns if records else None

@@ -92,11 +92,11 @@ def _once_each(refused: tuple[EventRejection, ...]) -> tuple[EventRejection, ...
 class RejectionBreaker:
     """Tells a destination that refuses everything (wrong index, broken proxy) from events that deserve it.
 
-    The rule: count the events that were refused for good since the last one that was taken, over all lanes of the
+    The rule: count the events that were refused for good since the last one that was taken, over all clusters of the
     destination: an event refused alone (`Poison`, `TooLarge`), or all events of a batch refused by name. Once
     `LONE_REFUSALS` is reached, the next such refusal is not believed but turned into `Misconfigured`: the events stay
-    where they are, the destination is paused, and the same event is the probe. One event taken (that one, or `absolve`
-    after another was taken as a sample) ends the suspicion; so whoever may send bad or large requests to the apiserver
+    where they are, the destination is paused, and the same event is the probe. One event taken (that one, or `reset`
+    after another was taken as a sample) closes the breaker; so whoever may send bad or large requests to the apiserver
     brings nothing to a halt with them.
     """
 
@@ -107,7 +107,7 @@ class RejectionBreaker:
         return f"<RejectionBreaker {self.refusals} refused in a row>"
 
     @property
-    def aroused(self) -> bool:
+    def open(self) -> bool:
         """Whether the next refusal would be taken for a misconfiguration."""
         return self.refusals >= LONE_REFUSALS
 
@@ -122,7 +122,7 @@ class RejectionBreaker:
             refused = 1
         else:
             return outcome
-        if self.aroused:
+        if self.open:
             wrong = _SIZE if isinstance(outcome, TooLarge) else "the destination's settings are wrong"
             return Misconfigured(
                 f"the last {self.refusals} events were each refused for good and none was taken: either {wrong}, "
@@ -131,6 +131,6 @@ class RejectionBreaker:
         self.refusals += refused
         return outcome
 
-    def absolve(self) -> None:
+    def reset(self) -> None:
         """An event was taken: the refusals were about the events."""
         self.refusals = 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from auditsink.forward.statistics import DestinationState, ForwarderStatistics
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics
 from auditsink.observe import health
 from auditsink.observe.snapshot import Snapshot
 
@@ -82,8 +82,8 @@ def _remarks(one: ForwarderStatistics) -> Iterator[tuple[VerdictLevel, str]]:
             yield VerdictLevel.LOOK, _BEHIND
         case _:
             pass
-    if one.held:
-        yield VerdictLevel.BAD, _HELD.format(len(one.held))
+    if one.paused_clusters:
+        yield VerdictLevel.BAD, _HELD.format(len(one.paused_clusters))
     if dropped := sum(account.dropped for account in one.accounts.values()):
         yield VerdictLevel.BAD, _DROPPED.format(dropped)
     if dead := sum(account.dead_lettered for account in one.accounts.values()):

@@ -8,7 +8,7 @@ apiserver meet a closed port instead.
 from collections.abc import Iterable, Iterator
 
 from auditsink.common import timestamps
-from auditsink.forward.statistics import DestinationState, ForwarderStatistics
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.spool.statistics import RingStatistics
 
@@ -24,7 +24,7 @@ def reasons(snapshot: Snapshot) -> list[str]:
 def worries(snapshot: Snapshot) -> list[str]:
     """What somebody should look at although the sink is ready."""
     found = [worry for one in snapshot.destinations for worry in _worries(one, snapshot.spool.rings)]
-    found += [_held(one) for one in snapshot.destinations if one.held]
+    found += [_held(one) for one in snapshot.destinations if one.paused_clusters]
     found += [f"receive: {problem}" for problem in snapshot.receive.problems]
     if snapshot.receive.unsplit:
         found.append(
@@ -46,8 +46,8 @@ def readiness(snapshot: Snapshot) -> tuple[bool, str]:
 
 
 def _held(one: ForwarderStatistics) -> str:
-    cluster, held = min(one.held.items())
-    more = f" (and {len(one.held) - 1} more)" if len(one.held) > 1 else ""
+    cluster, held = min(one.paused_clusters.items())
+    more = f" (and {len(one.paused_clusters) - 1} more)" if len(one.paused_clusters) > 1 else ""
     return f"destination {one.name} does not take the events of cluster {cluster}{more}: {held.why}"
 
 

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 )
 
 from auditsink import __version__
-from auditsink.forward.statistics import DestinationState, ForwarderStatistics
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics
 from auditsink.observe import health
 from auditsink.observe.expiry import Expiry
 from auditsink.observe.snapshot import Snapshot

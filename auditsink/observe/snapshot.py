@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from auditsink.forward.statistics import ForwarderStatistics
+from auditsink.forward.reporting import ForwarderStatistics
 from auditsink.receive.statistics import ReceiveStatistics
 from auditsink.spool.statistics import SpoolStatistics
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from auditsink import __version__
 from auditsink.common import timestamps
-from auditsink.forward.statistics import ForwarderStatistics
+from auditsink.forward.reporting import ForwarderStatistics
 from auditsink.observe import advice, health, reservations
 from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.statistics import RingStatistics
@@ -67,7 +67,7 @@ def _destination(one: ForwarderStatistics) -> dict[str, Any]:
         "next_attempt_seconds": round(one.next_attempt_seconds, 3),
         "held": [
             {"cluster": cluster, "why": held.why, "next_attempt_seconds": round(held.next_attempt_seconds, 3)}
-            for cluster, held in sorted(one.held.items())
+            for cluster, held in sorted(one.paused_clusters.items())
         ],
         "advice": advice.advice(one),
     }

@@ -41,7 +41,7 @@ def config(spool: Path) -> Path:
 
 
 def left(spool: Path, destination: str) -> list[bytes]:
-    return [letter.content for letter in DeadLetters(dead_letters.place(spool, destination))]
+    return [dead_letter.content for dead_letter in DeadLetters(dead_letters.place(spool, destination))]
 
 
 def test_they_are_listed_without_control_characters(auditsink: Call, spool: Path):
@@ -62,8 +62,8 @@ def test_only_one_destinations_are_listed(auditsink: Call, spool: Path, config: 
 
 
 def test_one_is_shown(auditsink: Call, spool: Path):
-    letter = letters("disk")[1]
-    said = auditsink("deadletter", "show", "--path", spool, "--destination", "disk", letter.id)
+    dead_letter = letters("disk")[1]
+    said = auditsink("deadletter", "show", "--path", spool, "--destination", "disk", dead_letter.id)
     assert said.code == 0
     assert "reason:      refused ? 1\n" in said.out
     assert said.out.endswith('event:       {"auditID":"\\xff?[2J"}\n')

@@ -12,7 +12,7 @@ from evidencekit import HEAD, LEDGER, OTHER, PRIVATE, SPOOL, Bench, bench, body_
 
 from auditsink.audit import eventlist
 from auditsink.config.spool import CHECKPOINTS
-from auditsink.forward.statistics import DestinationState
+from auditsink.forward.reporting import DestinationState
 from auditsink.spool.offline import inspect
 from auditsink.spool.types import Account
 from auditsink.testing.clock import FakeClock

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from auditsink.audit.eventlist import Mark
-from auditsink.config import BackoffSettings
 from auditsink.delivery.destination import Attempt, Batch, Limits
 from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Delivered, Outcome
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import Forwarder
 from auditsink.forward.prefetch import Offload
+from auditsink.forward.retry import Backoff
 from auditsink.forward.source import Routing
 from auditsink.spool.types import Account, Chunk, Record, Tally
 from auditsink.testing.clock import FakeClock, settle
@@ -277,7 +277,7 @@ class Rig:
         files: Sequence[Path] = (),
         random: Callable[[], float] = lambda: 0.5,
         offload: Offload = inline,
-        sift: EventFilter | None = None,
+        event_filter: EventFilter | None = None,
         routing: Routing | None = None,
         start: Callable[[], Awaitable[Outcome]] | None = None,
     ) -> None:
@@ -293,12 +293,11 @@ class Rig:
             spool=self.spool,
             dead_letters=self.dead_letters,
             files=files,
-            sift=sift,
+            event_filter=event_filter,
             routing=routing,
             start=start,
-            backoff=BackoffSettings(),
+            backoff=Backoff(1.0, 60.0, random),
             clock=self.clock,
-            random=random,
             offload=offload,
         )
         self.task: asyncio.Task[None] | None = None
@@ -332,9 +331,9 @@ class Rig:
         assert self.task is not None
         await self.task
 
-    def buried(self) -> list[int]:
+    def dead_lettered(self) -> list[int]:
         """Sequences of the dead letters."""
-        return [letter.sequence for letter in self.dead_letters]
+        return [dead_letter.sequence for dead_letter in self.dead_letters]
 
 
 def adds_up(ring: FakeRing, destination: str = "siem") -> bool:

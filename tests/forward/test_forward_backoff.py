@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.forward.backoff import LONGEST_WISH, Backoff
+from auditsink.forward.retry import LONGEST_WISH, Backoff
 
 
 def backoff(random: float = 0.999999) -> Backoff:
     return Backoff(1.0, 60.0, lambda: random)
 
 
-def test_the_ceiling_doubles_up_to_the_maximum():
+def test_the_longest_wait_doubles_up_to_the_maximum():
     waits = backoff(1.0)
     assert [waits.next() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
 
@@ -44,7 +44,7 @@ def test_retry_after_is_a_floor_within_reason(after: float, floor: float):
 
 
 @given(st.floats(0, 0.999), st.lists(st.none() | st.floats(), max_size=30))
-def test_a_wait_is_never_negative_nor_longer_than_wish_and_ceiling(random: float, wishes: list[float | None]):
+def test_a_wait_is_never_negative_nor_longer_than_wish_and_maximum(random: float, wishes: list[float | None]):
     waits = Backoff(1.0, 60.0, lambda: random)
     for wish in wishes:
         assert 0 <= waits.next(wish) <= LONGEST_WISH + 60

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from auditsink.audit.eventlist import Mark
 from auditsink.delivery.destination import Limits
-from auditsink.forward.batch_limits import BatchLimits
-from auditsink.forward.batching import BatchGauge, Gap, Packed, pack, section
+from auditsink.forward.batching import BatchGauge, BatchLimits, Gap, Packed, pack, section
 from auditsink.spool.types import Chunk, Record
 
 PLAIN = Mark(0)
@@ -153,10 +152,10 @@ LIMITS = Limits(max_bytes=100, max_events=10, max_wait=1, in_flight=1)
 
 
 def weighed(*records: Record) -> BatchGauge:
-    scale = BatchGauge(BatchLimits(LIMITS))
+    gauge = BatchGauge(BatchLimits(LIMITS))
     for one in records:
-        scale.add(Chunk(one.first_sequence, one.first_sequence + len(one.events), [one]))
-    return scale
+        gauge.add(Chunk(one.first_sequence, one.first_sequence + len(one.events), [one]))
+    return gauge
 
 
 def test_the_scale_says_when_a_batch_is_full():
@@ -169,6 +168,6 @@ def test_the_scale_says_when_a_batch_is_full():
 
 
 def test_the_scale_begins_again():
-    scale = weighed(record(0, *[b"x"] * 10))
-    scale.reset(10)
-    assert (scale.full, scale.at) == (False, 10)
+    gauge = weighed(record(0, *[b"x"] * 10))
+    gauge.reset(10)
+    assert (gauge.full, gauge.at) == (False, 10)

@@ -8,9 +8,8 @@ from forwardkit import LIMITS, FakeRing, Rig, ScriptedDestination, adds_up, alwa
 
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
-from auditsink.forward.cluster_pause import ClusterPause
-from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE
-from auditsink.forward.statistics import DestinationState, Held
+from auditsink.forward.reporting import DestinationState, PausedCluster
+from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE, ClusterPause
 
 NO_TOPIC = Misconfigured("topic audit.c1 is missing", cluster_only=True)
 
@@ -39,12 +38,12 @@ async def test_the_others_go_on_and_the_one_comes_after_it_is_set_right(in_fligh
         await rig.clock.advance(1)
         assert destination.sequences("c2") == list(range(100))
         assert rig.forwarder.state is DestinationState.MISCONFIGURED
-        assert rig.forwarder.statistics().held == {"c1": Held(NO_TOPIC.why, FIRST_PROBE - 1)}
+        assert rig.forwarder.statistics().paused_clusters == {"c1": PausedCluster(NO_TOPIC.why, FIRST_PROBE - 1)}
         assert one.cursor("siem").position == 0
         destination.answer = always(Delivered())
         await rig.clock.advance(FIRST_PROBE)
         assert destination.sequences("c1") == list(range(95))
-        assert (rig.forwarder.state, rig.forwarder.statistics().held) == (DestinationState.IDLE, {})
+        assert (rig.forwarder.state, rig.forwarder.statistics().paused_clusters) == (DestinationState.IDLE, {})
         assert adds_up(one)
         assert adds_up(two)
 
@@ -71,7 +70,7 @@ async def test_a_hundred_made_up_clusters_delay_nobody():
         prod.fill(3)
         await rig.clock.advance(0.1)
         assert destination.sequences("prod") == [0, 1, 2, 3]
-        assert len(rig.forwarder.statistics().held) == 100
+        assert len(rig.forwarder.statistics().paused_clusters) == 100
 
 
 async def test_a_stop_does_not_wait_for_a_held_cluster():
@@ -92,19 +91,19 @@ async def test_an_answer_about_one_cluster_ends_the_trouble_of_all():
         assert rig.forwarder.statistics().next_attempt_seconds == 0
 
 
-def test_a_hold_grows_and_is_lifted():
-    hold = ClusterPause()
-    assert hold.again(0.0, "no topic")
-    assert not hold.again(1.0, "no topic"), "an attempt that ran beside the first"
-    assert hold.remaining(1.0) == FIRST_PROBE - 1
+def test_a_pause_grows_and_is_ended():
+    pause = ClusterPause()
+    assert pause.again(0.0, "no topic")
+    assert not pause.again(1.0, "no topic"), "an attempt that ran beside the first"
+    assert pause.remaining(1.0) == FIRST_PROBE - 1
     now = FIRST_PROBE
     for _ in range(10):
-        assert hold.again(now, "no topic")
-        now = hold.until
-    assert hold.again(now, "no topic")
-    assert hold.remaining(now) == LONGEST_PROBE
-    assert hold.lift()
-    assert not hold.lift()
-    assert hold.remaining(now) == 0
-    assert hold.again(now, "again")
-    assert hold.remaining(now) == FIRST_PROBE
+        assert pause.again(now, "no topic")
+        now = pause.until
+    assert pause.again(now, "no topic")
+    assert pause.remaining(now) == LONGEST_PROBE
+    assert pause.end()
+    assert not pause.end()
+    assert pause.remaining(now) == 0
+    assert pause.again(now, "again")
+    assert pause.remaining(now) == FIRST_PROBE

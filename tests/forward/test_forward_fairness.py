@@ -45,7 +45,7 @@ async def test_a_cluster_whose_events_are_refused_one_by_one_does_not_hold_up_th
     hostile.fill(50)
     destination = ScriptedDestination(answer)
     async with Rig(destination, hostile, quiet) as rig:
-        assert len(rig.buried()) == 50
+        assert len(rig.dead_lettered()) == 50
         hostile.fill(50)
         quiet.fill(30)
         await rig.clock.advance()
@@ -58,9 +58,9 @@ async def test_a_cluster_whose_events_are_refused_one_by_one_does_not_hold_up_th
 async def test_idle_clusters_are_not_looked_at():
     rings = [FakeRing(f"c{at}") for at in range(300)]
     async with Rig(ScriptedDestination(), *rings) as rig:
-        for lane in rig.forwarder._roster._lanes.values():
-            lane.due = None  # whoever asks an idle lane fails
-            lane.take = None
+        for subscription in rig.forwarder._subscriptions._by_cluster.values():
+            subscription.due = None  # whoever asks an idle subscription fails
+            subscription.take = None
         busy = FakeRing("busy")
         rig.spool.add(busy)
         busy.fill(100)

@@ -18,14 +18,14 @@ from auditsink.delivery.outcome import (
     Poison,
     Retry,
 )
-from auditsink.forward.backoff import Backoff
 from auditsink.forward.redelivery import Report, redeliver
 from auditsink.forward.replay import Replay, Replayed
+from auditsink.forward.retry import Backoff
 from auditsink.spool.types import Tally
 from auditsink.testing.clock import FakeClock, settle
 
 
-def sift(batch: Batch) -> Filtered:
+def event_filter(batch: Batch) -> Filtered:
     """Leaves `drop` out, cannot read `odd`, and puts the rest into capitals."""
     kept = [place for place, event in enumerate(batch.events) if not event.startswith((b"drop", b"odd"))]
     odd = [place for place, event in enumerate(batch.events) if event.startswith(b"odd")]
@@ -47,12 +47,12 @@ def tally(ring: FakeRing) -> Tally:
 async def test_what_is_left_out_is_counted_and_the_rest_arrives():
     ring, destination = FakeRing(), ScriptedDestination()
     ring.put(*MIXED)
-    async with Rig(destination, ring, sift=sift) as rig:
+    async with Rig(destination, ring, event_filter=event_filter) as rig:
         await settle()
         assert destination.taken == [("c1", 0, b"A"), ("c1", 2, b"B"), ("c1", 5, b"C")]
         assert tally(ring) == Tally(delivered=3, filtered=2, dead_lettered=1)
-        assert rig.buried() == [3]
-        assert [letter.content for letter in rig.dead_letters] == [b"odd 1"]
+        assert rig.dead_lettered() == [3]
+        assert [dead_letter.content for dead_letter in rig.dead_letters] == [b"odd 1"]
         assert rig.forwarder.statistics().bytes == 3
     assert adds_up(ring)
 
@@ -60,7 +60,7 @@ async def test_what_is_left_out_is_counted_and_the_rest_arrives():
 async def test_a_batch_of_which_nothing_is_left_needs_no_attempt():
     ring, destination = FakeRing(), ScriptedDestination(always(Misconfigured("down")))
     ring.put(b"drop 1", b"drop 2")
-    async with Rig(destination, ring, sift=sift):
+    async with Rig(destination, ring, event_filter=event_filter):
         await settle()
         assert destination.attempts == []
         assert tally(ring) == Tally(filtered=2)
@@ -70,7 +70,7 @@ async def test_events_that_are_left_out_do_not_overtake_those_that_wait():
     ring, held = FakeRing(), Held()
     destination = ScriptedDestination(held)
     ring.put(b"a")
-    async with Rig(destination, ring, sift=sift):
+    async with Rig(destination, ring, event_filter=event_filter):
         await settle()
         ring.put(b"drop 1")
         await settle()
@@ -82,11 +82,11 @@ async def test_events_that_are_left_out_do_not_overtake_those_that_wait():
 async def test_a_retry_buries_what_cannot_be_read_only_once():
     ring, destination = FakeRing(), ScriptedDestination(in_turn(Retry("busy"), Retry("busy")))
     ring.put(*MIXED)
-    rig = Rig(destination, ring, sift=sift)
+    rig = Rig(destination, ring, event_filter=event_filter)
     async with rig:
         for _ in range(5):
             await rig.clock.advance(10)
-        assert rig.buried() == [3]
+        assert rig.dead_lettered() == [3]
         assert tally(ring) == Tally(delivered=3, filtered=2, dead_lettered=1)
 
 
@@ -99,10 +99,10 @@ async def test_a_poisoned_event_is_isolated_among_those_that_are_left(named: boo
 
     ring, destination = FakeRing(), ScriptedDestination(answer)
     ring.put(*MIXED)
-    async with Rig(destination, ring, sift=sift) as rig:
+    async with Rig(destination, ring, event_filter=event_filter) as rig:
         await settle(50)
         assert destination.sequences() == [0, 5]
-        assert sorted(rig.buried()) == [2, 3]
+        assert sorted(rig.dead_lettered()) == [2, 3]
         assert tally(ring) == Tally(delivered=2, filtered=2, dead_lettered=2)
     assert adds_up(ring)
 
@@ -111,7 +111,7 @@ async def test_a_sample_for_a_suspected_destination_is_filtered_too():
     refusing = ScriptedDestination(always(Poison(0, "no")), limits=replace(LIMITS, max_events=1))
     ring = FakeRing()
     ring.put(*[b"x%d" % number for number in range(101)], b"drop it")
-    async with Rig(refusing, ring, sift=sift) as rig:
+    async with Rig(refusing, ring, event_filter=event_filter) as rig:
         await settle(2000)
         await rig.clock.advance(600)
         await settle(500)
@@ -123,7 +123,7 @@ async def test_a_sample_for_a_suspected_destination_is_filtered_too():
 async def test_full_dead_letters_stop_the_destination_and_lose_nothing():
     ring, destination = FakeRing(), ScriptedDestination()
     ring.put(b"odd 1", b"a")
-    async with Rig(destination, ring, sift=sift, dead_letter_bytes=10) as rig:
+    async with Rig(destination, ring, event_filter=event_filter, dead_letter_bytes=10) as rig:
         await settle()
         assert rig.forwarder.state.value == "misconfigured"
         assert tally(ring) == Tally()
@@ -147,12 +147,12 @@ async def test_the_five_add_up_whatever_is_left_out_and_whenever_it_is_killed(
     ring, destination = FakeRing(), ScriptedDestination(answer, limits=limits)
     for record in records:
         ring.put(*record)
-    first = Rig(destination, ring, sift=sift)
+    first = Rig(destination, ring, event_filter=event_filter)
     async with first:
         await settle(steps)
         assert adds_up(ring)
         await first.kill()
-    async with Rig(destination, ring, sift=sift, disk=first.disk) as rig:
+    async with Rig(destination, ring, event_filter=event_filter, disk=first.disk) as rig:
         await settle(300)
         assert adds_up(ring)
         every = [event for record in records for event in record]
@@ -161,7 +161,7 @@ async def test_the_five_add_up_whatever_is_left_out_and_whenever_it_is_killed(
         assert {sequence for sequence, event in ring.events.items() if event in (b"a", b"b")} == set(
             destination.sequences()
         )
-        assert set(rig.buried()) == {at for at, event in ring.events.items() if event in (b"poison", b"odd")}
+        assert set(rig.dead_lettered()) == {at for at, event in ring.events.items() if event in (b"poison", b"odd")}
 
 
 async def test_a_replay_is_filtered():
@@ -171,7 +171,7 @@ async def test_a_replay_is_filtered():
     replay = Replay(
         destination,
         done,
-        sift=sift,
+        event_filter=event_filter,
         backoff=Backoff(1, 60, lambda: 0.5),
         clock=FakeClock(),
         waiting=lambda _why, _wait: None,
@@ -185,13 +185,13 @@ async def test_a_replay_is_filtered():
 async def test_dead_letters_are_filtered_when_they_are_tried_again():
     ring, destination = FakeRing(), ScriptedDestination(always(Poison(None, "no")))
     ring.put(*MIXED)
-    async with Rig(destination, ring, sift=Filtered) as rig:
+    async with Rig(destination, ring, event_filter=Filtered) as rig:
         await settle(100)
-        letters = sorted(rig.dead_letters, key=lambda letter: letter.sequence)
-    assert [letter.sequence for letter in letters] == [0, 1, 2, 3, 4, 5]
+        dead_letters = sorted(rig.dead_letters, key=lambda dead_letter: dead_letter.sequence)
+    assert [dead_letter.sequence for dead_letter in dead_letters] == [0, 1, 2, 3, 4, 5]
     report, taking = Report(), ScriptedDestination()
-    await redeliver(letters, taking, sift=sift, clock=FakeClock(), report=report)
+    await redeliver(dead_letters, taking, event_filter=event_filter, clock=FakeClock(), report=report)
     assert taking.sequences() == [0, 2, 5]
-    assert [letter.sequence for letter in report.delivered] == [0, 2, 5]
-    refused: Sequence[tuple[int, bool]] = [(letter.sequence, "filter" in why) for letter, why in report.refused]
+    assert [dead_letter.sequence for dead_letter in report.delivered] == [0, 2, 5]
+    refused: Sequence[tuple[int, bool]] = [(one.sequence, "filter" in why) for one, why in report.refused]
     assert refused == [(1, True), (3, False), (4, True)]

@@ -9,7 +9,7 @@ from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up
 from auditsink.audit.eventlist import Mark
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered
-from auditsink.forward.statistics import DestinationState
+from auditsink.forward.reporting import DestinationState
 from auditsink.spool.types import Chunk
 
 
@@ -56,7 +56,7 @@ async def test_a_reader_lets_go_of_its_file_once_memory_has_taken_over():
     ring = FakeRing(remembered=2)
     ring.fill(60)
     async with Rig(ScriptedDestination(), ring) as rig:
-        reader = rig.forwarder._roster._lanes["c1"].reader
+        reader = rig.forwarder._subscriptions._by_cluster["c1"].reader
         assert (ring.loads > 0, reader.closed) == (True, False)
         ring.put(b"fresh")
         await rig.clock.advance()
@@ -265,7 +265,9 @@ async def test_a_ring_that_cannot_be_read_waits_and_the_others_go_on(caplog: pyt
 async def test_a_spool_that_gives_nothing_is_no_endless_loop(caplog: pytest.LogCaptureFixture):
     ring = FakeRing(remembered=0)
     async with Rig(ScriptedDestination(), ring) as rig:
-        rig.forwarder._roster._lanes["c1"].reader.load = lambda position, max_bytes: Chunk(position, position, [])
+        rig.forwarder._subscriptions._by_cluster["c1"].reader.load = lambda position, max_bytes: Chunk(
+            position, position, []
+        )
         ring.fill(3)
         await rig.clock.advance(20)
         assert 1 <= len(caplog.records) <= 6

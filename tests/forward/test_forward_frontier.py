@@ -10,7 +10,7 @@ from auditsink.spool.types import Tally
 
 def test_out_of_order_endings_wait_for_the_front():
     frontier = Frontier(5)
-    first, second = frontier.claim(8, 1), frontier.claim(10, 2)
+    first, second = frontier.append(8, 1), frontier.append(10, 2)
     frontier.settle(second, Tally(delivered=2))
     assert frontier.collect() == Tally()
     assert (frontier.position, frontier.head) == (5, first)
@@ -28,11 +28,11 @@ def test_what_no_longer_exists_is_dropped():
 
 def test_parts_come_back_in_order():
     frontier = Frontier(0)
-    slot = frontier.claim(10, 7)
-    later = frontier.claim(12, 8)
+    slot = frontier.append(10, 7)
+    later = frontier.append(12, 8)
     frontier.split(slot, [3, 4])
     parts = []
-    while (part := frontier.returned()) is not None:
+    while (part := frontier.returned) is not None:
         parts.append((part.start, part.stop, part.received_ns))
         frontier.settle(part, Tally(delivered=part.stop - part.start))
     assert parts == [(0, 3, 7), (3, 4, 7), (4, 10, 7)]
@@ -43,7 +43,7 @@ def test_parts_come_back_in_order():
 def test_a_tally_that_does_not_add_up_is_refused():
     frontier = Frontier(0)
     with pytest.raises(AssertionError, match="add up"):
-        frontier.settle(frontier.claim(3, 0), Tally(delivered=2))
+        frontier.settle(frontier.append(3, 0), Tally(delivered=2))
 
 
 @given(st.data())
@@ -51,9 +51,9 @@ def test_whatever_happens_the_position_covers_exactly_what_was_collected(data: s
     frontier = Frontier(100)
     open_slots, settled, total = [], set(), Tally()
     for _ in range(data.draw(st.integers(1, 40))):
-        action = data.draw(st.sampled_from(["claim", "skip", "settle", "split", "collect"]))
-        if action == "claim":
-            open_slots.append(frontier.claim(frontier.end + data.draw(st.integers(1, 9)), 0))
+        action = data.draw(st.sampled_from(["append", "skip", "settle", "split", "collect"]))
+        if action == "append":
+            open_slots.append(frontier.append(frontier.end + data.draw(st.integers(1, 9)), 0))
         elif action == "skip":
             stop = frontier.end + data.draw(st.integers(1, 9))
             settled |= set(range(frontier.end, stop))
@@ -66,8 +66,8 @@ def test_whatever_happens_the_position_covers_exactly_what_was_collected(data: s
             slot = open_slots.pop(data.draw(st.integers(0, len(open_slots) - 1)))
             cuts = data.draw(st.sets(st.integers(slot.start + 1, max(slot.start + 1, slot.stop - 1))))
             frontier.split(slot, sorted(cut for cut in cuts if cut < slot.stop))
-            while (part := frontier.returned()) is not None:
-                part.taken = True
+            while (part := frontier.returned) is not None:
+                frontier.take(part)
                 open_slots.append(part)
         elif action == "collect":
             total = total.plus(frontier.collect())

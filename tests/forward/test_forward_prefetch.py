@@ -3,42 +3,47 @@
 from forwardkit import FakeRing, inline
 
 from auditsink.delivery.destination import Limits
-from auditsink.forward.batch_limits import BatchLimits
+from auditsink.forward.batching import BatchLimits
 from auditsink.forward.prefetch import Prefetch
 from auditsink.forward.subscription import Subscription
 from auditsink.spool.types import Tally
 
 
+def subscribed(ring: FakeRing, *, max_events: int, in_flight: int) -> Subscription:
+    limits = Limits(max_bytes=10_000, max_events=max_events, max_wait=0, in_flight=in_flight)
+    return Subscription(ring, "siem", BatchLimits(limits))  # type: ignore[arg-type]
+
+
 async def test_nothing_is_kept_of_what_is_settled():
     ring = FakeRing()
-    lane = Subscription(ring, "siem", BatchLimits(Limits(max_bytes=10_000, max_events=100, max_wait=0, in_flight=1)))  # type: ignore[arg-type]
-    supply = Prefetch(10_000, inline)
+    subscription = subscribed(ring, max_events=100, in_flight=1)
+    prefetch = Prefetch(10_000, inline)
     ring.fill(10, per_record=5)
-    claim = lane.take(await supply.read(lane), 0.0, flush=True)
-    assert claim is not None
-    assert claim.slot.stop == 10
-    lane.frontier.settle(claim.slot, Tally(10))
-    lane.commit()
-    supply.let_go(lane)
-    assert "[]" in repr(supply)
+    lease = subscription.take(await prefetch.read(subscription), 0.0, {}, flush=True)
+    assert lease is not None
+    assert lease.slot.stop == 10
+    subscription.frontier.settle(lease.slot, Tally(10))
+    subscription.commit()
+    prefetch.let_go(subscription)
+    assert "[]" in repr(prefetch)
 
 
 async def test_parts_that_come_back_are_not_read_from_the_disk_again():
     ring = FakeRing(remembered=0)
-    lane = Subscription(ring, "siem", BatchLimits(Limits(max_bytes=10_000, max_events=10, max_wait=0, in_flight=2)))  # type: ignore[arg-type]
-    supply = Prefetch(10_000, inline)
+    subscription = subscribed(ring, max_events=10, in_flight=2)
+    prefetch = Prefetch(10_000, inline)
     ring.fill(40, per_record=10)
-    claims = []
+    leases = []
     for _ in range(2):
-        claims.append(lane.take(await supply.read(lane), 0.0, flush=True))
-        supply.let_go(lane)
+        leases.append(subscription.take(await prefetch.read(subscription), 0.0, {}, flush=True))
+        prefetch.let_go(subscription)
     loads = ring.loads
-    for claim in claims:
-        assert claim is not None
-        lane.frontier.split(claim.slot, [claim.slot.start + 3, claim.slot.start + 4])
+    for lease in leases:
+        assert lease is not None
+        subscription.frontier.split(lease.slot, [lease.slot.start + 3, lease.slot.start + 4])
     taken = []
     for _ in range(6):
-        part = lane.take(await supply.read(lane), 0.0, flush=True)
+        part = subscription.take(await prefetch.read(subscription), 0.0, {}, flush=True)
         assert part is not None
         taken.append((part.slot.start, part.slot.stop, len(part.batch.events)))
     assert taken == [(0, 3, 3), (3, 4, 1), (4, 10, 6), (10, 13, 3), (13, 14, 1), (14, 20, 6)]
@@ -47,9 +52,9 @@ async def test_parts_that_come_back_are_not_read_from_the_disk_again():
 
 async def test_what_is_left_of_a_record_is_kept_for_the_next_batch():
     ring = FakeRing()
-    lane = Subscription(ring, "siem", BatchLimits(Limits(max_bytes=10_000, max_events=3, max_wait=0, in_flight=1)))  # type: ignore[arg-type]
-    supply = Prefetch(10_000, inline)
+    subscription = subscribed(ring, max_events=3, in_flight=1)
+    prefetch = Prefetch(10_000, inline)
     ring.fill(10, per_record=10)
-    lane.take(await supply.read(lane), 0.0, flush=True)
-    supply.let_go(lane)
-    assert "('c1', 0, 10)" in repr(supply)
+    subscription.take(await prefetch.read(subscription), 0.0, {}, flush=True)
+    prefetch.let_go(subscription)
+    assert "('c1', 0, 10)" in repr(prefetch)

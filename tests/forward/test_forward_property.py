@@ -127,9 +127,11 @@ class World:
             before = cursor.position
             advance(done)
             taken = set(self.server.taken.get(ring.cluster, ()))
-            buried = {letter.sequence for letter in self.rig.dead_letters if letter.cluster == ring.cluster}
+            dead_lettered = {
+                dead_letter.sequence for dead_letter in self.rig.dead_letters if dead_letter.cluster == ring.cluster
+            }
             for sequence in range(before, cursor.position):
-                assert sequence in taken or sequence in buried or sequence in self.lost[ring.cluster]
+                assert sequence in taken or sequence in dead_lettered or sequence in self.lost[ring.cluster]
             assert adds_up(ring)
 
         cursor.advance = watched  # type: ignore[method-assign]
@@ -184,10 +186,14 @@ def check(world: World) -> None:
         cursor, taken = ring.cursor("siem"), world.server.taken.get(ring.cluster, [])
         assert cursor.position == ring.durable == cursor.tally.total, "in the end all is settled"
         assert cursor.path == sorted(cursor.path)
-        buried = {letter.sequence for letter in world.rig.dead_letters if letter.cluster == ring.cluster}
-        assert buried <= world.server.condemned.get(ring.cluster, set()), "nobody is condemned but by a refusal alone"
+        dead_lettered = {
+            dead_letter.sequence for dead_letter in world.rig.dead_letters if dead_letter.cluster == ring.cluster
+        }
+        assert dead_lettered <= world.server.condemned.get(ring.cluster, set()), (
+            "nobody is condemned but by a refusal alone"
+        )
         for sequence in range(ring.durable):
-            assert sequence in taken or sequence in buried or sequence in world.lost[ring.cluster]
+            assert sequence in taken or sequence in dead_lettered or sequence in world.lost[ring.cluster]
         firsts = list(dict.fromkeys(taken))
         if world.limits.in_flight == 1:
             assert firsts == sorted(firsts), "in order"

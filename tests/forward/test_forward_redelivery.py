@@ -1,4 +1,4 @@
-"""Another try for dead letters: what travels together, what is delivered, what stays."""
+"""Another try for dead dead_letters: what travels together, what is delivered, what stays."""
 
 import asyncio
 from collections.abc import Callable
@@ -47,48 +47,46 @@ class Scripted:
         return None
 
 
-def letter(event: bytes, cluster: str = "c", sequence: int = 0, marks: int = 0) -> DeadLetter:
+def dead(event: bytes, cluster: str = "c", sequence: int = 0, marks: int = 0) -> DeadLetter:
     batch = Batch(cluster, "", [event], [sequence], 10**18, Mark(marks))
     return DeadLetter.of("siem", batch, 0, "because", 2 * 10**18)
 
 
-def run(letters: list[DeadLetter], answer: Callable[[Batch], Outcome]) -> tuple[Report, Scripted, Leaping]:
+def run(dead_letters: list[DeadLetter], answer: Callable[[Batch], Outcome]) -> tuple[Report, Scripted, Leaping]:
     clock, destination, report = Leaping(), Scripted(answer), Report()
-    asyncio.run(redeliver(letters, destination, clock=clock, report=report))
+    asyncio.run(redeliver(dead_letters, destination, clock=clock, report=report))
     return report, destination, clock
 
 
-def test_letters_travel_together_within_the_limits():
-    report, destination, _ = run(
-        [letter(b"%d" % number, sequence=number) for number in range(7)], lambda _: Delivered()
-    )
+def test_dead_letters_travel_together_within_the_limits():
+    report, destination, _ = run([dead(b"%d" % number, sequence=number) for number in range(7)], lambda _: Delivered())
     assert destination.attempts == [[b"0", b"1", b"2"], [b"3", b"4", b"5"], [b"6"]]
     assert len(report.delivered) == 7
     assert (report.refused, report.stopped) == ([], None)
 
 
 def test_clusters_and_unsplit_bodies_travel_alone():
-    letters = [
-        letter(b"1"), letter(b"2"), letter(b"3", cluster="d"), letter(b"4", cluster="d", marks=Mark.UNSPLIT),
-        letter(b"5", cluster="d", marks=Mark.UNSPLIT), letter(b"6" * 99), letter(b"7"), letter(b"8"),
+    dead_letters = [
+        dead(b"1"), dead(b"2"), dead(b"3", cluster="d"), dead(b"4", cluster="d", marks=Mark.UNSPLIT),
+        dead(b"5", cluster="d", marks=Mark.UNSPLIT), dead(b"6" * 99), dead(b"7"), dead(b"8"),
     ]  # fmt: skip
-    groups = [[one.content[:1] for one in group] for group in batches(letters, LIMITS)]
+    groups = [[one.content[:1] for one in group] for group in batches(dead_letters, LIMITS)]
     assert groups == [[b"1", b"2"], [b"3"], [b"4"], [b"5"], [b"6", b"7"], [b"8"]]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=12, unique=True), st.sets(st.integers(0, 11)))
 def test_what_is_poison_stays_and_everything_else_arrives(events: list[bytes], bad: set[int]):
     """Whatever the other side refuses without naming it, its neighbours get through."""
-    letters = [letter(event, sequence=number) for number, event in enumerate(events)]
+    dead_letters = [dead(event, sequence=number) for number, event in enumerate(events)]
     poison = {event for number, event in enumerate(events) if number in bad}
 
     def answer(batch: Batch) -> Outcome:
         return Poison(None, "bad") if poison & set(batch.events) else Delivered()
 
-    report, _, clock = run(letters, answer)
+    report, _, clock = run(dead_letters, answer)
     assert {one.content for one, _ in report.refused} == poison
     assert {one.content for one in report.delivered} == set(events) - poison
-    assert len(report.delivered) + len(report.refused) == len(letters)
+    assert len(report.delivered) + len(report.refused) == len(dead_letters)
     assert clock.slept == []
 
 
@@ -98,26 +96,26 @@ def test_refusals_by_name_and_by_size_stay_with_their_reason():
             return TooLarge("413")
         return Delivered((EventRejection(0, "no"),)) if batch.events == [b"2"] else Delivered()
 
-    report, _, _ = run([letter(b"1", sequence=1), letter(b"2", sequence=2), letter(b"3", sequence=3)], answer)
+    report, _, _ = run([dead(b"1", sequence=1), dead(b"2", sequence=2), dead(b"3", sequence=3)], answer)
     assert [(one.content, why) for one, why in report.refused] == [(b"2", "no")]
     assert [one.content for one in report.delivered] == [b"1", b"3"]
 
 
 def test_a_destination_that_is_away_is_given_up_after_a_few_tries():
-    report, destination, clock = run([letter(b"1")], lambda _: Retry("down"))
+    report, destination, clock = run([dead(b"1")], lambda _: Retry("down"))
     assert report.stopped == "down"
     assert len(destination.attempts) == TRIES
     assert clock.slept == [1.0, 2.0, 4.0]
 
 
 def test_its_own_wish_is_honoured_within_reason():
-    _, _, clock = run([letter(b"1")], lambda _: Retry("busy", after=3600.0))
+    _, _, clock = run([dead(b"1")], lambda _: Retry("busy", after=3600.0))
     assert clock.slept == [30.0, 30.0, 30.0]
 
 
 def test_a_misconfigured_destination_is_not_tried_again():
     report, destination, clock = run(
-        [letter(b"1"), letter(b"2", cluster="d")],
+        [dead(b"1"), dead(b"2", cluster="d")],
         lambda batch: Misconfigured("token") if batch.cluster == "d" else Delivered(),
     )
     assert [one.content for one in report.delivered] == [b"1"]

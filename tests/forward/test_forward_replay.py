@@ -18,8 +18,8 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
-from auditsink.forward.backoff import Backoff
 from auditsink.forward.replay import MOST_NAMED, Replay, Replayed, batches
+from auditsink.forward.retry import Backoff
 from auditsink.spool.types import Record
 
 

@@ -1,16 +1,14 @@
-"""When a destination may be tried again, and through which gate."""
+"""When a destination may be tried again, and how many attempts run at once."""
 
-from auditsink.forward.backoff import Backoff
-from auditsink.forward.in_flight import InFlightLimit
-from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE, DestinationPause, Trouble
+from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE, Backoff, DestinationPause, InFlightLimit, Trouble
 
 
-def pace() -> DestinationPause:
+def pause() -> DestinationPause:
     return DestinationPause(Backoff(1.0, 60.0, lambda: 1.0))
 
 
 def test_failures_in_a_row_wait_longer_and_success_ends_them():
-    one = pace()
+    one = pause()
     one.retry(one.failures, now=0)
     assert (one.remaining(0), one.trouble) == (1, Trouble.RETRYING)
     one.retry(one.failures, now=1)
@@ -23,7 +21,7 @@ def test_failures_in_a_row_wait_longer_and_success_ends_them():
 
 
 def test_attempts_of_the_same_bad_moment_count_once():
-    one = pace()
+    one = pause()
     one.retry(0, now=5)
     one.retry(0, now=5.1)
     assert one.remaining(5) == 1
@@ -33,14 +31,14 @@ def test_attempts_of_the_same_bad_moment_count_once():
 
 
 def test_good_news_older_than_the_bad_does_not_end_the_wait():
-    one = pace()
+    one = pause()
     one.retry(0, now=5, after=29)
     assert not one.answered(0, now=6)
     assert (one.trouble, one.remaining(6)) == (Trouble.RETRYING, 29)
 
 
 def test_a_misconfigured_destination_is_probed_ever_more_slowly():
-    one, now, waits = pace(), 0.0, []
+    one, now, waits = pause(), 0.0, []
     for _ in range(6):
         one.misconfigured(one.failures, now)
         waits.append(one.remaining(now))
@@ -53,7 +51,7 @@ def test_a_misconfigured_destination_is_probed_ever_more_slowly():
 
 
 def test_attempts_that_all_find_it_misconfigured_are_one_finding():
-    one = pace()
+    one = pause()
     assert one.misconfigured(0, now=1)
     assert not one.misconfigured(0, now=1)
     assert one.remaining(1) == FIRST_PROBE
@@ -62,37 +60,37 @@ def test_attempts_that_all_find_it_misconfigured_are_one_finding():
 
 
 def test_a_retry_that_turns_out_to_be_a_misconfiguration_is_one():
-    one = pace()
+    one = pause()
     one.retry(0, now=0)
     one.misconfigured(0, now=0)
     assert (one.trouble, one.remaining(0)) == (Trouble.MISCONFIGURED, FIRST_PROBE)
 
 
 def test_slowing_down_is_no_trouble():
-    one = pace()
+    one = pause()
     assert not one.answered(0, now=0, slow_down=4)
     assert (one.remaining(0), one.remaining(4), one.trouble) == (4, 0, None)
 
 
-def test_the_gate_keeps_the_order_of_tickets():
-    gate = InFlightLimit(1, pace())
-    first, second = gate.ticket(), gate.ticket()
-    assert (gate.wait(second, 0), gate.wait(first, 0)) == (None, 0)
-    gate.enter(first)
-    assert gate.wait(second, 0) is None
-    gate.rejoin(first)
-    assert (gate.wait(second, 0), gate.wait(first, 0)) == (None, 0)
-    gate.leave(first)
-    assert (gate.wait(second, 0), gate.running) == (0, 0)
+def test_the_in_flight_limit_keeps_the_order_of_tickets():
+    in_flight = InFlightLimit(1, pause())
+    first, second = in_flight.ticket(), in_flight.ticket()
+    assert (in_flight.wait(second, 0), in_flight.wait(first, 0)) == (None, 0)
+    in_flight.enter(first)
+    assert in_flight.wait(second, 0) is None
+    in_flight.rejoin(first)
+    assert (in_flight.wait(second, 0), in_flight.wait(first, 0)) == (None, 0)
+    in_flight.leave(first)
+    assert (in_flight.wait(second, 0), in_flight.running) == (0, 0)
 
 
-def test_the_gate_lets_so_many_through_and_one_in_trouble():
-    one = pace()
-    gate = InFlightLimit(2, one)
-    tickets = [gate.ticket() for _ in range(3)]
-    gate.enter(tickets[0])
-    assert gate.wait(tickets[1], 0) == 0
+def test_the_in_flight_limit_lets_so_many_through_and_one_in_trouble():
+    one = pause()
+    in_flight = InFlightLimit(2, one)
+    tickets = [in_flight.ticket() for _ in range(3)]
+    in_flight.enter(tickets[0])
+    assert in_flight.wait(tickets[1], 0) == 0
     one.retry(0, now=0)
-    assert gate.wait(tickets[1], 0) is None
-    gate.rejoin(tickets[0])
-    assert gate.wait(tickets[0], 0) == 1
+    assert in_flight.wait(tickets[1], 0) is None
+    in_flight.rejoin(tickets[0])
+    assert in_flight.wait(tickets[0], 0) == 1

@@ -16,6 +16,7 @@ from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Outcome, Poison
 from auditsink.forward.dead_letters import DeadLetters, place
 from auditsink.forward.forwarder import Forwarder
+from auditsink.forward.reporting import DestinationState
 from auditsink.spool import Spool
 from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk
@@ -35,14 +36,20 @@ class Sink:
         config = SpoolConfig(path=PATH, max_bytes=Size(2**22), segment_bytes=Size(2**16))
         self.spool = Spool.open(config, disk=disk)
         self.spool.start(asyncio.get_running_loop().call_soon_threadsafe)
-        letters = DeadLetters(place(PATH, destination.name), 2**20, disk=disk)
-        self.forwarder = Forwarder(destination, spool=self.spool, dead_letters=letters)
+        dead_letters = DeadLetters(place(PATH, destination.name), 2**20, disk=disk)
+        self.forwarder = Forwarder(destination, spool=self.spool, dead_letters=dead_letters)
         self.task = asyncio.create_task(self.forwarder.run())
 
     async def submit(self, cluster: str, body: bytes) -> Receipt | SpoolRejection:
         answer: asyncio.Future[Receipt | SpoolRejection] = asyncio.get_running_loop().create_future()
         self.spool.submit(self.spool.ring(cluster), body, eventlist.split(body), "CN=api", answer.set_result)
         return await asyncio.wait_for(answer, 30)
+
+    async def settled(self) -> None:
+        """Until all that was accepted has been dealt with: what is taken is settled a little later."""
+        async with asyncio.timeout(30):
+            while not self.forwarder.statistics().accounts or self.forwarder.state is not DestinationState.IDLE:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
     async def stop(self) -> None:
         await self.forwarder.stop(20)
@@ -56,25 +63,6 @@ class Sink:
         self.task.cancel()
         await asyncio.gather(self.task, *self.forwarder._workers, return_exceptions=True)
         await asyncio.to_thread(self.spool.stop)
-
-
-def until(destination: ScriptedDestination, wanted: set[bytes]) -> asyncio.Event:
-    """Set when the destination has taken all of these events, those of earlier lives included."""
-    reached, answer = asyncio.Event(), destination.answer
-    wanted.difference_update(event for _, _, event in destination.taken)
-    if not wanted:
-        reached.set()
-
-    async def watching(batch: Batch) -> Outcome:
-        outcome = answer(batch)
-        assert not isinstance(outcome, asyncio.Future)
-        wanted.difference_update(batch.events if isinstance(outcome, Delivered) else ())
-        if not wanted:
-            reached.set()
-        return outcome  # type: ignore[return-value]  # the answers used here are plain values
-
-    destination.answer = watching
-    return reached
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])
@@ -104,9 +92,8 @@ async def test_after_kills_everything_arrives_and_the_repeats_are_few():
             posted += eventlist.split(body).events
             assert isinstance(await sink.submit("a", body), Receipt)
         await sink.die(disk)
-    reached = until(destination, set(posted))
     sink = Sink(disk, destination)
-    await asyncio.wait_for(reached.wait(), 30)
+    await sink.settled()
     await sink.stop()
     taken = [event for _, _, event in destination.taken]
     assert list(dict.fromkeys(taken)) == posted, "all of them, in order"
@@ -126,7 +113,7 @@ async def test_a_refused_event_is_a_dead_letter_with_the_place_it_had_in_the_rin
     sink = Sink(disk, destination)
     await sink.submit("a", body_of("a", 0, 9))
     await sink.stop()
-    letters = list(DeadLetters(place(PATH, "siem"), disk=disk))
-    assert [(letter.sequence, letter.source, letter.reason) for letter in letters] == [(5, "CN=api", "format")]
-    assert letters[0].content == b'{"level":"Metadata","auditID":"a-00005"}'
+    kept = list(DeadLetters(place(PATH, "siem"), disk=disk))
+    assert [(one.sequence, one.source, one.reason) for one in kept] == [(5, "CN=api", "format")]
+    assert kept[0].content == b'{"level":"Metadata","auditID":"a-00005"}'
     assert destination.sequences("a") == [0, 1, 2, 3, 4, 6, 7, 8]

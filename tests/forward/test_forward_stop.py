@@ -9,7 +9,7 @@ from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, always
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 from auditsink.forward.forwarder import CLOSE_SECONDS
-from auditsink.forward.statistics import DestinationState
+from auditsink.forward.reporting import DestinationState
 
 
 async def test_partial_batches_go_at_once_and_everything_is_closed():
@@ -123,7 +123,7 @@ async def test_full_dead_letters_do_not_hold_up_the_stop():
     async with Rig(ScriptedDestination(refuse_all), ring, dead_letter_bytes=1) as rig:
         await rig.clock.advance(40)
         await rig.stop()
-        assert (ring.cursor("siem").position, rig.buried()) == (0, [])
+        assert (ring.cursor("siem").position, rig.dead_lettered()) == (0, [])
 
 
 async def test_stop_before_run_is_fine():

@@ -22,8 +22,8 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.forward.prefetch import KEPT
+from auditsink.forward.reporting import DestinationState
 from auditsink.forward.retry import FIRST_PROBE
-from auditsink.forward.statistics import DestinationState
 from auditsink.forward.subscription import Subscription
 from auditsink.forward.verdicts import LONE_REFUSALS
 from auditsink.testing.clock import settle
@@ -143,16 +143,20 @@ async def test_one_bad_event_costs_one_event_and_the_order_stays(named: bool, ca
     async with Rig(ScriptedDestination(refusing(13, 14, 37, named=named)), ring) as rig:
         good = [at for at in range(40) if at not in (13, 14, 37)]
         assert rig.destination.sequences() == good
-        assert rig.buried() == [13, 14, 37]
+        assert rig.dead_lettered() == [13, 14, 37]
         assert ring.cursor("siem").tally == (37, 0, 3, 0)
-        letter = next(iter(rig.dead_letters))
-        assert (letter.content, letter.cluster, letter.reason) == (ring.events[13], "c1", "event 0 is bad")
+        first = next(iter(rig.dead_letters))
+        assert (first.content, first.cluster, first.reason) == (
+            ring.events[13],
+            "c1",
+            "event 0 is bad",
+        )
         told = [record for record in caplog.records if record.levelname == "WARNING"]
         assert [(record.sequence, record.id) for record in told] == [(one.sequence, one.id) for one in rig.dead_letters]
         assert not any("event c1" in record.getMessage() or "bad" in record.getMessage() for record in told)
 
 
-async def test_events_refused_by_name_are_buried_and_the_others_not_sent_again():
+async def test_events_refused_by_name_are_dead_letters_and_the_others_not_sent_again():
     ring = ring_of(20)
 
     def answer(batch: Batch):
@@ -162,7 +166,7 @@ async def test_events_refused_by_name_are_buried_and_the_others_not_sent_again()
 
     async with Rig(ScriptedDestination(answer), ring) as rig:
         assert len(rig.destination.attempts) == 2
-        assert rig.buried() == [0, 7, 14]
+        assert rig.dead_lettered() == [0, 7, 14]
         assert ring.cursor("siem").tally == (17, 0, 3, 0)
 
 
@@ -173,11 +177,11 @@ async def test_a_wrong_index_condemns_no_innocent():
         return Poison(0, "the first, always") if 7 in batch.sequences else Delivered()
 
     async with Rig(ScriptedDestination(liar), ring) as rig:
-        assert rig.buried() == [7]
+        assert rig.dead_lettered() == [7]
         assert rig.destination.sequences() == [at for at in range(10) if at != 7]
 
 
-async def test_too_large_requests_are_halved_and_one_event_that_is_too_large_is_buried(
+async def test_too_large_requests_are_halved_and_one_event_that_is_too_large_is_a_dead_letter(
     caplog: pytest.LogCaptureFixture,
 ):
     ring = FakeRing()
@@ -188,7 +192,7 @@ async def test_too_large_requests_are_halved_and_one_event_that_is_too_large_is_
 
     async with Rig(ScriptedDestination(answer), ring) as rig:
         assert rig.destination.sequences() == [at for at in range(10) if at != 6]
-        assert rig.buried() == [6]
+        assert rig.dead_lettered() == [6]
         assert sum("batch.max_bytes" in record.getMessage() for record in caplog.records) == 1
 
 
@@ -196,7 +200,7 @@ async def test_parts_are_read_again_from_the_disk_if_memory_has_them_no_more():
     ring = FakeRing(remembered=0)
     ring.fill(60, per_record=20)
     async with Rig(ScriptedDestination(refusing(3, 25)), ring) as rig:
-        assert rig.buried() == [3, 25]
+        assert rig.dead_lettered() == [3, 25]
         assert rig.destination.sequences() == [at for at in range(60) if at not in (3, 25)]
 
 
@@ -270,15 +274,15 @@ async def test_a_prepare_that_fails_is_tried_again_with_backoff():
 async def test_a_failure_in_the_forwarder_itself_is_told_and_does_not_end_it(caplog: pytest.LogCaptureFixture):
     ring = ring_of(25)
     async with Rig(ScriptedDestination(Held()), ring) as rig:
-        settle_lane, left = rig.forwarder._roster._commit, [True]
+        committed, left = rig.forwarder._subscriptions._commit, [True]
 
-        def commit(lane: Subscription):
+        def commit(subscription: Subscription):
             if left:
                 left.pop()
                 raise RuntimeError("nobody foresaw this")
-            settle_lane(lane)
+            committed(subscription)
 
-        rig.forwarder._roster._commit = commit
+        rig.forwarder._subscriptions._commit = commit
         held = rig.destination.answer
         rig.destination.answer = always(Delivered())
         await held.end()
@@ -300,7 +304,7 @@ async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_awa
         assert ring.cursor("siem").position == 3
         rig.dead_letters.max_bytes = 10_000
         await rig.clock.advance(300)
-        assert rig.buried() == [3]
+        assert rig.dead_lettered() == [3]
         assert rig.destination.sequences() == [at for at in range(30) if at != 3]
         assert rig.forwarder.state is DestinationState.IDLE
 
@@ -312,11 +316,11 @@ async def test_dead_letters_that_cannot_be_written_hold_the_cursor():
     async with rig:
         assert (ring.cursor("siem").position, rig.forwarder.state) == (3, DestinationState.RETRYING)
         await rig.clock.advance(10)
-        assert (ring.cursor("siem").position, rig.buried()) == (10, [3])
+        assert (ring.cursor("siem").position, rig.dead_lettered()) == (10, [3])
         assert rig.forwarder.statistics().retries == {"dead_letters": 2}
 
 
-async def test_the_letter_is_durable_before_the_cursor_passes_its_event():
+async def test_a_dead_letter_is_durable_before_the_cursor_passes_its_event():
     ring = ring_of(5)
     rig = Rig(ScriptedDestination(refusing(0, 1, 2, 3, 4)), ring)
     cursor, seen = ring.cursor("siem"), []
@@ -330,7 +334,7 @@ async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stay
     ring = ring_of(500)
     async with Rig(ScriptedDestination(always(Poison(None, "400 unknown index"))), ring) as rig:
         await rig.clock.advance(3600)
-        assert len(rig.buried()) == LONE_REFUSALS
+        assert len(rig.dead_lettered()) == LONE_REFUSALS
         assert rig.forwarder.state is DestinationState.MISCONFIGURED
         assert ring.cursor("siem").position == LONE_REFUSALS
         probes = ranges(rig.destination.attempts[-8:])
@@ -339,7 +343,7 @@ async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stay
         await rig.clock.advance(300)
         assert rig.destination.sequences()[0] in (LONE_REFUSALS, 499)
         assert set(range(LONE_REFUSALS, 500)) <= set(rig.destination.sequences())
-        assert len(rig.buried()) == LONE_REFUSALS
+        assert len(rig.dead_lettered()) == LONE_REFUSALS
         assert adds_up(ring)
 
 
@@ -349,7 +353,7 @@ async def test_a_long_run_of_bad_events_does_not_stop_the_trail():
     async with Rig(ScriptedDestination(refusing(*bad, named=False)), ring) as rig:
         for _ in range(40):
             await rig.clock.advance(60)
-        assert rig.buried() == list(bad)
+        assert rig.dead_lettered() == list(bad)
         assert set(rig.destination.sequences()) == {*range(20), *range(420, 450)}
         assert ring.cursor("siem").position == 450
         assert rig.destination.sequences().count(449) <= 6, "the sample is repeated, once a pause"

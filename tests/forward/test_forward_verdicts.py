@@ -128,53 +128,51 @@ def test_with_random_answers_every_event_has_one_fate_in_order_and_it_ends(count
     assert attempts <= 2 * count - 1
 
 
-def refuse(suspicion: RejectionBreaker, times: int) -> list[object]:
-    return [suspicion.examine(1, Poison(0, "no")) for _ in range(times)]
+def refuse(breaker: RejectionBreaker, times: int) -> list[object]:
+    return [breaker.examine(1, Poison(0, "no")) for _ in range(times)]
 
 
 def test_a_destination_that_refuses_everything_is_suspected():
-    suspicion = RejectionBreaker()
-    assert refuse(suspicion, LONE_REFUSALS) == [Poison(0, "no")] * LONE_REFUSALS
-    turned = suspicion.examine(1, Poison(0, "no"))
+    breaker = RejectionBreaker()
+    assert refuse(breaker, LONE_REFUSALS) == [Poison(0, "no")] * LONE_REFUSALS
+    turned = breaker.examine(1, Poison(0, "no"))
     assert isinstance(turned, Misconfigured)
     assert str(LONE_REFUSALS) in turned.why
     assert "no" not in turned.why.split(), "the reason may quote an event"
-    assert isinstance(
-        suspicion.examine(3, Delivered(tuple(EventRejection(at, "no") for at in range(3)))), Misconfigured
-    )
+    assert isinstance(breaker.examine(3, Delivered(tuple(EventRejection(at, "no") for at in range(3)))), Misconfigured)
 
 
 def test_a_destination_that_calls_every_single_event_too_large_is_suspected_as_well():
-    suspicion = RejectionBreaker()
+    breaker = RejectionBreaker()
     for _ in range(LONE_REFUSALS):
-        assert suspicion.examine(1, TooLarge("413")) == TooLarge("413")
-    turned = suspicion.examine(1, TooLarge("413"))
+        assert breaker.examine(1, TooLarge("413")) == TooLarge("413")
+    turned = breaker.examine(1, TooLarge("413"))
     assert isinstance(turned, Misconfigured)
     assert "client_max_body_size" in turned.why
 
 
-def test_one_event_taken_ends_the_suspicion():
+def test_one_event_taken_ends_the_breaker():
     for good in (Delivered(), Delivered((EventRejection(0, "no"),))):
-        suspicion = RejectionBreaker()
-        refuse(suspicion, LONE_REFUSALS)
-        assert suspicion.examine(2, good) is good
-        assert refuse(suspicion, LONE_REFUSALS) == [Poison(0, "no")] * LONE_REFUSALS
-    suspicion = RejectionBreaker()
-    refuse(suspicion, LONE_REFUSALS)
-    suspicion.absolve()
-    assert refuse(suspicion, 1) == [Poison(0, "no")]
+        breaker = RejectionBreaker()
+        refuse(breaker, LONE_REFUSALS)
+        assert breaker.examine(2, good) is good
+        assert refuse(breaker, LONE_REFUSALS) == [Poison(0, "no")] * LONE_REFUSALS
+    breaker = RejectionBreaker()
+    refuse(breaker, LONE_REFUSALS)
+    breaker.reset()
+    assert refuse(breaker, 1) == [Poison(0, "no")]
 
 
 def test_a_whole_batch_refused_by_name_counts_each_event():
-    suspicion = RejectionBreaker()
+    breaker = RejectionBreaker()
     everything = Delivered(tuple(EventRejection(at, "no") for at in range(LONE_REFUSALS)))
-    assert suspicion.examine(LONE_REFUSALS, everything) is everything
-    assert isinstance(suspicion.examine(1, Poison(None, "no")), Misconfigured)
+    assert breaker.examine(LONE_REFUSALS, everything) is everything
+    assert isinstance(breaker.examine(1, Poison(None, "no")), Misconfigured)
 
 
 def test_what_says_nothing_about_an_event_neither_counts_nor_absolves():
-    suspicion = RejectionBreaker()
-    refuse(suspicion, LONE_REFUSALS)
+    breaker = RejectionBreaker()
+    refuse(breaker, LONE_REFUSALS)
     for neutral in (Poison(1, "w"), TooLarge("w"), Retry("w"), Misconfigured("w")):
-        assert suspicion.examine(5, neutral) is neutral
-    assert suspicion.aroused
+        assert breaker.examine(5, neutral) is neutral
+    assert breaker.open

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from moments import FILE, SIEM, SPOOL, moment
 
-from auditsink.forward.statistics import DestinationState, ForwarderStatistics, Held
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics, PausedCluster
 from auditsink.observe import advice
 from auditsink.observe.advice import VerdictLevel
 from auditsink.observe.snapshot import Phase, Snapshot
@@ -48,7 +48,10 @@ def test_the_verdict_is_the_worst_of_all(snapshot: Snapshot, level: VerdictLevel
         (replace(FILE, state=DestinationState.RETRYING), ["Takes nothing right now"]),
         (replace(FILE, state=DestinationState.DELIVERING, lag_seconds=59.0), []),
         (replace(FILE, state=DestinationState.DELIVERING, lag_seconds=60.0), ["Delivers, and is behind"]),
-        (replace(FILE, held={"prod": Held("no index", 1.0)}), ["Takes all but the events of 1 clusters"]),
+        (
+            replace(FILE, paused_clusters={"prod": PausedCluster("no index", 1.0)}),
+            ["Takes all but the events of 1 clusters"],
+        ),
         (LOSSY, ["Lost 3 events", "Refused 2 events"]),
         (SIEM, ["Lost 1 events", "Takes nothing right now", "Refused 5 events"]),
     ],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
-from auditsink.forward.statistics import DestinationState, Held
+from auditsink.forward.reporting import DestinationState, PausedCluster
 from auditsink.observe import advice, health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.receive.statistics import ClusterStatistics
@@ -41,8 +41,8 @@ def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, rea
 
 
 def test_a_held_cluster_is_told_in_status_and_as_a_worry():
-    held = {"test": Held("no topic", 29.56789), "prod": Held("no right", 1.0)}
-    found = moment(destinations=(replace(SIEM, state=DestinationState.MISCONFIGURED, held=held),))
+    held = {"test": PausedCluster("no topic", 29.56789), "prod": PausedCluster("no right", 1.0)}
+    found = moment(destinations=(replace(SIEM, state=DestinationState.MISCONFIGURED, paused_clusters=held),))
 
     assert status.document(found)["destinations"][0]["held"] == [
         {"cluster": "prod", "why": "no right", "next_attempt_seconds": 1.0},

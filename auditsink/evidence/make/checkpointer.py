@@ -25,11 +25,10 @@ from auditsink.evidence.checkpoint import Signed
 from auditsink.evidence.make.checkpoint_file import CheckpointFile, Signing
 from auditsink.evidence.make.ring_hasher import RingHasher
 from auditsink.evidence.span import Span
-from auditsink.forward.backoff import Backoff
 from auditsink.forward.prefetch import Offload
-from auditsink.forward.reporting import where
+from auditsink.forward.reporting import DeliveryCounters, DestinationState, ForwarderStatistics, LastError, where
+from auditsink.forward.retry import Backoff
 from auditsink.forward.source import Source
-from auditsink.forward.statistics import DeliveryCounters, DestinationState, ForwarderStatistics, LastError
 
 log = logging.getLogger("auditsink.evidence")
 
@@ -73,7 +72,7 @@ class Checkpointer:
         self._publish = publish
         self._clock = clock or SystemClock()
         self._offload = offload
-        self._bell = Signal(self._clock)
+        self._changed = Signal(self._clock)
         self._backoff = Backoff(1.0, 60.0, random)
         self._counters = DeliveryCounters()
         self._followers: dict[str, RingHasher] = {}
@@ -126,14 +125,14 @@ class Checkpointer:
     def _wake(self, follower: RingHasher) -> None:
         now = self._clock.monotonic()
         if follower.behind and self._rota.put(follower, now, now):
-            self._bell.ring()
+            self._changed.notify()
 
     async def _step(self) -> None:
         """The one thing that is to be done now; or a wait."""
         now = self._clock.monotonic()
         if self._retry_at is not None:
             if now < self._retry_at:
-                await self._bell.wait(self._retry_at - now)
+                await self._changed.wait(self._retry_at - now)
             else:
                 await self._state_all()
         elif self._full:
@@ -148,14 +147,14 @@ class Checkpointer:
             await self._state_all()
             self._stopped = self._retry_at is None
         else:
-            await self._bell.wait()
+            await self._changed.wait()
 
     def _ring_in(self, seconds: float) -> None:
         """Wake up by then. Not by a wait with a timeout: a timer for each batch would cost as much as its hash."""
 
         async def ring() -> None:
             await self._clock.sleep(seconds)
-            self._bell.ring()
+            self._changed.notify()
 
         alarm = asyncio.create_task(ring())
         self._alarms.add(alarm)
@@ -252,7 +251,7 @@ class Checkpointer:
         began = self._clock.monotonic()
         self._closing_at = began + deadline_seconds * HASH_SHARE
         self._retry_at = None if self._retry_at is None else began
-        self._bell.ring()
+        self._changed.notify()
         if self._task is not None:
             await within(self._clock, deadline_seconds, [self._task])
             self._task.cancel()

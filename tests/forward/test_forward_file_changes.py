@@ -6,8 +6,8 @@ import pytest
 from forwardkit import FakeRing, Rig, ScriptedDestination, always, in_turn
 
 from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
-from auditsink.forward.repairs import LOOK_SECONDS
-from auditsink.forward.statistics import DestinationState
+from auditsink.forward.forwarder import LOOK_SECONDS
+from auditsink.forward.reporting import DestinationState
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from auditsink.delivery.destination import Batch, Limits
 from auditsink.delivery.outcome import Delivered, Outcome, TooLarge
-from auditsink.forward.batch_limits import BatchLimits
-from auditsink.forward.statistics import DestinationState
+from auditsink.forward.batching import BatchLimits
+from auditsink.forward.reporting import DestinationState
 from auditsink.forward.verdicts import LONE_REFUSALS
 
 MOST = 800_000
 
 
-def ceiling(now: int = MOST) -> BatchLimits:
+def batch_limits(now: int = MOST) -> BatchLimits:
     """One that has come down to that."""
     one = BatchLimits(Limits(MOST, 1000, 1.0, 2))
     if now < MOST:
@@ -34,7 +34,7 @@ def ceiling(now: int = MOST) -> BatchLimits:
     ],
 )
 def test_a_refused_batch_halves_it(now: int, refused: int, then: int):
-    one = ceiling(now)
+    one = batch_limits(now)
     one.too_large(refused)
     assert one.limits == Limits(then, 1000, 1.0, 2)
 
@@ -51,7 +51,7 @@ def test_a_refused_batch_halves_it(now: int, refused: int, then: int):
     ],
 )
 def test_a_full_batch_that_passes_raises_it_a_little(now: int, passed: int, then: int):
-    one = ceiling(now)
+    one = batch_limits(now)
     one.passed(passed)
     assert one.limits.max_bytes == then
 
@@ -73,7 +73,7 @@ def test_it_stays_near_the_real_limit_and_one_batch_in_sixteen_is_refused(limit:
 
 
 def test_a_receiver_that_takes_everything_again_gets_what_is_configured_again():
-    one = ceiling(1)
+    one = batch_limits(1)
     batches = 0
     while one.limits.max_bytes < MOST:
         one.passed(one.limits.max_bytes)
@@ -101,7 +101,7 @@ async def test_what_one_cluster_taught_counts_for_all_and_few_requests_are_waste
         assert all(rig.destination.sequences(ring.cluster) == list(range(500)) for ring in rings)
         requests = rig.forwarder.statistics().requests
         assert requests["too_large"] * 10 < requests["delivered"]
-        assert rig.buried() == []
+        assert rig.dead_lettered() == []
 
 
 async def test_a_proxy_that_calls_everything_too_large_is_a_misconfiguration():
@@ -109,7 +109,7 @@ async def test_a_proxy_that_calls_everything_too_large_is_a_misconfiguration():
     ring.fill(1000)
     async with Rig(ScriptedDestination(always(TooLarge("413"))), ring) as rig:
         await rig.clock.advance(3600)
-        assert len(rig.buried()) == LONE_REFUSALS
+        assert len(rig.dead_lettered()) == LONE_REFUSALS
         assert rig.forwarder.state is DestinationState.MISCONFIGURED
         last_error = rig.forwarder.statistics().last_error
         assert last_error is not None
@@ -130,4 +130,4 @@ async def test_large_events_in_a_row_do_not_stop_the_trail():
         for _ in range(40):
             await rig.clock.advance(60)
         assert ring.cursor("siem").position == 3 * LONE_REFUSALS + 1
-        assert rig.buried() == list(range(1, 3 * LONE_REFUSALS))
+        assert rig.dead_lettered() == list(range(1, 3 * LONE_REFUSALS))
