@@ -154,7 +154,8 @@ class Controller:
             try:
                 bundle = await self._certificate.ensure()
                 address = webhook.WebhookAddress(bundle, settings.service, self.namespace, settings.url)
-                name = f"gardener-{controller.name}"
+                # A runtime cluster may be a seed too, and then has both.
+                name = f"gardener-{controller.name}{'-garden' if controller.extension_class == 'garden' else ''}"
                 wanted = webhook.of_deployments(
                     name, controller.type, controller.extension_class, address, await owner(self.kube, self.namespace)
                 )

@@ -9,8 +9,15 @@ import yaml
 from gardener_seed import NAMESPACE, Object, Seed
 from running import Sink
 
-MACHINE = socket.gethostbyname(socket.gethostname())
-"""This machine's own address: an EndpointSlice may not hold 127.0.0.1."""
+
+def own_address() -> str:
+    """This machine's: an EndpointSlice may not hold 127.0.0.1. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+
+
+MACHINE = own_address()
 
 
 class Pod:

@@ -1,6 +1,7 @@
 """Makes keys and certificates, with `cryptography`: P-256, which every Gardener component speaks."""
 
 import datetime as dt
+import ipaddress
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -39,8 +40,8 @@ def leaf(wanted: Leaf, signer: Pair, now: float) -> Pair:
     assert isinstance(signing, ec.EllipticCurvePrivateKey)
     builder = _builder(_name(wanted.common_name), issuer.subject, key.public_key(), now, wanted.seconds)
     if wanted.dns_names:
-        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in wanted.dns_names])
-        builder = builder.add_extension(alternatives, critical=False)
+        names = x509.SubjectAlternativeName([_alternative(name) for name in wanted.dns_names])
+        builder = builder.add_extension(names, critical=False)
     use = ExtendedKeyUsageOID.SERVER_AUTH if wanted.kind == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -69,6 +70,14 @@ def _builder(
 
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    """A webhook that is reached by its URL may have an address for a name."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _usage(*, ca: bool) -> x509.KeyUsage:
