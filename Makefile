@@ -1,6 +1,6 @@
-# One command each: `make run` and `make test` work on a fresh machine with Python 3.11 or newer.
+# One command each: `make run` and `make test` work on a fresh machine with Python 3.11.2 to 3.13.
 # The newest interpreter that really starts wins (a version manager's shim may exist and refuse).
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert sys.version_info >= (3, 11)' >/dev/null 2>&1 && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert (3, 11, 2) <= sys.version_info < (3, 14)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
 .PHONY: run demo test test-real test-real-quick torture fuzz setup lint house format bench schema manifests lock audit sbom dist clean
@@ -51,7 +51,7 @@ bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks $(BENCH)
 
 # What goes into the image, by version and hash; again after a change of the dependencies in pyproject.toml.
-LOCK := $(BIN)/uv pip compile --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" --quiet
+LOCK := $(BIN)/uv pip compile --generate-hashes --universal --python-version 3.11.2 --no-emit-index-url --custom-compile-command "make lock" --quiet
 lock: .venv/tools.stamp
 	$(LOCK) --upgrade --extra all pyproject.toml --output-file requirements.lock
 	$(LOCK) --upgrade requirements-build.in --output-file requirements-build.lock
@@ -94,7 +94,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format .
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "auditsink needs Python 3.11 or newer; none was found. Install it, or: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "auditsink needs Python 3.11.2 to 3.13; none was found. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/run.stamp: pyproject.toml | .venv/bin/python

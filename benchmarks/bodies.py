@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from auditsink.audit.eventlist import split
+from auditsink.testing.framings import Framing
 
 RECORDINGS = Path(__file__).parent.parent / "tests" / "data"
 BATCHED = ("batch-default-mixed-http", "batch50-request-h2tls", "blocking-rr-h1tls")
@@ -46,6 +47,11 @@ def batches(directory: Path) -> Bodies:
     return _write(
         directory, _pack(event for name in BATCHED for body in _recorded(name) for event in split(body).events)
     )
+
+
+def framed(batches: Bodies, directory: Path, framing: Framing) -> Bodies:
+    """Write the events of these batches in another frame."""
+    return _write(directory, (framing(split(one.read_bytes()).events) for one in sorted(batches.directory.iterdir())))
 
 
 def singles(directory: Path) -> Bodies:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from auditsink.testing.framings import FRAMINGS
+
 Figures = Mapping[str, float]
 """One run of one system: metric by key."""
 
@@ -49,6 +51,14 @@ METRICS = {
     "refused": Metric("posts refused", "", 0),
     "missing": Metric("events missing at the receiver", "", 0),
     "repeated": Metric("events received more than once", "", 0),
+    **{
+        key: metric
+        for name in FRAMINGS
+        for key, metric in (
+            (f"split {name}", Metric(f"split, {name}", "ms/MB", 2)),
+            (f"frame {name}", Metric(f"CPU per GB of input, {name}", "of the apiserver's frame", 2)),
+        )
+    },
 }
 
 

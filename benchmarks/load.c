@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 enum { HEAD = 512, ANSWER = 4096, DIGITS = 12, UUID = 36, PIECES = 4, STATUSES = 600, REST_NS = 100000000, GRACE_NS = 1000000000 };
-static const char AUDIT_ID[] = "\"auditID\":\"";
+static const char AUDIT_ID[] = "\"auditID\":";
 
 struct body {
     char *data;
@@ -79,6 +79,8 @@ static void read_body(const char *directory, const char *name, struct body *body
     fclose(stream);
     char *found = memmem(body->data, body->size, AUDIT_ID, sizeof AUDIT_ID - 1);
     body->mark = found ? (size_t)(found - body->data) + sizeof AUDIT_ID - 1 : 0;
+    body->data[body->size] = 0;
+    body->mark += strspn(body->data + body->mark, " ") + 1; /* and the quote */
     if (!found || body->mark + UUID >= body->size || body->data[body->mark + UUID] != '"') {
         fprintf(stderr, "load: %s: its first auditID is none of 36 characters to make the body unique by\n", file);
         exit(1);

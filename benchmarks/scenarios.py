@@ -1,5 +1,6 @@
 """What is measured. Each scenario runs one system once and returns its figures; `benchmarks.rounds` repeats them."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,7 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from statistics import median, quantiles
 
-from benchmarks import disk, process
+from auditsink.audit.eventlist import split
+from auditsink.testing.framings import FRAMINGS
+from benchmarks import bodies, disk, process
 from benchmarks.figures import Figures
 from benchmarks.systems import Place, System, free_port
 from benchmarks.trial import MOST, Bench, Trial, memory, trial
@@ -24,6 +27,9 @@ BACKLOG_BYTES = 2**29
 RING_BYTES = 2**26
 """Of the ring that is full at a restart, in the short form; 16 times that in the long one."""
 IDLE_SECONDS = 3.0
+FRAME_SECONDS = 2.0
+"""Of posting in each frame."""
+USUAL = "apiserver"
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,36 @@ def restart(bench: Bench, system: System) -> Figures:
             return {"ready": again.ready_seconds, **memory(process.memory(again.pid))}
 
 
+def frames(bench: Bench, system: System) -> Figures:
+    """The same batches in every frame: what the split alone takes, and the whole sink beside the apiserver's frame."""
+    figures: dict[str, float] = {}
+    for name, framing in FRAMINGS.items():
+        batches = bodies.framed(bench.batches, bench.directory / "framed", framing)
+        try:
+            figures[f"split {name}"] = _split_ms(batches)
+            with trial(bench, system) as one:
+                taken = one.run(Load(batches, BATCH_CONNECTIONS, FRAME_SECONDS * bench.stretch))
+        finally:
+            shutil.rmtree(batches.directory)
+        figures[f"frame {name}"] = taken["cpu_gb"]
+    usual = figures[f"frame {USUAL}"]
+    return {key: value / usual if key.startswith("frame ") else value for key, value in figures.items()} | {
+        "cpu_gb": usual
+    }
+
+
+def _split_ms(batches: bodies.Bodies) -> float:
+    """CPU ms per MB of the best of a few turns."""
+    several = [file.read_bytes() for file in batches.directory.iterdir()]
+    turns: list[float] = []
+    for _ in range(5):
+        began = time.process_time()
+        for body in several:
+            split(body)
+        turns.append(time.process_time() - began)
+    return min(turns) * 1e9 / sum(batches.sizes)
+
+
 def clusters(count: int, bench: Bench, system: System) -> Figures:
     """Batches at full speed, each for the next of so many clusters."""
     with trial(bench, system) as one:
@@ -192,6 +228,13 @@ SCENARIOS = {
         sink_only=True,
         long=True,
         rounds=1,
+    ),
+    "frames": Scenario(
+        "The same batches in the frames that others write",
+        frames,
+        {f"frame {name}": 1.5 for name in FRAMINGS if name != USUAL},
+        sink_only=True,
+        rounds=3,
     ),
     "restart": Scenario("Killed with a full ring", restart, {"ready": 1.0}, sink_only=True, rounds=3),
     **{

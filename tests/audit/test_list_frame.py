@@ -2,10 +2,11 @@
 
 import corpus
 import pytest
-from framings import EVENTS, FRAMINGS, NAMES, mutants
+from mutants import EVENTS, mutants
 
 from auditsink.audit import eventlist, list_frame
 from auditsink.audit.eventlist import Mark, NotAnEventListError, Split
+from auditsink.testing.framings import FRAMINGS, NAMES
 
 EVENT = EVENTS[0]
 MUTANTS = 20_000

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import corpus
 import records
-from framings import EVENTS, FRAMINGS
+from mutants import EVENTS
 from receivekit import BODY, FakeSpool, chunked, make_port, read_answers, request, until
 from receivekit import Client as Wired
 
@@ -45,6 +45,7 @@ from auditsink.spool.offline import export_format
 from auditsink.spool.slots import decode_slot, encode_slot
 from auditsink.spool.types import Record
 from auditsink.tail import line, wanted
+from auditsink.testing.framings import FRAMINGS
 
 
 class Target(NamedTuple):
