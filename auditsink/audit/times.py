@@ -20,6 +20,8 @@ from functools import lru_cache
 
 import msgspec
 
+from auditsink.audit import scan
+
 _END = b'Z"}'
 _ANNOTATIONS = b'Z","annotations":{'
 _TAIL = 65536  # bytes searched for them: annotations are far smaller, and other input must not cost a long search
@@ -75,9 +77,20 @@ def by_decoding(event: bytes) -> bytes | None:
     """The same by parsing the event; None when neither timestamp is there or readable."""
     try:
         found = _decode(event)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    except RecursionError:  # at another depth on each interpreter
+        found = _walked(event)
+    except (msgspec.MsgspecError, ValueError):
         return None
     return _rfc3339(bytes(found.stageTimestamp)) or _rfc3339(bytes(found.requestReceivedTimestamp))
+
+
+def _walked(event: bytes) -> _Times:
+    """The same for bodies that exhaust a parser."""
+    try:
+        members = {key: msgspec.Raw(value) for _, key, value in scan.members(event)}
+    except scan.UnreadableError:
+        members = {}
+    return _Times(**{name: members[name] for name in _Times.__struct_fields__ if name in members})
 
 
 def _rfc3339(value: bytes) -> bytes | None:

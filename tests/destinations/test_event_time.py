@@ -133,6 +133,15 @@ def test_spaces_and_another_order_of_keys_are_read_the_slow_way():
     assert event_time(indented, RECEIVED_NS) == STAGE
 
 
+@pytest.mark.parametrize("depth", [100, 900, 1200, 20_000])
+def test_how_deep_a_body_nests_does_not_change_the_time(depth: int):
+    """Interpreters end recursion at different depths."""
+    nest = b"[" * depth + b"]" * depth
+    deep = b'{ "stageTimestamp" : "2026-11-22T21:13:38.661308Z", "requestObject": ' + nest + b" }"
+    assert event_time(deep, RECEIVED_NS) == STAGE
+    assert event_time(nest, RECEIVED_NS) == RECEIVED
+
+
 def test_a_time_behind_very_long_annotations_is_still_found():
     assert event_time(event(annotations={"a": "b" * 200_000}), RECEIVED_NS) == STAGE
 
