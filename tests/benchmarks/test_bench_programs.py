@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from auditsink.testing.framings import FRAMINGS
 from benchmarks import bodies, disk, native, process
 from benchmarks.bodies import Bodies
 from benchmarks.native import Programs
@@ -67,6 +68,17 @@ def keeping(kept: list[bytes]) -> Iterator[int]:
 def test_batches_are_of_the_size_that_the_issue_is_about(batches: Bodies):
     assert len(batches.sizes) > 10
     assert all(bodies.BATCH_BYTES <= size < 1.6 * bodies.BATCH_BYTES for size in batches.sizes)
+
+
+@pytest.mark.parametrize("name", ["items first", "pretty-printed"])
+def test_batches_in_another_frame_hold_the_same_events(
+    programs: Programs, batches: Bodies, receiver: Receiver, tmp_path: Path, name: str
+):
+    framed = bodies.framed(batches, tmp_path / "framed", FRAMINGS[name])
+    assert framed.events == batches.events
+    posted = post_to(programs.load, receiver.port, "/audit", Load(framed, 4, 30, posts=10))
+    assert (posted.posts, posted.broken) == (10, 0)
+    assert receiver.received().events == posted.events == sum(batches.events[:10])
 
 
 def test_every_event_that_was_posted_is_counted_once(programs: Programs, batches: Bodies, receiver: Receiver):
