@@ -31,9 +31,10 @@ fuzz: .venv/dev.stamp
 	$(BIN)/python tests/fuzz/long_form.py
 
 # A Splunk that is busy, an event that it refuses, and what a sink makes of them; a few seconds, in a temporary directory.
+# make demo KEEP=1 leaves it running, with the page to look at.
 demo: .venv/run.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,testing]'
-	$(BIN)/python -m auditsink.testing.demo tests/data/batch-default-mixed-http.tar.gz
+	$(BIN)/python -m auditsink.testing.demo $(if $(KEEP),--keep) tests/data/batch-default-mixed-http.tar.gz
 
 setup: .venv/run.stamp
 

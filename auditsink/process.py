@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NoReturn
@@ -35,19 +36,19 @@ IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that people send to daemons, and that end a process which does not expect them."""
 
 
-def run(config: Config) -> int:
-    """Run until a signal; the exit code. Raises StartError."""
+def run(config: Config, greet: Callable[[], None] = lambda: None) -> int:
+    """Run until a signal; the exit code. `greet` is called once it is ready. Raises StartError."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)  # until the loop is there
     logs.configure(config.log)
     malloc.bound()
     try:
-        return resolver.run(_live(Sink(config), [*config.risks(), *files.exposed(config)]))
+        return resolver.run(_live(Sink(config), [*config.risks(), *files.exposed(config)], greet))
     finally:
         logs.flush(LOG_SECONDS)
 
 
-async def _live(sink: Sink, risks: list[str]) -> int:
+async def _live(sink: Sink, risks: list[str], greet: Callable[[], None]) -> int:
     loop = asyncio.get_running_loop()
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="auditsink")
     loop.set_default_executor(threads)
@@ -67,6 +68,7 @@ async def _live(sink: Sink, risks: list[str]) -> int:
     for risk in risks:
         log.warning("risky: %s", risk)
     log.info("ready", extra={"version": __version__, **sink.addresses()})
+    greet()
     await stop.wait()
     await _stop(sink)
     _leave_stuck_threads(threads)

@@ -2,10 +2,11 @@
 
 Splunk is busy at first, then finds one event that it will never take. Meanwhile a recorded kube-apiserver posts, and
 all that is seen at the end is what the README promises: everything arrived, one dead letter, the accounts add up.
+With `--keep` sink and Splunk stay, with some traffic and the page to look at, until Ctrl-C.
 """
 
 import asyncio
-import sys
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -38,10 +39,12 @@ destinations:
 """
 PATIENCE = 60.0
 """Seconds for all of it; it takes two or three."""
+PAUSE = 2.0
+"""Seconds between two batches while it is kept."""
 
 
-async def demo(archive: Path, path: Path) -> bool:
-    """Play it; whether all that was promised was seen."""
+async def demo(archive: Path, path: Path, *, keep: bool = False) -> bool:
+    """Play it; whether all that was promised was seen. `keep`: go on with some traffic until cancelled."""
     refused: list[bytes] = []
 
     def refuse(event: bytes) -> int | None:
@@ -55,10 +58,11 @@ async def demo(archive: Path, path: Path) -> bool:
         sink = Sink(config)
         await sink.start()
         say(f"a sink listens at {sink.addresses()['receive']}, its Splunk says 'server is busy' (code 9)")
+        with archive.open("rb") as stream:
+            batches = [body.data for body in bodies(str(archive), stream, 400, Passed())]
         async with Webhook(sink.addresses()["receive"]) as webhook:
             apiserver = Apiserver(webhook.post, SystemClock())
-            with archive.open("rb") as stream:
-                await apiserver.storm([body.data for body in bodies(str(archive), stream, 400, Passed())], 4)
+            await apiserver.storm(batches, 4)
         say(f"{len(apiserver.acknowledged)} batches of a real kube-apiserver were answered 200; they are on disk")
         async with asyncio.timeout(PATIENCE):
             while _pending(sink):  # noqa: ASYNC110 - a person would look now and then, too
@@ -67,9 +71,27 @@ async def demo(archive: Path, path: Path) -> bool:
         say("Splunk took them when it was back, but for one event that it refuses for good:")
         say(tables.status(found))
         siem = next(one for one in found["destinations"] if one["name"] == "siem")
-        await sink.stop(5.0)
-    say("\nThe refused event waits as a dead letter, with the reason, for `auditsink deadletter show` and `replay`.")
+        say(
+            "\nThe refused event waits as a dead letter, with the reason, for `auditsink deadletter show` and `replay`."
+        )
+        try:
+            if keep:
+                await _go_on(sink, batches)
+        finally:
+            await sink.stop(5.0)
     return bool(siem["delivered"] == siem["accepted"] - 1 and siem["dead_lettered"] == 1)
+
+
+async def _go_on(sink: Sink, batches: list[bytes]) -> None:
+    """The same batches again and again, each time as other events, for whoever looks at the page."""
+    addresses = sink.addresses()
+    say(f"It goes on, with some traffic: open {addresses['admin']}/ (Ctrl-C ends it)")
+    async with Webhook(addresses["receive"]) as webhook:
+        apiserver = Apiserver(webhook.post, SystemClock())
+        for turn in itertools.count():
+            for batch in batches:
+                await apiserver.batch(batch.replace(b'"auditID":"', b'"auditID":"%d-' % turn))
+                await asyncio.sleep(PAUSE)
 
 
 def _pending(sink: Sink) -> bool:
@@ -81,10 +103,17 @@ def say(text: str) -> None:
     click.echo(text)
 
 
-def main() -> None:
-    """The archive to post is the only argument."""
+@click.command()
+@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--keep", is_flag=True, help="Go on, with some traffic and the page to look at, until Ctrl-C.")
+@click.pass_context
+def main(context: click.Context, archive: Path, keep: bool) -> None:
+    """Play a bad day of a sink, with the recorded batches of ARCHIVE."""
     with tempfile.TemporaryDirectory(prefix="auditsink-demo-") as path:
-        sys.exit(0 if asyncio.run(demo(Path(sys.argv[1]), Path(path))) else 1)
+        try:
+            context.exit(0 if asyncio.run(demo(archive, Path(path), keep=keep)) else 1)
+        except KeyboardInterrupt:
+            context.exit(0 if keep else 130)
 
 
 if __name__ == "__main__":

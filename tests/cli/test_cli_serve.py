@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,3 +98,24 @@ def test_a_failed_start_is_told_line_by_line(auditsink: Call, monkeypatch: pytes
 
     monkeypatch.setattr(process, "run", fail)
     assert auditsink("serve") == (1, "", "auditsink: a: is wrong\nauditsink: b: is wrong too\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_without_a_file_at_a_terminal_it_speaks_text_and_says_what_to_try(
+    terminal: bool, tmp_path: Path, auditsink: Call, monkeypatch: pytest.MonkeyPatch
+):
+    formats: list[str] = []
+
+    def run(config: Config, greet: Callable[[], None] = lambda: None) -> int:
+        formats.append(config.log.format)
+        greet()
+        return 0
+
+    monkeypatch.chdir(tmp_path)  # in the project's own tree it names what is recorded there instead
+    monkeypatch.setattr(process, "run", run)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    called = auditsink("serve")
+    assert called.code == 0
+    assert formats == ["text" if terminal else "json"]
+    hints = ("http://127.0.0.1:9880/audit", "tail -f", "http://127.0.0.1:2020/", "init")
+    assert all((hint in called.err) is terminal for hint in hints)
