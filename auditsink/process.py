@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from auditsink import __version__
-from auditsink.common import malloc, resolver
+from auditsink.common import descriptors, malloc, resolver
 from auditsink.config import Config
 from auditsink.load import files
 from auditsink.observe import logs
@@ -42,6 +42,8 @@ def run(config: Config, greet: Callable[[], None] = lambda: None) -> int:
         signal.signal(number, signal.SIG_IGN)  # until the loop is there
     logs.configure(config.log)
     malloc.bound()
+    allowed = descriptors.raise_limit()
+    log.info("files that this process may have open", extra=allowed._asdict())
     try:
         return resolver.run(_live(Sink(config), [*config.risks(), *files.exposed(config)], greet))
     finally:

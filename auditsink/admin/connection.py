@@ -32,7 +32,9 @@ class AdminConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """The transport is there; so is the deadline for the first request."""
         super().connection_made(transport)
-        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency + BEYOND:
+        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency + min(
+            BEYOND, self.limit_concurrency
+        ):
             transport.abort()
             return
         made: socket.socket | None = transport.get_extra_info("socket")

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 
@@ -14,6 +16,8 @@ from auditsink.admin.content import TrailEndpoints
 from auditsink.admin.dead_letters import DeadLetterEndpoints
 from auditsink.admin.status_endpoints import StatusEndpoints
 from auditsink.admin.view import View
+from auditsink.common import descriptors
+from auditsink.common.accept import Acceptor
 from auditsink.common.listen import ListenError, bound, listen
 from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile
 from auditsink.config import Admin
@@ -34,6 +38,18 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own for sockets that are given, but for how connections are accepted."""
+        await self.lifespan.startup()
+        made = partial(
+            AdminConnection,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers = [Acceptor(one, made, "admin port") for one in sockets or ()]  # type: ignore[misc]  # as closable
+        self.started = True
 
 
 class AdminServer:
@@ -58,7 +74,7 @@ class AdminServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                limit_concurrency=CONNECTIONS,
+                limit_concurrency=descriptors.for_admin(CONNECTIONS, descriptors.limit()),
                 timeout_graceful_shutdown=CLOSE_SECONDS,
             )
         )

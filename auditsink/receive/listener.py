@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from auditsink import config
 from auditsink.clusters.rates import Rates
@@ -54,6 +54,19 @@ class Swept(Protocol):
         ...
 
 
+class Room(NamedTuple):
+    """Connections at once: so many are served, so many more are told that they are too many."""
+
+    taken: int
+    refused: int
+
+
+def room(wanted: int, left: int) -> Room:
+    """For `wanted` connections where so many file descriptors are left for them. Pure."""
+    refused = min(BEYOND, left // 4)
+    return Room(max(1, min(wanted, left - refused)), refused)
+
+
 class ListenerState:
     """Shared by the connections; belongs to the loop's thread."""
 
@@ -69,6 +82,7 @@ class ListenerState:
         self.claims = Claims(limits.max_in_flight)
         self.answers = Responses(limits.retry_after, clock.wall_ns() / 1e9)
         self.connections: set[Swept] = set()
+        self.room = Room(limits.max_connections, BEYOND)
         self.most = min(limits.max_body, limits.max_in_flight)
         key = "max_body" if self.most == limits.max_body else "max_in_flight"
         self.too_large = HttpRejection(
@@ -85,10 +99,10 @@ class ListenerState:
     def enter(self, connection: Swept) -> bool:
         """A connection was opened; False when it is one too many."""
         self.connections.add(connection)
-        if len(self.connections) > self.limits.max_connections + BEYOND:
+        if len(self.connections) > self.room.taken + self.room.refused:
             self.counters.rejected[RejectionReason.CONNECTIONS] += 1
             connection.abort()
-        return len(self.connections) <= self.limits.max_connections
+        return len(self.connections) <= self.room.taken
 
     def leave(self, connection: Swept) -> None:
         """It is closed."""

@@ -2,19 +2,20 @@
 
 import asyncio
 import logging
-import resource
 from collections.abc import Callable
 
 from auditsink import config
 from auditsink.clusters.rates import Rates
 from auditsink.clusters.registry import Registry
+from auditsink.common import descriptors
+from auditsink.common.accept import Acceptor
 from auditsink.common.clock import Clock, SystemClock
-from auditsink.common.listen import BACKLOG, Address, ListenError, bound, listen
+from auditsink.common.listen import Address, ListenError, bound, listen
 from auditsink.receive.auth import Authorizer
 from auditsink.receive.connection import ReceiveConnection
 from auditsink.receive.credentials import Credentials
 from auditsink.receive.errors import ReceiveError
-from auditsink.receive.listener import BEYOND, ListenerState
+from auditsink.receive.listener import ListenerState, Room, room
 from auditsink.receive.statistics import ReceiveStatistics
 from auditsink.receive.tls import TlsTransport
 from auditsink.spool import Spool
@@ -27,8 +28,6 @@ POLL_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 """For what is still being written when the port closes."""
 _LOOK_SECONDS = 0.02  # between two looks at whether everything is answered, or closed
-_OTHER_FILES = 256  # descriptors for everything that is no connection and belongs to no ring: destinations, the log
-_RING_FILES = 6  # descriptors of a ring: its slots, its segment, and a cursor and at times a reader for a destination
 
 
 class ReceiveServer:
@@ -45,7 +44,7 @@ class ReceiveServer:
         self._timer: asyncio.TimerHandle
         self._credentials: Credentials
         self._port: ListenerState
-        self._server: asyncio.Server
+        self._acceptor: Acceptor
         self.address: Address
         """Where it really listens, from `start` on."""
 
@@ -59,13 +58,12 @@ class ReceiveServer:
             raise ReceiveError(str(problem)) from None
         self.address = bound(listening)
         rings = max(len(self._spool.rings), len(self._registry.roll.clusters))
-        _raise_file_limit(settings.max_connections, rings)
         gate = Authorizer(settings.path, settings.cluster, lambda: self._registry.roll)
         self._port = ListenerState(settings, self._spool, gate, Rates(self._registry.rate), self._clock)
         self._poll_at = self._port.now + POLL_SECONDS
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
-        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._port.room = _room(settings.max_connections, rings)
+        self._acceptor = Acceptor(listening, self._protocol, "receive port")
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         for sentence in self._credentials.problems:
             log.warning(sentence)
 
@@ -80,7 +78,7 @@ class ReceiveServer:
     async def close(self) -> None:
         """Stop listening and close all connections, answered or not. What the spool was given is not touched."""
         self._timer.cancel()
-        self._server.close()
+        self._acceptor.close()
         if self._polling is not None:
             await asyncio.wait([self._polling])
         for connection in tuple(self._port.connections):
@@ -89,7 +87,7 @@ class ReceiveServer:
         for connection in tuple(self._port.connections):
             connection.abort()
         self._port.intake.close()
-        await self._server.wait_closed()
+        await self._acceptor.wait_closed()
 
     def statistics(self) -> ReceiveStatistics:
         """The figures of this moment."""
@@ -134,15 +132,13 @@ class ReceiveServer:
                 log.warning(problem)
 
 
-def _raise_file_limit(connections: int, rings: int) -> None:
-    """Every connection is a descriptor, and the usual soft limit of 1,024 would refuse them at the door."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = connections + BEYOND + _OTHER_FILES + rings * _RING_FILES
-    if hard not in (resource.RLIM_INFINITY, -1) and hard < wanted:
+def _room(wanted: int, rings: int) -> Room:
+    most = descriptors.limit()
+    found = room(wanted, descriptors.left_for_connections(rings, most))
+    if found.taken < wanted:
         log.warning(
-            "connections and rings may take more files than this process may have; raise its limit (ulimit -n), or "
-            "lower receive.max_connections",
-            extra={"max_connections": connections, "rings": rings, "limit": hard, "wanted": wanted},
+            "fewer connections than receive.max_connections are taken at once, because this process may not have more "
+            "files open; raise its limit (ulimit -n, LimitNOFILE), or lower receive.max_connections",
+            extra={"max_connections": wanted, "taken": found.taken, "rings": rings, "limit": most},
         )
+    return found

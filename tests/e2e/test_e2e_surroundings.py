@@ -1,6 +1,7 @@
-"""What surrounds a running sink: whoever reads its log, and whoever sends it signals."""
+"""What surrounds a running sink: who reads its log, who sends it signals, how many files it may have open."""
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -9,9 +10,10 @@ import struct
 import termios
 from pathlib import Path
 
+import aiohttp
 import corpus
 import pytest
-from running import LIVE, Sink, eventually
+from running import COMMAND, LIVE, Sink, eventually
 
 from auditsink.testing.collector import Collector
 
@@ -85,3 +87,35 @@ async def test_a_signal_that_daemons_get_is_told_and_does_not_kill(tmp_path: Pat
         assert (await sink.post(small(1).data))[0] == 200
         await sink.delivered()
         assert await sink.stop() == (0, pytest.approx(0, abs=9))
+
+
+FILES = 150
+"""Descriptors of a process that is short of them."""
+
+
+def address(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("http://").partition("/")[0].rpartition(":")
+    return host, int(port)
+
+
+async def test_more_clients_than_files_are_told_so_quietly_and_nobody_else_suffers(tmp_path: Path):
+    """On both ports: probes are answered, rings grow, who is let in later posts on, and the log stays short."""
+    written = tmp_path / "audit.ndjson"
+    limited = ("sh", "-c", f'ulimit -n {FILES}; exec "$0" "$@"', *COMMAND)
+    disk = {"name": "disk", "type": "file", "path": str(written), "batch": {"max_wait": "50ms"}}
+    spool = {"max_bytes": "8MiB", "segment_bytes": "64KiB"}
+    async with Sink(tmp_path, [disk], command=limited, spool=spool) as sink:
+        assert any(line.get("now") == FILES for line in sink.lines)
+        idle = [await asyncio.open_connection(*address(sink.receive)) for _ in range(2 * FILES)]
+        idle += [await asyncio.open_connection(*address(sink.admin)) for _ in range(20)]
+        assert await sink.get("/livez") == "alive\n"
+        with contextlib.suppress(aiohttp.ClientError):
+            assert (await sink.post(small(0).data))[0] == 503
+        for _, writer in idle:
+            writer.close()
+        bodies = [corpus.plain_body(f"n{number}") for number in range(200)]
+        await sink.apiserver(body.data for body in bodies)
+        status = await sink.delivered()
+        assert status["destinations"][0]["delivered"] == 600
+        assert status["ready"]
+    assert len([line for line in sink.lines if line["level"] != "info"]) < 10, sink.lines

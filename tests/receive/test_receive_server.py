@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from receivekit import BODY, Client, FakeSpool, make_port, make_server, read_answers, request, until
 
 from auditsink.clusters.registry import ClustersError
+from auditsink.common.descriptors import left_for_connections
 from auditsink.config import Receive
 from auditsink.receive import ReceiveError, ReceiveServer, server
 from auditsink.receive.connection import ReceiveConnection
+from auditsink.receive.listener import BEYOND, room
 from auditsink.testing.clock import FakeClock
 
 
@@ -293,12 +295,15 @@ async def test_many_idle_clients_do_not_slow_the_others():
         await until(lambda: one.statistics().connections == 0)
 
 
-def test_the_file_limit_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    limits = {"soft": 1024, "hard": 2048}
-    monkeypatch.setattr(server.resource, "getrlimit", lambda _: (limits["soft"], limits["hard"]))
-    monkeypatch.setattr(server.resource, "setrlimit", lambda _, both: limits.update(soft=both[0]))
-    server._raise_file_limit(1000, 2)
-    assert limits["soft"] == 2048
-    assert not caplog.records
-    server._raise_file_limit(1000, 200)
-    assert "connections and rings may take more files than this process may have" in caplog.text
+async def test_connections_stay_below_what_the_process_may_have_open(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(server.descriptors, "limit", lambda: 120)
+    async with running(max_connections=4096) as one:
+        assert one._port.room == room(4096, left_for_connections(0, 120))
+        assert "fewer connections than receive.max_connections are taken" in caplog.text
+    monkeypatch.setattr(server.descriptors, "limit", lambda: 65536)
+    caplog.clear()
+    async with running(max_connections=4096) as one:
+        assert one._port.room == (4096, BEYOND)
+        assert not caplog.records
