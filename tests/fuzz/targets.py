@@ -8,6 +8,7 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from auditsink import config, load
 from auditsink.admin.access import parse_token
 from auditsink.audit import eventlist, scan
 from auditsink.audit.eventlist import Mark
+from auditsink.audit.labels import editor
 from auditsink.auditlogs import sources
 from auditsink.cli.send_report import Passed
 from auditsink.clusters.tokens import parse_tokens, tokens_of
@@ -63,6 +65,14 @@ _FILTERED = load.parse(
     {},
 )
 _sift = build(_FILTERED.destinations[0])
+_CLOSER = load.parse(
+    b"destinations: [{name: d, type: stdout, filter: {except: [{names: ['*a*a*'], userAgents: ['*x*'],"
+    b" unchanged: true}, {requestURIs: ['*/*/*?*'], dryRun: false, responseCodes: [1xx]}]}}]",
+    "f",
+    {},
+)
+_look_closer = build(_CLOSER.destinations[0])
+_EDITORS = [editor((("team", "x"), ("a.io/b", "y")), how) for how in ("annotations", "fields")]
 _scratch = Path(tempfile.gettempdir())
 
 
@@ -131,7 +141,7 @@ def on_the_disk(data: bytes) -> None:
 
 
 def configured(data: bytes) -> None:
-    for parse in (load.parse, load.parse_policy, load.parse_cluster):
+    for parse in (load.parse, load.parse_policy, partial(load.parse_policy, unknown_keys="warn"), load.parse_cluster):
         with contextlib.suppress(load.ConfigError):
             parse(data, "f")
 
@@ -202,9 +212,13 @@ def sent(data: bytes) -> None:
 
 
 def filtered(event: bytes) -> None:
-    """The filter and the tail, on one event."""
-    assert _sift is not None
-    _sift(Batch("c1", "", [event], range(1), 0, Mark(0)))
+    """Filters, labels and the tail, on one event."""
+    for sift in (_sift, _look_closer):
+        assert sift is not None
+        sift(Batch("c1", "", [event], range(1), 0, Mark(0)))
+    for edit in _EDITORS:
+        assert edit is not None
+        edit(event)
     (shown,) = line.lines("c1", Record(0, [event], 0, "", Mark(0)), raw=True)
     wanted.Wanted({"user": ["*a*", "!b"], "code": ["4xx"], "resource": ["pods"]}).event(shown)
     eventlist.as_utf8(event)
@@ -251,7 +265,15 @@ TARGETS = {
     ),
     "inflate": Target(inflated, [b"\x1f\x8b\x08\x00" + bytes(20)]),
     "disk": Target(on_the_disk, [_SEALED, _SEALED * 2, _SHARED, encode_slot(1, bytes(48)), bytes(256)]),
-    "configuration": Target(configured, [*_YAML, b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None}]"]),
+    "configuration": Target(
+        configured,
+        [
+            *_YAML,
+            b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None}]",
+            b"kind: List\nitems:\n- kind: ConfigMap\n  data:\n    policy: |\n      rules: [{level: None}]",
+            b'{\n\t"kind": "Policy", "apiVersion": "audit.k8s.io/v1", "rules": [{"level": "None", "users": null}]}',
+        ],
+    ),
     "secret files": Target(secret_files, [b"prod token-of-prod-7f3a", b"k1 " + b"A" * 43 + b"=", b"# x\n"]),
     "answer reader": Target(
         answer_read,
