@@ -20,7 +20,7 @@ from auditsink.config import Log
 from auditsink.observe.log_groups import WINDOW_SECONDS, LogGroups
 from auditsink.observe.log_writer import LogWriter
 
-NOISY = ("aiokafka", "asyncio", "uvicorn")
+NOISY = ("aiokafka", "asyncio", "httpx2", "uvicorn")
 """Libraries whose `info` is our `debug`."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

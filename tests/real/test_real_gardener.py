@@ -6,6 +6,8 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from gardener_seed import NAMESPACE, SYSTEM, Object, Seed, seed
 from kubernetes import Kubernetes
 from rows import Rows
 from running import PATIENCE
-from test_real_apiserver import POLICY, busy, events
+from test_real_apiserver import POLICY, busy, counted, events
 
 from auditsink.testing.hec import HecServer
 
@@ -131,8 +133,9 @@ class Chain:
         self.pod = pod
         self.hec = hec
         self.logged: Counter[str] = Counter()
+        self.earlier = 0
 
-    async def serve(self, name: str) -> None:
+    async def serve(self, name: str, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
         """One life of the API server, with load: what it logged has to be at the HEC in the end."""
         await self.it.cluster.kubectl("delete", "deployment", "kube-apiserver", "-n", NAMESPACE, "--ignore-not-found")
         await self.it.apply(api_server_deployment())
@@ -140,21 +143,27 @@ class Chain:
         place.mkdir()
         flags = await api_server_flags(self.it, place, self.pod.port)
         async with kubernetes.cluster(place, "http://127.0.0.1:9/", POLICY, flags) as shoot:
-            await busy(shoot, name)
+            work = asyncio.create_task(busy(shoot, name))
+            if meanwhile is not None:
+                await meanwhile()
+            await work
             await self._taken(shoot)
             self.logged.update(identities(events(shoot.audit_log)))
 
     async def _taken(self, shoot: Kubernetes) -> None:
-        """Until the sink has answered for everything that the API server logged."""
+        """Until the sink has answered for everything that the API server logged: it goes on trying for long enough."""
         async with asyncio.timeout(PATIENCE):
-            while True:
-                status = await self._status()
-                logged = sum(1 for _ in events(shoot.audit_log))
-                if status["accepted_events"] + self._before >= sum(self.logged.values()) + logged:
-                    return
+            while await self._accepted() < sum(self.logged.values()) + counted(shoot.audit_log).total():  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
 
-    _before = 0
+    async def _accepted(self) -> int:
+        """By all sinks that this chain has had: a volume keeps its sink's count."""
+        accepted: int = (await self._status())["accepted_events"]
+        return accepted + self.earlier
+
+    async def end(self) -> None:
+        """The sink's. The next one goes on with the count that it finds on the volume."""
+        await self.pod.stop()
 
     async def _status(self) -> Any:
         assert self.pod.sink is not None
@@ -162,7 +171,7 @@ class Chain:
 
     def missing(self) -> Counter[str]:
         """Of what API servers logged, what the HEC has not got."""
-        return self.logged - Counter(identities(json.loads(one.event) for one in self.hec.events))
+        return self.logged - Counter(identities(json.loads(bytes(one.event)) for one in self.hec.events))
 
 
 def identities(found: Any) -> list[str]:
@@ -188,30 +197,44 @@ async def test_no_event_is_lost_on_the_way_through_a_shoots_whole_life(tmp_path:
             note = f"{verdict.partition(': ')[2]}: {await said(it)}"
             rows(server=SEED, thrown=f"the chain: {thrown}", into=done[0], out=done[1], note=note)
 
+        async def restarted() -> None:
+            await chain.end()
+            await pod.start()
+
+        async def rotate(phase: str) -> None:
+            await it.shoot(status=rotating(phase))
+            await turn(f"rotation under load: {phase}")
+            await restarted()
+
         await it.shoot()
         await turn("create")
         await pod.start()
-        await chain.serve("first")
         for phase in ("Preparing", "Completing"):
-            await it.shoot(status=rotating(phase))
-            await turn(f"rotation: {phase}")
-            await pod.stop()
-            await pod.start()
-            await chain.serve(phase.lower())
+            await chain.serve(phase.lower(), partial(rotate, phase))
         await hec.stop()
         await chain.serve("while-the-hec-is-away")
         await it.shoot(status=rotating("Completed"), spec={"hibernation": {"enabled": True}})
         await turn("hibernate with a backlog")
         assert "wait on the volumes" in await said(it)
-        await pod.stop()
-        await hec.start(hec_port(wanted))
+        await chain.end()
         await it.shoot(status=rotating("Completed"))
         await turn("wake")
         await pod.start()
         await chain.serve("awake")
-        await turn("migrate", "migrate")
+        migrating = asyncio.create_task(turn("migrate with a backlog", "migrate"))
+        await asyncio.sleep(3)
+        await hec.start(hec_port(wanted))
+        await migrating
         assert await said(it) == "Migrated; nothing was left"
-        await pod.stop()
+        await chain.end()
+        assert not chain.missing()
+        await turn("restore", "restore")
+        chain.earlier = sum(chain.logged.values())
+        chain.pod = pod = Pod(it, tmp_path / "pod-of-the-new-seed")
+        await pod.start()
+        await chain.serve("restored")
+        await it.gardenlet("destroy", wanted)
+        await chain.end()
         into, missing = sum(chain.logged.values()), sum(chain.missing().values())
         rows(server=SEED, thrown="the chain: all of it", into=into, out=into - missing)
         assert not chain.missing()
