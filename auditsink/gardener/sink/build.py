@@ -11,7 +11,7 @@ from auditsink.gardener.control_plane import ControlPlane, Reference
 from auditsink.gardener.errors import ConfigurationError
 from auditsink.gardener.objects import Object, data, digest
 from auditsink.gardener.sink import backends as backend
-from auditsink.gardener.sink import document, own
+from auditsink.gardener.sink import custom, document, own
 from auditsink.gardener.sink.plan import Plan, SecretSources
 
 STRICT = "blocking-strict"
@@ -65,7 +65,7 @@ def needed(config: ProviderConfig, place: ControlPlane, controller: ControllerCo
         else:
             default = controller.default_secret_prefix + part.secret_resource_name
             found[name] = Reference(DEFAULT_SECRET, default, default)
-    return found
+    return {**found, **_custom_needed(effective, place, controller)}
 
 
 def plan(
@@ -130,15 +130,21 @@ def _theirs(
         destinations.append(made)
         source += more
     if chosen.custom_forwarding and chosen.custom_forwarding.enabled:
-        raise ConfigurationError(_custom(controller))
-    labels = chosen.splunk.custom_data if chosen.splunk and chosen.splunk.enabled else {}
+        made, more = custom.destination(
+            fetched["custom-config"], references.get("custom-secret"), fetched.get("custom-secret")
+        )
+        destinations.append(made)
+        source += more
+    if chosen.splunk and chosen.splunk.enabled and chosen.splunk.custom_data:
+        # Where their filter puts it: at the top of each record, for every output.
+        destinations = [{**one, "add": chosen.splunk.custom_data} for one in destinations]
     how = mode(config, controller)
     volume = str(config.persistence.size)
     sink = {"destinations": destinations}
     return Plan(
         place=place,
         image=controller.image,
-        document=document.complete(sink, place, labels, volume, _when_full(how)),
+        document=document.complete(sink, place, {}, volume, _when_full(how)),
         replicas=0 if place.hibernated else config.replicas,
         persistence=config.persistence,
         resources=Resources(),
@@ -152,14 +158,20 @@ def _backends(config: AuditConfig, controller: ControllerConfig) -> Backends:
     return backend.with_defaults(config.backends, controller.default_backends, custom=allowed)
 
 
-def _custom(controller: ControllerConfig) -> str:
-    key = "backends.customForwarding"
+def _custom_needed(effective: Backends, place: ControlPlane, controller: ControllerConfig) -> dict[str, Reference]:
+    """Of the custom output. A default of the operator's names resources that every Shoot would have to have."""
+    part, key = effective.custom_forwarding, "backends.customForwarding"
+    if part is None or not part.enabled:
+        return {}
     if not controller.allow_custom_backends:
-        return f"{key}: the operator does not allow it; ask for allowCustomBackends, or use another backend"
-    return (
-        f"{key}: is fluent-bit's language; `auditsink fluentbit --print` translates it: put the result into "
-        "sink.destinations of an AuditConfig of auditsink.extensions.gardener.cloud/v1alpha1"
-    )
+        raise ConfigurationError(f"{key}: the operator does not allow it; ask for allowCustomBackends, or use another")
+    found = {
+        "custom-config": place.reference(part.config_map_resource_name, ("ConfigMap",), f"{key}.configMapResourceName")
+    }
+    if part.secret_resource_name:
+        name = f"{key}.secretResourceName"
+        found["custom-secret"] = place.reference(part.secret_resource_name, ("Secret",), name)
+    return found
 
 
 def _when_full(chosen: str) -> str:
