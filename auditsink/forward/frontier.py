@@ -52,6 +52,11 @@ class Frontier:
         """The oldest slot that is not settled; None when everything read so far is."""
         return self._slots[0] if self._slots else None
 
+    @property
+    def dropped(self) -> int:
+        """Events between `position` and `end` that are known to exist no more."""
+        return sum(slot.tally.dropped for slot in self._slots if slot.tally is not None)
+
     def append(self, stop: int, received_ns: int) -> Slot:
         """A new slot, taken, from `end` to `stop`."""
         slot = Slot(self.end, stop, received_ns)

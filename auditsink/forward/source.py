@@ -6,7 +6,7 @@ Sequences count the events of one ring, from 0. Everything here belongs to the l
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from auditsink.spool.types import Account, Chunk, Tally
+from auditsink.spool.types import Account, Chunk, Drop, Tally
 
 
 class SourceCursor(Protocol):
@@ -71,8 +71,22 @@ class SourceRing(Protocol):
         """Call back after `durable` or the ring's floor has moved."""
         ...
 
-    def account(self, cursor: Any) -> Account:
-        """The accounting identity for one of this ring's own cursors (which is why its type is the ring's business)."""
+    def claim(self, cursor: Any, start: int, stop: int) -> int:
+        """Have the events from `start` to `stop` for delivery: they are not dropped before somebody says so.
+
+        Returns the floor. Where that is above `start` nothing is claimed, and what lies below it counts as dropped.
+        """
+        ...
+
+    def note_drop(self, destination: str, drop: Drop) -> None:
+        """Claimed events could not be had after all."""
+        ...
+
+    def account(self, cursor: Any, *, claimed: int = 0, dropped: int = 0) -> Account:
+        """The accounting identity for one of this ring's own cursors (which is why its type is the ring's business).
+
+        `claimed`: up to where events are claimed; `dropped`: how many of these do not exist any more.
+        """
         ...
 
 

@@ -60,6 +60,8 @@ class Subscription:
         self.frontier = Frontier(self.cursor.position)
         self.pause = ClusterPause()
         self.reading = False
+        self.lost: tuple[int, int] | None = None
+        """Claimed events that could not be read again in the last `take`."""
         self._batch_limits = batch_limits
         self._gauge = BatchGauge(batch_limits)
         self._gauge.reset(self.frontier.end)
@@ -128,6 +130,7 @@ class Subscription:
 
     def take(self, chunk: Chunk, now: float, labels: Mapping[str, str], *, flush: bool) -> Lease | None:
         """The next batch out of what was read; None when it is better to wait, or what is to be read is not in it."""
+        self.lost = None
         returned = self.frontier.returned
         start = self.frontier.end if returned is None else returned.start
         if not chunk.start <= start <= chunk.end:
@@ -144,10 +147,21 @@ class Subscription:
         if not (found.closed or flush or overdue):
             self._weigh(chunk)
             return None
+        if self._given_up(found.stop):
+            return self.take(chunk, now, labels, flush=flush)
         self._resume = (found.stop, found.resume)
         slot = self.frontier.append(found.stop, found.batch.received_ns)
         self._moved(chunk, now)
         return Lease(self, slot, found.batch, found.size, found.size)
+
+    def _given_up(self, stop: int) -> bool:
+        """Claim what is new up to `stop`; True when the spool has given it up, or a part: that is skipped instead."""
+        floor = min(self.ring.claim(self.cursor, self.frontier.end, stop), self.ring.durable)
+        if floor > self.frontier.end:
+            self.frontier.skip(floor)
+            self._gauge.reset(floor)
+            return True
+        return False
 
     def _pack(self, chunk: Chunk, max_bytes: float, max_events: int, labels: Mapping[str, str]) -> Packed | Gap | None:
         return pack(
@@ -190,6 +204,7 @@ class Subscription:
             slot = self.frontier.returned or slot
         if isinstance(found, Gap):
             self.frontier.settle(slot, Tally(dropped=slot.stop - slot.start))
+            self.lost = (slot.start, slot.stop)
             return None
         self.frontier.take(slot)
         return Lease(self, slot, found.batch, found.size, found.size)
@@ -198,6 +213,8 @@ class Subscription:
         """Nothing of this ring is for the destination: all that nobody delivers right now is filtered, unread."""
         while (slot := self.frontier.returned) is not None:
             self.frontier.settle(slot, Tally(filtered=slot.stop - slot.start))
+        if self.pending > 0:
+            self._given_up(self.ring.durable)
         if self.pending > 0:
             slot = self.frontier.append(self.ring.durable, 0)
             self.frontier.settle(slot, Tally(filtered=slot.stop - slot.start))
@@ -213,4 +230,4 @@ class Subscription:
 
     def account(self) -> Account:
         """The accounting identity of this ring and destination."""
-        return self.ring.account(self.cursor)
+        return self.ring.account(self.cursor, claimed=self.frontier.end, dropped=self.frontier.dropped)

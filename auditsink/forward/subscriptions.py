@@ -18,7 +18,7 @@ from auditsink.forward.reporting import PausedCluster, where
 from auditsink.forward.source import Routing, SourceCursor, SourceRing
 from auditsink.forward.subscription import Lease, Subscription
 from auditsink.forward.verdicts import Settled, SplitBatch
-from auditsink.spool.types import Account, Tally
+from auditsink.spool.types import Account, Drop, Tally
 
 log = logging.getLogger("auditsink.forward")
 
@@ -148,10 +148,26 @@ class Subscriptions:
             self._turns.charge(subscription, 0)
             self._turns.put(subscription, now + READ_PAUSE, now)
             return None
+        if subscription.lost is not None:
+            self._note_lost(subscription.ring, *subscription.lost)
         self._turns.charge(subscription, 0 if lease is None else lease.read)
         self._commit(subscription)
         self._enqueue(subscription)
         return lease
+
+    def _note_lost(self, ring: SourceRing, first: int, stop: int) -> None:
+        ring.note_drop(self._destination, Drop(first, stop - 1, stop - first, self._clock.wall_ns()))
+        log.error(
+            "events that were to be delivered again are no longer in the spool: they are dropped; "
+            "repair the destination, or raise spool.max_bytes",
+            extra={
+                "destination": self._destination,
+                "cluster": ring.cluster,
+                "first_sequence": first,
+                "last_sequence": stop - 1,
+                "events": stop - first,
+            },
+        )
 
     def settle(self, lease: Lease, verdict: Settled | SplitBatch | None) -> None:
         """What became of a lease; None gives it back."""

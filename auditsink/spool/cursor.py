@@ -45,6 +45,8 @@ class Cursor:
         self.start = state.start
         self.position = state.position
         self.tally = state.tally
+        self.claimed = state.position
+        """Events before it are in somebody's hands: what is given up of them is lost only if they are not delivered."""
         self._unsynced = False
         self._syncing = Lock()
 

@@ -91,27 +91,23 @@ class DiskQuota:
         except OSError:
             ring.segments = (segment, *ring.segments)  # it still takes its room
             raise
-        if victim.wanted:
-            _report_drop(victim, self.wall_ns())
-        ring.floor = max(ring.floor, segment.end)
+        for destination, drop in ring.give_up(segment.end, self.wall_ns()).items():
+            report_drop(ring.cluster, destination, drop)
         self.moved.add(ring)
         self.disk.sync_directory(ring.path)
         return True
 
 
-def _report_drop(victim: Victim, now_ns: int) -> None:
-    for name, cursor in victim.ring.cursors.items():
-        first = max(cursor.position, victim.segment.first)
-        if first < victim.segment.end:
-            victim.ring.note_drop(name, Drop(first, victim.segment.end - 1, victim.segment.end - first, now_ns))
-            log.error(
-                "the spool is full and the oldest events were dropped before this destination had them; "
-                "repair the destination, or raise spool.max_bytes",
-                extra={
-                    "cluster": victim.ring.cluster,
-                    "destination": name,
-                    "first_sequence": first,
-                    "last_sequence": victim.segment.end - 1,
-                    "events": victim.segment.end - first,
-                },
-            )
+def report_drop(cluster: str, destination: str, drop: Drop) -> None:
+    """Tell the operator."""
+    log.error(
+        "the spool is full and the oldest events were dropped before this destination had them; "
+        "repair the destination, or raise spool.max_bytes",
+        extra={
+            "cluster": cluster,
+            "destination": destination,
+            "first_sequence": drop.first,
+            "last_sequence": drop.last,
+            "events": drop.events,
+        },
+    )

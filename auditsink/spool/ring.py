@@ -43,6 +43,7 @@ class Ring:
         self.damaged_bytes = 0
         self._damage: set[tuple[int, int]] = set()
         self._noting = Lock()
+        self._dropping = Lock()
         self._listeners: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -95,11 +96,38 @@ class Ring:
         """Every destination is done with the events before this sequence."""
         return min((cursor.position for cursor in self.cursors.values()), default=self.floor)
 
-    def account(self, cursor: Cursor) -> Account:
-        """The identity for one destination. Events below the floor that it never got count as dropped at once."""
+    def claim(self, cursor: Cursor, start: int, stop: int) -> int:
+        """Have the events from `start` to `stop` for delivery; returns the floor.
+
+        Where that is above `start` nothing is claimed: what lies below it is given up, and counted as dropped.
+        """
+        with self._dropping:
+            if self.floor <= start:
+                cursor.claimed = max(cursor.claimed, stop)
+            return self.floor
+
+    def give_up(self, stop: int, now_ns: int) -> dict[str, Drop]:
+        """The events before `stop` are no longer held; what each destination loses by that. In the writer's thread."""
+        with self._dropping:
+            before, self.floor = self.floor, max(self.floor, stop)
+            firsts = {name: max(one.position, one.claimed, before) for name, one in self.cursors.items()}
+        drops = {
+            name: Drop(first, self.floor - 1, self.floor - first, now_ns)
+            for name, first in firsts.items()
+            if first < self.floor
+        }
+        for name, drop in drops.items():
+            self.note_drop(name, drop)
+        return drops
+
+    def account(self, cursor: Cursor, *, claimed: int = 0, dropped: int = 0) -> Account:
+        """The identity for one destination. Events below the floor that nobody has claimed count as dropped at once.
+
+        `claimed`: up to where it has events in its hands; `dropped`: how many of these are gone, as far as it knows.
+        """
         durable = self.durable
         # The writer's thread moves the floor, and may be ahead of what was announced.
-        lost = max(0, min(self.floor, durable) - cursor.position)
+        lost = dropped + max(0, min(self.floor, durable) - max(cursor.position, claimed))
         tally = cursor.tally
         return Account(
             accepted=durable - cursor.start,
@@ -115,9 +143,10 @@ class Ring:
         self._listeners.append(callback)
 
     def note_drop(self, destination: str, drop: Drop) -> None:
-        """Remember it for whoever asks; the account counts it by itself. In the writer's thread."""
-        known = self.drops.get(destination)
-        self.drops = {**self.drops, destination: drop if known is None else known.then(drop)}
+        """Remember it for whoever asks; the account counts it by itself. Any thread."""
+        with self._dropping:
+            known = self.drops.get(destination)
+            self.drops = {**self.drops, destination: drop if known is None else known.then(drop)}
 
     def announce(self) -> None:
         """Call the listeners; in the loop's thread."""

@@ -90,7 +90,8 @@ class Drop:
 
     def then(self, later: "Drop") -> "Drop":
         """Both."""
-        return Drop(self.first, later.last, self.events + later.events, later.at_ns)
+        first, last = min(self.first, later.first), max(self.last, later.last)
+        return Drop(first, last, self.events + later.events, later.at_ns)
 
 
 class Tally(NamedTuple):

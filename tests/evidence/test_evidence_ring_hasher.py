@@ -20,6 +20,9 @@ class Stub:
     def cursor(self, _destination: str) -> "Stub":
         return self
 
+    def claim(self, _cursor: object, _start: int, _stop: int) -> int:
+        return 0
+
     def reader(self) -> "Stub":
         return self
 

@@ -15,7 +15,7 @@ from auditsink.forward.forwarder import Forwarder
 from auditsink.forward.prefetch import Offload
 from auditsink.forward.retry import Backoff
 from auditsink.forward.source import Routing
-from auditsink.spool.types import Account, Chunk, Record, Tally
+from auditsink.spool.types import Account, Chunk, Drop, Record, Tally
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.disk import FakeDisk
 
@@ -67,6 +67,7 @@ class FakeRing:
         self.floor = 0
         self.durable = 0
         self.cursors: dict[str, FakeCursor] = {}
+        self.drops: list[tuple[str, Drop]] = []
         self.loads = 0
         self.load_error: OSError | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -117,8 +118,14 @@ class FakeRing:
         for listener in self._listeners:
             listener()
 
-    def account(self, cursor: FakeCursor) -> Account:
-        lost = max(0, self.floor - cursor.position)
+    def claim(self, cursor: FakeCursor, start: int, stop: int) -> int:
+        return self.floor
+
+    def note_drop(self, destination: str, drop: Drop) -> None:
+        self.drops.append((destination, drop))
+
+    def account(self, cursor: FakeCursor, *, claimed: int = 0, dropped: int = 0) -> Account:
+        lost = dropped + max(0, self.floor - max(cursor.position, claimed))
         delivered, filtered, dead, dropped = cursor.tally
         pending = self.durable - cursor.position - lost
         return Account(self.durable - cursor.start, delivered, filtered, dead, dropped + lost, pending)

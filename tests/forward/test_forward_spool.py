@@ -5,15 +5,16 @@ import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from forwardkit import LIMITS, ScriptedDestination
+from forwardkit import LIMITS, Held, ScriptedDestination
 
 from auditsink.audit import eventlist
 from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.delivery.destination import Batch
-from auditsink.delivery.outcome import Delivered, Outcome, Poison
+from auditsink.delivery.outcome import Delivered, Outcome, Poison, Retry
 from auditsink.forward.dead_letters import DeadLetters, place
 from auditsink.forward.forwarder import Forwarder
 from auditsink.forward.reporting import DestinationState
@@ -32,8 +33,9 @@ def body_of(cluster: str, first: int, count: int) -> bytes:
 class Sink:
     """A spool and a forwarder in one life of the process."""
 
-    def __init__(self, disk: FakeDisk, destination: ScriptedDestination) -> None:
-        config = SpoolConfig(path=PATH, max_bytes=Size(2**22), segment_bytes=Size(2**16))
+    def __init__(self, disk: FakeDisk, destination: ScriptedDestination, **settings: Any) -> None:
+        settings = {"max_bytes": Size(2**22), "segment_bytes": Size(2**16), **settings}
+        config = SpoolConfig(path=PATH, **settings)
         self.spool = Spool.open(config, disk=disk)
         self.spool.start(asyncio.get_running_loop().call_soon_threadsafe)
         dead_letters = DeadLetters(place(PATH, destination.name), 2**20, disk=disk)
@@ -117,3 +119,58 @@ async def test_a_refused_event_is_a_dead_letter_with_the_place_it_had_in_the_rin
     assert [(one.sequence, one.source, one.reason) for one in kept] == [(5, "CN=api", "format")]
     assert kept[0].content == b'{"level":"Metadata","auditID":"a-00005"}'
     assert destination.sequences("a") == [0, 1, 2, 3, 4, 6, 7, 8]
+
+
+def noise(chance: random.Random, first: int, count: int) -> bytes:
+    items = ",".join(f'{{"auditID":"{first + at}","x":"{chance.randbytes(400).hex()}"}}' for at in range(count))
+    return f'{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{items}]}}\n'.encode()
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_is_dropped_while_batches_are_under_way_is_lost_and_nothing_else_is(
+    seed: int, caplog: pytest.LogCaptureFixture
+):
+    """Batches are held, refused, taken apart and tried again while their segments go. The counter never falls."""
+    chance, held, disk, posted = random.Random(seed), Held(), FakeDisk(), 0
+    destination = ScriptedDestination(held, limits=replace(LIMITS, in_flight=chance.choice([1, 2, 4]), max_bytes=4000))
+    sink = Sink(disk, destination, when_full="drop_oldest", max_bytes=Size(2**19))
+    dropped = 0
+    for _ in range(250):
+        count = chance.randrange(1, 30)
+        assert isinstance(await sink.submit("a", noise(chance, posted, count)), Receipt)
+        posted += count
+        await asyncio.sleep(0.001)
+        if held.waiting and chance.random() < 0.3:
+            outcome = chance.choice([Delivered(), Delivered(), Retry("busy", after=0), Poison(None, "bad")])
+            await held.end(outcome, chance.randrange(len(held.waiting)))
+        account = sink.forwarder.statistics().accounts["a"]
+        assert account.dropped >= dropped, "it fell"
+        dropped = account.dropped
+        assert account.accepted == posted
+        assert posted == account.delivered + account.dead_lettered + account.dropped + account.pending
+    assert dropped > 0
+    destination.answer = lambda _: Delivered()
+    while sink.forwarder.state is not DestinationState.IDLE:
+        while held.waiting:
+            await held.end()
+        await asyncio.sleep(0.001)
+    account = sink.forwarder.statistics().accounts["a"]
+    (drop,) = [ring.drops["siem"] for ring in sink.spool.statistics().rings]
+    await sink.stop()
+
+    lost: set[int] = set()
+    for record in map(vars, caplog.records):
+        if "last_sequence" in record:
+            named = set(range(record["first_sequence"], record["last_sequence"] + 1))
+            assert len(named) == record["events"]
+            assert not named & lost, "named twice"
+            lost |= named
+    taken = set(destination.sequences("a"))
+    assert not lost & taken, "called lost, and arrived"
+    refused = {letter.sequence for letter in DeadLetters(place(PATH, "siem"), disk=disk)}
+    assert lost | taken | refused == set(range(posted)), "neither lost nor arrived"
+    assert not lost & refused
+    assert account.dead_lettered == len(refused)
+    assert account.dropped == drop.events == len(lost) >= dropped
+    assert (drop.first, drop.last) == (min(lost), max(lost))
+    assert account.delivered == len(taken)

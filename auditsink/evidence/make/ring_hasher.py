@@ -77,6 +77,11 @@ class RingHasher:
     def absorb(self, chunk: Chunk) -> int:
         """Hash what was read at `position`; the bytes hashed. May run in a thread, while nothing else is done here."""
         hashed = 0
+        floor = min(self.ring.claim(self.cursor, self.position, chunk.end), self.ring.durable)
+        if floor > self.position:  # it counts as dropped already, although it was read
+            kept = [record for record in chunk.records if record.first_sequence >= floor]
+            chunk = Chunk(chunk.start, max(chunk.end, floor), kept)
+            self.ring.claim(self.cursor, floor, chunk.end)
         begins = set(self.ring.boundaries(self.position - 1, chunk.end))
         for record in chunk.records:
             if record.first_sequence != self.position or record.first_sequence in begins:
@@ -117,7 +122,10 @@ class RingHasher:
 
     def account(self) -> Account:
         """The accounting identity, for `/status`."""
-        return self.ring.account(self.cursor)
+        held = sum(span.next - span.first for span in self.closed)
+        held += self._open.next - self._open.first if self._open else 0
+        gone = self.position - self.cursor.position - held
+        return self.ring.account(self.cursor, claimed=self.position, dropped=gone)
 
     def _close(self) -> None:
         if self._open is not None:
