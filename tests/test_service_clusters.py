@@ -111,6 +111,27 @@ async def test_what_a_removed_cluster_left_goes_where_it_was_to_go_after_a_resta
     assert lines(tmp_path / "two.ndjson") == 0
 
 
+async def test_labels_go_into_events_where_a_destination_wants_them_and_change_with_the_file(tmp_path: Path):
+    one, two = tmp_path / "one.ndjson", tmp_path / "two.ndjson"
+    drop(tmp_path, "a", "{name: a, tokens: [t], labels: {team: x}}")
+    async with running(tmp_path, f"file, path: {one}, labels_as: annotations") as sink:
+        assert await post(sink, "a", "first", "t") == 200
+        await until(lambda: lines(two) == lines(one) == 1)
+        drop(tmp_path, "a", "{name: a, tokens: [t], labels: {team: y}}")
+        while b'"team":"y"' not in one.read_bytes():
+            await post(sink, "a", f"more-{lines(one)}", "t")
+            await asyncio.sleep(0.02)
+        await until(lambda: lines(two) == lines(one))
+    plain, labelled = two.read_bytes().splitlines(), one.read_bytes().splitlines()
+    assert plain[0] == corpus.event("first")
+    teams = [json.loads(line)["annotations"]["team"] for line in labelled]
+    assert (teams[0], teams[-1]) == ("x", "y")
+    bare = [json.loads(line) for line in plain]
+    assert [{**event, "annotations": {"team": team}} for event, team in zip(bare, teams, strict=True)] == [
+        json.loads(line) for line in labelled
+    ]
+
+
 async def test_a_file_that_would_overbook_is_refused_in_words_and_harms_nobody(tmp_path: Path):
     drop(tmp_path, "a", "{name: a, anonymous: true, reservation: 40MiB}")
     async with running(tmp_path) as sink:
