@@ -229,3 +229,50 @@ def test_a_value_ends_where_a_plain_walk_ends_it(pieces: list[bytes], opens: byt
 @given(st.recursive(st.just(b'"]"'), lambda some: st.lists(some, max_size=4).map(lambda m: b"[" + b",".join(m) + b"]")))
 def test_nested_values_of_any_form_stand_beside_each_other(value: bytes):
     assert items(FRAME + value + b"," + value + b"]}") == [value, value]
+
+
+OBJECTS = [
+    b'{"level":"Metadata","user":{"username":"u"},"a":[1,{"b":"]}"}],"n":-1.5e3,"z":null}',
+    b'{ "level" : "Metadata",\n\t"user": {"username": "u"} ,"s":"\\"\\\\" }',
+    b'{"":1, "a b":"","c":{}}\r\n',
+]
+CHANGES = [
+    b"",
+    b" ",
+    b'"a":1,',
+    b', "level":2',
+    b"\\u0061",
+    b"{",
+    b"}",
+    b",",
+    b'"',
+    b":",
+    b"\xff",
+    b"\n",
+    b"\0",
+    b"[]",
+    b"1",
+]
+
+
+@given(st.sampled_from(OBJECTS), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3), st.sampled_from(CHANGES))))
+@settings(max_examples=1000)
+def test_plain_members_are_what_the_walk_finds(value: bytes, changes: list[tuple[int, int, bytes]]):
+    for place, cut, piece in changes[:3]:
+        value = value[:place] + piece + value[place + cut :]
+    plain = scan.plain_members(value)
+    if plain is not None:
+        assert [(b'"%b"' % key.encode(), key, bytes(member)) for key, member in plain.items()] == scan.members(value)
+
+
+@pytest.mark.parametrize("value", OBJECTS)
+def test_members_among_white_space_are_plain(value: bytes):
+    assert scan.plain_members(value) is not None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b'{"a":1,"a":1}', b'{ "a":1, "b":2, "a":3 }', b'{"\\u0061":1}', b'{"\xff":1}', b"[]", b"1", b'{"a":1}x', b""],
+)
+def test_what_a_parser_would_hide_is_not_plain(value: bytes):
+    assert scan.plain_members(value) is None
