@@ -16,6 +16,7 @@ from auditsink.common.redact import redact
 
 COMMANDS = {
     "serve": "Run the sink.",
+    "init": "Write a configuration, and what its kube-apiserver needs.",
     "check": "Say what a configuration would do, and what is wrong or risky with it.",
     "schema": "Print the JSON Schema of the configuration file, for editors.",
     "send": "Post recorded batches or an audit log, as a kube-apiserver would.",
