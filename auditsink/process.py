@@ -17,7 +17,7 @@ from auditsink.common import descriptors, malloc, resolver
 from auditsink.config import Config
 from auditsink.load import files
 from auditsink.observe import logs
-from auditsink.service import Sink
+from auditsink.service import Guest, Sink
 
 log = logging.getLogger("auditsink.process")
 
@@ -36,7 +36,7 @@ IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that people send to daemons, and that end a process which does not expect them."""
 
 
-def run(config: Config, greet: Callable[[], None] = lambda: None) -> int:
+def run(config: Config, greet: Callable[[], None] = lambda: None, guest: Guest | None = None) -> int:
     """Run until a signal; the exit code. `greet` is called once it is ready. Raises StartError."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)  # until the loop is there
@@ -45,7 +45,8 @@ def run(config: Config, greet: Callable[[], None] = lambda: None) -> int:
     allowed = descriptors.raise_limit()
     log.info("files that this process may have open", extra=allowed._asdict())
     try:
-        return resolver.run(_live(Sink(config), [*config.risks(), *files.exposed(config)], greet))
+        sink = Sink(config, guest=guest)
+        return resolver.run(_live(sink, [*config.risks(), *files.exposed(config)], greet))
     finally:
         logs.flush(LOG_SECONDS)
 

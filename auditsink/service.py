@@ -8,9 +8,11 @@ Down: receive port refuses (503 + Retry-After), requests under way end, forwarde
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
+from typing import Protocol
 
+from auditsink.admin.app import AdminRoute
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
 from auditsink.audit import self_check
@@ -48,6 +50,18 @@ FORWARD_SHARE = 0.8
 """Of the time for stopping, from its beginning: until then forwarders may deliver. The rest is for the last sync."""
 
 
+class Guest(Protocol):
+    """Somebody whose place the sink takes: paths on the admin port, and work beside the spool."""
+
+    def routes(self, view: View) -> Sequence[AdminRoute]:
+        """Paths that go before ours."""
+        ...
+
+    async def run(self, view: View, spool: Spool) -> None:
+        """From when the ports are open, until it is cancelled."""
+        ...
+
+
 class StartError(Exception):
     """The sink cannot start. One line per cause: which key or path, and what to do."""
 
@@ -55,8 +69,10 @@ class StartError(Exception):
 class Sink:
     """One sink, from `start` to `stop`. All methods but `fail` belong to the loop's thread."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, *, clock: Clock | None = None, guest: Guest | None = None) -> None:
         self._config = config
+        self._guest = guest
+        self._visit: asyncio.Task[None] | None = None
         self._clock = clock or SystemClock()
         self._phase = Phase.STARTING
         self._failures: list[str] = []
@@ -95,6 +111,8 @@ class Sink:
 
         self._phase = Phase.STOPPING
         self._receive.stop_accepting()
+        if self._visit is not None:
+            self._visit.cancel()
         await self._step("draining the receive port", self._receive.drain(until(DRAIN_SHARE)))
         readers = [one.stop(until(FORWARD_SHARE) - CLOSE_SECONDS) for one in self._readers]
         await self._step("stopping the forwarders", asyncio.gather(*readers))
@@ -180,8 +198,11 @@ class Sink:
             build=self._parts,
             clock=self._clock,
         )
-        self._admin = AdminServer(config.admin, view)
+        self._admin = AdminServer(config.admin, view, self._guest.routes(view) if self._guest else ())
         self._watch("the admin port", self._admin.start())
+        if self._guest is not None:
+            self._visit = asyncio.create_task(self._guest.run(view, self._spool))
+            self._watch("taking another's place", self._visit)
 
     def _reserve(self, roll: ClusterSet) -> None:
         self._spool.reserve(roll.reserved)

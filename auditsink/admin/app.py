@@ -1,5 +1,8 @@
 """The admin port's application: every path, and what one needs to ask for it."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -13,11 +16,25 @@ from auditsink.admin.status_endpoints import StatusEndpoints
 from auditsink.admin.stream import TooManyError
 
 
+class AdminRoute(NamedTuple):
+    """A path, and what one needs to ask for it."""
+
+    method: str
+    path: str
+    need: Need
+    endpoint: Endpoint
+
+
 def application(
-    access: Access, numbers: StatusEndpoints, content: TrailEndpoints, letters: DeadLetterEndpoints
+    access: Access,
+    numbers: StatusEndpoints,
+    content: TrailEndpoints,
+    letters: DeadLetterEndpoints,
+    guests: Sequence[AdminRoute] = (),
 ) -> Starlette:
-    """The ASGI application."""
+    """The ASGI application. `guests`: routes of somebody else's, which go before ours."""
     table: list[tuple[str, str, Need, Endpoint]] = [
+        *guests,
         ("GET", "/livez", Need.PROBE, numbers.livez),
         ("GET", "/readyz", Need.PROBE, numbers.readyz),
         ("GET", "/metrics", Need.PROBE, numbers.metrics),

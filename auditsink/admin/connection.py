@@ -19,7 +19,7 @@ BEYOND = 56
 """Connections past the limit that still get a 503; more are closed at once."""
 HEAD_BYTES = 65536
 """Of a request before its body; uvicorn would keep headers for as long as a client goes on sending them."""
-_PROBES = (b"/livez", b"/readyz")
+_PROBES = (b"/livez", b"/readyz", b"/api/v")  # the last: fluent-bit's, where we stand in its place
 
 
 class AdminConnection(HttpToolsProtocol):

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import uvicorn
 
 from auditsink.admin.access import Access, parse_token
-from auditsink.admin.app import application
+from auditsink.admin.app import AdminRoute, application
 from auditsink.admin.connection import AdminConnection
 from auditsink.admin.content import TrailEndpoints
 from auditsink.admin.dead_letters import DeadLetterEndpoints
@@ -55,8 +55,8 @@ class _Server(uvicorn.Server):
 class AdminServer:
     """The application on its port, from the constructor to `close`."""
 
-    def __init__(self, config: Admin, view: View) -> None:
-        """Bind the port. Raises ListenError, for the token's file too."""
+    def __init__(self, config: Admin, view: View, guests: Sequence[AdminRoute] = ()) -> None:
+        """Bind the port. Raises ListenError, for the token's file too. `guests`: see `application`."""
         self._token = _watched(config)
         self._socket = listen("admin.listen", config.listen)
         self.address = bound(self._socket)
@@ -67,7 +67,7 @@ class AdminServer:
         self._content = TrailEndpoints(view)
         self._server = _Server(
             uvicorn.Config(
-                application(access, self._numbers, self._content, DeadLetterEndpoints(view)),
+                application(access, self._numbers, self._content, DeadLetterEndpoints(view), guests),
                 http=AdminConnection,
                 ws="none",
                 lifespan="off",

@@ -27,10 +27,13 @@ COMMANDS = {
     "spool": "Look into a spool, running or not; export from it and import into it.",
     "verify": "Prove that a spool, an export or a file is what the sink stated in its checkpoints.",
     "replay": "Deliver again what the ring still holds.",
+    "fluentbit": "Run the sink in fluent-bit's place, set up by its configuration.",
     "gardener": "The extension for Gardener: a sink beside every control plane of a seed.",
     "deadletter": "List, show, deliver again or drop what a destination refused.",
 }
 """Each is the `command` of the module of its name in this package."""
+FLUENT_BIT = ("--storage_path", "--config")
+"""What an image is started with that stands where a fluent-bit stood."""
 
 
 class _Lazy(click.Group):
@@ -68,7 +71,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit code."""
+    """Run a command; its exit code. Where fluent-bit's arguments stand and no command, its place is taken."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0].startswith(FLUENT_BIT):
+        arguments = ["fluentbit", *arguments]
     try:
         result = commands.main(arguments, prog_name="auditsink", standalone_mode=False)
         sys.stdout.flush()

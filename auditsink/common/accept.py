@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-log = logging.getLogger("auditsink.listen")
+log = logging.getLogger("auditsink.common.listen")
 
 AT_ONCE = 16
 """In one turn of the loop: those that are too many must have been closed before their number is reached."""

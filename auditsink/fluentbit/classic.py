@@ -42,7 +42,7 @@ def parse(text: str, file: str) -> Iterator[FluentPart]:
         line = raw.strip(" \t\r\x00")
         if not line or line.startswith("#"):
             continue
-        if line.startswith(("[", "@")):
+        if raw.startswith(("[", "@")):
             if line.startswith("@") and header:
                 # What is included stands between sections, so the one before is complete.
                 yield FluentSection(kind, tuple(entries), header, file)

@@ -47,7 +47,7 @@ S3 = table(
     part("static_file_path", "off: a name of its own for each object", values.only("off", "false", "no")),
     part("s3_key_format_tag_delimiters", "key_format: the parts of the tag"),
     part("use_put_object", "each object is one request", values.yes),
-    *none("objects wait in the ring on the volume", "store_dir"),
+    part("store_dir", "nothing: objects wait in the ring; what lies there is named with its size"),
     *none("each object is one request", "upload_chunk_size"),
     *none("the store's own checksums are asked for where it needs them", "send_content_md5"),
     *none("every trouble is tried again", "auto_retry_requests"),

@@ -26,6 +26,8 @@ VOLUME_SHARE = 0.85
 """Of the volume that the ring may take: the file system, dead letters and what else lies there need the rest."""
 _LIST_EVENTS = 400
 """Of an EventList where each is a record: as many as kube-apiserver posts at once."""
+_PLAIN = ("ndjson", "json_array")
+"""Formats of `http` whose records may be lists."""
 _DEFAULT_RING = 900 * 10**6
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _UNNAMED = re.compile(r"[^a-z0-9-]+")
@@ -67,7 +69,10 @@ class FluentOutput:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """`document`: our configuration as plain values. `notes`: what has no meaning here, a line each."""
+    """`document`: our configuration as plain values. `notes`: what has no meaning here, a line each.
+
+    `added`: what is put at the top of records. `buffers`: directories in which fluent-bit gathered objects.
+    """
 
     document: dict[str, Any]
     notes: tuple[str, ...]
@@ -76,6 +81,7 @@ class Translation:
     filters: tuple[str, ...]
     outputs: tuple[FluentOutput, ...]
     added: Mapping[str, str] = field(default_factory=dict)
+    buffers: tuple[str, ...] = ()
 
 
 def translate(document: FluentDocument, around: Surroundings) -> Translation:
@@ -107,6 +113,7 @@ class _Translator:
         self._added: dict[str, str] = {}
         self._filters: list[str] = []
         self._outputs: list[FluentOutput] = []
+        self._buffers: list[str] = []
 
     def run(self) -> Translation:
         service = self._service()
@@ -127,7 +134,14 @@ class _Translator:
         }
         notes = tuple(f"{why}: {', '.join(sorted(set(which)))}" for why, which in self._notes.items())
         return Translation(
-            ours, notes, service["served"], service["health"], tuple(self._filters), tuple(self._outputs), self._added
+            ours,
+            notes,
+            service["served"],
+            service["health"],
+            tuple(self._filters),
+            tuple(self._outputs),
+            self._added,
+            tuple(self._buffers),
         )
 
     def _read(self, section: FluentSection, table: KeyTable) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -250,6 +264,8 @@ class _Translator:
             put, given = self._read(section, PLUGINS[plugin])
             if not _fits(section, tag):
                 raise FluentBitError(f"{section.place}: match: does not fit the tag {tag}, so it would get no event")
+            if "store_dir" in given:
+                self._buffers.append(given["store_dir"])
             limits = (given.get("storage.total_limit_size"), given.get("store_dir_limit_size"))
             self._biggest = max(self._biggest, *(limit or 0 for limit in limits))
             shown = given.get("alias") or f"{plugin}.{number}"
@@ -269,7 +285,9 @@ class _Translator:
 
     def _shape(self, draft: dict[str, Any], record: str) -> dict[str, Any]:
         shape: dict[str, Any] = {"add": dict(self._added)} if self._added else {}
-        if record == "batch":
+        if record == "batch" and (draft["type"] == "kafka" or draft.get("format", "ndjson") not in _PLAIN):
+            self._notes.setdefault("stays one record an event: this type tells events apart", []).append(draft["name"])
+        elif record == "batch":
             shape |= {"record": "batch", "batch": {"max_events": _LIST_EVENTS, **draft.get("batch", {})}}
         return shape
 
@@ -281,7 +299,7 @@ class _Translator:
         return "default"
 
     def _ring_bytes(self) -> int:
-        wanted = self._biggest or _DEFAULT_RING
+        wanted = int(self._biggest) or _DEFAULT_RING
         volume = self._around.volume_bytes
         return wanted if volume is None else min(wanted, int(volume * VOLUME_SHARE))
 

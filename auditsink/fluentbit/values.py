@@ -42,6 +42,11 @@ def port(value: str) -> int:
     raise ValueError("is no port; write 1 to 65535")
 
 
+def listening_port(value: str) -> int:
+    """A TCP port to listen on; 0: the system chooses one."""
+    return 0 if value == "0" else port(value)
+
+
 def size(value: str) -> Size:
     """Bytes. fluent-bit's `M` is 10^6 (4.0.5, `flb_utils_size_to_bytes`)."""
     if match := _SIZE.match(value):
