@@ -38,7 +38,7 @@ from auditsink.forward.retry import Backoff
 from auditsink.load import files
 from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
-from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.observe.snapshot import Phase, Snapshot, Trend
 from auditsink.receive import ReceiveServer
 from auditsink.spool import Spool, SpoolError
 
@@ -76,6 +76,7 @@ class Sink:
         self._clock = clock or SystemClock()
         self._phase = Phase.STARTING
         self._failures: list[str] = []
+        self._trend = Trend()
         self._forwarders: list[Forwarder] = []
         self._witness: Checkpointer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,14 +127,18 @@ class Sink:
 
     def snapshot(self) -> Snapshot:
         """What all parts say of themselves now."""
+        spool = self._spool.statistics()
+        wanted = sum(ring.wanted_bytes for ring in spool.rings)
         return Snapshot(
             self._phase,
             tuple(self._failures),
             self._receive.statistics(),
-            self._spool.statistics(),
+            spool,
             tuple(one.statistics() for one in self._readers),
             self._declared(),
             logs.skipped(),
+            at_ns=self._clock.wall_ns(),
+            growth=self._trend.add(self._clock.monotonic(), wanted),
         )
 
     def _declared(self) -> dict[str, int] | None:

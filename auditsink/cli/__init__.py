@@ -1,7 +1,8 @@
 """The commands a person types: one file each, loaded when it is called, so that `--help` and `send` start at once.
 
 Every mistake ends in one line on standard error that says what to do, and in an exit code: 2 for a wrong command
-line, 1 for everything else, 130 after Ctrl-C.
+line, 1 for everything else, 130 after Ctrl-C. `status --exit-code` and `doctor` say how the sink is: 0 good, 3 look,
+4 bad.
 """
 
 import importlib
@@ -58,6 +59,9 @@ class _Lazy(click.Group):
 @click.version_option(__version__, prog_name="auditsink", message="%(prog)s %(version)s")
 def commands() -> None:
     """Takes a Kubernetes audit trail, makes it durable before it answers, and delivers it.
+
+    Exit codes: 0 done, 1 something is wrong, 2 a wrong command line; of `status --exit-code` and `doctor`: 0 good,
+    3 look when there is time, 4 bad.
 
     \b
     Example:

@@ -39,6 +39,8 @@ def _head(seen: Sequence[LastSeen], width: int) -> Iterator[StyledLine]:
     yield StyledLine(
         f"auditsink {safe(status['version'])}: {safe(verdict['text'])}", _LEVELS.get(verdict["level"], Style.BOLD)
     )
+    for command in verdict.get("commands", ())[:2]:
+        yield StyledLine(f"  $ {safe(command)}", Style.BOLD)
     yield StyledLine("")
     rate = _rate(seen, lambda one: one["accepted_events"])
     refused = sum(status["rejected_requests"].values())
@@ -99,6 +101,8 @@ def _troubles(status: Mapping[str, Any], width: int) -> Iterator[StyledLine]:
 def _last_error(one: Mapping[str, Any]) -> str:
     if not one["last_error"]:
         return ""
+    if one.get("last_error_over"):
+        return f", the last error is over; it was at {safe(one.get('last_error_at'))}: {safe(one['last_error'])}"
     wait = f"; next try in {seconds(one['next_attempt_seconds'])}" if one.get("next_attempt_seconds") else ""
     return f", {safe(one.get('last_error_at'))}: {safe(one['last_error'])}{wait}"
 

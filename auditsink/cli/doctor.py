@@ -20,6 +20,7 @@ from auditsink.doctor import HEADINGS, Finding, Urgency, apiserver, in_order, ma
 from auditsink.doctor.machine import Volume
 from auditsink.load import files
 
+_EXIT_CODES = {Urgency.LOSING: 4, Urgency.SOON: 3, Urgency.ADVICE: 3}
 MOUNTS = Path("/proc/self/mounts")
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -43,7 +44,7 @@ class SinkAnswers(NamedTuple):
 def command(url: str, config_file: Path | None, kubeconfig: Path | None, flags_file: Path | None) -> int:
     """Look at a running sink and what is around it, and say in order what to fix.
 
-    Exit code 1 when events are being lost or are not safe.
+    Exit code 0 when nothing is to be fixed, 3 to look when there is time, 4 when events are being lost or are not safe.
 
     \b
     Example:
@@ -60,7 +61,7 @@ def command(url: str, config_file: Path | None, kubeconfig: Path | None, flags_f
         )
     )
     _show(found)
-    return int(any(finding.urgency is Urgency.LOSING for finding in found))
+    return max((_EXIT_CODES[finding.urgency] for finding in found), default=0)
 
 
 def _show(found: list[Finding]) -> None:

@@ -19,8 +19,9 @@ PATH = "/status"
 @click.command("status")
 @url_option
 @click.option("--watch", is_flag=True, help=f"Live, every {WATCH_SECONDS} s, until Ctrl-C.")
+@click.option("--exit-code", is_flag=True, help="Exit 0 when all is good, 3 to look when there is time, 4 when bad.")
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="json: /status as it is.")
-def command(url: str, watch: bool, output: str) -> None:
+def command(url: str, watch: bool, exit_code: bool, output: str) -> int:
     """Show where the events of a running sink are.
 
     For each destination: accepted = delivered + filtered + dead letters + dropped + pending.
@@ -29,25 +30,39 @@ def command(url: str, watch: bool, output: str) -> None:
     Examples:
       auditsink status
       auditsink status --watch
+      auditsink status --exit-code || page-somebody
       auditsink status --url http://sink:2020 -o json
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     port = AdminPort(url)
+    if not watch:
+        code = _once(port, output)
+        return code if exit_code else 0
     if output == "json":
-        _repeated(lambda: click.echo(port.get(PATH).strip().decode(errors="replace")), watch=watch)
-    elif not watch:
-        click.echo(tables.status(_status(port)))
+        _repeated(lambda: click.echo(port.get(PATH).strip().decode(errors="replace")))
     elif terminal.is_terminal():
         with terminal.screen():
-            _repeated(_Live(port).draw, watch=True)
+            _repeated(_Live(port).draw)
     else:
-        _repeated(_Live(port).write, watch=True)
+        _repeated(_Live(port).write)
+    return 0
 
 
-def _repeated(show: Callable[[], None], *, watch: bool) -> None:
-    show()
-    while watch:
-        time.sleep(WATCH_SECONDS)
+EXIT_CODES = {"good": 0, "look": 3, "bad": 4}
+"""By the level of the verdict; `doctor` has the same."""
+
+
+def _once(port: AdminPort, output: str) -> int:
+    """Show it; the exit code of its verdict."""
+    content = port.get(PATH)
+    status = document(port.url, PATH, content, "destinations")
+    click.echo(content.strip().decode(errors="replace") if output == "json" else tables.status(status))
+    return EXIT_CODES.get(str(status.get("verdict", {}).get("level")), EXIT_CODES["bad"])
+
+
+def _repeated(show: Callable[[], None]) -> None:
+    while True:
         show()
+        time.sleep(WATCH_SECONDS)
 
 
 class _Live:
@@ -71,7 +86,10 @@ class _Live:
         except click.ClickException as problem:
             if not self._seen:
                 raise
-            note = StyledLine(f"old: {tables.safe(problem.message)}", Style.BAD)
+            age = tables.seconds(time.monotonic() - self._seen[-1].at)
+            gone = StyledLine(f"THE SINK DOES NOT ANSWER since {age}: {tables.safe(problem.message)}", Style.BAD)
+            old = [StyledLine(line.text, Style.FAINT) for line in board(self._seen, width, height - 4)]
+            return [gone, StyledLine("what follows is old", Style.FAINT), *old, StyledLine(""), note]
         return [*board(self._seen, width, height - 2), StyledLine(""), note]
 
 

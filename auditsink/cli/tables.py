@@ -44,6 +44,7 @@ def status(values: Mapping[str, Any]) -> str:
     rejected = sum(values["rejected_requests"].values())
     head = (
         f"auditsink {safe(values['version'])}: {safe(values['state'])}\n"
+        f"{_verdict(values.get('verdict') or {})}"
         f"accepted {values['accepted_events']:,} events in {values['accepted_batches']:,} batches; "
         f"{values['duplicate_batches']:,} repeated batches, {rejected:,} requests refused\n"
         f"spool {Size(spool['bytes'])} of {Size(spool['max_bytes'])} ({share:.0f}%), {spool['segments']:,} segments, "
@@ -58,6 +59,15 @@ def status(values: Mapping[str, Any]) -> str:
     errors += [_held(one["name"], held) for one in values["destinations"] for held in one.get("held", [])[:_HELD_SHOWN]]
     errors += [worry for worry in values.get("worries", []) if not worry.startswith("destination ")]
     return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    """Level, sentence and commands, a line each; "" for a sink that gives none."""
+    if not verdict:
+        return ""
+    lines = [f"{safe(verdict['level'])}: {safe(verdict['text'])}"]
+    lines += [f"  $ {safe(command)}" for command in verdict.get("commands", ())]
+    return "\n".join(lines) + "\n"
 
 
 def _trouble(one: Mapping[str, Any]) -> str:

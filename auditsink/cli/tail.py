@@ -1,5 +1,6 @@
 """`auditsink tail`: the events of a running sink as they pass, one line each."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import click
 import orjson
 
 from auditsink.audit.eventlist import one_line
-from auditsink.cli.admin_port import AdminPort, url_option
+from auditsink.cli.admin_port import AdminPort, document, url_option
 from auditsink.cli.tables import safe, shown
 from auditsink.cli.terminal import Style, is_terminal, styled
 from auditsink.tail.back import MOST
@@ -46,6 +47,8 @@ def command(
     asked = [(field, pattern) for field, several in patterns.items() for pattern in several]
     asked += [("last", str(last)), ("follow", str(int(follow))), ("raw", str(int(output == "json")))]
     terminal = is_terminal()
+    if terminal and output == "line":
+        _header(port)
     for line in port.lines("/tail", asked):
         told = _told(port, line)
         if told.get("skipped"):
@@ -54,6 +57,14 @@ def command(
             _event(port, told, raw=output == "json", terminal=terminal)
     if follow:
         raise click.ClickException(f"{url}: the sink has ended the tail; it was stopped, or started anew")
+
+
+def _header(port: AdminPort) -> None:
+    """How the sink is, above what passes; a sink that does not say stops nothing."""
+    with contextlib.suppress(click.ClickException):
+        verdict = document(port.url, "/status", port.get("/status"), "destinations").get("verdict") or {}
+        style = {"good": Style.GOOD, "look": Style.LOOK}.get(str(verdict.get("level")), Style.BAD)
+        click.echo(styled(safe(verdict.get("text")), style), color=True)
 
 
 def _told(port: AdminPort, line: bytes) -> dict[str, Any]:

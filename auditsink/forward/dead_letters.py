@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 from auditsink.common.units import Size
+from auditsink.common.watch import stamp_or_none
 from auditsink.forward.dead_letter import DeadLetter, decode
 from auditsink.spool.disk import Disk, File, RealDisk, write_all
 
@@ -110,6 +111,21 @@ class DeadLetters:
             self._replace(iter(()))
         return count
 
+    def identity(self) -> tuple[object, int]:
+        """What tells this version of the file from one that was put in its place, and its bytes. Raises OSError."""
+        stamp = stamp_or_none(self._file)
+        return (None if stamp is None else stamp[0], self.size())
+
+    def since(self, start: int) -> Iterator[tuple[DeadLetter | None, int]]:
+        """Those that stand behind a byte of the file at which a line begins, each with the byte behind its line.
+
+        None for a line that is none. Raises OSError.
+        """
+        end = start
+        for line in self._lines(start):
+            end += len(line)
+            yield decode(line), end
+
     def size(self) -> int:
         """Bytes on the disk. Raises OSError."""
         try:
@@ -185,14 +201,14 @@ class DeadLetters:
             file.truncate(end)
         return end
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self, start: int = 0) -> Iterator[bytes]:
         """Complete lines with their line breaks; a line without one is still being written, or torn."""
         try:
             file = self._disk.open(self._file)
         except FileNotFoundError:
             return
         with contextlib.closing(file):
-            at = 0
+            at = start
             parts: list[bytes] = []
             while block := file.read(_BLOCK, at):
                 at += len(block)

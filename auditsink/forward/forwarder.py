@@ -8,6 +8,7 @@ Nothing here is shared with another destination: a slow or broken one delays nob
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,7 @@ from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Outcome
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.cursor_sync import CursorSync
+from auditsink.forward.dead_letter_count import COUNT_SECONDS, DeadLetterCount
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.deliverer import Deliverer
 from auditsink.forward.prefetch import Offload
@@ -90,6 +92,8 @@ class Forwarder:
             clock=clock,
             offload=offload,
         )
+        self._count = DeadLetterCount(dead_letters)
+        self._offload = offload
         # Since the start, not since a failure: a change that the failed attempt missed must count as well.
         self._files = FileWatch(files)
         self._workers: list[asyncio.Task[None]] = []
@@ -103,7 +107,8 @@ class Forwarder:
         """Deliver until `stop`. Raises OSError when a cursor cannot be opened at the start."""
         await self._subscriptions.open(self._spool.rings)
         self._spool.on_new_ring(self._subscriptions.add)
-        helpers = [asyncio.create_task(one) for one in (self._cursors.run(), self._watch_files())]
+        always = (self._cursors.run(), self._watch_files(), self._count_dead_letters())
+        helpers = [asyncio.create_task(one) for one in always]
         helpers.append(asyncio.create_task(self._begin()))
         try:
             await self._stopped.wait()
@@ -159,6 +164,13 @@ class Forwarder:
             if self._files.changed():
                 self._pause.repaired(self._clock.monotonic())
                 self._deliverer.changed.notify()
+
+    async def _count_dead_letters(self) -> None:
+        """Keep the number of those that wait; a disk that cannot be read keeps the last one."""
+        while True:
+            with contextlib.suppress(OSError):
+                await self._offload(self._count.look)
+            await self._clock.sleep(COUNT_SECONDS)
 
     async def stop(self, deadline_seconds: float) -> None:
         """Deliver what can still be delivered, and end: at most `CLOSE_SECONDS` after the deadline, whatever happens.
@@ -231,4 +243,7 @@ class Forwarder:
             next_attempt_seconds=self._pause.remaining(self._clock.monotonic()),
             accounts=self._subscriptions.accounts(),
             paused_clusters=self._subscriptions.paused_clusters,
+            trouble_since_ns=counters.trouble_since_ns,
+            last_delivered_ns=counters.last_delivered_ns,
+            dead_letters=self._count.waiting,
         )

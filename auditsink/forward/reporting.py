@@ -24,6 +24,7 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.dead_letter_count import DeadLettersWaiting
 from auditsink.forward.retry import Trouble
 from auditsink.spool.types import Account
 
@@ -68,6 +69,8 @@ class DeliveryCounters:
     batches: int = 0
     bytes: int = 0
     last_error: LastError | None = None
+    trouble_since_ns: int | None = None
+    last_delivered_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,9 @@ class ForwarderStatistics:
 
     `lag_seconds` is the age of the oldest event that is not settled, 0 when all are. `next_attempt_seconds` is how
     long a pause still lasts. `accounts` is by cluster; so is `paused_clusters`: those that wait by
-    themselves, see `retry.ClusterPause`.
+    themselves, see `retry.ClusterPause`. `trouble_since_ns`: when the first of the failures in a row was, None when
+    the last attempt delivered; `last_delivered_ns`: when something was delivered last, None for not since the start.
+    `dead_letters` are those that wait.
     """
 
     name: str
@@ -92,6 +97,9 @@ class ForwarderStatistics:
     next_attempt_seconds: float
     accounts: Mapping[str, Account]
     paused_clusters: Mapping[str, PausedCluster] = field(default_factory=dict)
+    trouble_since_ns: int | None = None
+    last_delivered_ns: int | None = None
+    dead_letters: DeadLettersWaiting = field(default_factory=DeadLettersWaiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +212,17 @@ class Reporting:
 
     def delivered(self, size: int) -> None:
         """A batch is settled. `size`: bytes of its events."""
+        self.counters.last_delivered_ns = self._clock.wall_ns()
+        self.counters.trouble_since_ns = None
         self.counters.batches += 1
         self.counters.bytes += size
 
     def _failed(self, why: str, reason: RetryReason) -> None:
         self.counters.retries[reason.value] += 1
-        self.counters.last_error = LastError(why, self._clock.wall_ns())
+        now_ns = self._clock.wall_ns()
+        self.counters.last_error = LastError(why, now_ns)
+        if self.counters.trouble_since_ns is None:
+            self.counters.trouble_since_ns = now_ns
 
     def _extra(self, cluster: str, **more: object) -> dict[str, object]:
         return {"destination": self._destination, **({"cluster": cluster} if cluster else {}), **more}

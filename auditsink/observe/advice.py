@@ -5,15 +5,9 @@ for the events, which is what a person who is woken by it asks first.
 """
 
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import NamedTuple
 
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics
-from auditsink.observe import health
-from auditsink.observe.snapshot import Snapshot
-
-BEHIND_SECONDS = 60.0
-"""A destination that delivers and is further behind than this is worth a look."""
+from auditsink.observe.verdict import BEHIND_SECONDS, VerdictLevel
 
 _MISCONFIGURED = (
     "Paused, because it cannot work as it is set up. Its events wait in the ring, and the ring is finite: mend what "
@@ -35,36 +29,7 @@ _DROPPED = (
     "Lost {:,} events that were dropped before it took them, because the ring was full; what other destinations have "
     "of them is not affected. Make spool.max_bytes fit the longest outage."
 )
-_DEAD = "Refused {:,} events for good since it was added; those that are kept as dead letters can be replayed."
-
-
-class VerdictLevel(StrEnum):
-    """How soon somebody should look."""
-
-    GOOD = "good"
-    LOOK = "look"
-    """When there is time: nothing is lost, and it may end well by itself."""
-    BAD = "bad"
-    """Now: events are lost or will be, or it does not end by itself."""
-
-
-class Verdict(NamedTuple):
-    """The whole sink in one sentence."""
-
-    level: VerdictLevel
-    text: str
-
-
-def verdict(snapshot: Snapshot) -> Verdict:
-    """The worst of all, and how many things there are to look at."""
-    if why := health.reasons(snapshot):
-        return Verdict(VerdictLevel.BAD, f"Batches are not taken: {why[0]}")
-    levels = [level for one in snapshot.destinations for level, _ in _remarks(one)]
-    if VerdictLevel.BAD in levels:
-        return Verdict(VerdictLevel.BAD, "Batches are taken and kept; a destination needs somebody")
-    if levels or health.worries(snapshot):
-        return Verdict(VerdictLevel.LOOK, "Batches are taken and kept; there is something to look at")
-    return Verdict(VerdictLevel.GOOD, "Batches are taken, kept and delivered")
+_DEAD = "Refused {:,} events for good that are kept as dead letters: see why, then replay or drop them."
 
 
 def advice(one: ForwarderStatistics) -> list[str]:
@@ -86,5 +51,5 @@ def _remarks(one: ForwarderStatistics) -> Iterator[tuple[VerdictLevel, str]]:
         yield VerdictLevel.BAD, _HELD.format(len(one.paused_clusters))
     if dropped := sum(account.dropped for account in one.accounts.values()):
         yield VerdictLevel.BAD, _DROPPED.format(dropped)
-    if dead := sum(account.dead_lettered for account in one.accounts.values()):
-        yield VerdictLevel.LOOK, _DEAD.format(dead)
+    if waiting := one.dead_letters.total:
+        yield VerdictLevel.LOOK, _DEAD.format(waiting)

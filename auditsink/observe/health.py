@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from auditsink.common import timestamps
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics
 from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.observe.verdict import all_of
 from auditsink.spool.statistics import RingStatistics
 
 
@@ -42,7 +43,7 @@ def readiness(snapshot: Snapshot) -> tuple[bool, str]:
     """`/readyz`: whether ready, and the text that says why."""
     why = reasons(snapshot)
     lines = [f"not ready: {reason}" for reason in why] or ["ready"]
-    return not why, "\n".join(lines + [f"look at: {worry}" for worry in worries(snapshot)]) + "\n"
+    return not why, "\n".join(lines + [f"{one.level.value}: {one.text}" for one in all_of(snapshot)]) + "\n"
 
 
 def _held(one: ForwarderStatistics) -> str:

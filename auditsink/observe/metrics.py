@@ -59,6 +59,11 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _receive(snapshot.receive)
     yield from _spool(snapshot.spool)
     yield from _accounts(snapshot.destinations)
+    waiting = GaugeMetricFamily("auditsink_dead_letters", "Dead letters that wait.", labels=["cluster", "destination"])
+    for one in snapshot.destinations:
+        for cluster in one.accounts:
+            waiting.add_metric([cluster, one.name], one.dead_letters.by_cluster.get(cluster, 0))
+    yield waiting
     yield from _destinations(snapshot.destinations)
 
 

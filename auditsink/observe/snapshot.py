@@ -1,5 +1,6 @@
 """What the parts of the sink say of themselves at one moment: all that metrics, health and status are made of."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +23,9 @@ class Snapshot:
     """`failures`: what died although nobody stopped it, in words.
 
     `declared`: bytes reserved for each declared cluster; None where clusters are not declared.
-    `log_lines_skipped`: since the start, because nobody read standard error.
+    `log_lines_skipped`: since the start, because nobody read standard error. `at_ns`: when this was, since the epoch.
+    `growth`: bytes a second by which what destinations still need of the rings grows (or shrinks), None where it is
+    not known yet.
     """
 
     phase: Phase
@@ -32,3 +35,28 @@ class Snapshot:
     destinations: tuple[ForwarderStatistics, ...]
     declared: Mapping[str, int] | None = None
     log_lines_skipped: int = 0
+    at_ns: int = 0
+    growth: float | None = None
+
+
+TREND_SECONDS = 300.0
+"""Over so long a growth is taken: long enough to span a destination's pauses between attempts."""
+LEAST_SECONDS = 20.0
+"""Less tells nothing: a segment is a step."""
+
+
+class Trend:
+    """How fast the bytes grow that destinations still need: a straight line over the last minutes."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, wanted_bytes: int) -> float | None:
+        """Note a value at `now` (monotonic seconds); bytes a second, None until there is enough to tell."""
+        points = self._points
+        if not points or now - points[-1][0] >= 1.0:
+            points.append((now, wanted_bytes))
+        while points[0][0] < now - TREND_SECONDS:
+            points.popleft()
+        passed = now - points[0][0]
+        return (wanted_bytes - points[0][1]) / passed if passed >= LEAST_SECONDS else None

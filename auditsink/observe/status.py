@@ -8,6 +8,8 @@ from auditsink.common import timestamps
 from auditsink.forward.reporting import ForwarderStatistics
 from auditsink.observe import advice, health, reservations
 from auditsink.observe.snapshot import Snapshot
+from auditsink.observe.verdict import all_of, verdict
+from auditsink.receive.statistics import Refusals
 from auditsink.spool.statistics import RingStatistics
 from auditsink.spool.types import Account, Drop
 
@@ -27,7 +29,9 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "ready": not health.reasons(snapshot),
         "reasons": health.reasons(snapshot),
         "worries": health.worries(snapshot),
-        "verdict": advice.verdict(snapshot)._asdict(),
+        "concerns": [one.document() for one in all_of(snapshot)],
+        "refusals": [_refusals(reason, row) for reason, row in sorted(receive.refusals.items())],
+        "verdict": verdict(snapshot).document(),
         "accepted_events": sum(ring.next_sequence for ring in spool.rings),
         "accepted_batches": receive.batches,
         "duplicate_batches": receive.duplicates,
@@ -38,6 +42,18 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
             _cluster(ring, snapshot.destinations) | {"reservation": reservations.entry(snapshot, ring.cluster, ring)}
             for ring in spool.rings
         ],
+    }
+
+
+def _refusals(reason: str, row: Refusals) -> dict[str, Any]:
+    """The last row of refused requests of one kind, over or not."""
+    return {
+        "reason": reason,
+        "count": row.count,
+        "since": timestamps.seconds(row.since_ns),
+        "last": timestamps.seconds(row.last_ns),
+        "sentence": row.sentence,
+        "peers": dict(row.peers),
     }
 
 
@@ -62,7 +78,17 @@ def _destination(one: ForwarderStatistics) -> dict[str, Any]:
         "state": one.state.value,
         **total(one.accounts.values()),
         "lag_seconds": round(one.lag_seconds, 3),
+        "since": None if one.trouble_since_ns is None else timestamps.seconds(one.trouble_since_ns),
+        "last_delivered_at": None if one.last_delivered_ns is None else timestamps.seconds(one.last_delivered_ns),
+        "dead_letters": {
+            "waiting": one.dead_letters.total,
+            "reasons": [
+                {"reason": group.reason, "count": group.count, "since": timestamps.seconds(group.since_ns)}
+                for group in one.dead_letters.reasons
+            ],
+        },
         "last_error": error.text if error else None,
+        "last_error_over": error is not None and one.trouble_since_ns is None,
         "last_error_at": timestamps.seconds(error.at_ns) if error else None,
         "next_attempt_seconds": round(one.next_attempt_seconds, 3),
         "held": [

@@ -122,7 +122,7 @@ class ListenerState:
 
     def refused(self, refused: HttpRejection, peer: object) -> None:
         """Count a refusal, and log the first of its kind."""
-        self.counters.rejected[refused.reason] += 1
+        self.counters.refused(refused.reason, self.clock.wall_ns(), refused.sentence, _address(peer).rpartition(":")[0])
         if self.now - self._logged.get(refused.reason, -SILENCE_SECONDS) >= SILENCE_SECONDS:
             self._logged[refused.reason] = self.now
             extra = {"reason": refused.reason.value, "peer": _address(peer), "silent_seconds": SILENCE_SECONDS}

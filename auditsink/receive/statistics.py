@@ -27,6 +27,34 @@ class ClusterStatistics:
     unsplit: int = 0
 
 
+STREAK_SECONDS = 60.0
+"""Refusals of one kind that are no further apart belong together: an apiserver comes back within half a minute."""
+MOST_PEERS = 8
+"""Addresses that are remembered for each kind of refusal."""
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Refused requests of one kind that followed each other: from when to when, how many, and by whose addresses.
+
+    Times are nanoseconds since the epoch. `sentence` is what the last one was told.
+    """
+
+    since_ns: int
+    last_ns: int
+    count: int = 0
+    sentence: str = ""
+    peers: dict[str, int] = field(default_factory=dict)
+
+    def add(self, now_ns: int, sentence: str, peer: str) -> None:
+        """One more."""
+        self.last_ns = now_ns
+        self.count += 1
+        self.sentence = sentence
+        if peer in self.peers or len(self.peers) < MOST_PEERS:
+            self.peers[peer] = self.peers.get(peer, 0) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiveStatistics:
     """One moment of the receive port; the counts run since the start of the process.
@@ -35,7 +63,8 @@ class ReceiveStatistics:
     `clusters`. `rejected`: refused requests by reason (`answers.Reason`), zeros included. `ack_counts[i]`: answers of
     200 within `ACK_BUCKETS[i]` seconds of the request's last byte (the last one: all longer ones), `ack_seconds` their
     sum. `connections`: open now. `in_flight_bytes`: what `receive.max_in_flight` limits. `problems`: sentences for the
-    operator about files that could not be read again; the last good ones are in use.
+    operator about files that could not be read again; the last good ones are in use. `refusals`: the last row of each
+    reason, over or not.
     """
 
     requests: int
@@ -50,6 +79,7 @@ class ReceiveStatistics:
     connections: int = 0
     in_flight_bytes: int = 0
     problems: tuple[str, ...] = ()
+    refusals: Mapping[str, Refusals] = field(default_factory=dict)
 
     @property
     def unsplit(self) -> int:
@@ -66,6 +96,15 @@ class ReceiveCounters:
     rejected: dict[str, int] = field(default_factory=lambda: dict.fromkeys(map(str, RejectionReason), 0))
     ack_counts: list[int] = field(default_factory=lambda: [0] * (len(ACK_BUCKETS) + 1))
     ack_seconds: float = 0.0
+    refusals: dict[str, Refusals] = field(default_factory=dict)
+
+    def refused(self, reason: RejectionReason, now_ns: int, sentence: str, peer: str) -> None:
+        """A request was refused, or a handshake; `peer` is its address without the port."""
+        self.rejected[reason] += 1
+        row = self.refusals.get(reason)
+        if row is None or not 0 <= now_ns - row.last_ns <= STREAK_SECONDS * 1e9:
+            row = self.refusals[reason] = Refusals(now_ns, now_ns)
+        row.add(now_ns, sentence, peer)
 
     def cluster(self, name: str) -> ClusterStatistics:
         """The counters of one cluster. Call it only for clusters that have a ring: their number is bounded."""
@@ -95,4 +134,5 @@ class ReceiveCounters:
             connections=connections,
             in_flight_bytes=in_flight_bytes,
             problems=problems,
+            refusals={reason: replace(row, peers=dict(row.peers)) for reason, row in self.refusals.items()},
         )

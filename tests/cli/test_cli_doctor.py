@@ -32,7 +32,7 @@ async def test_a_running_sink_is_asked_and_its_trouble_told_in_order(tmp_path: P
 
 def test_no_sink_is_the_first_thing_to_fix(auditsink: Call):
     said = auditsink("doctor", "--url", NOBODY)
-    assert said.code == 1
+    assert said.code == 4
     assert "sink: does not answer" in said.out.splitlines()[1]
 
 

@@ -105,7 +105,9 @@ def test_watch_goes_on_when_the_sink_goes_away(
     monkeypatch.setattr(status.time, "sleep", interrupted_after(2, lambda: answer.update(code=500)))
     said = auditsink("status", "--url", url, "--watch")
     assert (said.code, said.out.count("auditsink 1.2: running")) == (130, 2)
-    assert f"old: {url}/status: answers 500" in said.out
+    assert "THE SINK DOES NOT ANSWER since" in said.out
+    assert f"{url}/status: answers 500" in said.out
+    assert "what follows is old" in said.out
 
 
 def interrupted_after(calls: int, deed: Callable[[], None] = lambda: None) -> Callable[[float], None]:
@@ -161,3 +163,13 @@ def test_clusters_that_wait_by_themselves_are_named():
     lines = [line for line in tables.status(trouble).splitlines() if "does not take" in line]
     assert lines[0].endswith("does not take the events of cluster c00: no topic?; next try in 29s")
     assert len(lines) == 10
+
+
+@pytest.mark.parametrize(("level", "code"), [("good", 0), ("look", 3), ("bad", 4), ("odd", 4)])
+def test_the_exit_code_says_how_the_sink_is(level: str, code: int, auditsink: Call, url: str, answer: dict[str, Any]):
+    verdict = {"level": level, "text": "It is so", "commands": ["auditsink doctor"]}
+    answer["content"] = orjson.dumps(STATUS | {"verdict": verdict})
+    assert auditsink("status", "--url", url).code == 0
+    said = auditsink("status", "--url", url, "--exit-code")
+    assert said.code == code
+    assert f"{level}: It is so\n  $ auditsink doctor\n" in said.out

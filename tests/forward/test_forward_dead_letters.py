@@ -13,6 +13,7 @@ from auditsink.audit.eventlist import Mark
 from auditsink.delivery.destination import Batch
 from auditsink.forward import dead_letter, dead_letters
 from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.dead_letter_count import MOST_REASONS, OTHERS, DeadLetterCount
 from auditsink.forward.dead_letters import DeadLetters, DeadLettersFullError, open_all, place
 from auditsink.spool.disk import RealDisk
 from auditsink.testing.disk import FakeDisk
@@ -285,3 +286,28 @@ def test_on_a_real_disk_the_files_are_the_owners_alone(tmp_path: Path):
     with pytest.raises(TimeoutError):
         DeadLetters(letters.path, sleep=lambda _: None).remove({letter_of(2).id})
     held.close()
+
+
+def test_those_that_wait_are_counted_by_cluster_and_reason_and_only_what_came_is_read(tmp_path: Path):
+    letters = DeadLetters(place(tmp_path, "siem"))
+    count = DeadLetterCount(letters)
+    count.look()
+    assert count.waiting.total == 0
+    letters.append([letter_of(1, reason="HTTP 400"), letter_of(2, reason="HTTP 400")])
+    count.look()
+    letters.append([letter_of(3, reason="blank", cluster="test")])
+    count.look()
+    assert count.waiting.by_cluster == {"c1": 2, "test": 1}
+    assert [(group.reason, group.count) for group in count.waiting.reasons] == [("HTTP 400", 2), ("blank", 1)]
+    letters.remove([letter_of(1).id])
+    count.look()
+    assert count.waiting.by_cluster == {"c1": 1, "test": 1}
+
+
+def test_reasons_that_never_repeat_are_one_group(tmp_path: Path):
+    letters = DeadLetters(place(tmp_path, "siem"))
+    count = DeadLetterCount(letters)
+    letters.append([letter_of(number, reason=f"row {number}") for number in range(100)])
+    count.look()
+    assert len(count.waiting.reasons) == MOST_REASONS + 1
+    assert (count.waiting.reasons[0].reason, count.waiting.reasons[0].count) == (OTHERS, 80)

@@ -8,6 +8,7 @@ from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 from auditsink.forward.reporting import DestinationState, PausedCluster
 from auditsink.observe import advice, health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.observe.verdict import VerdictLevel, all_of, verdict
 from auditsink.receive.statistics import ClusterStatistics
 from auditsink.spool.types import Account, Drop
 
@@ -17,9 +18,8 @@ def test_a_running_sink_is_ready_also_with_a_destination_in_trouble():
     assert ready
     assert text.splitlines() == [
         "ready",
-        "look at: destination siem is retrying: no answer <b>",
-        "look at: destination siem lost 1 events that were dropped",
-        "look at: spool: 8 bytes are damaged; run auditsink spool verify",
+        "look: siem takes nothing: no answer <b>",
+        "look: 8 bytes in the spool are damaged; all else is read",
     ]
 
 
@@ -68,7 +68,7 @@ def test_batches_that_could_not_be_split_are_a_worry():
     worried = moment(receive=replace(RECEIVE, clusters=clusters), destinations=(), spool=replace(SPOOL, rings=()))
     (worry,) = health.worries(worried)
     assert worry.startswith("receive: 4 batches since the start could not be split")
-    assert advice.verdict(worried).level is advice.VerdictLevel.LOOK
+    assert verdict(worried).level is VerdictLevel.LOOK
     assert status.document(worried)["worries"] == [worry]
 
 
@@ -79,7 +79,8 @@ def test_the_status_is_what_is_promised():
     assert found == {
         "state": "running", "ready": True, "reasons": [], "accepted_events": 130, "accepted_batches": 5,
         "duplicate_batches": 2, "rejected_requests": {"full": 1, "disk": 3},
-        "worries": health.worries(moment()), "verdict": advice.verdict(moment())._asdict(),
+        "worries": health.worries(moment()), "verdict": verdict(moment()).document(), "refusals": [],
+        "concerns": [one.document() for one in all_of(moment())],
         "spool": {
             "bytes": 1500, "wanted_bytes": 800, "max_bytes": 4000, "segments": 4, "oldest_seconds": 12.346,
             "first_sequence": 10, "next_sequence": 130, "damaged_bytes": 8,
@@ -88,12 +89,14 @@ def test_the_status_is_what_is_promised():
             {
                 "name": "disk", "type": "file", "state": "idle", "accepted": 120, "delivered": 120, "filtered": 0,
                 "dead_lettered": 0, "dropped": 0, "pending": 0, "lag_seconds": 0.0, "last_error": None,
-                "last_error_at": None, "next_attempt_seconds": 0.0, "held": [], "advice": [],
+                "last_error_at": None, "last_error_over": False, "since": None, "last_delivered_at": None,
+                "dead_letters": {"waiting": 0, "reasons": []}, "next_attempt_seconds": 0.0, "held": [], "advice": [],
             },
             {
                 "name": "siem", "type": "splunk", "state": "retrying", "accepted": 120, "delivered": 50, "filtered": 10,
                 "dead_lettered": 5, "dropped": 1, "pending": 54, "lag_seconds": 7.25, "last_error": "no answer <b>",
-                "last_error_at": "2023-11-14T22:13:20Z", "next_attempt_seconds": 1.5,
+                "last_error_at": "2023-11-14T22:13:20Z", "last_error_over": True, "since": None,
+                "last_delivered_at": None, "dead_letters": {"waiting": 0, "reasons": []}, "next_attempt_seconds": 1.5,
                 "held": [],
                 "advice": advice.advice(SIEM),
             },
@@ -120,10 +123,11 @@ def test_a_drop_is_told_with_its_range_its_cluster_and_its_time():
     ]
     ready, text = health.readiness(found)
     assert ready, "the sink does what it was told to do"
+    assert "bad: siem never gets 44 events that were dropped from a full ring" in text
     assert (
-        "look at: destination siem lost 1 events that were dropped; since the start 34 of cluster prod "
-        "between 5 and 44, the last at 2023-11-14T22:14:20Z\n"
-    ) in text
+        "destination siem lost 1 events that were dropped; since the start 34 of cluster prod between 5 and 44, "
+        "the last at 2023-11-14T22:14:20Z"
+    ) in health.worries(found)
     samples = {
         tuple(sample.labels.values()): sample.value
         for family in metrics.families(found)

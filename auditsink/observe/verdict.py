@@ -1,0 +1,246 @@
+"""The whole sink in one sentence: how bad it is, since when, how long until events are lost, what to type. Pure.
+
+One function over one snapshot. `/status`, the page, `status`, `tail`, `doctor` and `/readyz` all show what it says.
+
+A verdict is bad when batches are refused, when events are lost or will be within half an hour, or when it does not
+end by itself; it asks to look when nothing is lost yet and it may end well by itself. What is over is not a verdict.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from auditsink.common import timestamps
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics
+from auditsink.observe.snapshot import Phase, Snapshot
+from auditsink.receive.responses import RejectionReason
+from auditsink.receive.statistics import STREAK_SECONDS, Refusals
+
+BEHIND_SECONDS = 60.0
+"""A destination that delivers and is further behind than this is worth a look."""
+TROUBLE_SECONDS = 1800.0
+"""A destination that has taken nothing for so long does not come back by itself."""
+SOON_SECONDS = 1800.0
+"""A ring that is full within this is bad: a person needs some minutes."""
+LATER_SECONDS = 6 * 3600.0
+"""One that is full within this is worth a look."""
+NOTABLE_FILL, HIGH_FILL, LEAST_FILL = 0.5, 0.9, 0.05
+"""Of the ring, needed by a destination. Below the last, a rate says nothing: any batch would be a steep slope."""
+RECENT_SECONDS = 3600.0
+"""A loss that is older than this is history: it is told beside the destination, and no alarm."""
+
+
+class VerdictLevel(StrEnum):
+    """How soon somebody should look."""
+
+    GOOD = "good"
+    LOOK = "look"
+    """When there is time: nothing is lost, and it may end well by itself."""
+    BAD = "bad"
+    """Now: events are lost or will be, or it does not end by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`text` is a sentence without its full stop. `since_ns` in nanoseconds since the epoch, where it is known.
+
+    `until_loss_seconds`: until events are lost if nothing changes; 0 when they are being lost or refused now, None when
+    no loss is in sight. `commands`: what to type, the most useful first.
+    """
+
+    level: VerdictLevel
+    text: str
+    since_ns: int | None = None
+    until_loss_seconds: float | None = None
+    commands: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """As `/status` shows it."""
+        return {
+            "level": self.level.value,
+            "text": self.text,
+            "since": None if self.since_ns is None else timestamps.seconds(self.since_ns),
+            "until_loss_seconds": None if self.until_loss_seconds is None else round(self.until_loss_seconds),
+            "commands": list(self.commands),
+        }
+
+
+GOOD = Verdict(VerdictLevel.GOOD, "Batches are taken, kept and delivered")
+_ORDER = {VerdictLevel.BAD: 0, VerdictLevel.LOOK: 1, VerdictLevel.GOOD: 2}
+_LOOK, _BAD = VerdictLevel.LOOK, VerdictLevel.BAD
+_STATUS, _DOCTOR, _CHECK = "auditsink status", "auditsink doctor", "auditsink check --connect"
+
+
+def verdict(snapshot: Snapshot) -> Verdict:
+    """The worst of all; the first of those that are equally bad."""
+    found = all_of(snapshot)
+    if not found:
+        return GOOD
+    worst, more = found[0], len(found) - 1
+    text = f"{worst.text}; {more} more to look at" if more else worst.text
+    return Verdict(worst.level, text, worst.since_ns, worst.until_loss_seconds, worst.commands)
+
+
+def all_of(snapshot: Snapshot) -> list[Verdict]:
+    """Each thing that is not good, the worst first."""
+    found = [*_not_taken(snapshot), *_refused(snapshot), *_filling(snapshot)]
+    for one in snapshot.destinations:
+        found += _destination(one, snapshot)
+    found += _else(snapshot)
+    return sorted(found, key=lambda each: _ORDER[each.level])
+
+
+def _not_taken(snapshot: Snapshot) -> Iterator[Verdict]:
+    if snapshot.phase is not Phase.RUNNING:
+        yield Verdict(_BAD, f"Batches are not taken: the sink is {snapshot.phase.value}")
+    if snapshot.spool.problem:
+        yield Verdict(_BAD, f"Batches are not taken: spool: {snapshot.spool.problem}", None, 0, (_DOCTOR,))
+    for failure in snapshot.failures:
+        yield Verdict(_BAD, f"A part of the sink died: {failure}", commands=(_DOCTOR,))
+
+
+_WHY = {
+    RejectionReason.DISK: "the disk does not take them",
+    RejectionReason.OVERLOAD: "more come at once than receive.max_in_flight allows",
+    RejectionReason.CONNECTIONS: "receive.max_connections is reached",
+    RejectionReason.CLUSTERS: "receive.max_clusters is reached, and these clusters are new",
+    RejectionReason.TOO_LARGE: "they are larger than receive.max_body allows",
+}
+_STRANGERS = (RejectionReason.UNAUTHORIZED, RejectionReason.FORBIDDEN, RejectionReason.TLS)
+_MISDIRECTED = (RejectionReason.NOT_FOUND, RejectionReason.NOT_AN_EVENT_LIST, RejectionReason.METHOD)
+
+
+def _refused(snapshot: Snapshot) -> Iterator[Verdict]:
+    for name, row in snapshot.receive.refusals.items():
+        reason = RejectionReason(name)
+        if not _lasts(snapshot, row):
+            continue
+        began = f"since {_clock(row.since_ns, snapshot.at_ns)}"
+        if reason is RejectionReason.FULL:
+            text = f"Batches are refused {began}: the ring is full{_because(snapshot)}"
+            yield Verdict(_BAD, text, row.since_ns, 0, (_STATUS, "auditsink reservations"))
+        elif reason in _WHY:
+            yield Verdict(_BAD, f"Batches are refused {began}: {_WHY[reason]}{_from(row)}", row.since_ns, 0, (_DOCTOR,))
+        elif reason is RejectionReason.RATE:
+            text = f"Batches are refused {began}: a cluster posts more than its rate allows"
+            yield Verdict(_LOOK, text, row.since_ns, None, (_STATUS,))
+        elif reason in _STRANGERS:
+            text = f"{row.count:,} requests {began} had no valid token or certificate{_from(row)}"
+            yield Verdict(_LOOK, text, row.since_ns, None, (f"{_DOCTOR} --kubeconfig FILE",))
+        elif reason in _MISDIRECTED:
+            text = f"{row.count:,} requests {began} were no batches for this sink ({reason}){_from(row)}"
+            yield Verdict(_LOOK, text, row.since_ns, None, (f"{_DOCTOR} --kubeconfig FILE",))
+
+
+def _lasts(snapshot: Snapshot, row: Refusals | None) -> bool:
+    return row is not None and snapshot.at_ns - row.last_ns <= STREAK_SECONDS * 1e9
+
+
+def _from(row: Refusals) -> str:
+    peers = sorted(peer for peer in row.peers if peer)
+    return f", from {', '.join(peers[:3])}{' and others' if len(peers) > 3 else ''}" if peers else ""
+
+
+def _because(snapshot: Snapshot) -> str:
+    """Which destination the ring waits for: the one with the most pending."""
+    if not snapshot.destinations:
+        return ""
+    one = max(snapshot.destinations, key=_pending)
+    if not _pending(one):
+        return ""
+    if one.trouble_since_ns is not None:
+        return f", because {one.name} has taken nothing for {_long((snapshot.at_ns - one.trouble_since_ns) / 1e9)}"
+    return f", because {one.name} is {_long(one.lag_seconds)} behind"
+
+
+def until_full(snapshot: Snapshot) -> float | None:
+    """Seconds until the rings are full at the rate of the last minutes; None when they do not fill."""
+    wanted, most = sum(ring.wanted_bytes for ring in snapshot.spool.rings), snapshot.spool.max_bytes
+    if not most or wanted < LEAST_FILL * most or snapshot.growth is None or snapshot.growth <= 0:
+        return None
+    return max(0.0, (most - wanted) / snapshot.growth)
+
+
+def _filling(snapshot: Snapshot) -> Iterator[Verdict]:
+    most = snapshot.spool.max_bytes
+    if not most or _lasts(snapshot, snapshot.receive.refusals.get(RejectionReason.FULL)):
+        return  # said already
+    fill, left = sum(ring.wanted_bytes for ring in snapshot.spool.rings) / most, until_full(snapshot)
+    if fill < NOTABLE_FILL and (left is None or left > LATER_SECONDS):
+        return
+    soon = fill >= HIGH_FILL or (left is not None and left <= SOON_SECONDS)
+    begins = f"The ring is {fill:.0%} full" if left is None else f"Full in about {_long(left)} at this rate"
+    yield Verdict(_BAD if soon else _LOOK, f"{begins}{_because(snapshot)}", None, left, (_STATUS,))
+
+
+def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> Iterator[Verdict]:
+    now, since, left = snapshot.at_ns, one.trouble_since_ns, until_full(snapshot)
+    why = one.last_error.text if one.last_error else "no answer yet"
+    began = "" if since is None else f" since {_clock(since, now)}"
+    if one.state is DestinationState.MISCONFIGURED and not (one.paused_clusters and since is None):
+        text = f"{one.name} takes nothing{began} and cannot as it is set up: {why}"
+        yield Verdict(_BAD, text, since, left, (_CHECK,))
+    elif one.state is DestinationState.RETRYING:
+        long = since is not None and now - since >= TROUBLE_SECONDS * 1e9
+        yield Verdict(_BAD if long else _LOOK, f"{one.name} takes nothing{began}: {why}", since, left, (_CHECK,))
+    elif one.state is DestinationState.DELIVERING and one.lag_seconds >= BEHIND_SECONDS:
+        yield Verdict(_LOOK, f"{one.name} is {_long(one.lag_seconds)} behind", None, left, (f"{_STATUS} --watch",))
+    for cluster, paused in sorted(one.paused_clusters.items())[:1]:
+        more = f" and {len(one.paused_clusters) - 1:,} more clusters" if len(one.paused_clusters) > 1 else ""
+        text = f"{one.name} does not take the events of {cluster}{more}: {paused.why}"
+        yield Verdict(_BAD, text, since, left, (f"{_STATUS} -o json",))
+    yield from _lost(one, snapshot)
+    yield from _dead_letters(one, now)
+
+
+def _lost(one: ForwarderStatistics, snapshot: Snapshot) -> Iterator[Verdict]:
+    drops = [ring.drops[one.name] for ring in snapshot.spool.rings if one.name in ring.drops]
+    recent = [drop for drop in drops if snapshot.at_ns - drop.at_ns <= RECENT_SECONDS * 1e9]
+    if recent:
+        events, last = sum(drop.events for drop in recent), max(drop.at_ns for drop in recent)
+        when = _clock(last, snapshot.at_ns)
+        text = f"{one.name} never gets {events:,} events that were dropped from a full ring, the last at {when}"
+        yield Verdict(_BAD, text, None, 0, (_STATUS,))
+
+
+def _dead_letters(one: ForwarderStatistics, now_ns: int) -> Iterator[Verdict]:
+    if not one.dead_letters.total:
+        return
+    group = one.dead_letters.reasons[0]
+    others = one.dead_letters.total - group.count
+    more = f", and {others:,} more for other reasons" if others else ""
+    text = f"{one.name} refused {group.count:,} x {group.reason}, since {_clock(group.since_ns, now_ns)}{more}"
+    commands = tuple(f"auditsink deadletter {what} --destination {one.name}" for what in ("ls", "replay", "drop"))
+    yield Verdict(_LOOK, text, group.since_ns, None, commands)
+
+
+def _else(snapshot: Snapshot) -> Iterator[Verdict]:
+    for problem in snapshot.receive.problems:
+        yield Verdict(_LOOK, f"receive: {problem}", commands=("auditsink check",))
+    if damaged := snapshot.spool.damaged_bytes:
+        text = f"{damaged:,} bytes in the spool are damaged; all else is read"
+        yield Verdict(_LOOK, text, commands=("auditsink spool verify --path DIR",))
+    if unsplit := snapshot.receive.unsplit:
+        text = f"{unsplit:,} batches could not be split into their events, so filters cannot look into them"
+        yield Verdict(_LOOK, text, commands=(_DOCTOR,))
+    if skipped := snapshot.log_lines_skipped:
+        yield Verdict(_LOOK, f"{skipped:,} lines of the log were skipped, because standard error was not read")
+
+
+def _pending(one: ForwarderStatistics) -> int:
+    return sum(account.pending for account in one.accounts.values())
+
+
+def _clock(ns: int, now_ns: int) -> str:
+    """The time of day in UTC; with its date when that is not today's."""
+    text, today = timestamps.seconds(ns), timestamps.seconds(now_ns)[:10]
+    return f"{text[11:16]} UTC" if text[:10] == today else f"{text[:10]} {text[11:16]} UTC"
+
+
+def _long(seconds: float) -> str:
+    """A duration as a person says it."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
