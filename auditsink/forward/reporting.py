@@ -7,6 +7,7 @@ and a reminder while it lasts.
 """
 
 import logging
+import re
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,9 @@ from auditsink.spool.types import Account
 
 log = logging.getLogger("auditsink.forward")
 
+_QUOTED = re.compile(r"(?<!\w)'[^']*(?:'(?!\w)|$)|\"[^\"]*(?:\"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|\{.*", re.DOTALL)
+_CLOSING = {"'": "'", '"': '"', "`": "`", "[": "]", "{": "}"}
+_LONGEST_REASON = 200
 REMINDER = 300.0
 """Seconds between two log lines about the same kind of trouble."""
 
@@ -148,6 +152,11 @@ def where(problem: BaseException) -> str:
     return f"{type(problem).__name__}{place}"
 
 
+def without_quotes(reason: str) -> str:
+    """The other side's reason without what it quotes, which is an event's; short enough for a log line. Pure."""
+    return _QUOTED.sub(lambda match: f"{match[0][0]}...{_CLOSING[match[0][0]]}", reason)[:_LONGEST_REASON]
+
+
 class Reporting:
     """Counts, and talks to the log."""
 
@@ -202,12 +211,13 @@ class Reporting:
             )
 
     def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
-        """These events are dead letters now."""
-        for dead_letter in dead_letters:
+        """These events are dead letters now: one line, which the next equal ones are counted with."""
+        reasons = Counter(without_quotes(one.reason) for one in dead_letters)
+        for reason, _ in reasons.most_common(1):
+            others = {"other_reasons": len(reasons) - 1} if len(reasons) > 1 else {}
             log.warning(
-                "a destination refused an event for good; it is kept as a dead letter: "
-                "see `auditsink deadletter show ID`",
-                extra=self._extra(dead_letter.cluster, sequence=dead_letter.sequence, id=dead_letter.id),
+                "a destination refused events for good; they are kept as dead letters: see `auditsink deadletter ls`",
+                extra=self._extra(dead_letters[0].cluster, events=len(dead_letters), reason=reason, **others),
             )
 
     def delivered(self, size: int) -> None:

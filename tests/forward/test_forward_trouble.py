@@ -22,7 +22,7 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.forward.prefetch import KEPT
-from auditsink.forward.reporting import DestinationState
+from auditsink.forward.reporting import DestinationState, without_quotes
 from auditsink.forward.retry import FIRST_PROBE
 from auditsink.forward.subscription import Subscription
 from auditsink.forward.verdicts import LONE_REFUSALS
@@ -152,8 +152,33 @@ async def test_one_bad_event_costs_one_event_and_the_order_stays(named: bool, ca
             "event 0 is bad",
         )
         told = [record for record in caplog.records if record.levelname == "WARNING"]
-        assert [(record.sequence, record.id) for record in told] == [(one.sequence, one.id) for one in rig.dead_letters]
-        assert not any("event c1" in record.getMessage() or "bad" in record.getMessage() for record in told)
+        assert [(record.events, record.reason) for record in told] == [(1, "event 0 is bad")] * 3
+        assert not any("event c1" in str(vars(record)) for record in told)
+
+
+async def test_dead_letters_of_a_batch_are_one_line_with_their_reason(caplog: pytest.LogCaptureFixture):
+    refused = tuple(EventRejection(at, "no index" if at else 'quotes "CANARY"') for at in range(8))
+    async with Rig(ScriptedDestination(in_turn(Delivered(refused))), ring_of(10)) as rig:
+        assert rig.dead_lettered() == list(range(8))
+    (told,) = [vars(record) for record in caplog.records if record.levelname == "WARNING"]
+    assert (told["events"], told["reason"], told["other_reasons"]) == (8, "no index", 1)
+    assert "CANARY" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("HTTP 400 code 12: Event field is required", "HTTP 400 code 12: Event field is required"),
+        ("failed to parse field [a.CANARY] of type [long], Preview of value: 'CANARY'",
+         "failed to parse field [...] of type [...], Preview of value: '...'"),
+        ("the event's size is not the broker's", "the event's size is not the broker's"),
+        ('found "CANARY" and `CANARY` and {"user": "CANARY"}', 'found "..." and `...` and {...}'),
+        ("cut off in 'CANAR", "cut off in '...'"),
+        ("x" * 1000, "x" * 200),
+    ],
+)  # fmt: skip
+def test_a_reason_is_told_without_what_it_quotes(reason: str, shown: str):
+    assert without_quotes(reason) == shown
 
 
 async def test_events_refused_by_name_are_dead_letters_and_the_others_not_sent_again():
