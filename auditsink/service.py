@@ -172,7 +172,7 @@ class Sink:
         )
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
         self._registry.remember(self._spool.rings)
-        self._reserve(self._registry.roll)
+        self._reserve(self._registry.cluster_set)
         loop = asyncio.get_running_loop()
         self._spool.start(loop.call_soon_threadsafe, loop.call_soon)
         starting = [StartingDestination(one, self._clock) for one in config.destinations]
@@ -209,8 +209,8 @@ class Sink:
             self._visit = asyncio.create_task(self._guest.run(view, self._spool))
             self._watch("taking another's place", self._visit)
 
-    def _reserve(self, roll: ClusterSet) -> None:
-        self._spool.reserve(roll.reserved)
+    def _reserve(self, cluster_set: ClusterSet) -> None:
+        self._spool.reserve(cluster_set.reserved)
 
     def _forwarder(self, one: DestinationSection, destination: StartingDestination) -> Forwarder:
         return Forwarder(

@@ -83,13 +83,13 @@ async def test_a_cluster_comes_and_goes_with_its_file(tmp_path: Path):
     async with running(tmp_path) as sink:
         assert await post(sink, "a", "early", "t") == 401
         path = drop(tmp_path, "a", "{name: a, tokens: [t], destinations: [one], reservation: 8MiB}")
-        await until(lambda: "a" in sink._registry.roll.clusters)
+        await until(lambda: "a" in sink._registry.cluster_set.clusters)
         assert await post(sink, "a", "first", "t") == 200
         assert await post(sink, "b", "first", "t") == 403
         assert json.loads(await admin(sink, "/reservations"))["reserved_bytes"] == 8 * 2**20
         await until(lambda: lines(tmp_path / "one.ndjson") == 1)
         path.unlink()
-        await until(lambda: "a" not in sink._registry.roll.clusters)
+        await until(lambda: "a" not in sink._registry.cluster_set.clusters)
         assert await post(sink, "a", "late", "t") == 401
         (one,) = json.loads(await admin(sink, "/reservations"))["clusters"]
         assert (one["state"], one["reserved_bytes"]) == ("removed", 0)

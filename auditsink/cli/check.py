@@ -109,9 +109,9 @@ def _clusters(config: Config) -> list[str]:
     except ClustersError as problem:
         return str(problem).splitlines()
     if registry.declared:
-        reserved = sum(registry.roll.reserved.values())
+        reserved = sum(registry.cluster_set.reserved.values())
         click.echo("Clusters")
-        click.echo(f"  {len(registry.roll.clusters):,} may post")
+        click.echo(f"  {len(registry.cluster_set.clusters):,} may post")
         click.echo(f"  {Size(reserved)} of {config.spool.max_bytes} are reserved, the rest is shared by all")
     return list(registry.problems)
 

@@ -52,7 +52,7 @@ class ClusterSet:
 
 
 class Entries:
-    """A roll in the making: clusters come and go."""
+    """A cluster set in the making: clusters come and go."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -80,7 +80,7 @@ class Entries:
             del self._certificates[name]
         self._reserved -= cluster.reservation
 
-    def roll(self) -> ClusterSet:
+    def cluster_set(self) -> ClusterSet:
         """What was entered."""
         return ClusterSet(dict(self._clusters), dict(self._tokens), dict(self._certificates))
 

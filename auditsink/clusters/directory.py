@@ -1,7 +1,7 @@
 """`clusters.directory`: a file for each cluster, looked at again and again.
 
 Files are written by a controller, or mounted from a ConfigMap or Secret whose files are swapped by a symbolic link. A
-file that is broken after a change keeps what it said before; one that is gone takes its cluster off the roll.
+file that is broken after a change keeps what it said before; one that is gone takes its cluster off the cluster_set.
 """
 
 import os

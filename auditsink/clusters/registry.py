@@ -1,18 +1,18 @@
-"""The roll in force, and the files that it comes from, looked at again and again.
+"""The cluster set in force, and the files that it comes from, looked at again and again.
 
-`poll` runs in one thread at a time; everything else may be asked from any: a roll is replaced as a whole.
+`poll` runs in one thread at a time; everything else may be asked from any: a cluster set is replaced as a whole.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from auditsink import config
 from auditsink.clusters import retained
 from auditsink.clusters.cluster_set import Bounds, ClusterSet, Entries
-from auditsink.clusters.declaration import Declaration
 from auditsink.clusters.directory import Directory
 from auditsink.clusters.retained import RetainedCluster
-from auditsink.clusters.tokens import TokenFile, parse_tokens
+from auditsink.clusters.tokens import TokenFile, Tokens, digest, parse_tokens, tokens_of
 
 log = logging.getLogger("auditsink.clusters")
 
@@ -34,13 +34,71 @@ def most_clusters(settings: config.Config) -> int:
     return MOST_CLUSTERS if settings.clusters or settings.receive.tokens_file else MOST_CLAIMED
 
 
+@dataclass(slots=True)
+class Declaration:
+    """`origin`: the key or the file that declares it. `refused`: why what is wanted is not on the cluster_set."""
+
+    origin: str
+    wanted: config.Cluster
+    refused: str | None = None
+    _entered: tuple[config.Cluster, Tokens] | None = None
+    _file: TokenFile | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence each."""
+        found = [] if self.refused is None else [f"{self.origin}: {self.refused}"]
+        return found + ([f"{self.origin}: token_file: {self._file.error}"] if self._file and self._file.error else [])
+
+    def look(self) -> None:
+        """Look at the token file. Reads the disk."""
+        path = self.wanted.token_file
+        if path is None:
+            self._file = None
+        elif self._file is None or self._file.path != path:
+            self._file = TokenFile(path, tokens_of(self.wanted.name))
+        else:
+            self._file.changed()
+
+    def enter(self, entries: Entries) -> bool:
+        """Put what is wanted among the entries, in place of what stands there; True when they are others now.
+
+        If it cannot be there, what stands there stays.
+        """
+        wanted = (self.wanted, self._tokens())
+        if wanted == self._entered:
+            self.refused = None
+            return False
+        before = self._entered
+        self.leave(entries)
+        self.refused = entries.enter(*wanted)
+        if self.refused is None:
+            self._entered = wanted
+        elif before is not None:
+            entries.enter(*before)
+            self._entered = before
+        return self._entered != before
+
+    def leave(self, entries: Entries) -> None:
+        """Take it off the cluster_set."""
+        if self._entered is not None:
+            entries.leave(*self._entered)
+            self._entered = None
+
+    def _tokens(self) -> Tokens:
+        name = self.wanted.name
+        tokens = {digest(token.reveal().encode()): name for token in self.wanted.tokens}
+        # A file's tokens were read for the name of that time.
+        return tokens | (dict.fromkeys(self._file.tokens, name) if self._file is not None else {})
+
+
 class Registry:
-    """Who may post and what is theirs. `on_change` gets each roll after the first, in the thread that found it."""
+    """Who may post and what is theirs. `on_change` gets each set after the first, in the thread that found it."""
 
     def __init__(self, settings: config.Config, *, on_change: Callable[[ClusterSet], None] = lambda _: None) -> None:
         """Raises ClustersError for what stands in the configuration itself; what is wrong with a file is a problem."""
         clusters = settings.clusters
-        self.roll = ClusterSet(closed=False)
+        self.cluster_set = ClusterSet(closed=False)
         self.problems: tuple[str, ...] = ()
         self.declared = clusters is not None
         self._on_change: Callable[[ClusterSet], None] = lambda _: None
@@ -65,7 +123,7 @@ class Registry:
     @property
     def reserved(self) -> dict[str, int] | None:
         """Bytes reserved for each declared cluster; None where clusters are not declared."""
-        return {name: one.reservation for name, one in self.roll.clusters.items()} if self.declared else None
+        return {name: one.reservation for name, one in self.cluster_set.clusters.items()} if self.declared else None
 
     def routing(self, cluster: str) -> RetainedCluster:
         """Where a cluster's events go and what they carry, for one that is declared no longer too."""
@@ -82,11 +140,11 @@ class Registry:
 
     def rate(self, cluster: str) -> config.Rate | None:
         """What a cluster may post."""
-        found = self.roll.clusters.get(cluster)
+        found = self.cluster_set.clusters.get(cluster)
         return None if found is None else found.rate
 
     def poll(self) -> bool:
-        """Look at the files; True when another roll is in force. Reads the disk."""
+        """Look at the files; True when another cluster set is in force. Reads the disk."""
         tokens = self._tokens is not None and self._tokens.changed()
         changed = self._enter() if self.declared else False
         if tokens or changed:
@@ -121,7 +179,7 @@ class Registry:
         self.problems = tuple(self._problems())
 
     def _enter(self) -> bool:
-        """Bring the roll's entries to what is declared now."""
+        """Bring the cluster set's entries to what is declared now."""
         changed = self._look()
         sources = [*self._members, *self._files.values()]
         for source in sources:
@@ -146,11 +204,13 @@ class Registry:
         return bool(gone)
 
     def _publish(self) -> None:
-        before = self.roll
-        self.roll = self._entries.roll() if self._tokens is None else ClusterSet(tokens=self._tokens.tokens)
-        self._tell(before.clusters, self.roll.clusters)
+        before = self.cluster_set
+        self.cluster_set = (
+            self._entries.cluster_set() if self._tokens is None else ClusterSet(tokens=self._tokens.tokens)
+        )
+        self._tell(before.clusters, self.cluster_set.clusters)
         self._recall()
-        self._on_change(self.roll)
+        self._on_change(self.cluster_set)
 
     def _tell(self, before: Mapping[str, config.Cluster], now: Mapping[str, config.Cluster]) -> None:
         for name in before.keys() - now.keys():
@@ -161,7 +221,7 @@ class Registry:
 
     def _recall(self) -> None:
         """Put together what is declared and what was."""
-        self._former |= {name: _routing(one) for name, one in self.roll.clusters.items()}
+        self._former |= {name: _routing(one) for name, one in self.cluster_set.clusters.items()}
         routings = {name: one for name, one in self._former.items() if one != _ALL}
         changed, self._routings = routings != self._routings, routings
         if self._remembers and (changed or not retained.exists(self._spool)):

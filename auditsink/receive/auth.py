@@ -1,15 +1,17 @@
 """Who may post, and for which cluster: bearer tokens, client certificates, or everybody.
 
-Where identities are configured the credential names the cluster, and a path may only agree with it.
+A request target means a cluster: `{path}` the default one, `{path}/{cluster}` the one it names. Where identities are
+configured the credential names the cluster, and a path may only agree with it. Pure.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.tokens import digest
+from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.receive.responses import HttpRejection, RejectionReason
-from auditsink.receive.routes import Route, Routes
 
 _NO_CREDENTIAL = HttpRejection(
     RejectionReason.UNAUTHORIZED, "send a bearer token, or a client certificate that names a cluster"
@@ -22,6 +24,9 @@ _STRANGER = HttpRejection(
 _TWO = HttpRejection(
     RejectionReason.FORBIDDEN, "the credentials are those of different clusters; send one, or ones that agree"
 )
+_KEPT = 1024
+"""Targets that are remembered; a client that invents more makes us look closely again."""
+_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 class Peer(NamedTuple):
@@ -42,24 +47,64 @@ class Admission(NamedTuple):
     source: str
 
 
+class Route(NamedTuple):
+    """`cluster` is whose events these are; `named` says that the target named it."""
+
+    cluster: str
+    named: bool
+
+
+class Routes:
+    """Finds routes and remembers them: every apiserver sends the same target for ever."""
+
+    def __init__(self, path: str, default: str) -> None:
+        self._path = path.rstrip("/")
+        self._default = Route(default, named=False)
+        self._known: dict[bytes, Route | HttpRejection] = {}
+
+    def find(self, target: bytes) -> Route | HttpRejection:
+        """`target` is what llhttp took for one."""
+        found = self._known.get(target)
+        if found is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            found = self._known[target] = self._look(target.decode("latin-1"))
+        return found
+
+    def _look(self, target: str) -> Route | HttpRejection:
+        # RFC 9112, 3.2.2: a server takes the absolute form too. kube-apiserver adds ?timeout=30s.
+        path = _AUTHORITY.sub("", target, count=1).partition("?")[0]
+        if path == self._path or (path == "/" and not self._path):
+            return self._default
+        prefix = self._path + "/"
+        if not path.startswith(prefix):
+            return HttpRejection(
+                RejectionReason.NOT_FOUND, f"nothing is here; post to {self._path or '/'} or {prefix}CLUSTER"
+            )
+        cluster = path[len(prefix) :]
+        if not CLUSTER.match(cluster):
+            return HttpRejection(RejectionReason.NOT_FOUND, f"no cluster can have this name; {CLUSTER_RULE}")
+        return Route(cluster, named=True)
+
+
 class Authorizer:
     """Decides from a request's target and credentials. Everything here is asked for every request."""
 
-    def __init__(self, path: str, cluster: str, roll: Callable[[], ClusterSet]) -> None:
-        """`cluster` is meant where the path names none. `roll` gives the one in force."""
+    def __init__(self, path: str, cluster: str, cluster_set: Callable[[], ClusterSet]) -> None:
+        """`cluster` is meant where the path names none. `cluster_set` gives the one in force."""
         self._routes = Routes(path, cluster)
-        self._roll = roll
+        self._cluster_set = cluster_set
 
     def admit(self, target: bytes, authorization: bytes | None, peer: Peer) -> Admission | HttpRejection:
         """`peer` is what the client certificate says that TLS has verified, `NOBODY` without one."""
         route = self._routes.find(target)
         if isinstance(route, HttpRejection):
             return route
-        roll = self._roll()
-        if not roll.closed:
+        cluster_set = self._cluster_set()
+        if not cluster_set.closed:
             # Any certificate of the client CA may name any cluster, and so may everybody where none is asked for.
             return Admission(route.cluster, f"cert:{peer.name}" if peer.name else "")
-        cluster = _proven(roll, route, authorization, peer)
+        cluster = _proven(cluster_set, route, authorization, peer)
         if isinstance(cluster, HttpRejection):
             return cluster
         if route.named and route.cluster != cluster:
@@ -69,11 +114,11 @@ class Authorizer:
         return Admission(cluster, _source(cluster, authorization, peer))
 
 
-def _proven(roll: ClusterSet, route: Route, authorization: bytes | None, peer: Peer) -> str | HttpRejection:
+def _proven(cluster_set: ClusterSet, route: Route, authorization: bytes | None, peer: Peer) -> str | HttpRejection:
     """The cluster that the credentials stand for. Each that is shown must be good: none is passed over for another."""
-    proven = roll.proven(peer.names)
+    proven = cluster_set.proven(peer.names)
     if authorization is not None:
-        cluster = _by_token(roll, authorization)
+        cluster = _by_token(cluster_set, authorization)
         if isinstance(cluster, HttpRejection):
             return cluster
         proven.add(cluster)
@@ -81,20 +126,20 @@ def _proven(roll: ClusterSet, route: Route, authorization: bytes | None, peer: P
         return _TWO
     if proven:
         return proven.pop()
-    if roll.anonymous(route.cluster):
+    if cluster_set.anonymous(route.cluster):
         return route.cluster
-    return _STRANGER if peer.names and roll.clusters else _missing(roll)
+    return _STRANGER if peer.names and cluster_set.clusters else _missing(cluster_set)
 
 
-def _by_token(roll: ClusterSet, authorization: bytes) -> str | HttpRejection:
+def _by_token(cluster_set: ClusterSet, authorization: bytes) -> str | HttpRejection:
     scheme, _, token = authorization.partition(b" ")
     if scheme.lower() != b"bearer":
-        return _missing(roll)
-    return roll.tokens.get(digest(token.strip()), _WRONG_TOKEN)
+        return _missing(cluster_set)
+    return cluster_set.tokens.get(digest(token.strip()), _WRONG_TOKEN)
 
 
-def _missing(roll: ClusterSet) -> HttpRejection:
-    return _NO_CREDENTIAL if roll.clusters else _NO_TOKEN
+def _missing(cluster_set: ClusterSet) -> HttpRejection:
+    return _NO_CREDENTIAL if cluster_set.clusters else _NO_TOKEN
 
 
 def _source(cluster: str, authorization: bytes | None, peer: Peer) -> str:

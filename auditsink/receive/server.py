@@ -12,8 +12,8 @@ from auditsink.common.accept import Acceptor
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.listen import Address, ListenError, bound, listen
 from auditsink.receive.auth import Authorizer
+from auditsink.receive.certificates import Certificates
 from auditsink.receive.connection import ReceiveConnection
-from auditsink.receive.credentials import Credentials
 from auditsink.receive.errors import ReceiveError
 from auditsink.receive.listener import ListenerState, Room, room
 from auditsink.receive.statistics import ReceiveStatistics
@@ -28,6 +28,32 @@ POLL_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 """For what is still being written when the port closes."""
 _LOOK_SECONDS = 0.02  # between two looks at whether everything is answered, or closed
+
+
+class Credentials:
+    """What is in force now. A file that cannot be used any more changes nothing but `problems`."""
+
+    def __init__(self, settings: config.Receive, registry: Registry) -> None:
+        """Raises ReceiveError."""
+        self.certificates = None if settings.tls is None else Certificates(settings.tls)
+        self._registry = registry
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a file to look at."""
+        return self._registry.watches or self.certificates is not None
+
+    def poll(self) -> bool:
+        """Look at the files; True when something new is in force. Reads disks: run it in a thread."""
+        clusters = self._registry.watches and self._registry.poll()
+        certificates = self.certificates is not None and self.certificates.changed()
+        return clusters or certificates
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why something in a file is not in force, a sentence each."""
+        certificates = self.certificates.problem if self.certificates is not None else None
+        return (*self._registry.problems, *([certificates] if certificates else []))
 
 
 class ReceiveServer:
@@ -57,8 +83,8 @@ class ReceiveServer:
         except ListenError as problem:
             raise ReceiveError(str(problem)) from None
         self.address = bound(listening)
-        rings = max(len(self._spool.rings), len(self._registry.roll.clusters))
-        gate = Authorizer(settings.path, settings.cluster, lambda: self._registry.roll)
+        rings = max(len(self._spool.rings), len(self._registry.cluster_set.clusters))
+        gate = Authorizer(settings.path, settings.cluster, lambda: self._registry.cluster_set)
         self._port = ListenerState(settings, self._spool, gate, Rates(self._registry.rate), self._clock)
         self._poll_at = self._port.now + POLL_SECONDS
         self._port.room = _room(settings.max_connections, rings)

@@ -39,16 +39,16 @@ def drop(place: Path, name: str, text: str) -> Path:
 
 
 def names(registry: Registry) -> set[str]:
-    return set(registry.roll.clusters)
+    return set(registry.cluster_set.clusters)
 
 
 def test_a_plain_list_declares_members(tmp_path: Path):
     registry = Registry(configured(tmp_path, "clusters: [{name: a, tokens: [t]}, {name: b, anonymous: true}]"))
     assert names(registry) == {"a", "b"}
-    assert registry.roll.tokens == {digest(b"t"): "a"}
-    assert registry.roll.closed
-    assert registry.roll.anonymous("b")
-    assert not registry.roll.anonymous("a")
+    assert registry.cluster_set.tokens == {digest(b"t"): "a"}
+    assert registry.cluster_set.closed
+    assert registry.cluster_set.anonymous("b")
+    assert not registry.cluster_set.anonymous("a")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_file_that_is_dropped_is_in_force_at_the_next_look_and_one_that_is_rem
     (tmp_path / "clusters.d" / "a.yaml").unlink()
     assert registry.poll()
     assert names(registry) == {"b"}
-    assert registry.roll.tokens == {digest(b"u"): "b"}
+    assert registry.cluster_set.tokens == {digest(b"u"): "b"}
     assert not registry.poll()
     assert registry.problems == ()
 
@@ -111,14 +111,14 @@ def test_a_file_that_is_dropped_is_in_force_at_the_next_look_and_one_that_is_rem
 )
 def test_a_bad_file_is_named_with_the_reason_and_leaves_the_others(tmp_path: Path, text: str, why: str):
     registry = watching(tmp_path, a="{name: a, tokens: [t]}")
-    before = registry.roll
+    before = registry.cluster_set
     path = drop(tmp_path, "b", text)
     registry.poll()
     (problem,) = registry.problems
     assert problem.startswith(f"{path}:")
     assert why in problem
     assert "CANARY" not in problem
-    assert registry.roll == before
+    assert registry.cluster_set == before
     drop(tmp_path, "b", "{name: b, tokens: [u]}")
     assert registry.poll()
     assert (names(registry), registry.problems) == ({"a", "b"}, ())
@@ -128,15 +128,15 @@ def test_a_file_that_is_broken_or_no_longer_fits_keeps_what_it_said(tmp_path: Pa
     registry = watching(
         tmp_path, a="{name: a, tokens: [t], reservation: 40MiB}", b="{name: b, tokens: [u], reservation: 40MiB}"
     )
-    before = registry.roll
+    before = registry.cluster_set
     drop(tmp_path, "a", "{name: a, tokens: [t], reservation: 60MiB}")
     drop(tmp_path, "b", "{name: b, tok")
     assert not registry.poll()
     assert len(registry.problems) == 2
-    assert registry.roll == before
+    assert registry.cluster_set == before
     drop(tmp_path, "b", "{name: b, tokens: [u], reservation: 20MiB}")
     assert registry.poll()
-    assert registry.roll.reserved == {"a": 60 * 2**20, "b": 20 * 2**20}, "now there is room for both"
+    assert registry.cluster_set.reserved == {"a": 60 * 2**20, "b": 20 * 2**20}, "now there is room for both"
     assert registry.problems == ()
 
 
@@ -172,11 +172,11 @@ def test_a_mounted_config_map_is_swapped_as_a_whole(tmp_path: Path):
     (place / "..data").symlink_to("..1")
     (place / "a.yaml").symlink_to("..data/a.yaml")
     registry = Registry(configured(tmp_path, f"clusters: {{directory: {place}}}"))
-    assert registry.roll.tokens == {digest(b"t"): "a"}
+    assert registry.cluster_set.tokens == {digest(b"t"): "a"}
     (place / "..data_tmp").symlink_to("..2")
     (place / "..data_tmp").rename(place / "..data")
     assert registry.poll()
-    assert registry.roll.tokens == {digest(b"u"): "a"}
+    assert registry.cluster_set.tokens == {digest(b"u"): "a"}
 
 
 class TestTokenFiles:
@@ -195,20 +195,20 @@ class TestTokenFiles:
     def test_another_token_is_in_force(self, registry: Registry, file: Path):
         file.write_text("# changed\nsecond\nthird\n")
         assert registry.poll()
-        assert set(registry.roll.tokens) == {digest(b"second"), digest(b"third")}
+        assert set(registry.cluster_set.tokens) == {digest(b"second"), digest(b"third")}
 
     @pytest.mark.parametrize("gone", [False, True])
     def test_emptied_or_removed_revokes_at_the_second_look(self, registry: Registry, file: Path, gone: bool):
         file.unlink() if gone else file.write_text("")
         assert not registry.poll()
-        assert registry.roll.tokens, "an editor may be about to write it again"
+        assert registry.cluster_set.tokens, "an editor may be about to write it again"
         assert registry.poll()
-        assert not registry.roll.tokens
+        assert not registry.cluster_set.tokens
         assert "so none is valid" in registry.problems[0]
         assert names(registry) == {"a"}, "its reservation and labels stay"
         file.write_text("back\n")
         assert registry.poll()
-        assert (set(registry.roll.tokens), registry.problems) == ({digest(b"back")}, ())
+        assert (set(registry.cluster_set.tokens), registry.problems) == ({digest(b"back")}, ())
 
     def test_empty_for_a_moment_is_nothing(self, registry: Registry, file: Path):
         file.write_text("")
@@ -217,14 +217,14 @@ class TestTokenFiles:
         registry.poll()
         file.write_text("")
         registry.poll()
-        assert set(registry.roll.tokens) == {digest(b"first")}
+        assert set(registry.cluster_set.tokens) == {digest(b"first")}
 
     @pytest.mark.parametrize("text", ["two words\n", "t\u00f6ken\n", "first\nsec ond\n"])
     def test_nonsense_locks_nobody_out(self, registry: Registry, file: Path, text: str):
         file.write_text(text)
         assert not registry.poll()
         assert not registry.poll()
-        assert set(registry.roll.tokens) == {digest(b"first")}
+        assert set(registry.cluster_set.tokens) == {digest(b"first")}
         assert registry.problems[0].endswith("the last good tokens stay in force")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -233,7 +233,7 @@ class TestTokenFiles:
         file.chmod(0)
         registry.poll()
         registry.poll()
-        assert set(registry.roll.tokens) == {digest(b"first")}
+        assert set(registry.cluster_set.tokens) == {digest(b"first")}
 
 
 class TestAfterARestart:
@@ -252,7 +252,7 @@ class TestAfterARestart:
         registry.remember([])
         (tmp_path / "clusters.d" / "a.yaml").unlink()
         registry.poll()
-        assert "a" not in registry.roll.clusters
+        assert "a" not in registry.cluster_set.clusters
         for process in (registry, self.restarted(tmp_path, ["a"]), self.restarted(tmp_path, ["a"])):
             assert process.routing("a") == retained.RetainedCluster(frozenset({"disk"}), {"stage": "prod"})
             assert process.routing("never-seen") == retained.RetainedCluster()

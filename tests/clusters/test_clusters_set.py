@@ -1,4 +1,4 @@
-"""Who is on the roll: one that contradicts the others is left out, and they stay as they are."""
+"""Who is in the cluster set: one that contradicts the others is left out, and they stay as they are."""
 
 import pytest
 
@@ -30,33 +30,33 @@ def entries() -> Entries:
     ],
 )
 def test_one_that_contradicts_is_left_out(cluster: Cluster, tokens: dict[bytes, str], why: str):
-    roll = entries()
-    before = roll.roll()
-    problem = roll.enter(cluster, tokens)
+    entered = entries()
+    before = entered.cluster_set()
+    problem = entered.enter(cluster, tokens)
     assert problem is not None
     assert problem.startswith(why)
-    assert roll.roll() == before
+    assert entered.cluster_set() == before
 
 
 def test_no_more_than_there_may_be_and_no_certificates_that_nobody_asks_for():
-    roll = entries()
-    assert roll.enter(Cluster(name="b"), {}) is None
-    assert roll.enter(Cluster(name="c"), {}) is None
-    assert "name: is one more than receive.max_clusters (3) allows" in str(roll.enter(Cluster(name="d"), {}))
+    entered = entries()
+    assert entered.enter(Cluster(name="b"), {}) is None
+    assert entered.enter(Cluster(name="c"), {}) is None
+    assert "name: is one more than receive.max_clusters (3) allows" in str(entered.enter(Cluster(name="d"), {}))
     plain = Entries(Bounds(MIB, 1, 3, frozenset(), client_ca=False))
     assert "set receive.tls.client_ca_file" in str(plain.enter(Cluster(name="a", certificates=["cn:a"]), {}))
 
 
 def test_who_leaves_gives_everything_back():
-    roll = entries()
-    roll.leave(A, TOKENS)
-    assert roll.roll() == ClusterSet()
-    assert roll.enter(Cluster(name="a", certificates=["cn:a"], reservation=Size(90 * MIB)), TOKENS) is None
+    entered = entries()
+    entered.leave(A, TOKENS)
+    assert entered.cluster_set() == ClusterSet()
+    assert entered.enter(Cluster(name="a", certificates=["cn:a"], reservation=Size(90 * MIB)), TOKENS) is None
 
 
 def test_a_certificate_stands_for_the_clusters_of_all_its_names():
-    roll = entries()
-    assert roll.enter(Cluster(name="b", certificates=["cn:b"]), {}) is None
-    assert roll.roll().proven(["cn:b", "dns:elsewhere"]) == {"b"}
-    assert roll.roll().proven(["cn:b", "dns:a.example"]) == {"a", "b"}
-    assert roll.roll().proven(["cn:A", "dns:b", "cn:a.example"]) == set()
+    entered = entries()
+    assert entered.enter(Cluster(name="b", certificates=["cn:b"]), {}) is None
+    assert entered.cluster_set().proven(["cn:b", "dns:elsewhere"]) == {"b"}
+    assert entered.cluster_set().proven(["cn:b", "dns:a.example"]) == {"a", "b"}
+    assert entered.cluster_set().proven(["cn:A", "dns:b", "cn:a.example"]) == set()

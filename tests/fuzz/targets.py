@@ -38,7 +38,7 @@ from auditsink.forward import dead_letter
 from auditsink.http.answers import HttpAnswer, foreign, retry_after
 from auditsink.http.cookies import Cookies
 from auditsink.http.parser import NoHttpError, ResponseParser, head
-from auditsink.receive.inflate import InflateError, inflate
+from auditsink.receive.ingest import InflateError, inflate
 from auditsink.spool import SpoolError, frame, record_batch, segment
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.identity import Identity

@@ -220,8 +220,8 @@ def make_port(
 ) -> ListenerState:
     """A port without a listener."""
     config = Receive(**settings)
-    roll = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
-    gate = Authorizer(config.path, config.cluster, lambda: roll)
+    cluster_set = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
+    gate = Authorizer(config.path, config.cluster, lambda: cluster_set)
     return ListenerState(config, spool or FakeSpool(), gate, Rates((rates or {}).get), clock or FakeClock())  # type: ignore[arg-type]  # a double
 
 

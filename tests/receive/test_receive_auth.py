@@ -17,8 +17,8 @@ test\ts3cret-of-test
 
 
 def gate(tokens: str | None = TOKENS, path: str = "/audit") -> Authorizer:
-    roll = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
-    return Authorizer(path, "default", lambda: roll)
+    cluster_set = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
+    return Authorizer(path, "default", lambda: cluster_set)
 
 
 def admit(
@@ -82,8 +82,8 @@ def test_the_same_pair_twice_is_no_mistake():
 
 
 def test_tokens_do_not_show_themselves():
-    roll = ClusterSet(tokens=parse_tokens(TOKENS.encode()))
-    assert "s3cret" not in repr(roll) + str(roll.tokens)
+    cluster_set = ClusterSet(tokens=parse_tokens(TOKENS.encode()))
+    assert "s3cret" not in repr(cluster_set) + str(cluster_set.tokens)
 
 
 @pytest.mark.parametrize(

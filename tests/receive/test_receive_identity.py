@@ -29,7 +29,7 @@ A = Peer("apiserver-of-a", ("cn:a", "dns:a.example"))
 B = Peer("apiserver-of-b", ("cn:b",))
 BOTH = Peer("x", ("cn:a", "cn:b"))
 STRANGER = Peer("x", ("cn:stranger",))
-ROLL = ClusterSet(
+CLUSTERS = ClusterSet(
     {name: Cluster(name=name, anonymous=name == "open") for name in ("a", "b", "open")},
     {digest(b"of-a"): "a", digest(b"of-b"): "b"},
     {"cn:a": "a", "dns:a.example": "a", "cn:b": "b"},
@@ -70,15 +70,15 @@ ROLL = ClusterSet(
 def test_the_credential_names_the_cluster(
     target: bytes, authorization: bytes | None, peer: Peer, found: Admission | RejectionReason
 ):
-    decided = Authorizer("/audit", "default", lambda: ROLL).admit(target, authorization, peer)
+    decided = Authorizer("/audit", "default", lambda: CLUSTERS).admit(target, authorization, peer)
     assert (decided.reason if isinstance(decided, HttpRejection) else decided) == found
 
 
-def test_another_roll_counts_from_the_next_request_on():
-    rolls = [ROLL]
-    gate = Authorizer("/audit", "default", lambda: rolls[-1])
+def test_another_cluster_set_counts_from_the_next_request_on():
+    cluster_sets = [CLUSTERS]
+    gate = Authorizer("/audit", "default", lambda: cluster_sets[-1])
     assert gate.admit(b"/audit", None, A) == Admission("a", "cert:apiserver-of-a")
-    rolls.append(ClusterSet({"b": ROLL.clusters["b"]}, certificates={"cn:b": "b"}))
+    cluster_sets.append(ClusterSet({"b": CLUSTERS.clusters["b"]}, certificates={"cn:b": "b"}))
     assert isinstance(gate.admit(b"/audit", None, A), HttpRejection)
 
 

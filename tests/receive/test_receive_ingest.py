@@ -16,7 +16,7 @@ from receivekit import BODY, EVENT, Client, FakeSpool, make_port, nothing_held, 
 
 from auditsink.audit.eventlist import Mark
 from auditsink.receive import ingest
-from auditsink.receive.inflate import InflateError, inflate
+from auditsink.receive.ingest import InflateError, inflate
 
 SURROGATE = corpus.event_list([corpus.event("bad", rb'{"a":"\ud800"}'), EVENT])
 
