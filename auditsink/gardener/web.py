@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from auditsink.gardener.certificates.issue import Pair
+from auditsink.gardener.kube import KubeError
 from auditsink.gardener.objects import Object
 
 MAX_BODY = 8 * 2**20
@@ -115,6 +116,10 @@ def _endpoint(review: Review) -> Callable[[Request], Awaitable[Response]]:
             asked = None
         if not isinstance(asked, dict) or not isinstance(asked.get("request"), dict):
             return PlainTextResponse("no AdmissionReview\n", 400)
-        return Response(msgspec.json.encode(await review(asked)), media_type="application/json")
+        try:
+            answer = await review(asked)
+        except KubeError as problem:
+            return PlainTextResponse(f"{problem}\n", 503)
+        return Response(msgspec.json.encode(answer), media_type="application/json")
 
     return endpoint

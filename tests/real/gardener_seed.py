@@ -30,6 +30,7 @@ CRDS = (
     "monitoring.coreos.com_prometheusrules",
     "autoscaling.k8s.io_verticalpodautoscalers",
 )
+GARDENER = Path(__file__).parents[2] / "config" / "gardener"
 NO_POLICY = '{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "None"}]}'
 Object = dict[str, Any]
 
@@ -42,11 +43,29 @@ class Seed:
         self.place = place
         self.kubeconfig = kubeconfig
         self.controller_log = place / "controller.out"
+        self.controller_kubeconfig = place / "controller-kubeconfig.yaml"
 
     async def apply(self, *things: Object) -> None:
         """As kubectl does it, on the server."""
         text = "---\n".join(yaml.safe_dump(thing) for thing in things)
         await self.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
+
+    async def install(self) -> None:
+        """What the chart gives the controller: an account, and its rights, which are all that it has here."""
+        chart = GARDENER / "extension"
+        helm = await asyncio.create_subprocess_exec(
+            kubernetes.helm(), "template", "audit", chart, "--namespace", SYSTEM, stdout=asyncio.subprocess.PIPE
+        )
+        text, _ = await helm.communicate()
+        kinds = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+        objects = [one for one in yaml.safe_load_all(text) if one and one["kind"] in kinds]
+        assert len(objects) == len(kinds)
+        for one in objects:
+            if not one["kind"].startswith("Cluster"):
+                one["metadata"]["namespace"] = SYSTEM
+        await self.apply(*objects)
+        token = await self.cluster.kubectl("create", "token", "gardener-extension-audit", "-n", SYSTEM)
+        self.controller_kubeconfig.write_text(kubeconfig(self.cluster.url, token.strip()))
 
     async def get(self, kind: str, name: str = "", namespace: str = NAMESPACE) -> Object:
         """One object, or a list; {} when it is not there."""
@@ -132,7 +151,7 @@ async def seed(place: Path, config: Object | None = None) -> AsyncIterator[Seed]
     (place / "policy.yaml").write_text(NO_POLICY)
     async with kubernetes.cluster(place, "http://127.0.0.1:9/", place / "policy.yaml") as cluster:
         it = Seed(cluster, place, place / "kubeconfig.yaml")
-        it.kubeconfig.write_text(_kubeconfig(cluster.url))
+        it.kubeconfig.write_text(kubeconfig(cluster.url))
         found = gardener_programs.crds()
         for name in CRDS:
             await cluster.kubectl("apply", "--server-side", "-f", str(found[name]))
@@ -140,6 +159,7 @@ async def seed(place: Path, config: Object | None = None) -> AsyncIterator[Seed]
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(_controller_manager(it))
             await stack.enter_async_context(_resource_manager(it))
+            await it.install()
             await stack.enter_async_context(controller(it, config or {}))
             yield it
 
@@ -156,7 +176,7 @@ async def controller(it: Seed, config: Object) -> AsyncIterator[asyncio.subproce
         "--host", "127.0.0.1", "--webhook-port", str(webhook), "--health-port", str(health),
         "--webhook-url", f"https://127.0.0.1:{webhook}", "--monitoring", monitoring,
     ]  # fmt: skip
-    environment = {"KUBECONFIG": str(it.kubeconfig)}
+    environment = {"KUBECONFIG": str(it.controller_kubeconfig)}
     async with running(command, it.controller_log, lambda: listens(webhook), environment) as process:
         yield process
 
@@ -233,14 +253,15 @@ def _resource(name: str) -> Object:
     return {"name": name, "resourceRef": {"apiVersion": "v1", "kind": "Secret", "name": name}}
 
 
-def _kubeconfig(url: str) -> str:
+def kubeconfig(url: str, token: str = TOKEN) -> str:
+    """One that leads there."""
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "seed",
             "clusters": [{"name": "seed", "cluster": {"server": url, "insecure-skip-tls-verify": True}}],
-            "users": [{"name": "seed", "user": {"token": TOKEN}}],
+            "users": [{"name": "seed", "user": {"token": token}}],
             "contexts": [{"name": "seed", "context": {"cluster": "seed", "user": "seed"}}],
         }
     )

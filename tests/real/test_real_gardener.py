@@ -41,6 +41,31 @@ def rotating(phase: str) -> Object:
     return {"credentials": {"rotation": {"certificateAuthorities": state}}}
 
 
+def theirs() -> list[Object]:
+    """A ManagedResource of the name that metal-stack's extension has, with its StatefulSet."""
+    labels = {"app": "audit-webhook-backend"}
+    container = {"name": "fluent-bit", "image": "fluent-bit"}
+    spec = {
+        "serviceName": "audit-webhook-backend",
+        "replicas": 0,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+    }
+    metadata = {"name": "audit-webhook-backend", "namespace": NAMESPACE}
+    text = json.dumps({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec})
+    held = {"name": "managedresource-extension-audit-old", "namespace": NAMESPACE}
+    managed = {"name": "extension-audit", "namespace": NAMESPACE}
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": held, "stringData": {"data.yaml": text}},
+        {
+            "apiVersion": "resources.gardener.cloud/v1alpha1",
+            "kind": "ManagedResource",
+            "metadata": managed,
+            "spec": {"class": "seed", "secretRefs": [{"name": held["name"]}]},
+        },
+    ]
+
+
 async def versions(it: Seed) -> dict[str, str]:
     """Of everything that a reconcile could write, but the Extension's status."""
     kinds = [
@@ -78,8 +103,10 @@ async def test_gardenlet_is_content_with_every_operation(tmp_path: Path, rows: R
             verdict = answer.splitlines()[-1][:90] if fails else f"content, {time.monotonic() - began:.0f} s"
             rows(server=SEED, thrown=thrown, into=0, out=0, note=f"gardenlet: {verdict}")
 
-        await ask("reconcile", "create")
-        assert len(await it.items("statefulset")) == 1
+        await it.apply(*theirs())
+        await it.until("their workload", partial(it.get, "statefulset", "audit-webhook-backend"))
+        await ask("reconcile", "create, over what metal-stack's extension left")
+        assert [one["metadata"]["name"] for one in await it.items("statefulset")] == ["auditsink"]
         before = await versions(it)
         await ask("reconcile", "reconcile, nothing changed")
         assert await versions(it) == before

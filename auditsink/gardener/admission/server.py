@@ -24,7 +24,7 @@ class AdmissionSettings:
     controller: ControllerConfig
     service: str
     namespace: str
-    port: int = 10250
+    webhook_port: int = 10250
     health_port: int = 8081
     host: str = "0.0.0.0"  # noqa: S104 - a pod's Service leads here
     url: str = ""
@@ -40,7 +40,7 @@ async def run(settings: AdmissionSettings, garden: Kube, runtime: Kube) -> None:
     probing = probes(ControllerMetrics().registry, lambda: shown.ready)
     async with serving(probing, settings.host, settings.health_port):
         await _register(settings, certificate, shown, garden)
-        async with serving(app, settings.host, settings.port, shown.context) as port:
+        async with serving(app, settings.host, settings.webhook_port, shown.context) as port:
             logger.info("admission ready", extra={"port": port})
             while True:
                 await asyncio.sleep(LOOK_SECONDS)

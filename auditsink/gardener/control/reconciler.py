@@ -85,6 +85,12 @@ class Reconciler:
             logger.warning("extension %s: %s: %s", _key(extension), operation.value, problem)
             self._count(operation, False, self._clock() - started)
             return False
+        except Exception as bug:
+            why = f"unexpected: {type(bug).__name__}; please report it, with the controller's log"
+            await self._status(extension, operations.failed(operation, extension, why, (), self._clock()))
+            logger.exception("extension %s: %s", _key(extension), operation.value)
+            self._count(operation, False, self._clock() - started)
+            return False
         done = operations.succeeded(operation, extension, outcome.said, self._clock())
         if outcome.resources is not None:
             done["resources"] = outcome.resources

@@ -33,7 +33,7 @@ def complete(
             raise ConfigurationError(f"sink.{section}: is not yours to set here; these are: {', '.join(SECTIONS)}")
     for section, keys in TAKEN.items():
         for key in keys:
-            if key in (sink.get(section) or {}):
+            if key in _mapping(sink, section):
                 raise ConfigurationError(f"sink.{section}.{key}: is decided by the extension; remove it")
     tls = {
         "cert_file": f"{CERTIFICATES}/tls.crt",
@@ -97,7 +97,9 @@ def strings(value: Any, path: str = "sink") -> Iterator[tuple[str, str]]:
 
 def _clusters(clusters: Any, place: ControlPlane, labels: Mapping[str, str]) -> Object:
     """Once clusters are declared nobody else may post, so this place's own API server is one of them."""
-    declared = {"members": clusters} if isinstance(clusters, list) else dict(clusters or {})
+    declared = {"members": clusters} if isinstance(clusters, list) else clusters or {}
+    if not isinstance(declared, Mapping) or not isinstance(declared.get("members") or [], list):
+        raise ConfigurationError("sink.clusters: must be a list of clusters")
     if "directory" in declared:
         raise ConfigurationError("sink.clusters.directory: a pod has no such directory; list the members")
     members = list(declared.get("members") or [])
