@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert (3, 11, 2) <= sys.version_info < (3, 14)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house format bench schema manifests lock audit sbom dist clean
+.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house steps format bench schema manifests lock audit sbom dist clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -46,6 +46,10 @@ lint: .venv/dev.stamp
 # What the tree looks like from above: files, circles, names with several meanings (tests/house.py).
 house: .venv/dev.stamp
 	$(BIN)/python tests/house.py
+
+# How many calls and files of ours a request passes from its first byte to its answer (tests/steps.py).
+steps: .venv/dev.stamp
+	$(BIN)/python tests/steps.py
 
 # A few minutes; see benchmarks/README.md. Options: make bench BENCH='--full --peer fluent-bit=/usr/bin/fluent-bit'
 bench: .venv/run.stamp

@@ -1,4 +1,4 @@
-"""One client's connection: requests out of the framer, bodies into the intake, answers back in order. The hot path.
+"""One client's connection: requests out of the framer, bodies into the ingest, answers back in order. The hot path.
 
 One request at a time. What a client sends beyond it (pipelining) is kept, bounded, and reading pauses until the answer
 is out. A refusal whose body is still on its way is either answered when the body was read and thrown away (503: the
@@ -7,13 +7,32 @@ connection is closed: closing on unread bytes would make TCP throw away the answ
 """
 
 import asyncio
-from enum import IntEnum
 
-from auditsink.receive.admission import decide
-from auditsink.receive.auth import NOBODY, Admission, Peer
+from auditsink.receive.auth import NOBODY, Peer
+from auditsink.receive.cluster import Admitted
 from auditsink.receive.framing import Event, Framer
 from auditsink.receive.listener import ListenerState
-from auditsink.receive.responses import CONTINUE, GREEDY, OVERLOAD, HttpRejection, RejectionReason, Repeated
+from auditsink.receive.responses import CLUSTER_OVERLOAD, CONTINUE, OVERLOAD, HttpRejection, RejectionReason, Repeated
+from auditsink.receive.states import (
+    BLOCKED,
+    CROWDED,
+    DISCARDING,
+    DROPPED,
+    ENDED,
+    FLOWING,
+    INPUT,
+    KEEP,
+    LINGERING,
+    OPEN,
+    OUTPUT,
+    PERSISTENCE,
+    READING,
+    REQUEST,
+    WAITING,
+    Trigger,
+    answered,
+    dropped,
+)
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 2**27
@@ -24,21 +43,6 @@ WRITE_BUFFER = 2**14
 """Bytes of answers that a client may leave unread before it gets no more of them."""
 
 _CUT = HttpRejection(RejectionReason.BAD_REQUEST, "the request ended before its end")
-
-
-class ConnectionState(IntEnum):
-    """Where the connection is; `sweep` says for how long it may be there."""
-
-    READING = 0
-    """Between requests or in one."""
-    WAITING = 1
-    """The request is complete and its answer is not known."""
-    LINGERING = 2
-    """The last answer is out; whatever comes is thrown away."""
-    CLOSED = 3
-
-
-_READING, _WAITING, _LINGERING, _CLOSED = ConnectionState
 _, _HEAD, _END, _BROKEN = Event
 
 
@@ -46,58 +50,49 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     """A protocol for one transport, plain or TLS. `peer` is what its client certificate proves."""
 
     __slots__ = (
-        "_admission",
+        "_admitted",
+        "_announced",
         "_chunks",
-        "_claimed",
-        "_claimed_by",
-        "_close",
-        "_crowded",
-        "_deaf",
-        "_ended",
         "_framer",
         "_held",
-        "_muted",
-        "_paused",
+        "_input",
+        "_listener",
+        "_output",
         "_peer",
-        "_port",
+        "_persistence",
         "_received",
-        "_refused",
-        "_retired",
+        "_rejection",
+        "_request",
         "_since",
-        "_state",
         "_thrown_away",
         "_transport",
         "_unread",
         "_unread_at",
     )
 
-    def __init__(self, port: ListenerState, peer: Peer = NOBODY) -> None:
-        self._port = port
+    def __init__(self, listener: ListenerState, peer: Peer = NOBODY) -> None:
+        self._listener = listener
         self._peer = peer
-        self._framer = Framer(port.heads, self._on_body, self._hold)
+        self._framer = Framer(listener.heads, self._on_body, self._hold)
         self._transport: asyncio.Transport
-        self._admission: Admission
-        self._state = _READING
-        self._since = port.now  # when the state began; while a request is read, when its first byte came
+        self._admitted: Admitted
+        self._request = READING
+        self._input = OPEN
+        self._output = FLOWING
+        self._persistence = KEEP
+        self._since = listener.now  # when the state began; while a request is read, when its first byte came
         self._chunks: list[bytes | bytearray] = []
         self._received = 0  # bytes of the body, kept or not
-        self._claimed = 0  # bytes of the body, as announced, while the request is under way
-        self._claimed_by = ""
-        self._held = 0  # bytes of the budget, for the request that is read
-        self._refused: HttpRejection | None = None  # the answer that is due when the body has been read
-        self._close = False  # after the next answer
-        self._ended = False  # the client sends no more
-        self._muted = False  # the client does not read its answers
-        self._paused = False  # reading
-        self._crowded = False  # beyond max_connections
-        self._retired = False  # the next answer is the last
-        self._deaf = False  # bytes had to be dropped, so nothing that follows can be understood
+        self._announced = 0  # bytes of the body, while they count for its cluster
+        self._held = 0  # bytes of the memory limit, for the request that is read
+        self._rejection: HttpRejection  # while DISCARDING: the answer that is due when the body has been read
         self._unread: bytes = b""  # what came behind the request that is answered, from _unread_at on
         self._unread_at = 0
         self._thrown_away = 0
 
     def __repr__(self) -> str:
-        return f"<ReceiveConnection {self._state.name} held={self._held} unread={len(self._unread) - self._unread_at}>"
+        states = " ".join(one.name for one in (self._request, self._input, self._output, self._persistence))
+        return f"<ReceiveConnection {states} held={self._held} unread={len(self._unread) - self._unread_at}>"
 
     # What asyncio calls.
 
@@ -106,76 +101,78 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self._crowded = not self._port.enter(self)
+        if not self._listener.enter(self):
+            self._persistence = PERSISTENCE[self._persistence, Trigger.CROWD]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone. A batch that waits for the disk stays accepted."""
-        self._state = _CLOSED
-        self._port.leave(self)
-        self._unclaim()
+        self._request = REQUEST[self._request, Trigger.CLOSE]
+        self._listener.connections.leave(self)
+        self._settle()
         self._release()
         self._drop_unread()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the next bytes go."""
-        return self._port.view if self._state != _WAITING else self._port.peek_view
+        buffers = self._listener.buffers
+        return buffers.view if self._request != WAITING else buffers.peek
 
     def buffer_updated(self, nbytes: int) -> None:
         """They are there."""
-        port = self._port
-        self._take(port.buffer, port.view, 0, nbytes)
+        buffers = self._listener.buffers
+        self._take(buffers.raw, buffers.view, 0, nbytes)
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still wait for answers. True keeps the other direction open."""
-        self._ended = True
-        if self._state == _READING and not self._framer.between:
+        self._input = INPUT[self._input, Trigger.END]
+        if self._request < WAITING and not self._framer.between:
             self._hang_up(_CUT)
-        return self._state == _WAITING or self._muted
+        return self._request == WAITING or self._output == BLOCKED
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests from it."""
-        self._muted = True
-        self._since = self._port.now
+        self._output = OUTPUT[self._output, Trigger.BLOCK]
+        self._since = self._listener.now
         self._pause()
 
     def resume_writing(self) -> None:
         """It does again."""
-        self._muted = False
+        self._output = OUTPUT[self._output, Trigger.FLOW]
         self._go_on()
 
-    # What the port calls.
+    # What the listener calls.
 
     @property
     def busy(self) -> bool:
         """A request is being read or waits for its answer."""
-        if self._state == _READING:
+        if self._request < WAITING:
             return not self._framer.between or bool(self._unread)
-        return self._state == _WAITING
+        return self._request == WAITING
 
     def sweep(self, now: float) -> None:
         """End what has taken too long. Nothing bounds the wait for the spool: a slow disk is not the client's fault."""
-        waited, limits = now - self._since, self._port.limits
-        if self._state in (_LINGERING, _CLOSED):
+        waited, settings = now - self._since, self._listener.settings
+        if self._request >= LINGERING:
             if waited > LINGER_SECONDS:
                 self._transport.abort()
-        elif self._muted:
-            if waited > limits.request_timeout:
+        elif self._output == BLOCKED:
+            if waited > settings.request_timeout:
                 self._transport.abort()
-        elif self._state == _READING and not self._framer.between:
-            if waited > limits.request_timeout:
-                sentence = f"the request took longer than receive.request_timeout ({limits.request_timeout})"
+        elif self._request < WAITING and not self._framer.between:
+            if waited > settings.request_timeout:
+                sentence = f"the request took longer than receive.request_timeout ({settings.request_timeout})"
                 self._hang_up(HttpRejection(RejectionReason.TIMEOUT, sentence))
-        elif self._state == _READING and waited > limits.idle_timeout:
+        elif self._request < WAITING and waited > settings.idle_timeout:
             self.close()
 
     def retire(self) -> None:
         """End with the next answer: no request is lost, and whoever comes back is looked at anew."""
-        self._retired = self._close = True
+        self._persistence = PERSISTENCE[self._persistence, Trigger.RETIRE]
 
     def close(self) -> None:
         """Close when what is being written is out."""
-        self._state = _CLOSED
-        self._since = self._port.now
+        self._request = REQUEST[self._request, Trigger.CLOSE]
+        self._since = self._listener.now
         self._transport.close()
 
     def abort(self) -> None:
@@ -187,14 +184,14 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     def _take(self, raw: bytes | bytearray, view: memoryview, start: int, stop: int) -> None:
         framer = self._framer
         while start < stop:
-            if self._state >= _LINGERING:
+            if self._request >= LINGERING:
                 self._throw_away(stop - start)
                 return
-            if self._state == _WAITING or self._muted:
+            if self._request == WAITING or self._output == BLOCKED:
                 self._keep(raw, start, stop)
                 return
             if framer.between:
-                self._since = self._port.now
+                self._since = self._listener.now
             event, start = framer.step(raw, view, start, stop)
             if event == _HEAD:
                 self._begin()
@@ -203,59 +200,60 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             elif event == _BROKEN:
                 assert framer.refused is not None
                 self._hang_up(framer.refused)
-            elif self._refused is not None and not self._refused.later:
-                self._hang_up(self._refused)
-            if self._state == _READING and framer.between and start < stop:
+            elif self._request == DISCARDING and not self._rejection.later:
+                self._hang_up(self._rejection)
+            if self._request == READING and framer.between and start < stop:
                 # Answered already: others get their turn before the next request of this client.
                 self._keep(raw, start, stop)
-                self._port.soon(self._go_on)
+                self._listener.ingest.soon(self._go_on)
                 return
 
     def _begin(self) -> None:
-        port, framer = self._port, self._framer
+        framer = self._framer
         head = framer.head
-        self._close = self._crowded or self._retired or not head.keep_alive
+        if not head.keep_alive:
+            self.retire()
         self._received = 0
-        decided = decide(port, head, framer.length, self._peer, crowded=self._crowded)
-        if not isinstance(decided, HttpRejection) and not self._claim(decided.cluster):
-            decided = GREEDY
+        decided = self._listener.admit(head, framer.length, self._peer, crowded=self._persistence == CROWDED)
+        if not isinstance(decided, HttpRejection) and not self._announce(decided):
+            decided = CLUSTER_OVERLOAD
         if not isinstance(decided, HttpRejection):
-            self._admission = decided
+            self._admitted = decided
             if head.expectation is not None and not framer.between:
                 self._transport.write(CONTINUE)
         elif framer.between or (decided.later and head.expectation is None):
-            self._refused = decided
+            self._discard(decided)
         else:
             self._hang_up(decided, bare=head.bare_answer)
             return
         if framer.between:
             self._complete()
 
-    def _claim(self, cluster: str) -> bool:
-        """Count the body that is announced towards what the cluster has under way; False when that is too much."""
-        port, framer = self._port, self._framer
-        announced = port.most if framer.head.chunked else framer.length
-        if announced and not port.claims.take(cluster, announced, alone=len(port.intake.spool.rings) <= 1):
+    def _announce(self, admitted: Admitted) -> bool:
+        """Count the body that is announced towards what its cluster has under way; False when that is too much."""
+        listener, framer = self._listener, self._framer
+        announced = listener.max_body if framer.head.chunked else framer.length
+        if not listener.clusters.announce(admitted.cluster, announced):
             return False
-        self._claimed_by, self._claimed = cluster, announced
+        self._announced = announced
         return True
 
-    def _unclaim(self) -> None:
-        if self._claimed:
-            self._port.claims.give(self._claimed_by, self._claimed)
-            self._claimed = 0
+    def _settle(self) -> None:
+        if self._announced:
+            self._listener.clusters.settle(self._admitted.cluster, self._announced)
+            self._announced = 0
 
     def _on_body(self, piece: bytes) -> None:
         size = len(piece)
         self._received += size
-        if self._received > self._port.most:
-            self._refuse_body(self._port.too_large)
-        elif self._refused is None:
-            budget = self._port.budget  # not by `_hold`: this is the hot path
-            if budget.held + size > budget.limit:
+        if self._received > self._listener.max_body:
+            self._refuse_body(self._listener.too_large)
+        elif self._request == READING:
+            memory = self._listener.ingest.memory  # not by `_hold`: this is the hot path
+            if memory.held + size > memory.limit:
                 self._refuse_body(OVERLOAD)
                 return
-            budget.held += size
+            memory.held += size
             self._held += size
             if size >= SMALL_PIECE or not self._chunks:
                 self._chunks.append(piece)
@@ -265,33 +263,36 @@ class ReceiveConnection(asyncio.BufferedProtocol):
                 self._chunks.append(bytearray(piece))
 
     def _hold(self, count: int) -> bool:
-        granted = self._port.budget.take(count)
+        granted = self._listener.ingest.memory.take(count)
         if granted:
             self._held += count
         return granted
 
     def _release(self) -> None:
         self._chunks.clear()
-        self._port.budget.give(self._held)
+        self._listener.ingest.memory.give(self._held)
         self._held = 0
 
-    def _refuse_body(self, refused: HttpRejection) -> None:
+    def _refuse_body(self, rejection: HttpRejection) -> None:
         self._release()
-        self._refused = refused
+        self._discard(rejection)
+
+    def _discard(self, rejection: HttpRejection) -> None:
+        self._request = REQUEST[self._request, Trigger.REFUSED]
+        self._rejection = rejection
 
     # Requests into answers.
 
     def _complete(self) -> None:
-        if self._refused is not None:
-            refused, self._refused = self._refused, None
+        if self._request == DISCARDING:
             self._release()
-            self._reply(refused, bare=self._framer.head.bare_answer)
+            self._reply(self._rejection, bare=self._framer.head.bare_answer)
             return
         body, held = self._body(), self._held
         self._held = 0
-        self._state = _WAITING
+        self._request = REQUEST[self._request, Trigger.COMPLETE]
         packed = self._framer.head.encoding is not None
-        self._port.intake.take(self._admission, body, held, self._answered, packed=packed)
+        self._listener.ingest.take(self._admitted, body, held, self._answered, packed=packed)
 
     def _body(self) -> bytes:
         """The whole body; its pieces are let go."""
@@ -299,46 +300,48 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         return chunks[0] if len(chunks) == 1 and isinstance(chunks[0], bytes) else b"".join(chunks)
 
     def _answered(self, result: int | HttpRejection) -> None:
-        if self._state == _WAITING:
-            self._state = _READING
+        if self._request == WAITING:
             self._reply(result)
-            if self._paused or self._ended:
+            if self._input != OPEN:
                 self._go_on()
             return
-        self._port.counters.requests += 1
+        self._listener.counters.requests += 1
         if isinstance(result, HttpRejection):
-            self._port.refused(result, None)
+            self._listener.refused(result, None)
 
     def _reply(self, result: int | HttpRejection, *, bare: bool = False) -> None:
         """Answer the request; `bare`: without a body."""
-        port = self._port
-        self._unclaim()
-        port.counters.requests += 1
-        close = self._close or port.stopping
-        self._since = port.now
+        listener = self._listener
+        self._settle()
+        listener.counters.requests += 1
+        if listener.stopping:
+            self.retire()
+        self._request = answered(self._request, self._persistence)
+        self._since = listener.now
+        close = self._request == LINGERING
         if isinstance(result, HttpRejection):
-            port.refused(result, self._transport.get_extra_info("peername"))
-            answer = port.answers.refused(result, close=close, bare=bare)
+            listener.refused(result, self._transport.get_extra_info("peername"))
+            answer = listener.responses.refused(result, close=close, bare=bare)
         elif isinstance(result, Repeated):
-            answer = port.answers.repeated(result, close=close)
+            answer = listener.responses.repeated(result, close=close)
         else:
-            answer = (not close and port.answers.ready.get(result)) or port.answers.accepted(result, close=close)
+            ready = None if close else listener.responses.ready.get(result)
+            answer = ready or listener.responses.accepted(result, close=close)
         self._transport.write(answer)
         if close:
             self._linger()
 
-    def _hang_up(self, refused: HttpRejection, *, bare: bool = False) -> None:
+    def _hang_up(self, rejection: HttpRejection, *, bare: bool = False) -> None:
         """Answer a request whose rest is of no interest or cannot be understood."""
-        self._close = True
-        self._refused = None
+        self.retire()
         self._release()
-        self._reply(refused, bare=bare)
+        self._reply(rejection, bare=bare)
 
     def _linger(self) -> None:
-        self._state = _LINGERING
+        """Say that there is nothing more to come, and read for a while what the client still sends."""
         self._drop_unread()
         self._transport.write_eof()
-        if self._ended:
+        if self._input == ENDED:
             self.close()
         else:
             self._resume()
@@ -355,23 +358,24 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         self._pause()
         if raw is self._unread:
             self._unread_at = start
-        elif self._port.budget.take(stop - start):
+        elif self._listener.ingest.memory.take(stop - start):
             self._unread = bytes(raw[start:stop])
             self._unread_at = 0
-        else:
-            self._close = self._deaf = True  # RFC 9112, 9.3.2: a client repeats what it sent behind the last answer
+        else:  # RFC 9112, 9.3.2: a client repeats what it sent behind the last answer
+            self._input, self._persistence = dropped(self._input, self._persistence)
 
     def _drop_unread(self) -> None:
-        self._port.budget.give(len(self._unread))
+        self._listener.ingest.memory.give(len(self._unread))
         self._unread = b""
         self._unread_at = 0
 
     def _go_on(self) -> None:
         """The answer is out and the client reads: take what it has sent meanwhile."""
-        if self._state != _READING or self._muted:
+        if self._request >= WAITING or self._output == BLOCKED:
             return
-        if self._deaf:
+        if self._input == DROPPED:
             if self._framer.between:
+                self._request = REQUEST[self._request, Trigger.LINGER]
                 self._linger()
             else:
                 self._hang_up(OVERLOAD)
@@ -383,7 +387,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             if self._unread_at < len(self._unread):
                 return
             self._drop_unread()
-        if self._state == _READING and self._ended:
+        if self._request < WAITING and self._input == ENDED:
             if self._framer.between:
                 self.close()
             else:
@@ -392,10 +396,10 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             self._resume()
 
     def _pause(self) -> None:
-        self._paused = True
+        self._input = INPUT[self._input, Trigger.PAUSE]
         self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
+        if self._input != OPEN:
+            self._input = INPUT[self._input, Trigger.RESUME]
             self._transport.resume_reading()

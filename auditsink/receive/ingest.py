@@ -15,9 +15,8 @@ from isal import isal_zlib
 
 from auditsink import config
 from auditsink.audit.eventlist import Mark, NotAnEventListError, Split, split_fast, split_slow
-from auditsink.clusters.rates import Rates
 from auditsink.common.clock import Clock
-from auditsink.receive.auth import Admission
+from auditsink.receive.cluster import Admitted, PostingCluster, PostingClusters
 from auditsink.receive.limits import PER_EVENT, MemoryLimit
 from auditsink.receive.responses import OVERLOAD, SPOOL_REFUSED, STOPPING, HttpRejection, RejectionReason, Repeated
 from auditsink.receive.statistics import ReceiveCounters
@@ -52,12 +51,12 @@ _PIECE = 2**16  # bytes of later members given at once: what is left of them beh
 class PendingBatch:
     """One batch between its last byte and its answer."""
 
-    __slots__ = ("_admission", "_answered", "_began", "_body_size", "_charged", "_held", "_intake", "_unsplit")
+    __slots__ = ("_answered", "_began", "_body_size", "_charged", "_cluster", "_held", "_ingest", "_source", "_unsplit")
 
-    def __init__(self, intake: "Ingest", admission: Admission, held: int, answered: Answered) -> None:
-        self._intake = intake
-        self._admission = admission
-        self._began = intake.clock.monotonic()
+    def __init__(self, ingest: "Ingest", admitted: Admitted, held: int, answered: Answered) -> None:
+        self._ingest = ingest
+        self._cluster, self._source = admitted
+        self._began = ingest.clock.monotonic()
         self._body_size = 0
         self._charged = 0
         self._held = held
@@ -66,123 +65,125 @@ class PendingBatch:
 
     def submit(self, body: bytes, split: Split) -> None:
         """Hand the batch to the spool."""
-        intake = self._intake
+        ingest = self._ingest
         self._body_size = len(body)
         self._unsplit = bool(split.marks) and Mark.UNSPLIT in split.marks
         extra = self._body_size + PER_EVENT * len(split.events)
-        cluster, source = self._admission
         if not split.events:
-            intake.soon(self.finish, 0)
-        elif not intake.budget.take(extra, self._held):
-            intake.soon(self.finish, OVERLOAD)
-        elif (limited := intake.limited(cluster)) is not None:
-            self._held += extra
-            intake.soon(self.finish, limited)
+            ingest.soon(self.finish, 0)
+        elif not ingest.memory.take(extra, self._held):
+            ingest.soon(self.finish, OVERLOAD)
         else:
             self._held += extra
-            if intake.rates.limits(cluster):
+            if self._cluster.bucket is not None:
+                if (limited := ingest.limited(self._cluster)) is not None:
+                    ingest.soon(self.finish, limited)
+                    return
                 self._charge(len(split.events))
             try:
-                ring = intake.spool.rings.get(cluster) or intake.spool.ring(cluster)
+                ring = self._cluster.ring or ingest.clusters.ring(self._cluster)
             except SpoolError as problem:
                 self._charge(0)
-                intake.soon(self.finish, intake.no_ring(problem))
+                ingest.soon(self.finish, no_ring(problem))
             else:
-                intake.spool.submit(ring, body, split, source, self._done)
+                ingest.spool.submit(ring, body, split, self._source, self._done)
 
     def grow(self, body: bytes) -> bool:
         """The body is larger than its request; False when there is no room for it."""
         extra = max(0, len(body) - self._held)
-        if not self._intake.budget.take(extra, self._held):
+        if not self._ingest.memory.take(extra, self._held):
             return False
         self._held += extra
         return True
 
     def _done(self, result: Receipt | SpoolRejection) -> None:
-        intake = self._intake
+        ingest = self._ingest
         if self._charged and (isinstance(result, SpoolRejection) or result.duplicate):
             self._charge(0)
         if isinstance(result, SpoolRejection):
             self.finish(SPOOL_REFUSED[result])
             return
-        cluster = intake.counters.cluster(self._admission.cluster)
+        counted = self._cluster.counters
+        assert counted is not None  # it has a ring
         if result.duplicate:
-            cluster.duplicates += 1
+            counted.duplicates += 1
         else:
-            cluster.batches += 1
-            cluster.events += result.count
-            cluster.bytes += self._body_size
+            counted.batches += 1
+            counted.events += result.count
+            counted.bytes += self._body_size
             if self._unsplit:
-                cluster.unsplit += 1
-                if cluster.unsplit == 1:
-                    log.warning(_UNSPLIT, extra={"cluster": self._admission.cluster, "bytes": self._body_size})
-        cluster.requests += 1
-        intake.counters.acknowledged(intake.clock.monotonic() - self._began)
+                counted.unsplit += 1
+                if counted.unsplit == 1:
+                    log.warning(_UNSPLIT, extra={"cluster": self._cluster.name, "bytes": self._body_size})
+        counted.requests += 1
+        ingest.counters.acknowledged(ingest.clock.monotonic() - self._began)
         self.finish(Repeated(result.count) if result.duplicate else result.count)
 
     def _charge(self, events: int) -> None:
         """Take these events out of the cluster's rate; 0 gives back what was taken: nothing was stored."""
-        intake = self._intake
-        intake.rates.take(self._admission.cluster, events - self._charged, intake.clock.monotonic())
+        if self._cluster.bucket is not None:
+            self._cluster.bucket.take(events - self._charged, self._ingest.clock.monotonic())
         self._charged = events
 
     def finish(self, result: int | HttpRejection) -> None:
         """Let go of the memory and tell whoever waits."""
-        self._intake.budget.give(self._held)
+        self._ingest.memory.give(self._held)
         self._answered(result)
+
+
+def no_ring(problem: SpoolError) -> HttpRejection:
+    """Why a cluster gets no ring. The disk's trouble is logged; made-up names must not fill the log."""
+    if isinstance(problem, TooManyRingsError):
+        return _CLUSTERS
+    log.warning("a batch was refused: %s", problem)
+    return SPOOL_REFUSED[SpoolRejection.UNAVAILABLE]
 
 
 class Ingest:
     """Takes complete bodies. Belongs to the loop's thread; only `_prepare` runs in others."""
 
     def __init__(
-        self, limits: config.Receive, spool: Spool, counters: ReceiveCounters, rates: Rates, clock: Clock
+        self,
+        settings: config.Receive,
+        spool: Spool,
+        clusters: PostingClusters,
+        counters: ReceiveCounters,
+        clock: Clock,
     ) -> None:
         self.spool = spool
-        self.rates = rates
+        self.clusters = clusters
         self.counters = counters
         self.clock = clock
-        self.budget = MemoryLimit(limits.max_in_flight)
-        self._max_body = limits.max_body
+        self.memory = MemoryLimit(settings.max_in_flight)
+        self._max_body = settings.max_body
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="auditsink-split")
         self._large: deque[tuple[PendingBatch, bytes]] = deque()
         self._loop = asyncio.get_running_loop()
         self.soon = self._loop.call_soon
 
-    def take(self, admission: Admission, body: bytes, held: int, answered: Answered, *, packed: bool = False) -> None:
-        """A request is complete; `held` bytes of the budget come with it. `packed`: the body is gzip."""
-        delivery = PendingBatch(self, admission, held, answered)
+    def take(self, admitted: Admitted, body: bytes, held: int, answered: Answered, *, packed: bool = False) -> None:
+        """A request is complete; `held` bytes of `memory` come with it. `packed`: the body is gzip."""
+        batch = PendingBatch(self, admitted, held, answered)
         if packed:
-            self._split_slowly(delivery, body, self._max_body)
+            self._split_slowly(batch, body, self._max_body)
         elif len(body) < LARGE_BODY:
-            self._split(delivery, body)
+            self._split(batch, body)
         else:
-            self._large.append((delivery, body))
+            self._large.append((batch, body))
             if len(self._large) == 1:
                 self.soon(self._next_large)
 
-    def refusal(self, cluster: str) -> HttpRejection | None:
+    def refusal(self, cluster: PostingCluster) -> HttpRejection | None:
         """Why a batch of this cluster would be refused now, before its body is read; a guess that costs little."""
-        limited = self.limited(cluster)
-        if limited is not None:
+        if cluster.bucket is not None and (limited := self.limited(cluster)) is not None:
             return limited
-        ring = self.spool.rings.get(cluster)
-        refusal = None if ring is None else self.spool.refusal(ring)
+        refusal = None if cluster.ring is None else self.spool.refusal(cluster.ring)
         return None if refusal is None else SPOOL_REFUSED[refusal]
 
-    def limited(self, cluster: str) -> HttpRejection | None:
+    def limited(self, cluster: PostingCluster) -> HttpRejection | None:
         """The refusal of a cluster that is past its rate."""
-        if not self.rates.limits(cluster):
-            return None
-        wait = self.rates.wait(cluster, self.clock.monotonic())
+        wait = cluster.wait(self.clock.monotonic())
         return None if wait is None else HttpRejection(RejectionReason.RATE, _RATE, wait)
-
-    def no_ring(self, problem: SpoolError) -> HttpRejection:
-        """Why a cluster gets no ring. The disk's trouble is logged; made-up names must not fill the log."""
-        if isinstance(problem, TooManyRingsError):
-            return _CLUSTERS
-        log.warning("a batch was refused: %s", problem)
-        return SPOOL_REFUSED[SpoolRejection.UNAVAILABLE]
 
     def close(self) -> None:
         """Let the threads go; what waits for one, or for its turn, is not begun any more."""
@@ -200,28 +201,28 @@ class Ingest:
         if self._large:
             self.soon(self._next_large)
 
-    def _split(self, delivery: PendingBatch, body: bytes) -> None:
+    def _split(self, batch: PendingBatch, body: bytes) -> None:
         split = split_fast(body)
         if split is not None:
-            delivery.submit(body, split)
+            batch.submit(body, split)
         else:
-            self._split_slowly(delivery, body, None)
+            self._split_slowly(batch, body, None)
 
-    def _split_slowly(self, delivery: PendingBatch, body: bytes, most: int | None) -> None:
+    def _split_slowly(self, batch: PendingBatch, body: bytes, most: int | None) -> None:
         work = self._loop.run_in_executor(self._threads, _prepare, body, most)
-        work.add_done_callback(partial(self._prepared, delivery))
+        work.add_done_callback(partial(self._prepared, batch))
 
-    def _prepared(self, delivery: PendingBatch, work: "asyncio.Future[Prepared]") -> None:
+    def _prepared(self, batch: PendingBatch, work: "asyncio.Future[Prepared]") -> None:
         if work.cancelled():
-            delivery.finish(STOPPING)
+            batch.finish(STOPPING)
             return
         prepared = work.result()
         if isinstance(prepared, HttpRejection):
-            delivery.finish(prepared)
-        elif delivery.grow(prepared[0]):
-            delivery.submit(*prepared)
+            batch.finish(prepared)
+        elif batch.grow(prepared[0]):
+            batch.submit(*prepared)
         else:
-            delivery.finish(OVERLOAD)
+            batch.finish(OVERLOAD)
 
 
 Prepared = tuple[bytes, Split] | HttpRejection

@@ -32,31 +32,3 @@ class MemoryLimit:
     def give(self, count: int) -> None:
         """Let go of bytes."""
         self.held -= count
-
-
-class Claims:
-    """What the requests under way of each cluster have announced.
-
-    While there are several clusters, one may claim half of the limit: who announces and then sends slowly, on however
-    many connections, must leave room for the others.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._most = limit // 2
-        self._claimed: dict[str, int] = {}
-
-    def take(self, cluster: str, count: int, *, alone: bool) -> bool:
-        """A request with a body of `count` bytes begins; the first of a cluster always may."""
-        mine = self._claimed.get(cluster, 0)
-        if mine and mine + count > self._most and not alone:
-            return False
-        self._claimed[cluster] = mine + count
-        return True
-
-    def give(self, cluster: str, count: int) -> None:
-        """It has its answer, or its client is gone."""
-        left = self._claimed[cluster] - count
-        if left:
-            self._claimed[cluster] = left
-        else:
-            del self._claimed[cluster]

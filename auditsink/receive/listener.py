@@ -1,30 +1,38 @@
-"""What all connections of one receive port share, and the sweep that ends what takes too long."""
+"""What all connections of one receive port share: who may come in, the buffers, the sweep of what takes too long.
 
-import asyncio
+What a request's head decides, before any of its body is read, is decided here: whose batch it is, or why it is refused.
+The order says what a stranger may learn: first whether the path exists, then nothing without a credential.
+"""
+
 import logging
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from auditsink import config
-from auditsink.clusters.rates import Rates
 from auditsink.common.clock import Clock
-from auditsink.receive.auth import Authorizer
-from auditsink.receive.head import Heads
+from auditsink.receive.auth import Authorizer, Peer
+from auditsink.receive.cluster import Admitted, PostingClusters
+from auditsink.receive.head import Head, Heads
 from auditsink.receive.ingest import Ingest
-from auditsink.receive.limits import Claims
-from auditsink.receive.responses import HttpRejection, RejectionReason, Responses
+from auditsink.receive.responses import STOPPING, HttpRejection, RejectionReason, Responses
 from auditsink.receive.statistics import ReceiveCounters
 from auditsink.spool import Spool
 
 log = logging.getLogger("auditsink.receive")
 
 READ_BYTES = 2**20
-"""The one buffer that serves every connection of the loop: it is only used within one callback."""
 PEEK_BYTES = 2**14
-"""As much of it as is read while a request waits for its answer: that has to be kept."""
 BEYOND = 64
 """Connections past `max_connections` that get an answer before they are closed; more are closed without one."""
 CIPHER_BYTES = 2**16
-"""For TLS, read at once and copied into the connection's BIO, which never shrinks again."""
+_CONNECTIONS = HttpRejection(
+    RejectionReason.CONNECTIONS, "receive.max_connections is reached; repeat the request later"
+)
+_METHOD = HttpRejection(RejectionReason.METHOD, "only POST is taken here")
+_ENCODING = HttpRejection(RejectionReason.ENCODING, "the only Content-Encoding that is understood is gzip")
+_EXPECTATION = HttpRejection(RejectionReason.EXPECTATION, "the only expectation that is understood is 100-continue")
+_GZIP = frozenset({None, b"gzip", b"x-gzip"})
+_CONTINUE = frozenset({None, b"100-continue"})
 SILENCE_SECONDS = 60.0
 """A reason is logged once in that time, so that a hostile client cannot fill the log; all are counted."""
 
@@ -67,62 +75,119 @@ def room(wanted: int, left: int) -> Room:
     return Room(max(1, min(wanted, left - refused)), refused)
 
 
+class Connections:
+    """Those that are open, and how many there may be."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.open: set[Swept] = set()
+
+    def enter(self, connection: Swept) -> bool:
+        """A connection was opened; False when it is one too many."""
+        self.open.add(connection)
+        return len(self.open) <= self.room.taken
+
+    @property
+    def crammed(self) -> bool:
+        """There are so many that the next one gets no answer."""
+        return len(self.open) > self.room.taken + self.room.refused
+
+    def leave(self, connection: Swept) -> None:
+        """It is closed."""
+        self.open.discard(connection)
+
+
+class Buffers:
+    """What bytes are read into. One set serves every connection of the loop: it is only used within one callback."""
+
+    def __init__(self) -> None:
+        self.raw = bytearray(READ_BYTES)
+        self.view = memoryview(self.raw)
+        self.peek = self.view[:PEEK_BYTES]
+        """As much of it as is read while a request waits for its answer: that has to be kept."""
+        self.cipher = memoryview(bytearray(CIPHER_BYTES))
+        """For TLS, read at once and copied into the connection's BIO, which never shrinks again."""
+
+
 class ListenerState:
     """Shared by the connections; belongs to the loop's thread."""
 
-    def __init__(self, limits: config.Receive, spool: Spool, gate: Authorizer, rates: Rates, clock: Clock) -> None:
-        self.limits = limits
-        self.clock = clock
-        self.now = clock.monotonic()  # of the last sweep: what deadlines are counted from
-        self.gate = gate
+    def __init__(
+        self,
+        settings: config.Receive,
+        spool: Spool,
+        authorizer: Authorizer,
+        rate_of: Callable[[str], config.Rate | None],
+        clock: Clock,
+    ) -> None:
+        """`rate_of` gives the rate in force for a cluster, None for no limit."""
+        self.settings = settings
+        self.now = clock.monotonic()
+        """Of the last sweep: what deadlines are counted from."""
+        self.stopping = False
         self.heads = Heads()
         self.counters = ReceiveCounters()
-        self.intake = Ingest(limits, spool, self.counters, rates, clock)
-        self.budget = self.intake.budget
-        self.claims = Claims(limits.max_in_flight)
-        self.answers = Responses(limits.retry_after, clock.wall_ns() / 1e9)
-        self.connections: set[Swept] = set()
-        self.room = Room(limits.max_connections, BEYOND)
-        self.most = min(limits.max_body, limits.max_in_flight)
-        key = "max_body" if self.most == limits.max_body else "max_in_flight"
+        self.clusters = PostingClusters(spool, self.counters, settings.max_in_flight, rate_of)
+        self.ingest = Ingest(settings, spool, self.clusters, self.counters, clock)
+        self.responses = Responses(settings.retry_after, clock.wall_ns() / 1e9)
+        self.connections = Connections(Room(settings.max_connections, BEYOND))
+        self.buffers = Buffers()
+        self.max_body = min(settings.max_body, settings.max_in_flight)
+        key = "max_body" if self.max_body == settings.max_body else "max_in_flight"
         self.too_large = HttpRejection(
-            RejectionReason.TOO_LARGE, f"the body is larger than receive.{key} ({self.most})"
+            RejectionReason.TOO_LARGE, f"the body is larger than receive.{key} ({self.max_body})"
         )
-        self.stopping = False
-        self.soon = asyncio.get_running_loop().call_soon
-        self.buffer = bytearray(READ_BYTES)
-        self.view = memoryview(self.buffer)
-        self.peek_view = self.view[:PEEK_BYTES]
-        self.cipher_view = memoryview(bytearray(CIPHER_BYTES))
+        self._clock = clock
+        self._authorizer = authorizer
         self._logged: dict[str, float] = {}
 
     def enter(self, connection: Swept) -> bool:
         """A connection was opened; False when it is one too many."""
-        self.connections.add(connection)
-        if len(self.connections) > self.room.taken + self.room.refused:
+        served = self.connections.enter(connection)
+        if self.connections.crammed:
             self.counters.rejected[RejectionReason.CONNECTIONS] += 1
             connection.abort()
-        return len(self.connections) <= self.room.taken
+        return served
 
-    def leave(self, connection: Swept) -> None:
-        """It is closed."""
-        self.connections.discard(connection)
+    def admit(self, head: Head, length: int, peer: Peer, *, crowded: bool) -> Admitted | HttpRejection:
+        """`length`: bytes of the body as declared. `peer`: what the client's certificate proves.
+
+        `crowded`: this is one client too many.
+        """
+        if self.stopping:
+            return STOPPING
+        if crowded:
+            return _CONNECTIONS
+        admission = self._authorizer.admit(head.target, head.authorization, peer)
+        if isinstance(admission, HttpRejection):
+            return admission
+        cluster = self.clusters.find(admission.cluster, self._clock.monotonic())
+        return self._unwanted(head, length) or self.ingest.refusal(cluster) or Admitted(cluster, admission.source)
+
+    def _unwanted(self, head: Head, length: int) -> HttpRejection | None:
+        if not head.post:
+            return _METHOD
+        if head.encoding not in _GZIP:
+            return _ENCODING
+        if head.expectation not in _CONTINUE:
+            return _EXPECTATION
+        return self.too_large if length > self.max_body else None
 
     def sweep(self) -> None:
         """To be called about once a second."""
-        self.now = self.clock.monotonic()
-        self.answers.tick(self.clock.wall_ns() / 1e9)
-        for connection in tuple(self.connections):
+        self.now = self._clock.monotonic()
+        self.responses.tick(self._clock.wall_ns() / 1e9)
+        for connection in tuple(self.connections.open):
             connection.sweep(self.now)
 
     def retire(self) -> None:
         """Every connection that is open now answers one more request at most: what let it in has changed."""
-        for connection in self.connections:
+        for connection in self.connections.open:
             connection.retire()
 
     def refused(self, refused: HttpRejection, peer: object) -> None:
         """Count a refusal, and log the first of its kind."""
-        self.counters.refused(refused.reason, self.clock.wall_ns(), refused.sentence, _address(peer).rpartition(":")[0])
+        self.counters.rejected[refused.reason] += 1
         if self.now - self._logged.get(refused.reason, -SILENCE_SECONDS) >= SILENCE_SECONDS:
             self._logged[refused.reason] = self.now
             extra = {"reason": refused.reason.value, "peer": _address(peer), "silent_seconds": SILENCE_SECONDS}

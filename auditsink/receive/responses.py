@@ -105,7 +105,7 @@ SPOOL_REFUSED = {
     SpoolRejection.STOPPING: HttpRejection(RejectionReason.STOPPING, "the sink is stopping; repeat the request later"),
 }
 STOPPING = SPOOL_REFUSED[SpoolRejection.STOPPING]
-GREEDY = HttpRejection(
+CLUSTER_OVERLOAD = HttpRejection(
     RejectionReason.OVERLOAD, "this cluster has half of receive.max_in_flight under way; repeat the request later"
 )
 OVERLOAD = HttpRejection(RejectionReason.OVERLOAD, "receive.max_in_flight is reached; repeat the request later")

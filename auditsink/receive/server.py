@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 
 from auditsink import config
-from auditsink.clusters.rates import Rates
 from auditsink.clusters.registry import Registry
 from auditsink.common import descriptors
 from auditsink.common.accept import Acceptor
@@ -69,7 +68,7 @@ class ReceiveServer:
         self._polling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle
         self._credentials: Credentials
-        self._port: ListenerState
+        self._listener: ListenerState
         self._acceptor: Acceptor
         self.address: Address
         """Where it really listens, from `start` on."""
@@ -84,10 +83,10 @@ class ReceiveServer:
             raise ReceiveError(str(problem)) from None
         self.address = bound(listening)
         rings = max(len(self._spool.rings), len(self._registry.cluster_set.clusters))
-        gate = Authorizer(settings.path, settings.cluster, lambda: self._registry.cluster_set)
-        self._port = ListenerState(settings, self._spool, gate, Rates(self._registry.rate), self._clock)
-        self._poll_at = self._port.now + POLL_SECONDS
-        self._port.room = _room(settings.max_connections, rings)
+        authorizer = Authorizer(settings.path, settings.cluster, lambda: self._registry.cluster_set)
+        self._listener = ListenerState(settings, self._spool, authorizer, self._registry.rate, self._clock)
+        self._poll_at = self._listener.now + POLL_SECONDS
+        self._listener.connections.room = _room(settings.max_connections, rings)
         self._acceptor = Acceptor(listening, self._protocol, "receive port")
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         for sentence in self._credentials.problems:
@@ -95,11 +94,11 @@ class ReceiveServer:
 
     def stop_accepting(self) -> None:
         """From now on every request that begins gets 503 and its connection is closed; what was begun goes on."""
-        self._port.stopping = True
+        self._listener.stopping = True
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - what is not answered then is told, not cancelled
         """Wait until what was begun is answered, for at most so many seconds; says whether it is."""
-        return await self._until(lambda: not any(one.busy for one in self._port.connections), timeout)
+        return await self._until(lambda: not any(one.busy for one in self._listener.connections.open), timeout)
 
     async def close(self) -> None:
         """Stop listening and close all connections, answered or not. What the spool was given is not touched."""
@@ -107,26 +106,30 @@ class ReceiveServer:
         self._acceptor.close()
         if self._polling is not None:
             await asyncio.wait([self._polling])
-        for connection in tuple(self._port.connections):
+        for connection in tuple(self._listener.connections.open):
             connection.close()
-        await self._until(lambda: not self._port.connections, CLOSE_SECONDS)
-        for connection in tuple(self._port.connections):
+        await self._until(lambda: not self._listener.connections.open, CLOSE_SECONDS)
+        for connection in tuple(self._listener.connections.open):
             connection.abort()
-        self._port.intake.close()
+        self._listener.ingest.close()
         await self._acceptor.wait_closed()
 
     def statistics(self) -> ReceiveStatistics:
         """The figures of this moment."""
-        port = self._port
-        return port.counters.read(
-            connections=len(port.connections),
-            in_flight_bytes=port.intake.budget.held,
+        listener = self._listener
+        return listener.counters.read(
+            connections=len(listener.connections.open),
+            in_flight_bytes=listener.ingest.memory.held,
             problems=self._credentials.problems,
         )
 
     def _protocol(self) -> asyncio.BufferedProtocol:
         certificates = self._credentials.certificates
-        return ReceiveConnection(self._port) if certificates is None else TlsTransport(self._port, certificates.context)
+        return (
+            ReceiveConnection(self._listener)
+            if certificates is None
+            else TlsTransport(self._listener, certificates.context)
+        )
 
     async def _until(self, reached: Callable[[], bool], seconds: float) -> bool:
         ends = self._clock.monotonic() + seconds
@@ -138,10 +141,10 @@ class ReceiveServer:
 
     def _sweep(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
-        self._port.sweep()
+        self._listener.sweep()
         idle = self._polling is None or self._polling.done()
-        if self._credentials.any and idle and self._port.now >= self._poll_at:
-            self._poll_at = self._port.now + POLL_SECONDS
+        if self._credentials.any and idle and self._listener.now >= self._poll_at:
+            self._poll_at = self._listener.now + POLL_SECONDS
             self._polling = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
@@ -149,7 +152,7 @@ class ReceiveServer:
         before = certificates and certificates.context
         if await asyncio.to_thread(self._credentials.poll):
             if certificates and certificates.context is not before:
-                self._port.retire()
+                self._listener.retire()
             log.info(
                 "certificates, tokens or clusters have changed; new connections and requests are held to the new ones"
             )

@@ -60,7 +60,7 @@ class ReceiveStatistics:
     """One moment of the receive port; the counts run since the start of the process.
 
     `requests`: all that got an answer, whatever it was; `batches`, `events`, `bytes` and `duplicates` are sums over
-    `clusters`. `rejected`: refused requests by reason (`answers.Reason`), zeros included. `ack_counts[i]`: answers of
+    `clusters`. `rejected`: refused requests by reason (`RejectionReason`), zeros included. `ack_counts[i]`: answers of
     200 within `ACK_BUCKETS[i]` seconds of the request's last byte (the last one: all longer ones), `ack_seconds` their
     sum. `connections`: open now. `in_flight_bytes`: what `receive.max_in_flight` limits. `problems`: sentences for the
     operator about files that could not be read again; the last good ones are in use. `refusals`: the last row of each
@@ -120,7 +120,7 @@ class ReceiveCounters:
 
     def read(self, *, connections: int, in_flight_bytes: int, problems: tuple[str, ...]) -> ReceiveStatistics:
         """A copy that no longer changes."""
-        clusters = {name: replace(one) for name, one in self.clusters.items()}
+        clusters = {name: replace(one) for name, one in self.clusters.items() if one.requests}
         return ReceiveStatistics(
             requests=self.requests,
             batches=sum(one.batches for one in clusters.values()),

@@ -1,8 +1,8 @@
 """TLS between a socket's transport and a `ReceiveConnection`, over `ssl.MemoryBIO`.
 
 asyncio's own TLS gives every connection a read buffer of 256 KiB, filled with zeros: 2,000 idle clients would hold
-512 MiB. Here the buffers are the port's, one of each for all connections, and a connection takes the context that is
-current when it begins, so that new certificates need no new listener.
+512 MiB. Here the buffers are the listener's, one of each for all connections, and a connection takes the context that
+is current when it begins, so that new certificates need no new listener.
 """
 
 import asyncio
@@ -36,15 +36,15 @@ class _Left(Enum):
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     """A protocol for the socket's transport, and, after the handshake, a transport for a `ReceiveConnection`."""
 
-    def __init__(self, port: ListenerState, context: ssl.SSLContext) -> None:
+    def __init__(self, listener: ListenerState, context: ssl.SSLContext) -> None:
         super().__init__()
-        self._port = port
+        self._listener = listener
         self._wire: asyncio.Transport
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._connection: ReceiveConnection | None = None  # from the end of the handshake on
-        self._since = port.now
+        self._since = listener.now
         self._paused = False
         self._closed = False  # our close_notify is out: what comes is counted and not read
         self._retired = False
@@ -55,19 +55,19 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """A client is there, and begins the handshake."""
         assert isinstance(transport, asyncio.Transport)
         self._wire = transport
-        self._port.enter(self)
+        self._listener.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._closed = True
         if self._connection is None:
-            self._port.leave(self)
+            self._listener.connections.leave(self)
         else:
             self._connection.connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the next bytes from the socket go."""
-        return self._port.cipher_view
+        return self._listener.buffers.cipher
 
     def buffer_updated(self, nbytes: int) -> None:
         """They are there."""
@@ -75,7 +75,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             if self._connection is not None:
                 self._connection.buffer_updated(nbytes)
             return
-        self._incoming.write(self._port.cipher_view[:nbytes])
+        self._incoming.write(self._listener.buffers.cipher[:nbytes])
         if self._connection is None:
             self._shake_hands()
         else:
@@ -95,7 +95,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._connection is not None:
             self._connection.resume_writing()
 
-    # What the port calls during the handshake; then it knows the connection instead.
+    # What the listener calls during the handshake; then it knows the connection instead.
 
     @property
     def busy(self) -> bool:
@@ -105,7 +105,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def sweep(self, now: float) -> None:
         """End a handshake that takes too long."""
         if now - self._since > HANDSHAKE_SECONDS:
-            self._port.refused(HttpRejection(RejectionReason.TLS, "the handshake took too long"), self._peer())
+            self._listener.refused(HttpRejection(RejectionReason.TLS, "the handshake took too long"), self._peer())
             self.abort()
 
     def retire(self) -> None:
@@ -142,7 +142,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """Hand on what is there already, then read again."""
         self._paused = False
         self._wire.resume_reading()
-        self._port.soon(self._pump)
+        self._listener.ingest.soon(self._pump)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """As of the socket's transport."""
@@ -177,8 +177,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._fail(problem)
         else:
             self._flush()
-            self._port.leave(self)
-            self._connection = ReceiveConnection(self._port, peer_of(self._tls.getpeercert()))
+            self._listener.connections.leave(self)
+            self._connection = ReceiveConnection(self._listener, peer_of(self._tls.getpeercert()))
             self._connection.connection_made(self)
             if self._retired:
                 self._connection.retire()
@@ -188,7 +188,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         reason = problem.reason or "no TLS"
         verify = getattr(problem, "verify_message", "")
         sentence = f"the handshake failed: {reason}{f' ({verify})' if verify else ''}"
-        self._port.refused(HttpRejection(RejectionReason.TLS, sentence), self._peer())
+        self._listener.refused(HttpRejection(RejectionReason.TLS, sentence), self._peer())
         if reason == "HTTP_REQUEST":
             self._wire.write(_SPOKE_HTTP)
         else:

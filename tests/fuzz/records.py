@@ -92,5 +92,5 @@ async def _records(data: bytes) -> None:
         for _ in range(20):
             await asyncio.sleep(0)
         client.hang_up()
-        assert port.intake.budget.held == 0
-        assert not port.connections
+        assert port.ingest.memory.held == 0
+        assert not port.connections.open

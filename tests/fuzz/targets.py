@@ -118,7 +118,7 @@ async def _exchange(data: bytes) -> None:
     if b"HEAD" not in data:  # whose answers have a length and no body (RFC 9110, 9.3.2), which only the asker knows
         list(read_answers(bytes(client.wire.sent)))
     client.hang_up()
-    await until(lambda: port.intake.budget.held == 0)  # a thread may still be at its gzip
+    await until(lambda: port.ingest.memory.held == 0)  # a thread may still be at its gzip
 
 
 def inflated(data: bytes) -> None:

@@ -12,7 +12,6 @@ import h11
 
 from auditsink.audit.eventlist import Split
 from auditsink.clusters.cluster_set import ClusterSet
-from auditsink.clusters.rates import Rates
 from auditsink.clusters.registry import Registry
 from auditsink.clusters.tokens import parse_tokens
 from auditsink.config import Config, Rate, Receive
@@ -221,8 +220,8 @@ def make_port(
     """A port without a listener."""
     config = Receive(**settings)
     cluster_set = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
-    gate = Authorizer(config.path, config.cluster, lambda: cluster_set)
-    return ListenerState(config, spool or FakeSpool(), gate, Rates((rates or {}).get), clock or FakeClock())  # type: ignore[arg-type]  # a double
+    authorizer = Authorizer(config.path, config.cluster, lambda: cluster_set)
+    return ListenerState(config, spool or FakeSpool(), authorizer, (rates or {}).get, clock or FakeClock())  # type: ignore[arg-type]  # a double
 
 
 def make_server(settings: Receive, spool: FakeSpool | None = None, clock: FakeClock | None = None) -> ReceiveServer:
@@ -241,7 +240,7 @@ async def turns(count: int = 5) -> None:
 def nothing_held(port: ListenerState) -> Iterator[None]:
     """Whatever happens inside, all memory is given back."""
     yield
-    assert port.intake.budget.held == 0
+    assert port.ingest.memory.held == 0
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -253,7 +252,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def spool_of(port: ListenerState) -> FakeSpool:
     """The one that a port was made with."""
-    spool: Any = port.intake.spool
+    spool: Any = port.ingest.spool
     return spool
 
 

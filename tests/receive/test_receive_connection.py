@@ -23,6 +23,7 @@ from receivekit import (
     until,
 )
 
+from auditsink.receive.states import WAITING
 from auditsink.spool.types import SpoolRejection
 
 STRANGER = b'{"kind":"Pod","apiVersion":"v1"}'
@@ -289,13 +290,13 @@ def test_no_bytes_raise_out_of_the_protocol_and_none_are_left_without_an_end(dat
         for start in range(0, len(data), 7):
             await until(lambda: not client.wire.paused)
             client.send(data[start : start + 7])
-        await until(lambda: not client.wire.paused and client.connection._state != 1)
+        await until(lambda: not client.wire.paused and client.connection._request != WAITING)
         client.finish()
         await turns()
         assert client.wire.closed
         client.hang_up()
-        assert port.intake.budget.held == 0
-        assert port.connections == set()
+        assert port.ingest.memory.held == 0
+        assert port.connections.open == set()
         answers = client.answers()
         assert len(answers) == port.counters.requests
         assert sum(answer.status != 200 for answer in answers) == sum(port.counters.rejected.values())

@@ -19,7 +19,7 @@ async def test_a_client_that_is_gone_does_not_take_its_batch_along():
         spool_of(port).settle()
     assert spool_of(port).events == [EVENT]
     assert port.counters.cluster("default").batches == 1
-    assert port.connections == set()
+    assert port.connections.open == set()
 
 
 async def test_a_client_that_is_gone_in_the_middle_leaves_nothing():
@@ -180,7 +180,7 @@ async def test_far_too_many_are_closed_at_once():
 
 async def sweep(port: ListenerState, seconds: float) -> None:
     """Let time pass, and the sweep come by every second."""
-    clock: Any = port.clock
+    clock: Any = port.ingest.clock
     for _ in range(int(seconds)):
         await clock.advance(1)
         port.sweep()

@@ -17,7 +17,7 @@ async def test_a_refusal_that_is_known_early_costs_no_memory(refusal: SpoolRejec
     data = request()
     client.send(data[:-10])
     assert client.answers() == []
-    assert port.intake.budget.held == 0
+    assert port.ingest.memory.held == 0
     client.send(data[-10:])
     (answer,) = client.answers()
     assert (answer.status, answer.headers[b"retry-after"]) == (503, b"5")
@@ -61,6 +61,16 @@ async def test_made_up_clusters_do_not_fill_the_log(caplog: pytest.LogCaptureFix
     ]
 
 
+@pytest.mark.parametrize("length", [0, 10])
+async def test_made_up_clusters_are_forgotten_with_their_request(length: int):
+    port = make_port()
+    spool_of(port).ring("other")
+    spool_of(port).ring_problem = TooManyRingsError("one more than receive.max_clusters (1) allows")
+    for number in range(20):
+        await exchange(port, request(b"x" * length, target=f"/audit/made-up-{number}"))
+    assert not port.clusters._known
+
+
 async def test_a_ring_that_cannot_be_made():
     port = make_port()
     spool_of(port).ring_problem = SpoolError("the disk is gone")
@@ -75,13 +85,13 @@ async def test_bodies_that_arrive_count_and_bodies_that_are_announced_do_not():
         client.send(request(b"", length=9_000))
     holder = Client(port)
     holder.send(request(b"x" * 8_000, length=9_000))
-    assert port.intake.budget.held == 8_000
+    assert port.ingest.memory.held == 8_000
     late = Client(port)
     late.send(request(b"x" * 3_000))
     (answer,) = late.answers()
     assert (answer.status, port.counters.rejected["overload"]) == (503, 1)
     holder.hang_up()
-    assert port.intake.budget.held == 0
+    assert port.ingest.memory.held == 0
     late.send(request())
     await turns()
     assert late.answers()[0].status == 200
@@ -92,7 +102,7 @@ async def test_waiting_for_the_disk_counts_the_body_and_its_copies():
     with nothing_held(port):
         client = Client(port)
         client.send(request())
-        assert 2 * len(BODY) < port.intake.budget.held < 2 * len(BODY) + 100
+        assert 2 * len(BODY) < port.ingest.memory.held < 2 * len(BODY) + 100
         spool_of(port).settle()
 
 
@@ -117,10 +127,10 @@ async def test_single_bytes_do_not_take_fifty_times_their_size():
     for _ in range(10_000):
         client.send(b"xy")
     assert len(client.connection._chunks) < 10
-    assert port.intake.budget.held == 20_000
+    assert port.ingest.memory.held == 20_000
     client.send(b"z")
     await until(lambda: client.wire.sent)
-    assert (client.answers()[0].status, port.intake.budget.held) == (400, 0)
+    assert (client.answers()[0].status, port.ingest.memory.held) == (400, 0)
 
 
 async def test_a_chunked_body_that_grows_too_large():

@@ -154,7 +154,7 @@ class TestSlowGreed:
         assert await exchange(port, "/audit/quiet", "two") == (200, "")
         held.connection.connection_lost(None)
         assert await exchange(port, "/audit/greedy", "two") == (200, "")
-        assert not port.claims._claimed
+        assert not port.clusters.announced
 
     async def test_a_cluster_that_is_alone_may_have_it_all(self):
         port = await self.port("alone")
@@ -165,7 +165,7 @@ class TestSlowGreed:
         port = await self.port("greedy", "quiet")
         for number in range(10):
             assert await exchange(port, "/audit/greedy", f"{number}") == (200, "")
-        assert not port.claims._claimed
+        assert not port.clusters.announced
 
 
 def certificate(ca: trustme.CA, place: Path, name: str, *, cn: str) -> Path:

@@ -56,7 +56,7 @@ async def test_what_cannot_be_split_is_kept_whole_marked_and_counted(caplog: pyt
     assert (spool.stored[0].split.events, spool.stored[0].split.marks) == ([body], Mark.UNSPLIT)
     assert await post(port, BODY) == (200, {"accepted": 1})
     assert await post(port, BODY[:-4]) == (200, {"accepted": 1})
-    (counted,) = port.intake.counters.clusters.values()
+    (counted,) = port.counters.clusters.values()
     assert (counted.batches, counted.unsplit) == (3, 2)
     assert [record.getMessage()[:52] for record in caplog.records] == [
         "a batch could not be split into its events and is ke"
@@ -137,7 +137,7 @@ async def test_a_closed_intake_begins_nothing_new(monkeypatch: pytest.MonkeyPatc
     clients = [Client(port) for _ in range(ingest.WORKERS + 1)]
     for client in clients:
         client.send(request(SURROGATE))
-    port.intake.close()
+    port.ingest.close()
     gate.set()
     await until(lambda: all(client.wire.sent for client in clients))
     assert sorted(client.answers()[0].status for client in clients) == [200] * ingest.WORKERS + [503]
@@ -174,7 +174,7 @@ async def test_a_closed_intake_refuses_what_waits_for_its_turn():
     with nothing_held(port):
         for client in clients:
             client.send(request(LARGE))
-        port.intake.close()
+        port.ingest.close()
         await turns()
         assert [client.answers()[0].status for client in clients] == [503] * 3
     assert not spool.stored
@@ -185,7 +185,7 @@ async def test_acknowledgements_are_timed_and_counted():
     clients = [Client(port) for _ in range(3)]
     for client, name in zip(clients, ("a", "a", "b"), strict=True):
         client.send(request(BODY, target=f"/audit/{name}"))
-    clock: Any = port.clock
+    clock: Any = port.ingest.clock
     await clock.advance(0.004)
     for _ in clients:
         spool.settle()

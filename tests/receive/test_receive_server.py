@@ -300,10 +300,10 @@ async def test_connections_stay_below_what_the_process_may_have_open(
 ):
     monkeypatch.setattr(server.descriptors, "limit", lambda: 120)
     async with running(max_connections=4096) as one:
-        assert one._port.room == room(4096, left_for_connections(0, 120))
+        assert one._listener.connections.room == room(4096, left_for_connections(0, 120))
         assert "fewer connections than receive.max_connections are taken" in caplog.text
     monkeypatch.setattr(server.descriptors, "limit", lambda: 65536)
     caplog.clear()
     async with running(max_connections=4096) as one:
-        assert one._port.room == (4096, BEYOND)
+        assert one._listener.connections.room == (4096, BEYOND)
         assert not caplog.records
