@@ -1,7 +1,11 @@
 """What happens to a sink in the life of its shoot, and what gardenlet is told of it."""
 
+from typing import Any
+
 import pytest
-from gardenerkit import KEY, NAMESPACE, OPERATION, OWN, pending, seed
+from gardenerkit import KEY, NAMESPACE, OPERATION, OWN, SPLUNK, pending, seed
+
+from auditsink.gardener.apiserver import deployment as mutation
 
 pytestmark = pytest.mark.asyncio
 
@@ -221,6 +225,23 @@ async def test_without_any_destination_no_sink_is_made_and_one_that_is_there_goe
         assert it.extension["metadata"]["finalizers"]
 
 
+async def test_a_sink_stays_as_long_as_its_api_server_posts_to_it():
+    async with seed() as it:
+        it.fill()
+        await it.reconcile()
+        metadata = {"name": "kube-apiserver", "namespace": NAMESPACE, "annotations": {mutation.DIGEST: "x"}}
+        it.api.put("deployments", {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
+        it.api.put("extensions", {**it.extension, "spec": {"type": "audit"}})
+        it.ask("reconcile")
+        assert await it.reconcile()
+        assert it.api.all("managedresources")
+        assert "The sinks go with the next reconcile" in it.last["description"]
+        it.change("deployments", "kube-apiserver", annotations={})
+        it.ask("reconcile")
+        assert await it.reconcile()
+        assert not it.api.all("managedresources")
+
+
 async def test_a_deleted_extension_that_was_never_ours_is_left_alone():
     async with seed() as it:
         it.fill()
@@ -228,3 +249,53 @@ async def test_a_deleted_extension_that_was_never_ours_is_left_alone():
         it.api.writes.clear()
         assert await it.reconcile(KEY)
         assert not it.api.writes
+
+
+def claim(number: int, size: str, **status: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": "auditsink", "app.kubernetes.io/instance": "gardener"}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": f"data-auditsink-{number}", "namespace": NAMESPACE, "labels": labels},
+        "spec": {"resources": {"requests": {"storage": size}}},
+        **({"status": status} if status else {}),
+    }
+
+
+async def test_a_ring_grows_when_every_volume_has_grown():
+    async with seed() as it:
+        it.fill(SPLUNK)
+        await it.reconcile()
+        before = it.config()["spool"]["max_bytes"]
+        for number in range(2):
+            it.api.put("persistentvolumeclaims", claim(number, "1Gi", capacity={"storage": "1Gi"}))
+        larger = {**SPLUNK, "persistence": {"size": "4Gi"}}
+        it.api.put("extensions", {**it.extension, "spec": {"type": "audit", "providerConfig": larger}})
+        it.ask("reconcile")
+        assert await it.reconcile()
+        claims = it.api.all("persistentvolumeclaims")
+        assert [one["spec"]["resources"]["requests"]["storage"] for one in claims] == ["4Gi", "4Gi"]
+        assert it.config()["spool"]["max_bytes"] == before
+        for number in range(2):
+            it.api.put("persistentvolumeclaims", claim(number, "4Gi", capacity={"storage": "4Gi"}))
+        it.ask("reconcile")
+        assert await it.reconcile()
+        assert it.config()["spool"]["max_bytes"] // before == 4
+
+
+async def test_fewer_replicas_deliver_before_the_others_stop():
+    async with seed() as it:
+        it.fill(SPLUNK)
+        await it.reconcile()
+        stateful = it.one("StatefulSet")
+        it.api.put("statefulsets", stateful)
+        it.run_sinks(pending(2), pending(0))
+        it.api.put(
+            "extensions", {**it.extension, "spec": {"type": "audit", "providerConfig": {**SPLUNK, "replicas": 1}}}
+        )
+        it.ask("reconcile")
+        assert await it.reconcile()
+        assert sum(it.slept) >= 60
+        assert it.last["description"] == (
+            "1 sink delivers to splunk; 2 events were not delivered to splunk and wait on the volumes"
+        )

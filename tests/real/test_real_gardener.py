@@ -118,6 +118,9 @@ async def test_gardenlet_is_content_with_every_operation(tmp_path: Path, rows: R
         conditions = {one["type"]: one["status"] for one in await it.until("conditions", judged)}
         assert conditions == {"ControlPlaneHealthy": "False", "ObservabilityComponentsHealthy": "Unknown"}
 
+        await ask("reconcile", "larger volumes", with_=config(persistence={"size": "2Gi"}))
+        # The resource manager leaves the template, which cannot be changed; no volume here is bound, and so none grows.
+        assert "cannot grow to 2Gi" in it.controller_log.read_text()
         await it.shoot(spec={"hibernation": {"enabled": True}})
         await ask("reconcile", "hibernate")
         assert (await it.get("statefulset", "auditsink"))["spec"]["replicas"] == 0

@@ -11,7 +11,12 @@ import yaml
 from gardener_seed import GARDENER, NO_POLICY
 
 pytestmark = pytest.mark.skipif(bool(gardener_seed.missing()), reason=gardener_seed.missing())
-CRDS = ("operator.gardener.cloud_extensions", "autoscaling.k8s.io_verticalpodautoscalers")
+CRDS = (
+    "operator.gardener.cloud_extensions",
+    "autoscaling.k8s.io_verticalpodautoscalers",
+    "fluentbit.fluent.io_clusterparsers",
+    "fluentbit.fluent.io_clusterfilters",
+)
 RUNTIME = "gardener.runtimeCluster.enabled=true,gardener.runtimeCluster.priorityClassName=gardener-garden-system-500"
 PROJECTED = "projectedKubeconfig.baseMountPath=/garden,projectedKubeconfig.genericKubeconfigSecretName=k"
 ADMISSION = f"{PROJECTED},projectedKubeconfig.tokenSecretName=t"

@@ -3,15 +3,18 @@
 from dataclasses import dataclass, field, replace
 
 from auditsink.gardener.api import decoding
+from auditsink.gardener.apiserver.deployment import DIGEST
 from auditsink.gardener.control import deploy, garden
 from auditsink.gardener.control.deploy import Tools
 from auditsink.gardener.control.drain import Backlog, Sinks, backlog, drain
 from auditsink.gardener.control.landscape import Landscape, listed
 from auditsink.gardener.control.operations import Operation
+from auditsink.gardener.control.volumes import grown
 from auditsink.gardener.control_plane import ControlPlane
 from auditsink.gardener.errors import ExtensionError, NotYetError
-from auditsink.gardener.kube import EXTENSION, KubeError
+from auditsink.gardener.kube import DEPLOYMENT, EXTENSION, STATEFUL_SET, KubeError
 from auditsink.gardener.objects import Object, annotation, at, meta
+from auditsink.gardener.render import names
 from auditsink.gardener.sink import build
 from auditsink.gardener.sink.plan import Plan
 
@@ -54,11 +57,15 @@ class Lifecycle:
     async def _reconcile(self, extension: Object, place: ControlPlane) -> Outcome:
         plan = await self._plan(extension, place)
         if plan is None:
+            if await self._posts(place):
+                return Outcome(
+                    f"{NOTHING}. The sinks go with the next reconcile, when no API server posts", resources=[]
+                )
             if await deploy.deployed(self.tools, place.namespace):
                 outcome = await self._take_away(extension, place, migrate=False)
                 return replace(outcome, said=f"{NOTHING}. {outcome.said}", resources=[])
             return Outcome(NOTHING, resources=[])
-        left = await self._before_sleep(extension, place)
+        left = await self._before_sleep(extension, place, plan)
         made = await deploy.deploy(self.tools, plan)
         if place.extension_class == "garden":
             await garden.trigger(self.tools.kube, place.namespace)
@@ -66,22 +73,33 @@ class Lifecycle:
         await self._note(extension, left)
         config = decoding.provider_config(at(extension, "spec", "providerConfig"))
         resources = listed(config, place, self.tools.controller)
+        lies = f"; {left} and wait on the volumes" if not left.empty else ""
         if place.hibernated:
-            lies = f"; {left} and wait on the volumes" if not left.empty else ""
             return Outcome(f"The sinks sleep{lies}", left, resources)
-        names = ", ".join(str(one.get("name")) for one in plan.document["destinations"])
-        return Outcome(f"{plan.replicas} sinks deliver to {names}", resources=resources)
+        destinations = ", ".join(str(one.get("name")) for one in plan.document["destinations"])
+        count = "1 sink delivers" if plan.replicas == 1 else f"{plan.replicas} sinks deliver"
+        return Outcome(f"{count} to {destinations}{lies}", left, resources)
 
     async def _plan(self, extension: Object, place: ControlPlane) -> Plan | None:
         config = decoding.provider_config(at(extension, "spec", "providerConfig"))
         if not build.wanted(config, self.tools.controller):
             return None
         fetched = await self.landscape.fetched(config, place)
-        return build.plan(config, place, self.tools.controller, fetched)
+        volume = await grown(self.tools.kube, place.namespace, str(config.persistence.size))
+        return build.plan(config, place, self.tools.controller, fetched, volume)
 
-    async def _before_sleep(self, extension: Object, place: ControlPlane) -> Backlog:
-        """A sink that is about to sleep delivers first, as far as the time goes."""
-        if not place.hibernated:
+    async def _posts(self, place: ControlPlane) -> bool:
+        """Whether the shoot's API server has our flags still. In a blocking mode it would refuse all without a sink."""
+        if place.extension_class == "garden" or place.hibernated:
+            return False
+        deployment = await self.tools.kube.get(DEPLOYMENT, "kube-apiserver", place.namespace)
+        return deployment is not None and annotation(deployment, DIGEST) is not None
+
+    async def _before_sleep(self, extension: Object, place: ControlPlane, plan: Plan) -> Backlog:
+        """A sink that is about to stop, and keeps its volume, delivers first, as far as the time goes."""
+        there = await self.tools.kube.get(STATEFUL_SET, names.SINK, place.namespace)
+        shrinks = plan.replicas < int(at(there or {}, "spec", "replicas") or 0)
+        if not place.hibernated and not shrinks:
             return Backlog()
         left = await self._drain(place, self.tools.controller.drain_seconds.hibernate)
         noted = annotation(extension, LEFT)

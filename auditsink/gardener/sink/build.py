@@ -69,14 +69,22 @@ def needed(config: ProviderConfig, place: ControlPlane, controller: ControllerCo
 
 
 def plan(
-    config: ProviderConfig, place: ControlPlane, controller: ControllerConfig, fetched: Mapping[str, Object]
+    config: ProviderConfig,
+    place: ControlPlane,
+    controller: ControllerConfig,
+    fetched: Mapping[str, Object],
+    volume: str = "",
 ) -> Plan:
-    """The plan. `fetched` has what `needed` asked for. Raises ConfigurationError."""
+    """The plan. `fetched` has what `needed` asked for; `volume` is the size of those that are there already, if any.
+
+    Raises ConfigurationError.
+    """
+    volume = volume or str(config.persistence.size)
     references = needed(config, place, controller)
     if isinstance(config, OwnAuditConfig):
-        built = _own(config, place, controller, references, fetched)
+        built = _own(config, place, controller, references, fetched, volume=volume)
     else:
-        built = _theirs(config, place, controller, references, fetched)
+        built = _theirs(config, place, controller, references, fetched, volume=volume)
     document.check(dict(built.document))
     return replace(built, checksum=_checksum(built.source, references, fetched))
 
@@ -87,11 +95,12 @@ def _own(
     controller: ControllerConfig,
     references: Mapping[str, Reference],
     fetched: Mapping[str, Object],
+    *,
+    volume: str,
 ) -> Plan:
     sink, source = own.resolved(config.sink, references, fetched)
     labels = {**(place.labels if config.identity_labels else {}), **config.labels}
     chosen = mode(config, controller)
-    volume = str(config.persistence.size)
     return Plan(
         place=place,
         image=controller.image,
@@ -109,6 +118,8 @@ def _theirs(
     controller: ControllerConfig,
     references: Mapping[str, Reference],
     fetched: Mapping[str, Object],
+    *,
+    volume: str,
 ) -> Plan:
     chosen = _backends(config, controller)
     names = backend.enabled(chosen)
@@ -139,7 +150,6 @@ def _theirs(
         # Where their filter puts it: at the top of each record, for every output.
         destinations = [{**one, "add": chosen.splunk.custom_data} for one in destinations]
     how = mode(config, controller)
-    volume = str(config.persistence.size)
     sink = {"destinations": destinations}
     return Plan(
         place=place,
