@@ -13,7 +13,16 @@ from auditsink.config.destination import DestinationSection
 from auditsink.config.section import Broken, Section
 from auditsink.delivery.destination import Attempt, Batch, Destination, DestinationError, Limits, Origin
 from auditsink.delivery.filter import EventFilter, Filtered
-from auditsink.delivery.outcome import Delivered, EventRejection, Misconfigured, Outcome, Poison, Retry, TooLarge
+from auditsink.delivery.outcome import (
+    Delivered,
+    EventRejection,
+    Misconfigured,
+    Outcome,
+    Poison,
+    Retry,
+    RetryCause,
+    TooLarge,
+)
 from auditsink.delivery.settings import Credential, checked_url, key, limits
 
 __all__ = [
@@ -34,6 +43,7 @@ __all__ = [
     "Outcome",
     "Poison",
     "Retry",
+    "RetryCause",
     "Section",
     "TooLarge",
     "checked_url",

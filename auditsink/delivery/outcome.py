@@ -5,6 +5,7 @@ acts on the value alone and knows no status code.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,26 @@ class Delivered:
     slow_down: float = 0.0
 
 
+class RetryCause(Enum):
+    """What is known of why an attempt failed: it decides how far the batch itself may be at fault."""
+
+    UNKNOWN = "unknown"
+    """It may be the destination, and it may be what is in the batch (a 500, a reset, no answer)."""
+    ELSEWHERE = "elsewhere"
+    """Not the batch: the other side has not seen it (no connection, a proxy without a tunnel, our own disk)."""
+    TIMED_OUT = "timed_out"
+    """The answer did not come in time; it may for a smaller request."""
+    THROTTLED = "throttled"
+    """The other side takes less than this, now or at once (429, 503)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not now: the same batch again, later. `after` is the other side's own wish in seconds (Retry-After), if any."""
+    """Not now: later again, smaller if that may help. `after`: the other side's own wish in seconds (Retry-After)."""
 
     why: str
     after: float | None = None
+    cause: RetryCause = RetryCause.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

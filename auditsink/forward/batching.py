@@ -51,9 +51,16 @@ class BatchLimits:
         """A batch of several events and that size was refused. What was under way beside it lowers nothing more."""
         self._set(min(self.limits.max_bytes, max(1, size // 2)))
 
+    def fits(self, size: int) -> None:
+        """A part of that size was taken, of a batch for which the destination took too long, or which was too much."""
+        self._set(min(self.limits.max_bytes, max(1, size)))
+
     def passed(self, size: int) -> None:
         """A batch of that size was taken."""
         now = self.limits.max_bytes
+        if size > now:  # it was packed before the limit was lowered
+            self._set(min(self._configured, size))
+            return
         if now < self._configured and 2 * size > now:
             growth = max(now // _GROWTH, self._configured // _LEAST_GROWTH) // self._in_flight
             self._set(min(self._configured, now + max(1, growth)))

@@ -1,17 +1,16 @@
-"""Brings batches to one destination: prepares them ahead, attempts them in turn, and acts on what came of it.
+"""Brings batches to one destination: has them prepared ahead, attempted in turn, and acts on what came of it.
 
 One `deliver` per lease; up to `in_flight + 1` of them run at once. Between them they share the in-flight limit (who
-may attempt now), the destination's pause (when), and the breaker (whether refusals are to be believed).
+may attempt now), the destination's pause (when), the breaker (whether refusals are to be believed) and the trials
+(whether a failure is the batch's).
 """
 
-import asyncio
-import contextlib
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import get_args
 
 from auditsink.common.clock import Clock
-from auditsink.common.signal import Signal, cancelled
-from auditsink.delivery.destination import Batch, Destination
+from auditsink.common.signal import Signal
+from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import (
     Delivered,
@@ -19,20 +18,22 @@ from auditsink.delivery.outcome import (
     Misconfigured,
     Outcome,
     Retry,
+    RetryCause,
     TooLarge,
 )
+from auditsink.forward.attempts import Attempts
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letters import DeadLetters, DeadLettersFullError
-from auditsink.forward.prefetch import Offload, newest
+from auditsink.forward.prefetch import Offload
 from auditsink.forward.reporting import Bug, Reporting, RetryReason, reason_of, where
-from auditsink.forward.retry import DestinationPause, InFlightLimit
-from auditsink.forward.subscription import Lease
+from auditsink.forward.retry import Backoff, DestinationPause, InFlightLimit
+from auditsink.forward.subscription import Lease, Subscription
+from auditsink.forward.trials import Step, Trial, Trials
 from auditsink.forward.verdicts import RejectionBreaker, Settled, SplitBatch, TryAgain, judge
 
-_OUTCOMES = get_args(Outcome)
-
-_FILTERED_INLINE = 65536  # bytes: less is filtered in the time that handing it to a thread takes
+Progress = tuple[Settled | SplitBatch | None]
+"""What became of a batch in this turn: None for "again"."""
 
 
 class Deliverer:
@@ -54,18 +55,19 @@ class Deliverer:
         self.changed = Signal(clock)
         self.reporting = Reporting(destination.name, clock)
         self.closing = False
-        self._destination = destination
+        self._name = destination.name
+        self._attempts = Attempts(destination, event_filter, reporting=self.reporting, clock=clock, offload=offload)
         self._dead_letters = dead_letters
         self._strict = destination.limits.in_flight == 1
         self._breaker = RejectionBreaker()
+        self._trials = Trials()
+        self._waits: dict[Subscription, Backoff] = defaultdict(pause.backoff)
         self._batch_limits = batch_limits
-        self._event_filter = event_filter
-        self._filtering = asyncio.Lock()
         self._clock = clock
         self._offload = offload
 
     def __repr__(self) -> str:
-        return f"<Deliverer to {self._destination.name} {self.in_flight} {self.pause}>"
+        return f"<Deliverer to {self._name} {self.in_flight} {self.pause} {self._trials}>"
 
     def accept(self, lease: Lease) -> None:
         """Give it its place in the order of attempts. `release` it in the end."""
@@ -101,13 +103,9 @@ class Deliverer:
 
     async def deliver(self, lease: Lease) -> Settled | SplitBatch | None:
         """What became of the batch; None: it was not delivered and must be taken again (overtaken, or closing)."""
-        if self._event_filter is not None:
-            await self._filter(lease, self._event_filter)
-            if not lease.batch.events:
-                return Settled() if await self._dead_letter(lease, lease.unreadable) else None
-        # A destination whose `prepare` fails fails again in its turn, where that is told.
-        with contextlib.suppress(Exception):
-            lease.attempt = await self._destination.prepare(lease.batch)
+        await self._attempts.prepare(lease)
+        if not lease.batch.events:
+            return Settled() if await self._dead_letter(lease, lease.unreadable) else None
         while await self._turn(lease):
             verdict = await self._try(lease)
             if verdict is not None:
@@ -136,41 +134,85 @@ class Deliverer:
 
     async def _try(self, lease: Lease) -> Settled | SplitBatch | None:
         """One attempt, and what follows from it; None: again."""
-        if lease.disbelieved:
-            await self._attempt_sample(lease)
+        trial = lease.slot.trial
+        if trial is not None:
+            if trial.something_else and (progress := await self._try_something_else(lease, trial)) is not None:
+                return progress[0]
+            self.reporting.repeated(len(lease.batch.events))
         seen = self.pause.failures
         size = len(lease.batch.events)
-        outcome = self._breaker.examine(size, await self._outcome(lease))
+        outcome = await self._attempts.outcome(lease)
+        if self._breaker.would_open(size, outcome) and _taken(await self._attempts.newest(lease)):
+            self._breaker.reset()
+        outcome = self._breaker.examine(size, outcome)
         verdict = judge(size, outcome)
         if isinstance(verdict, TryAgain):
-            if isinstance(outcome, Misconfigured) and outcome.cluster_only:
-                self._pause_cluster(lease, outcome, seen)
-                return None
-            lease.disbelieved = isinstance(outcome, Misconfigured) and self._breaker.open
-            self._in_trouble(lease.subscription.cluster, verdict.outcome, seen)
-            return None
+            return self._failed(lease, verdict.outcome, seen)
         self._answered(lease, outcome, seen)
         if isinstance(verdict, Settled):
-            rejected = [*lease.unreadable, *self._rejected(lease.batch, verdict.refused)]
-            if not await self._dead_letter(lease, rejected):
+            if not await self._dead_letter(lease, self._rejected(lease, verdict)):
                 return None
             self.reporting.delivered(lease.size)
         return verdict
 
-    async def _outcome(self, lease: Lease) -> Outcome:
-        try:
-            if lease.attempt is None:
-                lease.attempt = await self._destination.prepare(lease.batch)
-            outcome = await lease.attempt()
-            if not isinstance(outcome, _OUTCOMES):
-                raise TypeError("an attempt must return an outcome")  # noqa: TRY301 - it is a failure like the others
-        except (Exception, asyncio.CancelledError) as problem:
-            if cancelled(problem):
-                raise
-            lease.attempt = None
-            outcome = Bug(f"the destination's code failed ({where(problem)}): this is a bug in auditsink, report it")
-        self.reporting.attempted(outcome)
-        return outcome
+    def _failed(self, lease: Lease, outcome: Retry | Misconfigured, seen: int) -> SplitBatch | None:
+        """The batch was neither taken nor refused."""
+        cluster, size, now = lease.subscription.cluster, len(lease.batch.events), self._clock.monotonic()
+        if isinstance(outcome, Misconfigured):
+            if outcome.cluster_only:
+                self._pause_cluster(lease, outcome, seen)
+            else:
+                self._in_trouble(cluster, outcome, seen)
+            return None
+        trial = lease.slot.trial = lease.slot.trial or Trial()
+        step = self._trials.failed(trial, outcome.cause, outcome.why, size, now)
+        if self._trials.suspects(trial, step):
+            self.reporting.suspected(cluster, outcome.why, size)
+            wait = self._waits[lease.subscription].next(outcome.after) if self._trials.waits(now) else 0.0
+        else:
+            self._in_trouble(cluster, outcome, seen)
+            wait = self.pause.remaining(now)
+        if step is Step.SOMETHING_ELSE:
+            lease.subscription.pause.back_off(now + wait)  # its batch goes back, and others come first
+        return SplitBatch((size // 2,), outcome.cause) if step is Step.HALVE else None
+
+    async def _try_something_else(self, lease: Lease, trial: Trial) -> Progress | None:
+        """Before a batch that failed is attempted again; None: it may be."""
+        alone = len(lease.batch.events) == 1
+        while trial.something_else and (alone or self._trials.taken == trial.taken):
+            seen = self.pause.failures
+            found = await self._attempts.sample(lease, trial)
+            if found is None:
+                break
+            sequence, outcome = found
+            if isinstance(outcome, Retry | Misconfigured):
+                self._trials.something_else_failed(trial)
+                self._in_trouble(lease.subscription.cluster, outcome, seen)
+                return (None,)
+            self._recovered(lease, seen)
+            if not alone:
+                self._trials.delivered()
+            elif not _taken(outcome):  # it says nothing of the destination, another one may
+                break
+            else:
+                lease.subscription.taken = sequence
+                if self._trials.control_passed(trial, self._clock.monotonic()) is Step.CONDEMN:
+                    return (await self._condemn(lease, trial),)
+        trial.something_else = False
+        return None
+
+    async def _condemn(self, lease: Lease, trial: Trial) -> Settled | None:
+        seconds = self._clock.monotonic() - trial.since
+        why = (
+            f"{trial.why}: so it ended {trial.failures} times in {seconds:.0f} s, while other events of the cluster "
+            "were taken: it is what is in this event"
+        )
+        verdict = Settled((EventRejection(0, why),))
+        self._waits.pop(lease.subscription, None)
+        return verdict if await self._dead_letter(lease, self._rejected(lease, verdict)) else None
+
+    def _rejected(self, lease: Lease, verdict: Settled) -> list[DeadLetter]:
+        return [*lease.unreadable, *self._attempts.rejected(lease.batch, verdict.refused)]
 
     def _in_trouble(
         self, cluster: str, outcome: Retry | Misconfigured, seen: int, reason: RetryReason | None = None
@@ -203,22 +245,22 @@ class Deliverer:
             self._batch_limits.too_large(lease.read)
             self.reporting.too_large(subscription.cluster, lease.size)
         elif isinstance(outcome, Delivered):
-            self._batch_limits.passed(lease.read)
+            self._delivered(lease, outcome)
 
-    async def _filter(self, lease: Lease, event_filter: EventFilter) -> None:
-        """Leave in the lease what the destination is to get."""
-        batch = lease.batch
-        async with self._filtering:
-            small = lease.size <= _FILTERED_INLINE
-            filtered = event_filter(batch) if small else await self._offload(event_filter, batch)
-        lease.unreadable = self._rejected(batch, filtered.unreadable)
-        lease.batch = filtered.batch
-        lease.size = sum(map(len, filtered.batch.events))
+    def _delivered(self, lease: Lease, outcome: Delivered) -> None:
+        self._trials.delivered()
+        self._waits.pop(lease.subscription, None)
+        trial = lease.slot.trial
+        if trial is not None and trial.part in (RetryCause.TIMED_OUT, RetryCause.THROTTLED):
+            self._batch_limits.fits(lease.read)
+        self._batch_limits.passed(lease.read)
+        refused = {one.index for one in outcome.refused}
+        if (last := len(lease.batch.events) - 1) not in refused:
+            lease.subscription.taken = lease.batch.sequences[last]
 
-    def _rejected(self, batch: Batch, refused: Sequence[EventRejection]) -> list[DeadLetter]:
-        refused_ns = self._clock.wall_ns()
-        name = self._destination.name
-        return [DeadLetter.of(name, batch, refusal.index, refusal.why, refused_ns) for refusal in refused]
+    def _recovered(self, lease: Lease, seen: int) -> None:
+        if self.pause.answered(seen, self._clock.monotonic()):
+            self.reporting.recovered(lease.subscription.cluster)
 
     async def _dead_letter(self, lease: Lease, dead_letters: Sequence[DeadLetter]) -> bool:
         """Keep these dead letters; while that fails, the whole destination waits. False: closing."""
@@ -244,20 +286,6 @@ class Deliverer:
         while not self.closing and (wait := self.pause.remaining(self._clock.monotonic())) > 0:
             await self.changed.wait(wait)
 
-    async def _attempt_sample(self, lease: Lease) -> None:
-        """Attempt the cluster's newest event: if it is taken, the refused ones were bad and the settings are right.
 
-        Without this, a hundred bad events in a row, which some user of the apiserver may know how to make, would stop
-        the trail until a person comes. The sample is delivered again in its own turn.
-        """
-        batch = await newest(lease.subscription, self._offload)
-        if batch is None or batch.sequences[0] < lease.slot.stop:
-            return
-        sample = Lease(lease.subscription, lease.slot, batch, 0, 0)
-        if self._event_filter is not None:
-            await self._filter(sample, self._event_filter)
-            if not sample.batch.events:
-                return
-        outcome = await self._outcome(sample)
-        if isinstance(outcome, Delivered) and not outcome.refused:
-            self._breaker.reset()
+def _taken(outcome: Outcome | None) -> bool:
+    return isinstance(outcome, Delivered) and not outcome.refused

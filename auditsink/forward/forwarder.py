@@ -246,4 +246,5 @@ class Forwarder:
             trouble_since_ns=counters.trouble_since_ns,
             last_delivered_ns=counters.last_delivered_ns,
             dead_letters=self._count.waiting,
+            repeated=counters.repeated,
         )

@@ -10,21 +10,26 @@ from collections.abc import Sequence
 from itertools import pairwise
 from operator import attrgetter
 
+from auditsink.forward.trials import Trial
 from auditsink.spool.types import Tally
 
 _start = attrgetter("start")
 
 
 class Slot:
-    """The sequences from `start` to `stop` (exclusive). `received_ns`: when the first of them was accepted."""
+    """The sequences from `start` to `stop` (exclusive). `received_ns`: when the first of them was accepted.
 
-    __slots__ = ("received_ns", "start", "stop", "tally")
+    `trial`: what is known of it if it failed.
+    """
+
+    __slots__ = ("received_ns", "start", "stop", "tally", "trial")
 
     def __init__(self, start: int, stop: int, received_ns: int) -> None:
         self.start = start
         self.stop = stop
         self.received_ns = received_ns
         self.tally: Tally | None = None
+        self.trial: Trial | None = None
 
     def __repr__(self) -> str:
         return f"<Slot {self.start}..{self.stop} {self.tally or 'open'}>"
@@ -80,7 +85,7 @@ class Frontier:
             insort(self._returned, slot, key=_start)
             self._update()
 
-    def split(self, slot: Slot, cuts: Sequence[int]) -> None:
+    def split(self, slot: Slot, cuts: Sequence[int]) -> list[Slot]:
         """Return the slot as parts, cut at these sequences (ascending, strictly inside it)."""
         if slot in self._returned:
             self._returned.remove(slot)
@@ -90,6 +95,7 @@ class Frontier:
         for part in parts:
             insort(self._returned, part, key=_start)
         self._update()
+        return parts
 
     def settle(self, slot: Slot, tally: Tally) -> None:
         """The slot's events ended like this; the tally covers each of its sequences once."""

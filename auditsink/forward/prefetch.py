@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from auditsink.delivery.destination import Batch
-from auditsink.forward.batching import Packed, pack
+from auditsink.forward.batching import Packed, pack, section
 from auditsink.forward.source import SourceRing
 from auditsink.forward.subscription import Subscription
 from auditsink.spool.types import Chunk
@@ -101,11 +101,13 @@ def peek(ring: SourceRing, sequence: int) -> Chunk:
         reader.close()
 
 
-async def newest(subscription: Subscription, offload: Offload) -> Batch | None:
-    """The newest event of the subscription's ring as a batch of its own; None when it cannot be had."""
+async def single(subscription: Subscription, sequence: int, offload: Offload) -> Batch | None:
+    """The event at a sequence of the subscription's ring as a batch of its own; None when it cannot be had."""
     try:
-        chunk = await offload(peek, subscription.ring, max(0, subscription.ring.durable - 1))
+        chunk = await offload(peek, subscription.ring, sequence)
     except OSError:
         return None
-    found = pack(subscription.cluster, chunk, chunk.start, max_bytes=math.inf, max_events=1)
+    found = pack(
+        subscription.cluster, section(chunk, sequence, sequence + 1), sequence, max_bytes=math.inf, max_events=1
+    )
     return found.batch if isinstance(found, Packed) else None

@@ -22,6 +22,7 @@ from auditsink.delivery.outcome import (
     Outcome,
     Poison,
     Retry,
+    RetryCause,
     TooLarge,
 )
 from auditsink.forward.dead_letter import DeadLetter
@@ -72,6 +73,7 @@ class DeliveryCounters:
     retries: Counter[str] = field(default_factory=Counter)
     batches: int = 0
     bytes: int = 0
+    repeated: int = 0
     last_error: LastError | None = None
     trouble_since_ns: int | None = None
     last_delivered_ns: int | None = None
@@ -79,7 +81,10 @@ class DeliveryCounters:
 
 @dataclass(frozen=True, slots=True)
 class ForwarderStatistics:
-    """One destination. `batches` and `bytes` (of events, before encoding) count what was delivered since the start.
+    """One destination.
+
+    `batches` and `bytes` (of events, before encoding) count what was delivered since the start,
+    `repeated` events that were sent again though the destination may have them.
 
     `lag_seconds` is the age of the oldest event that is not settled, 0 when all are. `next_attempt_seconds` is how
     long a pause still lasts. `accounts` is by cluster; so is `paused_clusters`: those that wait by
@@ -104,6 +109,7 @@ class ForwarderStatistics:
     trouble_since_ns: int | None = None
     last_delivered_ns: int | None = None
     dead_letters: DeadLettersWaiting = field(default_factory=DeadLettersWaiting)
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,10 @@ class RetryReason(StrEnum):
     """The other side said when to come back (Retry-After)."""
     FAILED = "failed"
     """It could not be reached, or not now."""
+    TIMED_OUT = "timed_out"
+    """The answer did not come in time, so whether the events are there is not known."""
+    SUSPECTED = "suspected"
+    """The destination takes others, so it may be what is in the batch."""
     MISCONFIGURED = "misconfigured"
     BUG = "bug"
     """The destination's code failed."""
@@ -142,6 +152,8 @@ def reason_of(outcome: Retry | Misconfigured) -> RetryReason:
         return RetryReason.MISCONFIGURED
     if isinstance(outcome, Bug):
         return RetryReason.BUG
+    if outcome.cause is RetryCause.TIMED_OUT:
+        return RetryReason.TIMED_OUT
     return RetryReason.FAILED if outcome.after is None else RetryReason.ASKED
 
 
@@ -184,6 +196,22 @@ class Reporting:
                 "a destination takes nothing right now; its events are kept and tried again",
                 extra=self._extra(cluster, error=why, reason=reason.value, next_attempt_seconds=round(wait, 1)),
             )
+
+    def suspected(self, cluster: str, why: str, events: int) -> None:
+        """A batch fails while the destination takes others."""
+        self._failed(why, RetryReason.SUSPECTED)
+        now = self._clock.monotonic()
+        if now - self._last_warning.get(RetryReason.SUSPECTED, float("-inf")) >= REMINDER:
+            self._last_warning[RetryReason.SUSPECTED] = now
+            log.warning(
+                "a destination fails at a batch and takes others: the events at fault are looked for, by halves; one "
+                "that fails alone again and again, while its neighbours are taken, becomes a dead letter",
+                extra=self._extra(cluster, error=why, events=events),
+            )
+
+    def repeated(self, events: int) -> None:
+        """So many events are sent that the destination may have already."""
+        self.counters.repeated += events
 
     def misconfigured(self, cluster: str, why: str, reason: RetryReason, wait: float, *, news: bool) -> None:
         """Nothing will succeed until a person acts; told at each probe, not for each attempt that was under way."""

@@ -54,6 +54,10 @@ class Backoff:
         """Something was delivered: begin again at `initial`."""
         self.failures = 0
 
+    def another(self) -> "Backoff":
+        """One with the same settings that begins at `initial`."""
+        return Backoff(self._initial, self._maximum, self._random)
+
 
 class Trouble(StrEnum):
     """Why nothing is delivered. The values are the states of `/status`."""
@@ -83,6 +87,10 @@ class DestinationPause:
     def remaining(self, now: float) -> float:
         """Seconds until the next attempt may begin; 0 when it may."""
         return max(0.0, self._until - now)
+
+    def backoff(self) -> Backoff:
+        """A new one with this destination's settings."""
+        return self._backoff.another()
 
     def retry(self, seen: int, now: float, after: float | None = None) -> None:
         """An attempt wants another try."""
@@ -127,7 +135,10 @@ class DestinationPause:
 
 
 class ClusterPause:
-    """Holds back one cluster's events, which the destination does not take while it takes those of others."""
+    """Holds back one cluster's events, which the destination does not take while it takes those of others.
+
+    `why`: that is so until a person acts; None while only a batch that fails waits for its next attempt (`trials`).
+    """
 
     def __init__(self) -> None:
         self.why: str | None = None
@@ -149,6 +160,10 @@ class ClusterPause:
         self.until = now + self._probe
         self._probe = min(2 * self._probe, LONGEST_PROBE)
         return True
+
+    def back_off(self, until: float) -> None:
+        """A batch of the cluster failed; others may go first."""
+        self.until = max(self.until, until)
 
     def end(self) -> bool:
         """They are taken. True when they were not before."""

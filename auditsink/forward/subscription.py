@@ -26,7 +26,6 @@ class Lease:
     `size`: bytes of its events; `read`: the same before the destination's filter.
     `unreadable`: dead letters of the events that the filter could not judge; they are not in the batch.
     `ticket`: its place in the order of attempts. `attempt`: prepared.
-    `disbelieved`: the destination refused it, and everything before it.
     """
 
     subscription: "Subscription"
@@ -37,7 +36,6 @@ class Lease:
     unreadable: Sequence[DeadLetter] = ()
     ticket: int = 0
     attempt: Attempt | None = None
-    disbelieved: bool = False
 
 
 class Reading(NamedTuple):
@@ -62,6 +60,8 @@ class Subscription:
         self.reading = False
         self.lost: tuple[int, int] | None = None
         """Claimed events that could not be read again in the last `take`."""
+        self.taken: int | None = None
+        """The sequence of an event that the destination took."""
         self._batch_limits = batch_limits
         self._gauge = BatchGauge(batch_limits)
         self._gauge.reset(self.frontier.end)

@@ -17,6 +17,7 @@ from auditsink.forward.prefetch import Offload, Prefetch, peek
 from auditsink.forward.reporting import PausedCluster, where
 from auditsink.forward.source import Routing, SourceCursor, SourceRing
 from auditsink.forward.subscription import Lease, Subscription
+from auditsink.forward.trials import Trial
 from auditsink.forward.verdicts import Settled, SplitBatch
 from auditsink.spool.types import Account, Drop, Tally
 
@@ -178,8 +179,9 @@ class Subscriptions:
                 filtered = slot.stop - slot.start - kept - unreadable
                 subscription.frontier.settle(slot, Tally(kept - len(refused), filtered, len(refused) + unreadable))
                 self._commit(subscription)
-            case SplitBatch(cuts=cuts):
-                subscription.frontier.split(slot, [lease.batch.sequences[cut] for cut in cuts])
+            case SplitBatch(cuts=cuts, failed=failed):
+                for part in subscription.frontier.split(slot, [lease.batch.sequences[cut] for cut in cuts]):
+                    part.trial = None if failed is None else Trial(failed)
             case None:
                 subscription.frontier.give_back(slot)
         self._prefetch.let_go(subscription)

@@ -29,6 +29,7 @@ from auditsink.delivery.outcome import (
     Outcome,
     Poison,
     Retry,
+    RetryCause,
     TooLarge,
 )
 
@@ -46,9 +47,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class SplitBatch:
-    """Attempt the parts between these cuts (ascending, within the batch), each as a batch of its own, in order."""
+    """Attempt the parts between these cuts (ascending, within the batch), each as a batch of its own, in order.
+
+    `failed`: why, where the batch was not refused but failed (see `trials`).
+    """
 
     cuts: tuple[int, ...]
+    failed: RetryCause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,11 @@ class RejectionBreaker:
     def open(self) -> bool:
         """Whether the next refusal would be taken for a misconfiguration."""
         return self.refusals >= LONE_REFUSALS
+
+    def would_open(self, size: int, outcome: Outcome) -> bool:
+        """Whether `examine` would not believe this outcome."""
+        alone = isinstance(outcome, Poison | TooLarge) and size == 1
+        return self.open and (alone or (isinstance(outcome, Delivered) and len(set(outcome.refused)) >= size))
 
     def examine(self, size: int, outcome: Outcome) -> Outcome:
         """The outcome as it may be believed, for a batch of `size` events."""

@@ -1,0 +1,129 @@
+"""Makes the attempts at one destination: filters and prepares what is leased, and gives what comes of it as a value.
+
+A sample is one event of a cluster, attempted out of its turn to learn about the destination; it is sent again in turn.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import get_args
+
+from auditsink.common.clock import Clock
+from auditsink.common.signal import cancelled
+from auditsink.delivery.destination import Batch, Destination
+from auditsink.delivery.filter import EventFilter
+from auditsink.delivery.outcome import EventRejection, Outcome
+from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.frontier import Slot
+from auditsink.forward.prefetch import Offload, single
+from auditsink.forward.reporting import Bug, Reporting, where
+from auditsink.forward.subscription import Lease, Subscription
+from auditsink.forward.trials import Trial
+
+_OUTCOMES = get_args(Outcome)
+
+_FILTERED_INLINE = 65536  # bytes: less is filtered in the time that handing it to a thread takes
+
+
+class Attempts:
+    """Of one destination, counted in `reporting`."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        event_filter: EventFilter | None,
+        *,
+        reporting: Reporting,
+        clock: Clock,
+        offload: Offload,
+    ) -> None:
+        self._destination = destination
+        self._event_filter = event_filter
+        self._filtering = asyncio.Lock()
+        self._reporting = reporting
+        self._clock = clock
+        self._offload = offload
+
+    def __repr__(self) -> str:
+        return f"<Attempts at {self._destination.name}>"
+
+    async def prepare(self, lease: Lease) -> None:
+        """Leave in the lease what the destination is to get, and have it prepared."""
+        if self._event_filter is not None:
+            await self._filter(lease, self._event_filter)
+            if not lease.batch.events:
+                return
+        # A destination whose `prepare` fails fails again in its turn, where that is told.
+        with contextlib.suppress(Exception):
+            lease.attempt = await self._destination.prepare(lease.batch)
+
+    async def outcome(self, lease: Lease) -> Outcome:
+        """Attempt it. A failure of the destination's code is an outcome too."""
+        try:
+            if lease.attempt is None:
+                lease.attempt = await self._destination.prepare(lease.batch)
+            outcome = await lease.attempt()
+            if not isinstance(outcome, _OUTCOMES):
+                raise TypeError("an attempt must return an outcome")  # noqa: TRY301 - it is a failure like the others
+        except (Exception, asyncio.CancelledError) as problem:
+            if cancelled(problem):
+                raise
+            lease.attempt = None
+            outcome = Bug(f"the destination's code failed ({where(problem)}): this is a bug in auditsink, report it")
+        self._reporting.attempted(outcome)
+        return outcome
+
+    async def newest(self, lease: Lease) -> Outcome | None:
+        """Attempt the newest event of the lease's cluster; None when there is none behind the lease."""
+        sequence = lease.subscription.ring.durable - 1
+        if sequence < lease.slot.stop:
+            return None
+        sample = await self._single(lease.subscription, lease.slot, sequence)
+        return None if sample is None else await self._attempted(sample)
+
+    async def sample(self, lease: Lease, trial: Trial) -> tuple[int, Outcome] | None:
+        """Attempt one event of the lease's cluster, best one that was taken before: its sequence, what came of it.
+
+        None when there is none but the lease's only one.
+        """
+        subscription, slot, batch = lease.subscription, lease.slot, lease.batch
+        newest = subscription.ring.durable - 1
+        others = [newest, slot.start - 1, slot.stop]
+        others += [batch.sequences[0], batch.sequences[-1]] if len(batch.events) > 1 else []
+        at = trial.samples % len(others)
+        trial.samples += 1
+        for sequence in (subscription.taken, *others[at:], *others[:at]):
+            inside = sequence is not None and slot.start <= sequence < slot.stop
+            if sequence is None or not 0 <= sequence <= newest or (inside and len(batch.events) == 1):
+                continue
+            if (sample := await self._single(subscription, slot, sequence)) is not None:
+                return sequence, await self._attempted(sample)
+        return None
+
+    def rejected(self, batch: Batch, refused: Sequence[EventRejection]) -> list[DeadLetter]:
+        """The dead letters of what was refused of a batch."""
+        refused_ns = self._clock.wall_ns()
+        name = self._destination.name
+        return [DeadLetter.of(name, batch, refusal.index, refusal.why, refused_ns) for refusal in refused]
+
+    async def _attempted(self, sample: Lease) -> Outcome:
+        self._reporting.repeated(1)
+        return await self.outcome(sample)
+
+    async def _single(self, subscription: Subscription, slot: Slot, sequence: int) -> Lease | None:
+        batch = await single(subscription, sequence, self._offload)
+        if batch is None:
+            return None
+        sample = Lease(subscription, slot, batch, 0, 0)
+        if self._event_filter is not None:
+            await self._filter(sample, self._event_filter)
+        return sample if sample.batch.events else None
+
+    async def _filter(self, lease: Lease, event_filter: EventFilter) -> None:
+        batch = lease.batch
+        async with self._filtering:
+            small = lease.size <= _FILTERED_INLINE
+            filtered = event_filter(batch) if small else await self._offload(event_filter, batch)
+        lease.unreadable = self.rejected(batch, filtered.unreadable)
+        lease.batch = filtered.batch
+        lease.size = sum(map(len, filtered.batch.events))
