@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from auditsink.common.clock import Clock
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 
 _FIRST_PAUSE = 1.0  # seconds
 _LONGEST_PAUSE = 10.0
@@ -96,14 +96,15 @@ class Acknowledgements:
                 await self._clock.sleep(pause)
                 pause = _FIRST_PAUSE if await self._round() else min(pause * 2, _LONGEST_PAUSE)
         finally:
-            self._settle(self._waiting, Retry("the acknowledgement was no longer waited for"))
+            why = "the acknowledgement was no longer waited for"
+            self._settle(self._waiting, Retry(why, cause=RetryCause.ELSEWHERE))
 
     async def _round(self) -> bool:
         """Ask about all once. True when something was learned, so that the next questions come soon."""
         now = self._clock.monotonic()
         for channel, waiting in list(self._waiting.items()):
             if waiting.until <= now:
-                self._settle([channel], Retry(waiting.why))
+                self._settle([channel], Retry(waiting.why, cause=RetryCause.ELSEWHERE))
         asked = [(channel, waiting.ack_id) for channel, waiting in self._waiting.items()]
         answers = await asyncio.gather(*(self._ask(channel, ack_id) for channel, ack_id in asked))
         for (channel, _), answer in zip(asked, answers, strict=True):

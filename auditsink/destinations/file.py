@@ -24,7 +24,7 @@ from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock
 from auditsink.config import FileConfig
 from auditsink.delivery.destination import Attempt, Batch, UnavailableError
-from auditsink.delivery.outcome import Delivered, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Outcome, Retry, RetryCause
 from auditsink.delivery.settings import key
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
@@ -69,9 +69,12 @@ class FileDestination:
         try:
             await self._calls.run(self._timeout, self._file.append, content)
         except OSError as problem:
-            return Retry(explain(self._file.path, problem))
+            return Retry(explain(self._file.path, problem), cause=RetryCause.ELSEWHERE)
         except StuckError:
-            return Retry(f"{self._file.path}: its disk has not answered for {self._timeout:g} s; check it")
+            return Retry(
+                f"{self._file.path}: its disk has not answered for {self._timeout:g} s; check it",
+                cause=RetryCause.ELSEWHERE,
+            )
         return Delivered()
 
 

@@ -18,7 +18,7 @@ from auditsink.common.clock import Clock
 from auditsink.common.listen import parse_address
 from auditsink.config import ForwardConfig
 from auditsink.delivery.destination import Attempt, Batch, DestinationError, Limits
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.delivery.settings import Credential, key, limits
 from auditsink.destinations import fluentd_wire as wire
 from auditsink.destinations.encoding import gzip, utf8_documents
@@ -106,7 +106,7 @@ class ForwardDestination:
         except _RefusedError as refused:
             return refused.outcome
         except TimeoutError:
-            return Retry(f"{where}: no answer within {self._config.timeout:g} s")
+            return Retry(f"{where}: no answer within {self._config.timeout:g} s", cause=RetryCause.TIMED_OUT)
         except (wire.NoForwardError, OSError, asyncio.IncompleteReadError) as problem:
             return _explained(where, problem)
 
@@ -185,7 +185,8 @@ def _explained(where: str, problem: Exception) -> Outcome:
             return Misconfigured(f"{where}: does not speak TLS; take out tls, or check address")
         case ssl.SSLError():
             why = (problem.reason or "no reason given").replace("_", " ").lower()
-            return Retry(f"{where}: TLS failed ({why}); check tls, the certificate that is shown and the other's log")
+            said = f"{where}: TLS failed ({why}); check tls, the certificate that is shown and the other's log"
+            return Retry(said, cause=RetryCause.ELSEWHERE)
         case asyncio.IncompleteReadError():
             return Retry(f"{where}: the connection was closed before the acknowledgement; look into the other's log")
         case _:

@@ -19,12 +19,13 @@ from auditsink.audit.eventlist import Mark
 from auditsink.audit.times import event_time
 from auditsink.config import SplunkConfig
 from auditsink.delivery.destination import Batch
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, RetryCause
 from auditsink.http.answers import by_status, foreign, retry_after
 
 ALTERED = "auditsink_altered"
 """The indexed field that marks an event whose bytes had to be changed: `utf8` or `unsplit`."""
 
+_INTERNAL_ERROR = 8  # of the codes that ask for another try, the one that an event may be to blame for
 _SLOW_DOWN = 5.0  # seconds to pause when a queue over there is nearly full and it does not say for how long
 
 
@@ -187,7 +188,8 @@ def classify(
     said = foreign(answer.text) if isinstance(answer.text, str) else ""
     why = f"Splunk answered HTTP {status}, code {code} ({said}): {meaning}"
     if verdict is CodeMeaning.BUSY:
-        return Retry(why, after=retry_after(headers))
+        cause = RetryCause.UNKNOWN if code == _INTERNAL_ERROR else RetryCause.THROTTLED
+        return Retry(why, after=retry_after(headers), cause=cause)
     if verdict is CodeMeaning.POISON:
         return Poison(_index(answer.invalid_event_number, count), why)
     # A templated index came with the events' cluster: it is theirs to lose, and others' events must go on.

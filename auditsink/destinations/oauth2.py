@@ -14,7 +14,7 @@ import msgspec
 from auditsink import config
 from auditsink.common.clock import Clock
 from auditsink.common.secret import Secret
-from auditsink.delivery.outcome import Misconfigured, Retry
+from auditsink.delivery.outcome import Misconfigured, Retry, RetryCause
 from auditsink.delivery.settings import HEADER_SAFE, Credential, checked_url
 from auditsink.http.answers import HttpAnswer, by_status, foreign
 from auditsink.http.client import Client, TransportProblem
@@ -64,7 +64,8 @@ def read(answer: HttpAnswer) -> Token | NoToken:
         return Misconfigured(f"the token server refuses: {told}; check auth.oauth2")
     found = by_status(answer.status, answer.headers)
     if isinstance(found, Retry) or said.error in _PASSING:
-        return Retry(f"the token server answers HTTP {answer.status} {foreign(said.error)}".rstrip())
+        said_by = f"the token server answers HTTP {answer.status} {foreign(said.error)}".rstrip()
+        return Retry(said_by, cause=RetryCause.ELSEWHERE)
     return Misconfigured(f"the token server answers HTTP {answer.status}; check auth.oauth2.token_url")
 
 
@@ -140,5 +141,5 @@ class ClientCredentials:
         answer = await self._client.post(self._url, body, headers)
         if isinstance(answer, TransportProblem):
             why = f"no token from the token server: {answer.why}"
-            return Misconfigured(why) if answer.lasting else Retry(why)
+            return Misconfigured(why) if answer.lasting else Retry(why, cause=RetryCause.ELSEWHERE)
         return read(answer)

@@ -10,7 +10,7 @@ repeated but the code: it names hosts, and quotes what the other side sent.
 import re
 from collections.abc import Mapping
 
-from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, TooLarge
+from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, RetryCause, TooLarge
 from auditsink.http.answers import by_status
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -150,6 +150,7 @@ def _without_status(text: str) -> Outcome:
     if any(address in text for address in _NO_CREDENTIALS):
         return Retry(
             "no credentials: the configuration names none, the environment has none, and this machine's identity "
-            "service does not answer; it is asked again"
+            "service does not answer; it is asked again",
+            cause=RetryCause.ELSEWHERE,
         )
     return Retry("the store cannot be reached, or broke off; check endpoint, ca_file and the network")

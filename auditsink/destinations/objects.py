@@ -28,7 +28,7 @@ from auditsink.common.clock import Clock
 from auditsink.common.resolver import LookUpError
 from auditsink.config import LocalConfig, ObjectConfig, S3Config
 from auditsink.delivery.destination import Attempt, Batch
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
 from auditsink.destinations.object_errors import classify, occupied
@@ -91,9 +91,9 @@ class ObjectDestination:
                     attributes["Storage-Class"] = self._config.storage_class
                 await obstore.put_async(store, path, content, attributes=attributes, use_multipart=False)
         except LookUpError as problem:
-            return Retry(f"the store cannot be reached: {problem.strerror}")
+            return Retry(f"the store cannot be reached: {problem.strerror}", cause=RetryCause.ELSEWHERE)
         except (TimeoutError, StuckError):
-            return Retry(f"the store did not answer within {self._config.timeout:g} s")
+            return Retry(f"the store did not answer within {self._config.timeout:g} s", cause=RetryCause.TIMED_OUT)
         except (BaseError, OSError) as problem:
             if self._directory is not None:
                 return _disk(self._directory, problem)
@@ -163,4 +163,4 @@ def _sync(directory: Path, path: str) -> None:
 
 def _disk(directory: Path, problem: Exception) -> Outcome:
     why = problem.strerror if isinstance(problem, OSError) and problem.strerror else "cannot be written to"
-    return Retry(f"{directory}: {why}; check the disk, the path and its permissions")
+    return Retry(f"{directory}: {why}; check the disk, the path and its permissions", cause=RetryCause.ELSEWHERE)

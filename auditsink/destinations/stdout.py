@@ -17,7 +17,7 @@ from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock
 from auditsink.config import StdoutConfig
 from auditsink.delivery.destination import Attempt, Batch, UnavailableError
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.delivery.settings import key
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
@@ -91,11 +91,13 @@ class StdoutDestination:
                     while written < len(data):
                         written += await self._some(data[written : written + self._piece])
             except TimeoutError:
-                outcome = Retry(f"standard output: its reader took no more within {self._timeout:g} s")
+                outcome = Retry(
+                    f"standard output: its reader took no more within {self._timeout:g} s", cause=RetryCause.ELSEWHERE
+                )
             except BrokenPipeError:
                 outcome = _GONE
             except OSError as problem:
-                outcome = Retry(f"standard output: {problem.strerror}")
+                outcome = Retry(f"standard output: {problem.strerror}", cause=RetryCause.ELSEWHERE)
             finally:
                 self._torn, position = after(progress, content, written)
             return outcome, position

@@ -174,7 +174,7 @@ class Deliverer:
             wait = self.pause.remaining(now)
         if step is Step.SOMETHING_ELSE:
             lease.subscription.pause.back_off(now + wait)  # its batch goes back, and others come first
-        return SplitBatch((size // 2,), outcome.cause) if step is Step.HALVE else None
+        return SplitBatch((size // 2,), trial.family) if step is Step.HALVE else None
 
     async def _try_something_else(self, lease: Lease, trial: Trial) -> Progress | None:
         """Before a batch that failed is attempted again; None: it may be."""
@@ -248,10 +248,10 @@ class Deliverer:
             self._delivered(lease, outcome)
 
     def _delivered(self, lease: Lease, outcome: Delivered) -> None:
-        self._trials.delivered()
-        self._waits.pop(lease.subscription, None)
         trial = lease.slot.trial
-        if trial is not None and trial.part in (RetryCause.TIMED_OUT, RetryCause.THROTTLED):
+        self._trials.delivered(trial)
+        self._waits.pop(lease.subscription, None)
+        if trial is not None and trial.family is not None and trial.family.cause is not RetryCause.UNKNOWN:
             self._batch_limits.fits(lease.read)
         self._batch_limits.passed(lease.read)
         refused = {one.index for one in outcome.refused}

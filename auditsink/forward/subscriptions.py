@@ -179,9 +179,9 @@ class Subscriptions:
                 filtered = slot.stop - slot.start - kept - unreadable
                 subscription.frontier.settle(slot, Tally(kept - len(refused), filtered, len(refused) + unreadable))
                 self._commit(subscription)
-            case SplitBatch(cuts=cuts, failed=failed):
+            case SplitBatch(cuts=cuts, family=family):
                 for part in subscription.frontier.split(slot, [lease.batch.sequences[cut] for cut in cuts]):
-                    part.trial = None if failed is None else Trial(failed)
+                    part.trial = None if family is None else Trial(family)
             case None:
                 subscription.frontier.give_back(slot)
         self._prefetch.let_go(subscription)

@@ -24,8 +24,8 @@ attempted once more, and halved if it fails then.
 One event that fails is a dead letter only after **hearings**: it failed, and then events of its own cluster that had
 been taken before were taken again (one, the next time two, so that two servers taking turns do not look like this).
 `HEARINGS` of them, over at least `SPAN` seconds, and nothing else failing meanwhile: a restart of the destination makes
-other events fail as well, and the hearings begin anew. After one event was condemned so, the next ones get fewer as
-long as nothing else fails.
+other events fail as well, and the hearings begin anew. After one event was condemned so, the next batch that fails is
+halved at once and the next event gets fewer hearings, as long as nothing fails in which no such event is found.
 """
 
 from dataclasses import dataclass
@@ -71,11 +71,20 @@ def next_step(cause: RetryCause, size: int, failures: int, *, part: bool, well: 
 
 
 @dataclass(slots=True)
+class Family:
+    """The parts of one batch that was halved because it failed. `explained`: an event in it was condemned."""
+
+    cause: RetryCause
+    parts: int = 1
+    explained: bool = False
+
+
+@dataclass(slots=True)
 class Trial:
     """What is known of one batch that failed, or of a part of one. Times are seconds of the monotonic clock."""
 
-    part: RetryCause | None = None
-    """Why the batch was halved that this is a part of."""
+    family: Family | None = None
+    """Of what this is a part."""
     cause: RetryCause = RetryCause.UNKNOWN
     why: str = ""
     failures: int = 0
@@ -99,7 +108,7 @@ class Trials:
         self.taken = 0
         """Requests, ever."""
         self.others = 0
-        """Failures, but for those of events under hearing."""
+        """Failures, but for those of events under hearing and of batches in which one is found."""
         self._in_a_row = 0
         self._condemned: tuple[float, int] | None = None
 
@@ -111,10 +120,14 @@ class Trials:
         """Whether the destination is known to work, as far as that can be said."""
         return self._in_a_row < IN_A_ROW
 
-    def delivered(self) -> None:
-        """The destination took a request."""
+    def delivered(self, trial: Trial | None = None) -> None:
+        """The destination took a request: that of this trial, if it is one."""
         self.taken += 1
         self._in_a_row = 0
+        if trial is not None and trial.family is not None:
+            trial.family.parts -= 1
+            if trial.family.parts == 0 and not trial.family.explained:
+                self.others += 1
 
     def failed(self, trial: Trial, cause: RetryCause, why: str, size: int, now: float) -> Step:
         """The batch of this trial failed."""
@@ -122,12 +135,17 @@ class Trials:
         trial.failures += cause is not RetryCause.ELSEWHERE
         trial.taken = self.taken
         self._in_a_row += 1
-        step = next_step(cause, size, trial.failures, part=trial.part is not None, well=self.well)
+        part = trial.family is not None or (self.well and not self.waits(now))
+        step = next_step(cause, size, trial.failures, part=part, well=self.well)
         trial.something_else = step is Step.SOMETHING_ELSE
-        if not (size == 1 and trial.something_else):
+        if step is Step.HALVE:
+            trial.family = trial.family or Family(cause)
+            trial.family.parts += 1
+        if size == 1 and trial.something_else:
+            if trial.hearings == 0:
+                self._begin(trial, now)
+        elif not self.suspects(trial, step):
             self.others += 1
-        elif trial.hearings == 0:
-            self._begin(trial, now)
         trial.controls = 0
         return step
 
@@ -150,6 +168,9 @@ class Trials:
         enough, span = self._enough(trial.cause, now)
         if trial.hearings >= enough and now - trial.since >= span:
             self._condemned = now, self.others
+            if trial.family is not None:
+                trial.family.explained = True
+                trial.family.parts -= 1
             return Step.CONDEMN
         trial.something_else = False
         return Step.AGAIN

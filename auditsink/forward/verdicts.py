@@ -29,9 +29,9 @@ from auditsink.delivery.outcome import (
     Outcome,
     Poison,
     Retry,
-    RetryCause,
     TooLarge,
 )
+from auditsink.forward.trials import Family
 
 LONE_REFUSALS = 100
 """Refusals in a row after which the destination is suspected instead of the events: enough to get through a burst of
@@ -49,11 +49,11 @@ class Settled:
 class SplitBatch:
     """Attempt the parts between these cuts (ascending, within the batch), each as a batch of its own, in order.
 
-    `failed`: why, where the batch was not refused but failed (see `trials`).
+    `family`: of the parts, where the batch was not refused but failed (see `trials`).
     """
 
     cuts: tuple[int, ...]
-    failed: RetryCause | None = None
+    family: Family | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from auditsink.common.redact import redact
-from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, TooLarge
+from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, RetryCause, TooLarge
 
 _LONGEST_WISH = 3600.0  # seconds: past an hour it is a mistake or malice, and the event would only grow old
 _LONGEST_TEXT = 200  # characters of a foreign text that stand in one of our sentences
 
 _PASSING = frozenset({408, 425, 429})  # besides 5xx: RFC 9110 and 6585 and 8470 say "later"
+_CAUSES = {
+    408: RetryCause.TIMED_OUT,
+    504: RetryCause.TIMED_OUT,
+    429: RetryCause.THROTTLED,
+    503: RetryCause.THROTTLED,
+}
 _REDIRECT = "redirects are not followed; put the final address into url"
 _UNEXPECTED = "this is no answer of what should be at url; check url and what stands between"
 _REMEDIES = {
@@ -37,7 +43,8 @@ def by_status(status: int, headers: Mapping[str, str]) -> Outcome:
     if status == 413:
         return TooLarge("HTTP 413: the request is larger than the other side takes; lower batch.max_bytes")
     if status in _PASSING or status >= 500:
-        return Retry(f"HTTP {status}", after=retry_after(headers))
+        cause = _CAUSES.get(status, RetryCause.UNKNOWN)
+        return Retry(f"HTTP {status}", after=retry_after(headers), cause=cause)
     remedy = _REDIRECT if 300 <= status < 400 else _REMEDIES.get(status, _UNEXPECTED)
     return Misconfigured(f"HTTP {status}: {remedy}")
 
@@ -45,7 +52,7 @@ def by_status(status: int, headers: Mapping[str, str]) -> Outcome:
 def by_proxy(status: int) -> Retry | Misconfigured:
     """What a proxy's answer to CONNECT means that is no success (RFC 9110, 9.3.6)."""
     if status in _PASSING or status >= 500:
-        return Retry(f"the proxy answers HTTP {status}")
+        return Retry(f"the proxy answers HTTP {status}", cause=RetryCause.ELSEWHERE)
     # tinyproxy says 401 to a wrong password, and 407 only where there was none.
     remedy = _REMEDIES[407] if status in (401, 407) else "check proxy, and where it lets whom"
     return Misconfigured(f"the proxy answers HTTP {status}: {remedy}")

@@ -19,7 +19,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from auditsink import __version__
-from auditsink.delivery.outcome import Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, RetryCause
 from auditsink.http.answers import HttpAnswer, by_proxy, foreign
 from auditsink.http.connection import (
     CannotConnectError,
@@ -30,7 +30,7 @@ from auditsink.http.connection import (
     tunnel,
 )
 from auditsink.http.cookies import Cookies
-from auditsink.http.parser import NoHttpError, head
+from auditsink.http.parser import NoHttpError, SpeaksTlsError, head
 from auditsink.http.proxy import ProxyRoute
 
 _ANSWER_LIMIT = 65536  # bytes kept of an answer where nobody needs more; whoever sends more loses the connection
@@ -39,6 +39,8 @@ _LIFETIME = 300.0  # seconds that a connection is used: long enough to cost noth
 _JITTER = 0.2  # of it, so that many connections do not go at once
 _PORTS = {"http": 80, "https": 443}
 _OURS = {"User-Agent": f"auditsink/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
+"""What OpenSSL says to an answer that is no TLS (HTTP's begins with `HTTP/`)."""
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -49,10 +51,11 @@ class TransportProblem:
     why: str
     lasting: bool = False
     tls: bool = False
+    cause: RetryCause = RetryCause.UNKNOWN
 
     def outcome(self) -> Outcome:
         """What it means for a batch: whether the other side has it is not known."""
-        return Misconfigured(self.why) if self.lasting else Retry(self.why)
+        return Misconfigured(self.why) if self.lasting else Retry(self.why, cause=self.cause)
 
 
 def lifetime(random: Callable[[], float]) -> float:
@@ -124,12 +127,15 @@ class Client:
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]
     ) -> HttpAnswer | TransportProblem:
         """Any other method. `url` is on the client's origin."""
+        connected = False
         try:
             start = head(method, self._target(url), self._headers(headers), len(body))
             async with asyncio.timeout(self._timeout), self._slots:
-                return await self._exchange(start, body)
+                connection = await self._connection()
+                connected = True
+                return await self._exchange(connection, start, body)
         except (CannotConnectError, ProxyRefusedError, OSError, ValueError) as problem:
-            return self._explain(problem)
+            return self._explain(problem, connected=connected)
 
     async def close(self) -> None:
         """Close all connections; a request that is under way fails."""
@@ -141,13 +147,16 @@ class Client:
         for one in several:
             await one.closed()
 
-    async def _exchange(self, start: bytes, body: bytes) -> HttpAnswer:
+    async def _connection(self) -> HttpConnection:
         context = None if self._tls is None else self._tls.context()
-        closed = self._closed
         connection = self._rested(context)
         if connection is None:
             connection = await self._connected(context)
             connection.retires_at = self._now() + lifetime(self._random)
+        return connection
+
+    async def _exchange(self, connection: HttpConnection, start: bytes, body: bytes) -> HttpAnswer:
+        closed = self._closed
         self._open.add(connection)
         try:
             answer = await connection.exchange(start, body, limit=self._answer_limit)
@@ -200,30 +209,47 @@ class Client:
         names = {name.lower() for name in given}
         return {name: value for name, value in ours.items() if name.lower() not in names} | dict(given)
 
-    def _explain(self, problem: Exception) -> TransportProblem:
-        if isinstance(problem, ssl.SSLCertVerificationError):
-            said = foreign(problem.verify_message)
-            remedy = f"{self._remedy}, or the other side's certificate"
-            why = f"{self._origin}: its certificate is refused ({said}); {remedy}"
-            return TransportProblem(why, lasting=True, tls=True)
-        if isinstance(problem, TimeoutError):
-            return TransportProblem(f"{self._origin}: no answer within {self._timeout:g} s")
-        if isinstance(problem, ProxyRefusedError):
-            found = by_proxy(problem.status)
-            return TransportProblem(f"{self._origin}: {found.why}", lasting=isinstance(found, Misconfigured))
-        if isinstance(problem, CannotConnectError):
-            where = " to its proxy" if problem.to_proxy else ""
-            why = f"{self._origin}: cannot connect{where} ({_reason(problem.cause)})"
-            return TransportProblem(why, tls=_is_tls(problem.cause))
+    def _explain(self, problem: Exception, *, connected: bool) -> TransportProblem:
+        match problem:
+            case ssl.SSLCertVerificationError():
+                said = foreign(problem.verify_message)
+                remedy = f"{self._remedy}, or the other side's certificate"
+                why = f"{self._origin}: its certificate is refused ({said}); {remedy}"
+                found = TransportProblem(why, lasting=True, tls=True)
+            case TimeoutError():
+                cause = RetryCause.TIMED_OUT if connected else RetryCause.ELSEWHERE
+                found = TransportProblem(f"{self._origin}: no answer within {self._timeout:g} s", cause=cause)
+            case ProxyRefusedError():
+                refused = by_proxy(problem.status)
+                lasting = isinstance(refused, Misconfigured)
+                found = TransportProblem(f"{self._origin}: {refused.why}", lasting, cause=RetryCause.ELSEWHERE)
+            case CannotConnectError():
+                found = self._unconnected(problem)
+            case _:
+                found = self._unanswered(problem)
+        return found
+
+    def _unanswered(self, problem: Exception) -> TransportProblem:
         if isinstance(problem, OSError):
             # With TLS 1.3 a client is told of the certificate that it does not show when it is connected already.
             tls = _is_tls(problem)
             said = f" ({_reason(problem)})" if tls else ""
-            return TransportProblem(
-                f"{self._origin}: the connection broke before the answer was complete{said}", tls=tls
-            )
+            cause = RetryCause.ELSEWHERE if tls else RetryCause.UNKNOWN
+            why = f"{self._origin}: the connection broke before the answer was complete{said}"
+            return TransportProblem(why, tls=tls, cause=cause)
+        if isinstance(problem, SpeaksTlsError):
+            why = f"{self._origin}: what listens there speaks TLS; write https:// into url"
+            return TransportProblem(why, lasting=True)
         said = str(problem) if isinstance(problem, NoHttpError) else type(problem).__name__
         return TransportProblem(f"{self._origin}: the answer is no HTTP ({said})")
+
+    def _unconnected(self, problem: CannotConnectError) -> TransportProblem:
+        if isinstance(problem.cause, ssl.SSLError) and problem.cause.reason in _NO_TLS:
+            why = f"{self._origin}: what listens there does not speak TLS; write http:// into url, or check the port"
+            return TransportProblem(why, lasting=True, tls=True)
+        where = " to its proxy" if problem.to_proxy else ""
+        why = f"{self._origin}: cannot connect{where} ({_reason(problem.cause)})"
+        return TransportProblem(why, tls=_is_tls(problem.cause), cause=RetryCause.ELSEWHERE)
 
 
 def _address(url: str) -> Origin:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from auditsink.http.answers import HttpAnswer
-from auditsink.http.parser import NoHttpError, ResponseParser, head
+from auditsink.http.parser import NoHttpError, ResponseParser, SpeaksTlsError, head
 
 _PIECE = 2**18
 """Bytes given to the socket at once; the next ones wait until most of them are gone, so no body is copied whole."""
@@ -61,6 +61,7 @@ class HttpConnection(asyncio.Protocol):
         self._moved: asyncio.Future[None] | None = None
         # Words and not exceptions: a kept one holds its traceback, and so this and the body until the collector comes.
         self._garbage: str | None = None
+        self._speaks_tls = False
         self._broken = False
         self._alert: ssl.SSLError | None = None  # what TLS ended with
         self._writable = True
@@ -96,7 +97,7 @@ class HttpConnection(asyncio.Protocol):
         self._sent = not rest
         await self._until(lambda: False)
         if self._garbage is not None:
-            raise NoHttpError(self._garbage)
+            raise SpeaksTlsError(self._garbage) if self._speaks_tls else NoHttpError(self._garbage)
         if self._broken:
             raise self._alert or ConnectionResetError
         return self._reader.answer()
@@ -165,6 +166,7 @@ class HttpConnection(asyncio.Protocol):
             self._reader.feed(data)
         except NoHttpError as problem:
             self._garbage = str(problem)
+            self._speaks_tls = isinstance(problem, SpeaksTlsError)
         if unasked or self._garbage is not None:
             self._transport.abort()
         self._move()

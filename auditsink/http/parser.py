@@ -14,11 +14,17 @@ _SILENT_BYTES = 65536
 """That may come without a byte of the body among them: headers, chunk extensions, trailers."""
 _ENDS = frozenset({"content-length", "transfer-encoding"})
 """Headers that say where the body ends; without one it ends with the connection."""
+_TLS_ALERT = b"\x15\x03"
+"""How the record begins with which TLS refuses what is no handshake (RFC 8446, 5.1); no answer of HTTP begins so."""
 _CUTS_A_LINE = frozenset("\r\n\0")
 
 
 class NoHttpError(ValueError):
     """What came is no answer of HTTP/1.1; the message names what is wrong with it and holds nothing of it."""
+
+
+class SpeaksTlsError(NoHttpError):
+    """What came is a record of TLS: the other side was spoken to in plain HTTP, and expected it."""
 
 
 def head(method: str, target: str, headers: Mapping[str, str], length: int) -> bytes:
@@ -56,6 +62,9 @@ class ResponseParser:
             self.reusable = False
             return
         self._silent += len(data)
+        if self._in_head and data.startswith(_TLS_ALERT):
+            self.reusable = False
+            raise SpeaksTlsError("a TLS alert")
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:

@@ -12,7 +12,7 @@ from proxykit import SmallProxy
 
 from auditsink.common.secret import Secret
 from auditsink.config import ClientTls, HttpConfig, Proxy, SplunkConfig
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.destinations import build
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.collector import Collector
@@ -103,7 +103,9 @@ async def test_a_proxy_that_is_not_there_is_tried_again():
     async with SmallProxy() as proxy:
         pass
     outcome = await deliver("http://collector.invalid/", Proxy(url=proxy.url))
-    assert outcome == Retry("http://collector.invalid: cannot connect to its proxy (Connection refused)")
+    assert outcome == Retry(
+        "http://collector.invalid: cannot connect to its proxy (Connection refused)", cause=RetryCause.ELSEWHERE
+    )
 
 
 async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.config import StdoutConfig
-from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Retry, RetryCause
 from auditsink.destinations.stdout import Progress, StdoutDestination, after
 from auditsink.testing.clock import FakeClock
 
@@ -146,7 +146,7 @@ async def test_a_write_that_fails_is_tried_again():
     outcome = await (await destination(full).prepare(batch([event(0)])))()
     os.close(full)
 
-    assert outcome == Retry("standard output: No space left on device")
+    assert outcome == Retry("standard output: No space left on device", cause=RetryCause.ELSEWHERE)
 
 
 def test_a_stalled_reader_does_not_keep_the_process_from_ending(tmp_path: Path):

@@ -363,9 +363,7 @@ async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stay
         assert rig.forwarder.state is DestinationState.MISCONFIGURED
         assert ring.cursor("siem").position == LONE_REFUSALS
         probes = ranges(rig.destination.attempts[-8:])
-        assert probes == [(LONE_REFUSALS, LONE_REFUSALS + 1), (499, 500)] * 4, (
-            "the first, then the newest to compare"
-        )
+        assert probes == [(LONE_REFUSALS, LONE_REFUSALS + 1), (499, 500)] * 4, "the first, then the newest to compare"
         rig.destination.answer = always(Delivered())
         await rig.clock.advance(300)
         assert rig.destination.sequences()[0] in (LONE_REFUSALS, 499)

@@ -23,6 +23,7 @@ from auditsink.delivery.outcome import (
     Outcome,
     Poison,
     Retry,
+    RetryCause,
     TooLarge,
 )
 from auditsink.destinations.encoding import event_id, utf8_documents
@@ -83,6 +84,7 @@ class Bulk:
     def __init__(self, entries: Sequence[bytes], *, templated: bool) -> None:
         self._entries = entries
         self._templated = templated
+        self._throttled = False
         self._begin()
 
     def _begin(self) -> None:
@@ -113,12 +115,13 @@ class Bulk:
         if Fate.NO_INDEX in troubles:
             # A templated index came with the events' cluster: the others' must go on.
             return Misconfigured(troubles[Fate.NO_INDEX], cluster_only=self._templated)
-        return Retry(troubles[Fate.AGAIN], after=after)
+        return Retry(troubles[Fate.AGAIN], after, RetryCause.THROTTLED if self._throttled else RetryCause.UNKNOWN)
 
     def _settle(self, results: Sequence[Item]) -> dict[Fate, str]:
         """Keep what is still owed; why, by what is to be done about it."""
         troubles: dict[Fate, list[Item]] = {}
         owed = []
+        self._throttled = all(item.code == 429 for item in results if fate(item) is Fate.AGAIN)
         for place, item in zip(self._owed, results, strict=True):
             found = fate(item)
             if found is Fate.REFUSED:

@@ -12,7 +12,7 @@ import orjson
 from auditsink.audit.times import event_time
 from auditsink.config import Loki
 from auditsink.delivery.destination import Batch
-from auditsink.delivery.outcome import Delivered, Outcome, Poison, Retry, TooLarge
+from auditsink.delivery.outcome import Delivered, Outcome, Poison, Retry, RetryCause, TooLarge
 from auditsink.destinations.encoding import documents, json_text
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status, foreign, retry_after
@@ -62,5 +62,5 @@ def classify(answer: HttpAnswer) -> Outcome:
     if answer.status >= 500 and _INSIDE_LIMIT in answer.body:
         return TooLarge(f"HTTP {answer.status}: {said}; lower batch.max_bytes")
     if answer.status == 429:
-        return Retry(f"HTTP 429: {said}", after=retry_after(answer.headers))
+        return Retry(f"HTTP 429: {said}", after=retry_after(answer.headers), cause=RetryCause.THROTTLED)
     return by_status(answer.status, answer.headers)

@@ -1,0 +1,390 @@
+"""A batch that makes its destination fail is told from a destination that fails: the table, and whole runs of it."""
+
+import random as random_module
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from forwardkit import LIMITS, FakeRing, Rig, ScriptedDestination, adds_up
+
+from auditsink.delivery.destination import Batch
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
+from auditsink.forward.reporting import DestinationState
+from auditsink.forward.retry import Backoff
+from auditsink.forward.trials import (
+    FAILURES,
+    HEARINGS,
+    IN_A_ROW,
+    LATER_HEARINGS,
+    SPAN,
+    THROTTLED_HEARINGS,
+    THROTTLED_SPAN,
+    Family,
+    Step,
+    Trial,
+    Trials,
+    next_step,
+)
+
+MANY, ONE = 7, 1
+ELSEWHERE, TIMED_OUT, THROTTLED, UNKNOWN = (
+    RetryCause.ELSEWHERE,
+    RetryCause.TIMED_OUT,
+    RetryCause.THROTTLED,
+    RetryCause.UNKNOWN,
+)
+
+
+@pytest.mark.parametrize("well", [True, False])
+@pytest.mark.parametrize("part", [True, False])
+@pytest.mark.parametrize("failures", [1, FAILURES - 1, FAILURES, 100])
+@pytest.mark.parametrize("size", [ONE, MANY])
+def test_what_failed_elsewhere_is_never_the_batch(size: int, failures: int, part: bool, well: bool):
+    assert next_step(ELSEWHERE, size, failures, part=part, well=well) is Step.AGAIN
+
+
+@pytest.mark.parametrize(
+    ("cause", "size", "failures", "part", "well", "step"),
+    [
+        (TIMED_OUT, MANY, 1, False, True, Step.HALVE),
+        (TIMED_OUT, MANY, 1, False, False, Step.HALVE),
+        (TIMED_OUT, MANY, 1, True, False, Step.HALVE),
+        (TIMED_OUT, ONE, 1, False, True, Step.AGAIN),
+        (TIMED_OUT, ONE, FAILURES, False, True, Step.SOMETHING_ELSE),
+        (TIMED_OUT, ONE, 1, True, False, Step.SOMETHING_ELSE),
+        (THROTTLED, MANY, FAILURES - 1, False, True, Step.AGAIN),
+        (THROTTLED, MANY, FAILURES, False, True, Step.HALVE),
+        (THROTTLED, MANY, FAILURES, False, False, Step.HALVE),
+        (THROTTLED, MANY, 1, True, False, Step.HALVE),
+        (THROTTLED, ONE, FAILURES - 1, False, True, Step.AGAIN),
+        (THROTTLED, ONE, FAILURES, False, True, Step.SOMETHING_ELSE),
+        (UNKNOWN, MANY, 1, False, True, Step.AGAIN),
+        (UNKNOWN, MANY, FAILURES - 1, False, True, Step.AGAIN),
+        (UNKNOWN, MANY, FAILURES, False, True, Step.HALVE),
+        (UNKNOWN, MANY, FAILURES, False, False, Step.SOMETHING_ELSE),
+        (UNKNOWN, MANY, 1, True, True, Step.HALVE),
+        (UNKNOWN, MANY, 1, True, False, Step.SOMETHING_ELSE),
+        (UNKNOWN, ONE, FAILURES - 1, False, True, Step.AGAIN),
+        (UNKNOWN, ONE, FAILURES, False, False, Step.SOMETHING_ELSE),
+        (UNKNOWN, ONE, 1, True, True, Step.SOMETHING_ELSE),
+    ],
+)
+def test_the_table(  # noqa: PLR0917 - as the table has them
+    cause: RetryCause, size: int, failures: int, part: bool, well: bool, step: Step
+):
+    assert next_step(cause, size, failures, part=part, well=well) is step
+
+
+def heard(trials: Trials, trial: Trial, now: float, cause: RetryCause = UNKNOWN) -> Step:
+    """The event fails once more, and then as many others of its cluster are taken as are asked for."""
+    assert trials.failed(trial, cause, "HTTP 500", ONE, now) is Step.SOMETHING_ELSE
+    while (step := trials.control_passed(trial, now)) is Step.SOMETHING_ELSE:
+        pass
+    return step
+
+
+def test_one_event_is_condemned_after_so_many_hearings_over_such_a_time():
+    trials, trial = Trials(), Trial(Family(UNKNOWN))
+    for number in range(HEARINGS - 1):
+        assert heard(trials, trial, now=number * SPAN) is Step.AGAIN
+    assert heard(trials, trial, now=HEARINGS * SPAN) is Step.CONDEMN
+
+
+def test_hearings_that_are_over_too_soon_go_on():
+    trials, trial = Trials(), Trial(Family(UNKNOWN))
+    assert {heard(trials, trial, now=SPAN / 2) for _ in range(3 * HEARINGS)} == {Step.AGAIN}
+    assert heard(trials, trial, now=2 * SPAN) is Step.CONDEMN
+
+
+def test_every_other_hearing_wants_two_others_taken():
+    trials, trial = Trials(), Trial(Family(UNKNOWN))
+    asked = []
+    for _ in range(4):
+        trials.failed(trial, UNKNOWN, "", ONE, 0.0)
+        count = 1
+        while trials.control_passed(trial, 0.0) is Step.SOMETHING_ELSE:
+            count += 1
+        asked.append(count)
+    assert asked == [1, 2, 1, 2]
+
+
+def test_whatever_else_fails_meanwhile_begins_the_hearings_anew():
+    def another_batch(trials: Trials, _: Trial):
+        trials.failed(Trial(), UNKNOWN, "", MANY, 0.0)
+
+    def no_connection(trials: Trials, _: Trial):
+        trials.failed(Trial(), ELSEWHERE, "", MANY, 0.0)
+
+    def the_control(trials: Trials, trial: Trial):
+        trials.something_else_failed(trial)
+
+    for happens in (another_batch, no_connection, the_control):
+        trials, trial = Trials(), Trial(Family(UNKNOWN))
+        for number in range(HEARINGS - 1):
+            heard(trials, trial, now=number * SPAN)
+        happens(trials, trial)
+        for number in range(HEARINGS - 1):
+            assert heard(trials, trial, now=100 + number * SPAN) is Step.AGAIN, happens.__name__
+
+
+def test_another_event_under_hearing_does_not_disturb():
+    trials, one, other = Trials(), Trial(Family(UNKNOWN)), Trial(Family(UNKNOWN))
+    for number in range(HEARINGS - 1):
+        assert heard(trials, one, now=number * SPAN) is Step.AGAIN
+        assert heard(trials, other, now=number * SPAN) is Step.AGAIN
+    assert heard(trials, one, now=100.0) is Step.CONDEMN
+
+
+def condemned() -> tuple[Trials, float]:
+    """A destination of which one event was condemned just now."""
+    trials, trial = Trials(), Trial(Family(UNKNOWN))
+    while heard(trials, trial, now=10 * SPAN * trial.failures) is not Step.CONDEMN:
+        pass
+    return trials, 10 * SPAN * trial.failures
+
+
+def later(trials: Trials, now: float) -> Step:
+    trial = Trial(Family(UNKNOWN))
+    return [heard(trials, trial, now) for _ in range(LATER_HEARINGS)][-1]
+
+
+def test_after_one_was_condemned_the_next_ones_are_sooner():
+    trials, now = condemned()
+    assert later(trials, now) is Step.CONDEMN
+    assert trials.failed(Trial(), UNKNOWN, "", MANY, now) is Step.HALVE, "it is what is in it, once more"
+    assert later(trials, now) is Step.CONDEMN
+
+
+def test_a_failure_that_is_no_events_fault_ends_that():
+    trials, now = condemned()
+    trials.failed(Trial(), ELSEWHERE, "", MANY, now)
+    assert later(trials, now) is Step.AGAIN
+
+
+def test_a_batch_that_failed_and_whose_parts_are_all_taken_ends_that():
+    trials, now = condemned()
+    batch = Trial()
+    trials.failed(batch, UNKNOWN, "", MANY, now)
+    for _ in range(2):
+        trials.delivered(Trial(batch.family))
+    assert later(trials, now) is Step.AGAIN
+
+
+def test_one_event_that_is_called_too_much_needs_more():
+    trials, trial = Trials(), Trial(Family(THROTTLED))
+    step = THROTTLED_SPAN / THROTTLED_HEARINGS
+    for number in range(THROTTLED_HEARINGS):
+        assert heard(trials, trial, number * step, THROTTLED) is Step.AGAIN
+    assert heard(trials, trial, THROTTLED_SPAN + 1, THROTTLED) is Step.CONDEMN
+
+
+# Whole runs
+
+
+def fails_at(*bad: bytes, outcome: Outcome = Retry("HTTP 500")) -> Callable[[Batch], Outcome]:  # noqa: B008
+    """A collector that fails whenever one of these events is in the request."""
+    return lambda batch: outcome if set(bad) & set(batch.events) else Delivered()
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+@pytest.mark.parametrize("place", [0, 3, 9, 13, 29])
+async def test_one_event_that_makes_the_destination_fail_costs_itself(place: int, in_flight: int):
+    one, other = FakeRing("c1"), FakeRing("c2")
+    one.fill(30)
+    other.fill(30)
+    answer = fails_at(one.events[place])
+    async with Rig(ScriptedDestination(answer, replace(LIMITS, in_flight=in_flight)), one, other) as rig:
+        await rig.clock.advance(30)
+        assert set(rig.destination.sequences("c2")) == set(range(30)), "others go on"
+        await rig.clock.advance(300)
+        assert rig.dead_lettered() == [place]
+        assert set(rig.destination.sequences("c1")) == set(range(30)) - {place}
+        assert rig.forwarder.state is DestinationState.IDLE
+        assert adds_up(one)
+        assert "HTTP 500" in next(iter(rig.dead_letters)).reason
+        assert "other events of the cluster were taken" in next(iter(rig.dead_letters)).reason
+
+
+async def test_alone_in_the_world_too_as_long_as_others_of_its_cluster_are_taken():
+    ring = FakeRing()
+    ring.fill(12)
+    async with Rig(ScriptedDestination(fails_at(ring.events[4])), ring) as rig:
+        await rig.clock.advance(600)
+        assert rig.dead_lettered() == [4]
+        assert sorted(set(rig.destination.sequences())) == [*range(4), *range(5, 12)]
+
+
+async def test_an_event_that_is_the_only_one_there_ever_was_waits():
+    ring = FakeRing()
+    ring.fill(1)
+    async with Rig(ScriptedDestination(fails_at(ring.events[0])), ring) as rig:
+        await rig.clock.advance(3600)
+        assert rig.dead_lettered() == []
+        ring.fill(1)
+        await rig.clock.advance(600)
+        assert rig.dead_lettered() == [0]
+        assert set(rig.destination.sequences()) == {1}
+
+
+async def test_a_whole_cluster_that_fails_alone_makes_no_dead_letters():
+    """Its tenant is in trouble over there, while all others are well."""
+    sick, well = FakeRing("sick"), FakeRing("well")
+    sick.fill(30)
+    well.fill(30)
+    destination = ScriptedDestination(lambda batch: Retry("HTTP 500") if batch.cluster == "sick" else Delivered())
+    async with Rig(destination, sick, well) as rig:
+        for _ in range(100):
+            await rig.clock.advance(60)
+            well.fill(3)
+        await rig.clock.advance(60)
+        assert destination.sequences("well")[-1] == 329
+        assert rig.dead_lettered() == []
+        destination.answer = fails_at()
+        await rig.clock.advance(120)
+        assert set(destination.sequences("sick")) == set(range(30))
+        assert rig.dead_lettered() == []
+
+
+@pytest.mark.parametrize("clusters", [1, 4])
+@pytest.mark.parametrize(
+    "outcome", [Retry("HTTP 500"), Retry("no connection", cause=ELSEWHERE), Retry("", None, THROTTLED)]
+)
+async def test_one_that_is_down_gets_no_more_requests_and_makes_no_dead_letters(outcome: Retry, clusters: int):
+    rings = [FakeRing(f"c{number}") for number in range(clusters)]
+    for ring in rings:
+        ring.fill(40)
+    destination = ScriptedDestination(lambda batch: outcome)
+    async with Rig(destination, *rings) as rig:
+        await rig.clock.advance(3600)
+        backoff, now, wanted = Backoff(1.0, 60.0, lambda: 0.5), 0.0, 0
+        while now <= 3600:
+            now += backoff.next()
+            wanted += 1
+        assert len(destination.attempts) <= wanted
+        destination.answer = fails_at()
+        await rig.clock.advance(120)
+        for ring in rings:
+            assert set(destination.sequences(ring.cluster)) == set(range(40))
+            assert adds_up(ring)
+        assert rig.dead_lettered() == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_destination_that_comes_and_goes_makes_no_dead_letters(seed: int):
+    chance = random_module.Random(seed)
+    one, other = FakeRing("c1"), FakeRing("c2")
+    one.fill(60)
+    other.fill(60)
+    up = [True]
+    destination = ScriptedDestination(lambda batch: Delivered() if up[0] else Retry("HTTP 500"))
+    async with Rig(destination, one, other, random=chance.random) as rig:
+        for _ in range(300):
+            up[0] = not up[0]
+            await rig.clock.advance(chance.choice([0.01, 0.1, 1, 5, 30]) * chance.random())
+            one.fill(chance.randrange(4))
+        up[0] = True
+        await rig.clock.advance(400)
+        assert rig.dead_lettered() == []
+        assert set(destination.sequences("c1")) == set(one.events)
+
+
+@pytest.mark.parametrize("servers", [2, 3, 4, 5, 7])
+async def test_servers_that_take_turns_and_one_of_which_fails_make_no_dead_letters(servers: int):
+    ring = FakeRing()
+    ring.fill(50)
+    turn = [0]
+
+    def answer(batch: Batch) -> Outcome:
+        turn[0] += 1
+        return Retry("HTTP 502") if turn[0] % servers == 0 else Delivered()
+
+    async with Rig(ScriptedDestination(answer), ring) as rig:
+        for _ in range(200):
+            await rig.clock.advance(20)
+            ring.fill(7)
+        await rig.clock.advance(300)
+        assert rig.dead_lettered() == []
+        assert set(rig.destination.sequences()) == set(ring.events)
+
+
+async def test_half_of_all_attempts_failing_at_random_makes_no_dead_letters():
+    chance = random_module.Random(3)
+    ring = FakeRing()
+    destination = ScriptedDestination(lambda batch: Retry("HTTP 500") if chance.random() < 0.5 else Delivered())
+    async with Rig(destination, ring, random=chance.random) as rig:
+        for _ in range(300):
+            ring.fill(chance.randrange(1, 12))
+            await rig.clock.advance(10)
+        await rig.clock.advance(600)
+        assert rig.dead_lettered() == []
+        assert set(destination.sequences()) == set(ring.events)
+
+
+async def test_an_answer_that_comes_too_late_for_many_makes_requests_smaller_and_repeats_few():
+    ring = FakeRing()
+    ring.fill(100, per_record=100)
+    limits = replace(LIMITS, max_bytes=100_000, max_events=100)
+    late = Retry("no answer within 30 s", cause=TIMED_OUT)
+    destination = ScriptedDestination(lambda batch: late if len(batch.events) > 25 else Delivered(), limits)
+    async with Rig(destination, ring) as rig:
+        await rig.clock.advance(120)
+        assert destination.sequences() == list(range(100)), "in order"
+        assert sum(len(batch.events) for batch in destination.attempts) <= 300
+        assert rig.forwarder.statistics().repeated <= 200
+        assert rig.forwarder.statistics().retries["timed_out"] == 3
+        ring.fill(25, per_record=25)
+        before = len(destination.attempts)
+        await rig.clock.advance(10)
+        assert len(destination.attempts) == before + 1, "what fits was learned"
+
+
+async def test_a_quota_that_is_smaller_than_a_batch_makes_requests_smaller_after_some():
+    ring = FakeRing()
+    ring.fill(60, per_record=60)
+    limits = replace(LIMITS, max_bytes=100_000, max_events=60)
+    busy = Retry("HTTP 429", after=1.0, cause=THROTTLED)
+    destination = ScriptedDestination(lambda batch: busy if len(batch.events) > 20 else Delivered(), limits)
+    async with Rig(destination, ring) as rig:
+        await rig.clock.advance(120)
+        assert destination.sequences() == list(range(60))
+        sizes = [len(batch.events) for batch in destination.attempts]
+        assert sizes[:FAILURES] == [60] * FAILURES
+        assert sizes.count(30) == 2
+        assert rig.dead_lettered() == []
+
+
+async def test_many_bad_events_are_found_sooner_than_the_first():
+    ring = FakeRing()
+    ring.fill(200)
+    bad = [ring.events[at] for at in range(5, 200, 10)]
+    async with Rig(ScriptedDestination(fails_at(*bad)), ring) as rig:
+        await rig.clock.advance(300)
+        assert rig.dead_lettered() == list(range(5, 200, 10))
+        assert set(rig.destination.sequences()) == set(range(200)) - set(range(5, 200, 10))
+
+
+async def test_a_misconfiguration_in_the_middle_of_hearings_condemns_nothing():
+    ring = FakeRing()
+    ring.fill(12)
+    bad = ring.events[4]
+    destination = ScriptedDestination(fails_at(bad))
+    async with Rig(destination, ring) as rig:
+        await rig.clock.advance(6)
+        destination.answer = fails_at(*ring.events.values(), outcome=Misconfigured("HTTP 401"))
+        await rig.clock.advance(3600)
+        assert rig.dead_lettered() == []
+        destination.answer = fails_at()
+        await rig.clock.advance(400)
+        assert set(destination.sequences()) == set(range(12))
+        assert rig.dead_lettered() == []
+
+
+def test_a_destination_is_well_until_so_many_failed_in_a_row():
+    trials = Trials()
+    for _ in range(IN_A_ROW - 1):
+        trials.failed(Trial(), UNKNOWN, "", MANY, 0.0)
+    assert trials.well
+    trials.failed(Trial(), UNKNOWN, "", MANY, 0.0)
+    assert not trials.well
+    trials.delivered()
+    assert trials.well
