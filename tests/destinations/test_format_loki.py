@@ -14,6 +14,7 @@ from auditsink.delivery.outcome import (
     Outcome,
     Poison,
     Retry,
+    RetryCause,
     TooLarge,
 )
 from auditsink.http.answers import HttpAnswer
@@ -68,7 +69,7 @@ def test_what_was_not_all_taken_is_bisected_with_loki_s_reason():
 
 def test_a_rate_limit_passes():
     found = told(429, "Ingestion rate limit exceeded", **{"retry-after": "3"})
-    assert found == Retry("HTTP 429: Ingestion rate limit exceeded", after=3.0)
+    assert found == Retry("HTTP 429: Ingestion rate limit exceeded", after=3.0, cause=RetryCause.THROTTLED)
 
 
 def test_a_request_too_large_for_loki_s_inside_is_halved():
