@@ -71,7 +71,8 @@ sbom: .venv/tools.stamp
 	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application --output-reproducible -o build/auditsink.cdx.json
 
 # The wheel and the source in dist/, and on Debian and its like the package for this release of it, with a systemd unit,
-# manual pages and shell completions.
+# manual pages and shell completions. Dated by the commit: the same commit and locks are the same bytes.
+dist: export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
 dist: .venv/run.stamp .venv/tools.stamp
 	rm -rf dist build/pages
 	@mkdir -p dist

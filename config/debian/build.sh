@@ -17,7 +17,6 @@ cd "$work/auditsink-$version"
 cp -r config/debian debian
 cp "$wheel" debian/
 cp -r "$pages" pages
-# The day of the commit, so that the same commit is the same package.
 : "${SOURCE_DATE_EPOCH:=$(stat -c %Y PKG-INFO)}"
 export SOURCE_DATE_EPOCH
 {

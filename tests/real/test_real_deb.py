@@ -43,12 +43,16 @@ dpkg -i /opt/tried/*.deb
 test "$(stat -c '%U %G %a' /etc/auditsink)" = "root auditsink 750"
 systemd-analyze verify --man=no auditsink.service
 install -d -o auditsink -g auditsink -m 0750 /var/lib/auditsink /var/log/auditsink
-sed -i 's/:9880/:{receive}/; s/:2020/:{admin}/' /etc/auditsink/config.yaml
 unprivileged="setpriv --reuid=auditsink --regid=auditsink --clear-groups --no-new-privs --bounding-set=-all"
+$unprivileged auditsink check -c /etc/auditsink/config.yaml
+auditsink init /etc/auditsink --force --destination file --to /var/log/auditsink/audit.ndjson --cluster prod \
+    --credential token --listen 127.0.0.1:{receive} --spool /var/lib/auditsink/spool
+sed -i 's/:2020/:{admin}/' /etc/auditsink/config.yaml
 $unprivileged auditsink check -c /etc/auditsink/config.yaml
 strace -f -o /opt/tried/trace $unprivileged auditsink serve -c /etc/auditsink/config.yaml &
 for try in $(seq 100); do curl -sf http://127.0.0.1:{admin}/readyz && break; sleep 0.2; done
-auditsink send --url http://127.0.0.1:{receive}/audit /opt/tried/batch.tar.gz
+auditsink send --url https://127.0.0.1:{receive}/audit/prod --ca /etc/auditsink/apiserver/ca.crt \
+    --token-file /etc/auditsink/apiserver/token /opt/tried/batch.tar.gz
 for try in $(seq 100); do test "$(wc -l < /var/log/auditsink/audit.ndjson)" = {events} && break; sleep 0.2; done
 wc -l < /var/log/auditsink/audit.ndjson > /opt/tried/delivered
 auditsink status --url http://127.0.0.1:{admin}
@@ -62,7 +66,7 @@ test ! -e /usr/lib/auditsink
 test -e /etc/auditsink/config.yaml
 test -d /var/lib/auditsink/spool
 dpkg -P auditsink
-test ! -e /etc/auditsink
+test ! -e /etc/auditsink/config.yaml
 test -d /var/lib/auditsink/spool
 echo all is well
 """
