@@ -61,7 +61,7 @@ def extension(*, config_file: Path | None, monitoring: Path | None, **options: A
     controller, kube = _module("controller"), _module("kube")
     settings = controller.Settings(
         controller=_configuration(config_file),
-        identity=f"{socket.gethostname()}_{os.getpid()}",
+        identity=_identity(),
         monitoring=monitoring,
         url=options.pop("webhook_url"),
         **options,
@@ -96,7 +96,9 @@ def admission(*, config_file: Path | None, garden_kubeconfig: Path | None, **opt
         garden = kube.Kube.of_file(garden_kubeconfig) if garden_kubeconfig else runtime
         options["namespace"] = options["namespace"] or runtime.namespace
         url = options.pop("webhook_url")
-        settings = server.AdmissionSettings(controller=_configuration(config_file), url=url, **options)
+        settings = server.AdmissionSettings(
+            controller=_configuration(config_file), identity=_identity(), url=url, **options
+        )
         try:
             await server.run(settings, garden, runtime)
         finally:
@@ -104,6 +106,11 @@ def admission(*, config_file: Path | None, garden_kubeconfig: Path | None, **opt
             await runtime.close()
 
     return _run(live)
+
+
+def _identity() -> str:
+    """Of this replica, among those that want to lead."""
+    return f"{socket.gethostname()}_{os.getpid()}"
 
 
 def _module(name: str) -> Any:

@@ -9,35 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from starlette.applications import Starlette
 
 from auditsink.gardener.api.controller_config import ControllerConfig
 from auditsink.gardener.apiserver import review, webhook
 from auditsink.gardener.apiserver.review import Known
-from auditsink.gardener.control import apply, leases
+from auditsink.gardener.control import apply
 from auditsink.gardener.control.certificates import issued
 from auditsink.gardener.control.deploy import Tools
 from auditsink.gardener.control.drain import HttpSinks
 from auditsink.gardener.control.health_loop import HealthLoop
 from auditsink.gardener.control.landscape import Landscape
-from auditsink.gardener.control.leases import Leadership
+from auditsink.gardener.control.leases import Leadership, heartbeat
 from auditsink.gardener.control.lifecycle import Lifecycle
 from auditsink.gardener.control.operations import Mine, starts
 from auditsink.gardener.control.queue import WorkQueue
 from auditsink.gardener.control.reconciler import Reconciler
 from auditsink.gardener.control.watching import Watching
 from auditsink.gardener.errors import ConfigurationError, ExtensionError
-from auditsink.gardener.kube import CLUSTER, EXTENSION, MUTATING_WEBHOOK, NAMESPACE, SECRET, Kube, KubeError
+from auditsink.gardener.kube import CLUSTER, EXTENSION, MUTATING_WEBHOOK, NAMESPACE, SECRET, Kube
 from auditsink.gardener.metrics import ControllerMetrics
 from auditsink.gardener.objects import Object, annotation, meta
 from auditsink.gardener.render import names
 from auditsink.gardener.render.monitoring import Monitoring
-from auditsink.gardener.serving_certificate import LOOK_SECONDS, ServingCertificate
-from auditsink.gardener.web import ServerCertificate, probes, serving, webhooks
+from auditsink.gardener.serving_certificate import ServingCertificate, WebhookServer, register
+from auditsink.gardener.web import probes, serving, webhooks
 
 logger = logging.getLogger(__name__)
-
-RUNNING_OUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,55 +84,33 @@ class Controller:
         self._extensions = Watching(kube, EXTENSION, self._on_extension, _shrunk)
         names_of_url = (settings.url.partition("://")[2].partition(":")[0].partition("/")[0],) if settings.url else ()
         self._certificate = ServingCertificate(kube, settings.service, self.namespace, names_of_url, time.time)
-        self._shown = ServerCertificate()
+        app = webhooks({webhook.DEPLOYMENTS: self._review})
+        self.server = WebhookServer(app, self._certificate, settings.host, settings.webhook_port)
 
     async def run(self) -> None:
         """Serve, and lead when it is our turn. Raises LostLeadershipError, OSError for a port that is taken."""
         settings = self.settings
-        app = webhooks({webhook.DEPLOYMENTS: self._review})
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._sinks.close)
-            probing = probes(self.metrics.registry, lambda: self._shown.ready)
+            probing = probes(self.metrics.registry, lambda: self.server.shown.ready)
             await stack.enter_async_context(serving(probing, settings.host, settings.health_port))
+            lease = f"{settings.controller.name}-leader-election"
+            leadership = Leadership(
+                self.kube, lease, self.namespace, settings.identity,
+                clock=time.monotonic, wall=time.time, sleep=asyncio.sleep,
+            )  # fmt: skip
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._serve(app))
-                group.create_task(self._lead())
+                group.create_task(self.server.run())
+                group.create_task(leadership.lead(self._work))
 
-    async def _serve(self, app: Starlette) -> None:
-        """As soon as there is a certificate; it is looked at again every minute."""
-        settings = self.settings
-        while True:
-            try:
-                await self._certificate.take_up(self._shown)
-            except KubeError as problem:
-                logger.warning("the webhook's certificate: %s", problem)
-            if self._shown.ready:
-                break
-            await asyncio.sleep(1.0)
-        async with serving(app, settings.host, settings.webhook_port, self._shown.context) as port:
-            logger.info("webhook ready", extra={"port": port})
-            while True:
-                await asyncio.sleep(LOOK_SECONDS)
-                with contextlib.suppress(KubeError):
-                    await self._certificate.take_up(self._shown)
-
-    async def _lead(self) -> None:
+    async def _work(self) -> None:
         controller = self.settings.controller
-        lease = f"{controller.name}-leader-election"
-        identity = self.settings.identity
-        leadership = Leadership(
-            self.kube, lease, self.namespace, identity, clock=time.monotonic, wall=time.time, sleep=asyncio.sleep
-        )
-        await leadership.acquire()
         self.metrics.leader.set(1)
-        logger.info("leading", extra={"identity": identity})
         looks = HealthLoop(self._mine, self._landscape, self._sinks, time.time)
-        heart = leases.heartbeat(self.kube, self.namespace, controller.name, time.time, asyncio.sleep)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(leadership.hold())
-                group.create_task(heart)
-                group.create_task(self._register())
+                group.create_task(heartbeat(self.kube, self.namespace, controller.name, time.time, asyncio.sleep))
+                group.create_task(register(self._certificate, self.server, self._register))
                 group.create_task(self.queue.run(controller.workers))
                 group.create_task(self._extensions.run(asyncio.sleep))
                 group.create_task(looks.run(self._keys, asyncio.sleep))
@@ -143,28 +118,16 @@ class Controller:
                     group.create_task(Watching(self.kube, CLUSTER, self._on_cluster, _versioned).run(asyncio.sleep))
         finally:
             self.metrics.leader.set(0)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RUNNING_OUT_SECONDS):
-                    await leadership.release()
 
-    async def _register(self) -> None:
-        """The webhook, with the CAs of the hour: first registered, then shown by the replicas."""
+    async def _register(self, bundle: bytes) -> None:
         controller, settings = self.settings.controller, self.settings
-        while True:
-            try:
-                bundle = await self._certificate.ensure()
-                address = webhook.WebhookAddress(bundle, settings.service, self.namespace, settings.url)
-                # A runtime cluster may be a seed too, and then has both.
-                name = f"gardener-{controller.name}{'-garden' if controller.extension_class == 'garden' else ''}"
-                wanted = webhook.of_deployments(
-                    name, controller.type, controller.extension_class, address, await owner(self.kube, self.namespace)
-                )
-                await apply.ensure(self.kube, MUTATING_WEBHOOK, wanted, ["webhooks"])
-            except KubeError as problem:
-                logger.warning("registering the webhook: %s", problem)
-                await asyncio.sleep(1.0)
-            else:
-                await asyncio.sleep(LOOK_SECONDS)
+        address = webhook.WebhookAddress(bundle, settings.service, self.namespace, settings.url)
+        # A runtime cluster may be a seed too, and then has both.
+        name = f"gardener-{controller.name}{'-garden' if controller.extension_class == 'garden' else ''}"
+        wanted = webhook.of_deployments(
+            name, controller.type, controller.extension_class, address, await owner(self.kube, self.namespace)
+        )
+        await apply.ensure(self.kube, MUTATING_WEBHOOK, wanted, ["webhooks"])
 
     async def _review(self, asked: Object) -> Object:
         return await review.answer(asked, self.look, self.settings.controller)

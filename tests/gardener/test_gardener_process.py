@@ -70,7 +70,7 @@ async def test_an_extension_is_noticed_reconciled_watched_and_deleted():
 
 async def test_the_second_replica_answers_and_waits_and_the_certificate_is_the_registered_one():
     async with seed() as it, controller(it, "one") as first, controller(it, "two") as second:
-        await until(lambda: first._shown.ready and second._shown.ready)
+        await until(lambda: first.server.shown.ready and second.server.shown.ready)
         await until(lambda: it.api.find("mutatingwebhookconfigurations", "gardener-extension-audit"))
         assert {first.metrics.leader._value.get(), second.metrics.leader._value.get()} == {0.0, 1.0}
         registered = it.api.find("mutatingwebhookconfigurations", "gardener-extension-audit")
@@ -81,7 +81,7 @@ async def test_the_second_replica_answers_and_waits_and_the_certificate_is_the_r
         for one in (first, second):
             to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
             client = context.wrap_bio(to_client, to_server, server_hostname=host_name)
-            host = one._shown.context.wrap_bio(to_server, to_client, server_side=True)
+            host = one.server.shown.context.wrap_bio(to_server, to_client, server_side=True)
             for _ in range(4):
                 for side in (client, host):
                     with contextlib.suppress(ssl.SSLWantReadError):

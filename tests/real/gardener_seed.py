@@ -29,6 +29,7 @@ CRDS = (
     "monitoring.coreos.com_servicemonitors",
     "monitoring.coreos.com_prometheusrules",
     "autoscaling.k8s.io_verticalpodautoscalers",
+    "operator.gardener.cloud_gardens",
 )
 GARDENER = Path(__file__).parents[2] / "config" / "gardener"
 NO_POLICY = '{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "None"}]}'
@@ -43,6 +44,7 @@ class Seed:
         self.place = place
         self.kubeconfig = kubeconfig
         self.controller_log = place / "controller.out"
+        self.first: asyncio.subprocess.Process
         self.controller_kubeconfig = place / "controller-kubeconfig.yaml"
 
     async def apply(self, *things: Object) -> None:
@@ -50,21 +52,19 @@ class Seed:
         text = "---\n".join(yaml.safe_dump(thing) for thing in things)
         await self.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
 
-    async def install(self) -> None:
+    async def install(self, *, garden: bool) -> None:
         """What the chart gives the controller: an account, and its rights, which are all that it has here."""
-        chart = GARDENER / "extension"
-        helm = await asyncio.create_subprocess_exec(
-            kubernetes.helm(), "template", "audit", chart, "--namespace", SYSTEM, stdout=asyncio.subprocess.PIPE
-        )
+        words = ["template", "audit", str(GARDENER / "extension"), "--namespace", SYSTEM]
+        if garden:
+            words += ["--set", "gardener.runtimeCluster.enabled=true"]
+        helm = await asyncio.create_subprocess_exec(kubernetes.helm(), *words, stdout=asyncio.subprocess.PIPE)
         text, _ = await helm.communicate()
         kinds = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
         objects = [one for one in yaml.safe_load_all(text) if one and one["kind"] in kinds]
         assert len(objects) == len(kinds)
-        for one in objects:
-            if not one["kind"].startswith("Cluster"):
-                one["metadata"]["namespace"] = SYSTEM
         await self.apply(*objects)
-        token = await self.cluster.kubectl("create", "token", "gardener-extension-audit", "-n", SYSTEM)
+        (account,) = [one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"]
+        token = await self.cluster.kubectl("create", "token", account, "-n", SYSTEM)
         self.controller_kubeconfig.write_text(kubeconfig(self.cluster.url, token.strip()))
 
     async def get(self, kind: str, name: str = "", namespace: str = NAMESPACE) -> Object:
@@ -110,30 +110,30 @@ class Seed:
         return {key: base64.b64decode(value) for key, value in found.items()}
 
     @contextlib.asynccontextmanager
-    async def kubelet(self) -> AsyncIterator[None]:
+    async def kubelet(self, namespace: str = NAMESPACE) -> AsyncIterator[None]:
         """Pods become ready soon after they are there, and end when they are asked to."""
-        task = asyncio.create_task(self._play())
+        task = asyncio.create_task(self._play(namespace))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _play(self) -> None:
+    async def _play(self, namespace: str) -> None:
         while True:
-            for pod in await self.items("pods"):
+            for pod in await self.items("pods", namespace):
                 await self._pod(pod)
             await asyncio.sleep(0.5)
 
     async def _pod(self, pod: Object) -> None:
-        name = pod["metadata"]["name"]
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
         if "deletionTimestamp" in pod["metadata"]:
-            words = ["delete", "pod", name, "-n", NAMESPACE, "--force", "--grace-period=0", "--ignore-not-found"]
+            words = ["delete", "pod", name, "-n", namespace, "--force", "--grace-period=0", "--ignore-not-found"]
             await self.cluster.kubectl(*words)
         elif pod.get("status", {}).get("phase") != "Running":
             ready = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady", "Initialized")]
             patch = json.dumps({"status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": ready}})
-            words = ["patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", patch]
+            words = ["patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch]
             await self.cluster.kubectl(*words)
 
     async def until(self, what: str, condition: Any) -> Any:
@@ -159,8 +159,8 @@ async def seed(place: Path, config: Object | None = None) -> AsyncIterator[Seed]
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(_controller_manager(it))
             await stack.enter_async_context(_resource_manager(it))
-            await it.install()
-            await stack.enter_async_context(controller(it, config or {}))
+            await it.install(garden=(config or {}).get("class") == "garden")
+            it.first = await stack.enter_async_context(controller(it, config or {}))
             yield it
 
 
@@ -177,7 +177,7 @@ async def controller(it: Seed, config: Object) -> AsyncIterator[asyncio.subproce
         "--webhook-url", f"https://127.0.0.1:{webhook}", "--monitoring", monitoring,
     ]  # fmt: skip
     environment = {"KUBECONFIG": str(it.controller_kubeconfig)}
-    async with running(command, it.controller_log, lambda: listens(webhook), environment) as process:
+    async with running(command, it.controller_log, lambda: listens(health), environment) as process:
         yield process
 
 
@@ -239,7 +239,9 @@ def _ground() -> list[Object]:
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}},
         {"apiVersion": "v1", "kind": "Namespace", "metadata": names},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "garden"}},
         {**priority, "metadata": {"name": "gardener-system-500"}},
+        {**priority, "metadata": {"name": "gardener-garden-system-500"}},
         {
             "apiVersion": "v1",
             "kind": "Secret",

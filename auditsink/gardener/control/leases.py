@@ -1,7 +1,10 @@
 """Two Leases: one tells gardenlet that this controller lives, the other lets one replica of it do the work."""
 
+import asyncio
+import contextlib
 import datetime as dt
 import logging
+from collections.abc import Awaitable, Callable
 
 from auditsink.gardener.control.apply import Clock, Sleep
 from auditsink.gardener.kube import LEASE, ConflictError, Kube, KubeError
@@ -17,6 +20,8 @@ RENEW_SECONDS = 10.0
 """... so who has not renewed for this long ends itself before that ..."""
 RETRY_SECONDS = 2.0
 """... and tries that often."""
+RELEASE_SECONDS = 5.0
+"""For telling the others that they may begin at once."""
 
 
 class LostLeadershipError(Exception):
@@ -49,6 +54,19 @@ class Leadership:
         self._wall = wall
         self._sleep = sleep
         self._observed: tuple[str, float] = ("", 0.0)
+
+    async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait until it is ours, then work for as long as it is. Raises LostLeadershipError in a group."""
+        await self.acquire()
+        logger.info("leading", extra={"lease": self._name, "identity": self._identity})
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.hold())
+                await work()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self.release()
 
     async def acquire(self) -> None:
         """Wait until it is ours."""
