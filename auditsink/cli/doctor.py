@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-import yaml
 
 from auditsink.cli import admin_port
+from auditsink.cli.doctor_webhook import WebhookClient, in_webhook, tried
 from auditsink.cli.settings import read_config
 from auditsink.cli.tables import safe
+from auditsink.common.redact import redact
 from auditsink.config import Config
 from auditsink.doctor import HEADINGS, Finding, Urgency, apiserver, in_order, machine, sink
+from auditsink.doctor.flags import Flags, read
 from auditsink.doctor.machine import Volume
 from auditsink.load import files
 
@@ -40,28 +42,55 @@ class SinkAnswers(NamedTuple):
     "-c", "--config", "config_file", type=_file, help="Its configuration: also look at disk, files and risks."
 )
 @click.option("--kubeconfig", type=_file, help="The apiserver's --audit-webhook-config-file.")
-@click.option("--apiserver", "flags_file", type=_file, help="kube-apiserver's manifest, unit or list of flags.")
-def command(url: str, config_file: Path | None, kubeconfig: Path | None, flags_file: Path | None) -> int:
+@click.option(
+    "--apiserver",
+    "flags_file",
+    type=_file,
+    help="Where kube-apiserver's flags stand: manifest, unit, RKE2, k3s, kubeadm, kOps, minikube, kubespray ...",
+)
+@click.option("--try", "trial", is_flag=True, help="Post an empty EventList as the apiserver of --kubeconfig would.")
+def command(
+    *, url: str, config_file: Path | None, kubeconfig: Path | None, flags_file: Path | None, trial: bool
+) -> int:
     """Look at a running sink and what is around it, and say in order what to fix.
 
+    With the sink's configuration the kubeconfig is compared with it: address, path, cluster, credential, certificates.
     Exit code 0 when nothing is to be fixed, 3 to look when there is time, 4 when events are being lost or are not safe.
 
     \b
-    Example:
+    Examples:
       auditsink doctor -c /etc/auditsink/config.yaml --kubeconfig audit-webhook.yaml --apiserver kube-apiserver.yaml
+      auditsink doctor --kubeconfig /etc/kubernetes/audit-webhook.yaml --try
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    if trial and kubeconfig is None:
+        raise click.UsageError("--try posts as an apiserver does: name its --kubeconfig.")
     config = None if config_file is None else read_config(config_file)
+    client = None if kubeconfig is None else WebhookClient(kubeconfig)
+    flags = None if flags_file is None else read(_text(flags_file))
     answers = _ask(url)
+    if flags is not None:
+        click.echo(f"{safe(flags_file)}: {safe(_read_as(flags))}")
+    outcome, refused = ("", []) if client is None or not trial else tried(client)
+    if outcome:
+        click.echo(safe(outcome))
     found = in_order(
         itertools.chain(
             _in_sink(answers),
             () if config is None else _in_config(config, answers),
-            () if kubeconfig is None else _in_kubeconfig(kubeconfig, config),
-            () if flags_file is None else apiserver.in_flags(apiserver.flags(_text(flags_file))),
+            () if client is None else in_webhook(client, config),
+            refused,
+            () if flags is None else apiserver.in_file(flags),
         )
     )
     _show(found)
     return max((_EXIT_CODES[finding.urgency] for finding in found), default=0)
+
+
+def _read_as(flags: Flags) -> str:
+    count = len(flags.given)
+    if not count:
+        return "holds no audit flag in any form that is known"
+    return f"read as {'; '.join(flags.forms)}: {count} audit flag{'' if count == 1 else 's'}"
 
 
 def _show(found: list[Finding]) -> None:
@@ -70,7 +99,7 @@ def _show(found: list[Finding]) -> None:
     for urgency, findings in itertools.groupby(found, key=lambda finding: finding.urgency):
         click.echo(HEADINGS[urgency])
         for finding in findings:
-            click.echo(f"  {safe(finding)}")
+            click.echo(f"  {safe(redact(str(finding)))}")
 
 
 def _in_sink(answers: SinkAnswers | Finding) -> Iterator[Finding]:
@@ -98,17 +127,6 @@ def _volume(path: Path, held: int) -> Volume:
     usage = shutil.disk_usage(existing)
     mount, kind = machine.mounted(str(existing), MOUNTS.read_text(errors="replace"))
     return Volume(mount, kind, usage.total, usage.free, held)
-
-
-def _in_kubeconfig(path: Path, config: Config | None) -> Iterator[Finding]:
-    try:
-        content = yaml.safe_load(_text(path))
-    except yaml.YAMLError:
-        content = None
-    if not isinstance(content, dict):
-        raise click.ClickException(f"{path}: is no kubeconfig; see config/apiserver for one")
-    tokens = None if config is None else config.receive.tokens_file is not None
-    yield from apiserver.in_kubeconfig(content, tokens=tokens)
 
 
 def _text(path: Path) -> str:

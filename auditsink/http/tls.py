@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
-class _NamedContext(ssl.SSLContext):
+class NamedContext(ssl.SSLContext):
     """A context that asks for and verifies a name of its own, whatever host is connected to.
 
     Here and not at each client: aiokafka has no such option, and asyncio reaches every context through `wrap_bio`.
@@ -27,6 +27,7 @@ class _NamedContext(ssl.SSLContext):
     expected_name: str | None = None
 
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
+        """See `ssl.SSLContext.wrap_bio`."""
         if self.expected_name is not None:
             named["server_hostname"] = self.expected_name
         return super().wrap_bio(*args, **named)
@@ -64,7 +65,7 @@ class Tls:
 
     def _build(self) -> ssl.SSLContext:
         config = self._config
-        context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.expected_name = config.server_name
         if config.insecure_skip_verify:
