@@ -60,19 +60,20 @@ class Webhook:
         tls: ssl.SSLContext | None = None,
         token: Callable[[], Secret] | None = None,
         connections: int = 1000,
+        remedy: str = "check --ca and the URL",
     ) -> None:
+        """`remedy`: for a certificate that is refused."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}?timeout=30s"
         self._tls = _Fixed(tls or tls_context(None, None, None)) if secure else None
         self._token = token if secure else None
         self._connections = connections
+        self._remedy = remedy
 
     async def __aenter__(self) -> Self:
         # Each request has a time of its own. kube-apiserver reads all of an answer and looks at none of it.
-        self._client = Client(
-            self.url, self._tls, timeout=math.inf, connections=self._connections, remedy="check --ca and the URL"
-        )
+        self._client = Client(self.url, self._tls, timeout=math.inf, connections=self._connections, remedy=self._remedy)
         return self
 
     async def __aexit__(

@@ -142,23 +142,27 @@ def _beside(client: WebhookClient, file: Kubeconfig, config: Config) -> Iterator
     assert file.url is not None
     receive = config.receive
     yield from comparison.in_address(file, receive, parse_address(receive.listen), parse_address(config.admin.listen))
-    peer = NOBODY if client.complete else None
+    # Without a certificate it is nobody, whatever becomes of the handshake.
+    nobody = (
+        None if {"client-certificate", "client-certificate-data", "exec", "auth-provider"} & set(file.user) else NOBODY
+    )
+    peer = nobody if client.complete else None
     if file.url.scheme == "https" and receive.tls is not None and client.context is not None:
         try:
             shaken = handshake.shake_hands(client.context, Certificates(receive.tls).context, file.verified_name)
-        except ReceiveError:
-            peer = None  # a file of the sink's, which is a finding of its own
+        except ReceiveError as problem:
+            yield Finding(Urgency.LOSING, "receive.tls", str(problem), "a sink does not start like this")
         else:
-            peer = shaken.peer
             if shaken.problem:
                 yield comparison.in_handshake(file, shaken.problem, by_sink=shaken.by_server)
-                peer = None
+            elif peer is None and "exec" not in file.user and client.complete:
+                peer = shaken.peer
     try:
         registry = Registry(config)
     except ClustersError as problem:
         yield Finding(Urgency.LOSING, "clusters", str(problem).splitlines()[0], "a sink does not start like this")
         return
-    admit = Authorizer(receive.path, receive.cluster, lambda: registry.roll).admit
+    admit = Authorizer(receive.path, receive.cluster, lambda: registry.cluster_set).admit
     yield from comparison.in_admission(file, admit, Shown(client.authorization, peer))
 
 
@@ -170,7 +174,11 @@ def tried(client: WebhookClient) -> tuple[str, list[Finding]]:
     where = f"{file.url.scheme}://{file.url.netloc.rpartition('@')[2]}{file.target}"
     token = client.token
     webhook = Webhook(
-        where, tls=client.context, token=None if token is None else lambda: token, connections=1
+        where,
+        tls=client.context,
+        token=None if token is None else lambda: token,
+        connections=1,
+        remedy="check certificate-authority",
     )  # over http no token is sent, as an apiserver does it
 
     async def post() -> list[Finding]:

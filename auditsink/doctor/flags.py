@@ -97,7 +97,7 @@ def read(text: str) -> Flags:
         if isinstance(problem, yaml.MarkedYAMLError) and problem.problem_mark and _looks_like_yaml(text):
             found.problem = f"is no YAML from line {problem.problem_mark.line + 1} on ({problem.problem})"
     for document in documents:
-        _Walk(found).node(document, ())
+        _DocumentWalk(found).node(document, ())
     if not documents:
         _of_words(found, "flags on a command line", _words(text))
     found.unread = [
@@ -113,7 +113,7 @@ def _looks_like_yaml(text: str) -> bool:
     return any(re.match(r"(apiVersion|kind|metadata|spec)\s*:", line) for line in text.splitlines())
 
 
-class _Walk:
+class _DocumentWalk:
     """Through one document, each part of it once: aliases can make a small one endless."""
 
     def __init__(self, found: Flags) -> None:

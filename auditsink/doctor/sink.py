@@ -19,6 +19,25 @@ CLOCK_SECONDS = 5.0
 """Between two machines that follow a time server it is milliseconds; `Date` is in whole seconds."""
 
 _STRANGERS = ("unauthorized", "forbidden", "tls")
+_REFUSED = {
+    "too_large": (
+        Urgency.LOSING,
+        "raise receive.max_body, and max_in_flight with it: an apiserver gives such a batch up after five attempts",
+    ),
+    "not_an_event_list": (
+        Urgency.LOSING,
+        "an apiserver posts EventLists of audit.k8s.io/v1: find out what posts there; auditsink send posts audit logs",
+    ),
+    "not_found": (
+        Urgency.SOON,
+        "if an apiserver posts there its events are lost: put receive.path and the cluster's name into its kubeconfig",
+    ),
+    "method": (Urgency.ADVICE, "an apiserver posts: a probe belongs to the admin port, /livez and /readyz"),
+    "encoding": (Urgency.SOON, "what posts there has to send its bodies as they are, or as gzip"),
+    "coding": (Urgency.SOON, "what posts there has to send its bodies with a Content-Length, or chunked"),
+    "bad_request": (Urgency.SOON, "what posts there speaks no HTTP/1.1, breaks off, or speaks TLS to a plain port"),
+}
+"""Refused for what they are, and what to do. Those that were refused because the sink is full or busy are elsewhere."""
 _ENDS = ("delivered", "filtered", "dead_lettered", "dropped", "pending")
 
 
@@ -32,14 +51,35 @@ def in_status(status: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _in_ring(status["spool"], status["rejected_requests"])
     for one in status["destinations"]:
         yield from _in_destination(one)
-    strangers = sum(status["rejected_requests"].get(reason, 0) for reason in _STRANGERS)
+    rows = {row["reason"]: row for row in status.get("refusals", ())}
+    yield from _in_refusals(status["rejected_requests"], rows)
+
+
+def _in_refusals(rejected: Mapping[str, int], refusals: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Requests that were refused for what they are, with the last one's peer and path; `refusals` by reason."""
+    strangers = sum(rejected.get(reason, 0) for reason in _STRANGERS)
     if strangers:
+        last = max((refusals[one] for one in _STRANGERS if one in refusals), key=lambda one: one["last"], default=None)
         yield Finding(
             Urgency.SOON,
             "receive",
-            f"{strangers:,} requests came without a valid token or certificate since the start",
+            f"{strangers:,} requests came without a valid token or certificate since the start{_last(last)}",
             "if an apiserver sends them its events are lost: the log names the peers",
         )
+    for reason, (urgency, remedy) in _REFUSED.items():
+        count = rejected.get(reason, 0)
+        if count:
+            last = refusals.get(reason)
+            said = last["sentence"] if last else reason.replace("_", " ")
+            what = f"{count:,} requests were refused since the start ({said}){_last(last)}"
+            yield Finding(urgency, "receive", what, remedy)
+
+
+def _last(last: Mapping[str, Any] | None) -> str:
+    if last is None:
+        return ""
+    to = f" to {last['path']}" if last["path"] else ""
+    return f", the last from {last['peer'] or 'a peer that is gone'}{to} at {last['last']}"
 
 
 def _in_ring(spool: Mapping[str, Any], rejected: Mapping[str, int]) -> Iterator[Finding]:

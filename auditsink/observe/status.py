@@ -5,6 +5,7 @@ from typing import Any
 
 from auditsink import __version__
 from auditsink.common import timestamps
+from auditsink.common.redact import redact
 from auditsink.forward.reporting import ForwarderStatistics
 from auditsink.observe import advice, health, reservations
 from auditsink.observe.snapshot import Snapshot
@@ -54,6 +55,8 @@ def _refusals(reason: str, row: Refusals) -> dict[str, Any]:
         "last": timestamps.seconds(row.last_ns),
         "sentence": row.sentence,
         "peers": dict(row.peers),
+        "peer": row.peer,
+        "path": redact(row.path),
     }
 
 

@@ -42,6 +42,7 @@ SMALL_PIECE = 4096
 WRITE_BUFFER = 2**14
 """Bytes of answers that a client may leave unread before it gets no more of them."""
 
+_WITHOUT_HEAD = frozenset({RejectionReason.BAD_REQUEST, RejectionReason.TIMEOUT})
 _CUT = HttpRejection(RejectionReason.BAD_REQUEST, "the request ended before its end")
 _, _HEAD, _END, _BROKEN = Event
 
@@ -307,7 +308,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             return
         self._listener.counters.requests += 1
         if isinstance(result, HttpRejection):
-            self._listener.refused(result, None)
+            self._listener.refused(result, None, self._target(result))
 
     def _reply(self, result: int | HttpRejection, *, bare: bool = False) -> None:
         """Answer the request; `bare`: without a body."""
@@ -320,7 +321,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         self._since = listener.now
         close = self._request == LINGERING
         if isinstance(result, HttpRejection):
-            listener.refused(result, self._transport.get_extra_info("peername"))
+            listener.refused(result, self._transport.get_extra_info("peername"), self._target(result))
             answer = listener.responses.refused(result, close=close, bare=bare)
         elif isinstance(result, Repeated):
             answer = listener.responses.repeated(result, close=close)
@@ -330,6 +331,11 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         self._transport.write(answer)
         if close:
             self._linger()
+
+    def _target(self, rejection: HttpRejection) -> bytes:
+        """Of the request that is refused; empty where its head was not understood, or not all there."""
+        framer = self._framer
+        return b"" if rejection is framer.refused or rejection.reason in _WITHOUT_HEAD else framer.head.target
 
     def _hang_up(self, rejection: HttpRejection, *, bare: bool = False) -> None:
         """Answer a request whose rest is of no interest or cannot be understood."""

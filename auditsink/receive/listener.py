@@ -33,6 +33,8 @@ _ENCODING = HttpRejection(RejectionReason.ENCODING, "the only Content-Encoding t
 _EXPECTATION = HttpRejection(RejectionReason.EXPECTATION, "the only expectation that is understood is 100-continue")
 _GZIP = frozenset({None, b"gzip", b"x-gzip"})
 _CONTINUE = frozenset({None, b"100-continue"})
+LONGEST_PATH = 200
+"""Characters of a refused request's path that are kept."""
 SILENCE_SECONDS = 60.0
 """A reason is logged once in that time, so that a hostile client cannot fill the log; all are counted."""
 
@@ -185,13 +187,21 @@ class ListenerState:
         for connection in self.connections.open:
             connection.retire()
 
-    def refused(self, refused: HttpRejection, peer: object) -> None:
-        """Count a refusal, and log the first of its kind."""
-        self.counters.rejected[refused.reason] += 1
+    def refused(self, refused: HttpRejection, peer: object, target: bytes = b"") -> None:
+        """Count a refusal, remember it, and log the first of its kind. `target`: of the request, where it was read."""
+        address, path = _address(peer), _path(target)
+        self.counters.refused(refused.reason, self._clock.wall_ns(), refused.sentence, address, path)
         if self.now - self._logged.get(refused.reason, -SILENCE_SECONDS) >= SILENCE_SECONDS:
             self._logged[refused.reason] = self.now
-            extra = {"reason": refused.reason.value, "peer": _address(peer), "silent_seconds": SILENCE_SECONDS}
+            reason = refused.reason.value
+            extra = {"reason": reason, "peer": address, "path": path, "silent_seconds": SILENCE_SECONDS}
             log.warning("a request was refused: %s", refused.sentence, extra=extra)
+
+
+def _path(target: bytes) -> str:
+    """The path of a request's target, fit to be shown; without a query, which is nobody's business."""
+    text = target.partition(b"?")[0][:LONGEST_PATH].decode("latin-1")
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _address(peer: object) -> str:

@@ -37,7 +37,8 @@ MOST_PEERS = 8
 class Refusals:
     """Refused requests of one kind that followed each other: from when to when, how many, and by whose addresses.
 
-    Times are nanoseconds since the epoch. `sentence` is what the last one was told.
+    Times are nanoseconds since the epoch. `sentence` is what the last one was told, `peer` who that was, with its port,
+    and `path` where it posted to; "" for what is not known.
     """
 
     since_ns: int
@@ -45,14 +46,17 @@ class Refusals:
     count: int = 0
     sentence: str = ""
     peers: dict[str, int] = field(default_factory=dict)
+    peer: str = ""
+    path: str = ""
 
-    def add(self, now_ns: int, sentence: str, peer: str) -> None:
-        """One more."""
+    def add(self, now_ns: int, sentence: str, peer: str, path: str) -> None:
+        """One more; `peer` is host:port."""
         self.last_ns = now_ns
         self.count += 1
-        self.sentence = sentence
-        if peer in self.peers or len(self.peers) < MOST_PEERS:
-            self.peers[peer] = self.peers.get(peer, 0) + 1
+        self.sentence, self.peer, self.path = sentence, peer, path
+        address = peer.rpartition(":")[0]
+        if address in self.peers or len(self.peers) < MOST_PEERS:
+            self.peers[address] = self.peers.get(address, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +102,13 @@ class ReceiveCounters:
     ack_seconds: float = 0.0
     refusals: dict[str, Refusals] = field(default_factory=dict)
 
-    def refused(self, reason: RejectionReason, now_ns: int, sentence: str, peer: str) -> None:
-        """A request was refused, or a handshake; `peer` is its address without the port."""
+    def refused(self, reason: RejectionReason, now_ns: int, sentence: str, peer: str, path: str = "") -> None:
+        """A request was refused, or a handshake; `peer` is host:port, `path` that of the request."""
         self.rejected[reason] += 1
         row = self.refusals.get(reason)
         if row is None or not 0 <= now_ns - row.last_ns <= STREAK_SECONDS * 1e9:
             row = self.refusals[reason] = Refusals(now_ns, now_ns)
-        row.add(now_ns, sentence, peer)
+        row.add(now_ns, sentence, peer, path)
 
     def cluster(self, name: str) -> ClusterStatistics:
         """The counters of one cluster. Call it only for clusters that have a ring: their number is bounded."""

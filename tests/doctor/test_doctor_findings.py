@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from auditsink.apiserver.retry_schedule import PostResult
+from auditsink.common.listen import parse_address
 from auditsink.common.units import Size
-from auditsink.config import Spool
-from auditsink.doctor import Finding, Urgency, apiserver, in_order, machine, sink
+from auditsink.config import Receive, ServerTls, Spool
+from auditsink.doctor import Finding, Urgency, apiserver, comparison, flags, in_order, kubeconfig, machine, sink, trial
 from auditsink.doctor.machine import Volume
 
 CONFIG = Path(__file__).parents[2] / "config" / "apiserver"
@@ -49,6 +51,9 @@ def test_a_sink_in_good_order_has_no_findings():
         ({"spool": {"damaged_bytes": 1}}, (LOSING, "spool")),
         ({"rejected_requests": {"full": 3}}, (ADVICE, "spool")),
         ({"rejected_requests": {"forbidden": 3}}, (SOON, "receive")),
+        ({"rejected_requests": {"too_large": 3}}, (LOSING, "receive")),
+        ({"rejected_requests": {"not_an_event_list": 3}}, (LOSING, "receive")),
+        ({"rejected_requests": {"not_found": 3}}, (SOON, "receive")),
         ({"destinations": [destination(state="misconfigured", last_error="401")]}, (SOON, "destination siem")),
         ({"destinations": [destination(state="retrying")]}, (SOON, "destination siem")),
         ({"destinations": [destination(lag_seconds=601.0)]}, (SOON, "destination siem")),
@@ -59,6 +64,13 @@ def test_a_sink_in_good_order_has_no_findings():
 )
 def test_a_sink_in_trouble_has_one(changes: dict[str, Any], expected: tuple[Urgency, str]):
     assert told(sink.in_status(status(**changes))) == [expected]
+
+
+@pytest.mark.parametrize("reason", ["too_large", "not_an_event_list", "not_found", "unauthorized"])
+def test_a_refused_batch_is_told_with_its_peer_and_path(reason: str):
+    last = {"sentence": "no", "peer": "10.0.0.7:4711", "path": "/k8s-audit", "last": "2026-11-28T17:00:00Z"}
+    (finding,) = sink.in_status(status(rejected_requests={reason: 2}, refusals=[{"reason": reason, **last}]))
+    assert "the last from 10.0.0.7:4711 to /k8s-audit at 2026-11-28T17:00:00Z" in finding.what
 
 
 def test_a_ring_that_refuses_and_is_full_is_losing_now():
@@ -118,22 +130,9 @@ def test_the_longest_mount_point_counts():
 
 
 def test_the_examples_of_this_project_are_in_order():
-    assert told(apiserver.in_flags(apiserver.flags((CONFIG / "flags.yaml").read_text()))) == []
+    assert told(apiserver.in_file(flags.read((CONFIG / "flags.yaml").read_text()))) == []
     for example in CONFIG.glob("kubeconfig-*.yaml"):
-        assert told(apiserver.in_kubeconfig(yaml.safe_load(example.read_text()))) == [], example
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "ExecStart=/usr/bin/kube-apiserver --audit-policy-file=/p --audit-webhook-config-file=/w",
-        "- --audit-policy-file=/p\n- --audit-webhook-config-file=/w # here\n# - --audit-webhook-mode=blocking\n",
-        'command: ["kube-apiserver", "--audit-policy-file=/p", "--audit-webhook-config-file=/w"]',
-        "--audit-policy-file /p --audit-webhook-config-file /w",
-    ],
-)
-def test_flags_are_read_wherever_they_stand(text: str):
-    assert apiserver.flags(text) == {"audit-policy-file": "/p", "audit-webhook-config-file": "/w"}
+        assert told(in_kubeconfig(yaml.safe_load(example.read_text()))) == [], example
 
 
 GOOD = {
@@ -164,7 +163,12 @@ def test_an_apiserver_without_audit_flags_posts_nothing():
     assert told(apiserver.in_flags({})) == [(LOSING, "apiserver")]
 
 
-def kubeconfig(server: str, user: dict[str, Any] | None = None, **cluster: Any) -> dict[str, Any]:
+def in_kubeconfig(content: dict[str, Any]) -> list[Finding]:
+    file, findings = kubeconfig.read(content)
+    return [*findings, *kubeconfig.in_kubeconfig(file)]
+
+
+def written(server: str, user: dict[str, Any] | None = None, **cluster: Any) -> dict[str, Any]:
     return {
         "clusters": [{"name": "other", "cluster": {}}, {"name": "c", "cluster": {"server": server, **cluster}}],
         "users": [{"name": "u", "user": user or {}}],
@@ -177,35 +181,95 @@ HTTPS = "https://sink:9880/audit/prod"
 
 
 @pytest.mark.parametrize(
-    ("content", "tokens", "expected"),
+    ("content", "expected"),
     [
-        (kubeconfig(HTTPS, {"tokenFile": "/t"}), True, []),
-        (kubeconfig("http://127.0.0.1:9880/audit"), None, []),
-        (kubeconfig("http://sink:9880/audit", {"tokenFile": "/t"}), None, [(LOSING, "kubeconfig server")]),
-        (kubeconfig("http://sink:9880/audit"), None, [(SOON, "kubeconfig server")]),
-        (kubeconfig(f"{HTTPS}?cluster=prod"), None, [(SOON, "kubeconfig server")]),
-        (kubeconfig("https://sink:9880"), None, [(LOSING, "kubeconfig server")]),
-        (kubeconfig(f"{HTTPS}/"), None, [(ADVICE, "kubeconfig server")]),
-        (kubeconfig("sink:9880"), None, [(LOSING, "kubeconfig server")]),
-        (
-            kubeconfig(HTTPS, **{"insecure-skip-tls-verify": True}),
-            None,
-            [(SOON, "kubeconfig insecure-skip-tls-verify")],
-        ),
-        (kubeconfig(HTTPS), True, [(LOSING, "kubeconfig user")]),
-        (kubeconfig(HTTPS, {"token": "t"}), True, [(ADVICE, "kubeconfig user")]),
-        ({"clusters": "no list"}, None, [(LOSING, "kubeconfig server")]),
-        ({}, None, [(LOSING, "kubeconfig server")]),
+        (written(HTTPS, {"tokenFile": "/t"}), []),
+        (written("http://127.0.0.1:9880/audit"), []),
+        (written("http://sink:9880/audit", {"tokenFile": "/t"}), [(LOSING, "kubeconfig server")]),
+        (written("http://sink:9880/audit"), [(SOON, "kubeconfig server")]),
+        (written(f"{HTTPS}?cluster=prod"), [(SOON, "kubeconfig server")]),
+        (written("https://sink:9880"), [(LOSING, "kubeconfig server")]),
+        (written(f"{HTTPS}/"), [(ADVICE, "kubeconfig server")]),
+        (written("sink:9880"), [(LOSING, "kubeconfig server")]),
+        (written("https://sink:99999/audit"), [(LOSING, "kubeconfig server")]),
+        (written(HTTPS, **{"insecure-skip-tls-verify": True}), [(SOON, "kubeconfig insecure-skip-tls-verify")]),
+        (written(HTTPS, {"token": "t"}), [(ADVICE, "kubeconfig user")]),
+        (written(HTTPS, {"username": "u", "password": "p"}), [(LOSING, "kubeconfig user")]),
+        (written(HTTPS) | {"current-context": ""}, [(LOSING, "kubeconfig current-context")]),
+        (written(HTTPS) | {"current-context": "gone"}, [(LOSING, "kubeconfig current-context")]),
+        (written(HTTPS) | {"clusters": []}, [(LOSING, "kubeconfig context 'x'")]),
+        (written(HTTPS) | {"users": "none"}, [(LOSING, "kubeconfig context 'x'")]),
+        ({"clusters": "no list"}, [(LOSING, "kubeconfig current-context")]),
+        ({}, [(LOSING, "kubeconfig current-context")]),
     ],
 )
-def test_a_kubeconfig_that_costs_events_is_told(
-    content: dict[str, Any], tokens: bool | None, expected: list[tuple[Urgency, str]]
-):
-    assert told(apiserver.in_kubeconfig(content, tokens=tokens)) == expected
+def test_a_kubeconfig_that_costs_events_is_told(content: dict[str, Any], expected: list[tuple[Urgency, str]]):
+    assert told(in_kubeconfig(content)) == expected
+
+
+def test_a_context_that_is_not_there_is_told_with_those_that_are():
+    (finding,) = in_kubeconfig(written(HTTPS) | {"current-context": "prod"})
+    assert str(finding) == (
+        "kubeconfig current-context: names context 'prod', which is not in the file; write one of: x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "resolves", "expected"),
+    [
+        ("sink.audit.svc", None, [(SOON, "kubeconfig server")]),
+        ("sink.audit.svc.cluster.local", True, [(SOON, "kubeconfig server")]),
+        ("sink.audit.svc", False, [(LOSING, "kubeconfig server")]),
+        ("sink.example.com", False, []),
+    ],
+)
+def test_the_name_of_a_service_is_told(host: str, resolves: bool | None, expected: list[tuple[Urgency, str]]):
+    assert told(kubeconfig.in_service_name(host, resolves=resolves)) == expected
+
+
+def beside(server: str, listen: str = "0.0.0.0:9880", tls: bool = True) -> list[tuple[Urgency, str]]:
+    file, _ = kubeconfig.read(written(server))
+    receive = Receive(tls=ServerTls(cert_file=Path("c"), key_file=Path("k")) if tls else None)
+    return told(comparison.in_address(file, receive, parse_address(listen), parse_address("127.0.0.1:2020")))
+
+
+@pytest.mark.parametrize(
+    ("server", "given", "expected"),
+    [
+        ("https://sink:9880/audit", {}, []),
+        ("https://sink/audit", {}, [ADVICE]),
+        ("https://127.0.0.1:9881/audit", {}, [LOSING]),
+        ("https://127.0.0.1:2020/audit", {}, [LOSING]),
+        ("http://sink:9880/audit", {}, [LOSING]),
+        ("https://sink:9880/audit", {"tls": False}, [LOSING]),
+        ("https://sink:9880/audit", {"listen": "127.0.0.1:9880"}, [LOSING]),
+        ("https://127.0.0.1:9880/audit", {"listen": "127.0.0.1:9880"}, []),
+        ("https://127.0.0.1:9880/audit", {"listen": "127.0.0.1:0"}, []),
+    ],
+)
+def test_an_address_that_is_not_the_sinks_is_told(server: str, given: dict[str, Any], expected: list[Urgency]):
+    assert [urgency for urgency, _ in beside(server, **given)] == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (PostResult(200, accepted=0), []),
+        (PostResult(200), [(LOSING, "kubeconfig server")]),
+        (PostResult(401, said="no"), [(LOSING, "kubeconfig user")]),
+        (PostResult(404), [(LOSING, "kubeconfig server")]),
+        (PostResult(503), [(LOSING, "kubeconfig server")]),
+        (PostResult(0, problem="cannot connect"), [(LOSING, "kubeconfig server")]),
+        (PostResult(0, problem="refused", tls=True), [(LOSING, "kubeconfig certificate-authority")]),
+    ],
+)
+def test_what_comes_of_a_trial_is_told(result: PostResult, expected: list[tuple[Urgency, str]]):
+    assert told(trial.in_answer(result, "https://sink/audit")) == expected
 
 
 def test_no_finding_shows_a_token():
-    found = [*apiserver.in_kubeconfig(kubeconfig("http://sink/audit", {"token": "very-secret"}), tokens=True)]
+    found = in_kubeconfig(written("http://sink/audit", {"token": "very-secret"}))
+    found += in_kubeconfig(written("ftp://user:very-secret@sink/audit"))
     assert found
     assert "very-secret" not in "".join(map(str, found))
 

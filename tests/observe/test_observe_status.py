@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
+from auditsink.common.secret import Secret
 from auditsink.forward.reporting import DestinationState, PausedCluster
 from auditsink.observe import advice, health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.observe.verdict import VerdictLevel, all_of, verdict
-from auditsink.receive.statistics import ClusterStatistics
+from auditsink.receive.statistics import ClusterStatistics, Refusals
 from auditsink.spool.types import Account, Drop
 
 
@@ -70,6 +71,19 @@ def test_batches_that_could_not_be_split_are_a_worry():
     assert worry.startswith("receive: 4 batches since the start could not be split")
     assert verdict(worried).level is VerdictLevel.LOOK
     assert status.document(worried)["worries"] == [worry]
+
+
+def test_the_last_refusal_of_a_kind_is_told_without_secrets():
+    known = Secret("very-secret-path")
+    row = Refusals(1_700_000_000_000_000_000, 1_700_000_000_000_000_000)
+    row.add(1_700_000_001_000_000_000, "nothing is here", "10.0.0.7:4711", "/k8s-audit/very-secret-path")
+    assert known
+    assert status.document(moment(receive=replace(RECEIVE, refusals={"not_found": row})))["refusals"] == [
+        {
+            "reason": "not_found", "count": 1, "since": "2023-11-14T22:13:20Z", "last": "2023-11-14T22:13:21Z",
+            "sentence": "nothing is here", "peers": {"10.0.0.7": 1}, "peer": "10.0.0.7:4711", "path": "/k8s-audit/***",
+        }
+    ]  # fmt: skip
 
 
 def test_the_status_is_what_is_promised():
