@@ -6,7 +6,7 @@ an integer Retry-After is followed, up to 10 times. What the fifth attempt does 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ATTEMPTS = 5
 FIRST_WAIT = 10.0
@@ -28,9 +28,9 @@ class PostResult:
     retry_after: int | None = None
     problem: str = ""
     tls: bool = False
-    accepted: int | None = None
-    repeated: bool = False
-    said: str = ""
+    accepted: int | None = field(default=None, compare=False)
+    repeated: bool = field(default=False, compare=False)
+    said: str = field(default="", compare=False)
 
     @property
     def taken(self) -> bool:

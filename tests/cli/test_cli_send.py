@@ -157,6 +157,12 @@ def test_a_followed_log_is_sent_over_a_rotation_and_a_restart(sink: Sink, tmp_pa
         assert (ran.returncode, "Traceback" in err) == (0, False)
         return out
 
+    def rotate() -> None:
+        with log.open("ab") as stream:
+            stream.write(corpus.event("e2") + b"\n")
+        log.rename(tmp_path / "audit-2025-01-04T14-13-20.123.log")
+        log.write_bytes(corpus.event("e3") + b"\n" + corpus.event("e4") + b"\n")
+
     def append() -> None:
         with log.open("ab") as stream:
             stream.write(corpus.event("e1") + b"\n")
