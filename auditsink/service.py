@@ -18,6 +18,7 @@ from auditsink.admin.view import View
 from auditsink.audit import self_check
 from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry, most_clusters
+from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.listen import ListenError
 from auditsink.config import Config, DestinationSection
@@ -35,7 +36,7 @@ from auditsink.forward import dead_letters
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
 from auditsink.forward.retry import Backoff
-from auditsink.load import files
+from auditsink.load import files, places
 from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot, Trend
@@ -46,6 +47,8 @@ log = logging.getLogger("auditsink.service")
 
 DRAIN_SHARE = 0.3
 """Of the time for stopping: for requests that are being read. One that takes longer is repeated by its apiserver."""
+PLACES_SECONDS = 5.0
+"""For a look at the disks."""
 FORWARD_SHARE = 0.8
 """Of the time for stopping, from its beginning: until then forwarders may deliver. The rest is for the last sync."""
 
@@ -94,6 +97,7 @@ class Sink:
             raise StartError(fault)
         if missing := files.missing(self._config):
             raise StartError("\n".join(missing))
+        await self._look_at_places()
         async with AsyncExitStack() as undo:
             try:
                 await self._start(undo)
@@ -102,6 +106,18 @@ class Sink:
                 raise StartError(str(problem)) from problem
             undo.pop_all()
         self._phase = Phase.RUNNING
+
+    async def _look_at_places(self) -> None:
+        calls = BlockingCalls("places")  # a volume may hang; then whoever uses it says so
+        try:
+            if mistakes := await calls.run(PLACES_SECONDS, places.collisions, self._config):
+                raise StartError("\n".join(mistakes))
+            for risk in await calls.run(PLACES_SECONDS, places.cramped, self._config):
+                log.warning("risky: %s", risk)
+        except (StuckError, OSError) as problem:
+            log.warning("the places that are written to cannot be looked at", extra={"error": type(problem).__name__})
+        finally:
+            calls.close()
 
     async def stop(self, seconds: float) -> None:
         """Everything down within so many seconds, as far as the disk answers. What fails on the way is logged."""

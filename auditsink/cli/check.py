@@ -20,7 +20,7 @@ from auditsink.evidence import EvidenceError
 from auditsink.evidence.make import build as evidence
 from auditsink.filters import build as filters
 from auditsink.filters import describe as describe_filter
-from auditsink.load import files
+from auditsink.load import files, places
 from auditsink.spool import SpoolError
 from auditsink.spool.keys import Keyring
 
@@ -46,12 +46,12 @@ def command(config_file: Path | None, connect: bool) -> int:
     filtered, filter_risks, broken = _filters(config)
     for sentence in filtered:
         click.echo(f"  {safe(sentence)}")
-    risks = [*config.risks(), *filter_risks, *files.exposed(config), *_room(config)]
+    risks = [*config.risks(), *filter_risks, *files.exposed(config), *places.cramped(config), *_room(config)]
     if risks:
         click.echo("Risks")
     for risk in risks:
         click.echo(f"  {safe(risk)}")
-    mistakes = files.missing(config) or [*_keys(config), *broken, *_clusters(config)]
+    mistakes = files.missing(config) or [*places.collisions(config), *_keys(config), *broken, *_clusters(config)]
     if connect and not mistakes:
         click.echo("Destinations")
         mistakes = resolver.run(_probe_all(config))

@@ -34,6 +34,10 @@ def worries(snapshot: Snapshot) -> list[str]:
         )
     if snapshot.log_lines_skipped:
         found.append(f"log: {snapshot.log_lines_skipped:,} lines were skipped, because standard error was not read")
+    found += [
+        f"removed destination {name} has not got {events:,} events that are held; put it back to have them delivered"
+        for name, events in sorted(snapshot.spool.abandoned.items())
+    ]
     if snapshot.spool.damaged_bytes:
         found.append(f"spool: {snapshot.spool.damaged_bytes:,} bytes are damaged; run auditsink spool verify")
     return found

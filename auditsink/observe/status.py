@@ -39,6 +39,9 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "rejected_requests": dict(receive.rejected),
         "spool": _rings(spool.rings) | {"max_bytes": spool.max_bytes},
         "destinations": [_destination(one) for one in snapshot.destinations],
+        "removed_destinations": [
+            {"name": name, "undelivered": events} for name, events in sorted(spool.abandoned.items())
+        ],
         "clusters": [
             _cluster(ring, snapshot.destinations) | {"reservation": reservations.entry(snapshot, ring.cluster, ring)}
             for ring in spool.rings

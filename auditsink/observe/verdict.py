@@ -221,6 +221,9 @@ def _else(snapshot: Snapshot) -> Iterator[Verdict]:
     if damaged := snapshot.spool.damaged_bytes:
         text = f"{damaged:,} bytes in the spool are damaged; all else is read"
         yield Verdict(_LOOK, text, commands=("auditsink spool verify --path DIR",))
+    for name, events in sorted(snapshot.spool.abandoned.items()):
+        text = f"{name} is configured no longer, and {events:,} events that it has not got are held; put it back"
+        yield Verdict(_LOOK, text, commands=(_CHECK,))
     if unsplit := snapshot.receive.unsplit:
         text = f"{unsplit:,} batches could not be split into their events, so filters cannot look into them"
         yield Verdict(_LOOK, text, commands=(_DOCTOR,))

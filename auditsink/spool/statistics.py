@@ -47,13 +47,17 @@ class RingStatistics:
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatistics:
-    """All rings. `problem` says why nothing can be taken right now, None when all is well."""
+    """All rings. `problem` says why nothing can be taken right now, None when all is well.
+
+    `abandoned`: by destination that is configured no longer, how many events are held that it had not got.
+    """
 
     max_bytes: int
     rings: tuple[RingStatistics, ...]
     sync_counts: tuple[int, ...]
     sync_seconds: float
     problem: str | None
+    abandoned: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:

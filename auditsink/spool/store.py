@@ -12,6 +12,7 @@ from auditsink.audit.eventlist import Split
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import identity, recovery
+from auditsink.spool.abandoned import Abandoned
 from auditsink.spool.commit import Append
 from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, Dedup
 from auditsink.spool.dedup_recovery import remember
@@ -66,6 +67,7 @@ class Spool:
         self._metas: dict[str, SlotFile] = {}
         self._listeners: list[Callable[[Ring], None]] = []
         self._stopping = False
+        self._abandoned = Abandoned([], ())
         self._budget = DiskQuota(
             Shares(config.max_bytes),
             config.when_full,
@@ -207,7 +209,14 @@ class Spool:
             for ring in self.rings.values()
         )
         times = self._writer.sync_times
-        return SpoolStatistics(self._config.max_bytes, rings, tuple(times.counts), times.total, self.problem)
+        return SpoolStatistics(
+            self._config.max_bytes,
+            rings,
+            tuple(times.counts),
+            times.total,
+            self.problem,
+            self._abandoned.events,
+        )
 
     def _usable(self, ring: Ring, room: int) -> int:
         """What of the room can be used: none of it when it has become too small for a segment."""
@@ -225,6 +234,9 @@ class Spool:
             wall_ns, monotonic = self._clock.wall_ns(), self._clock.monotonic()
             for shelf in self._shelves.values():  # now that each one's share of the memory is known
                 remember(shelf.ring, shelf.recent, wall_ns=wall_ns, monotonic=monotonic)
+            if destinations:
+                self._abandoned = Abandoned(self.rings.values(), destinations)
+                self._abandoned.tell(self._path)
         except BaseException:
             self._release()
             raise

@@ -119,3 +119,36 @@ async def test_more_clients_than_files_are_told_so_quietly_and_nobody_else_suffe
         assert status["destinations"][0]["delivered"] == 600
         assert status["ready"]
     assert len([line for line in sink.lines if line["level"] != "info"]) < 10, sink.lines
+
+
+async def test_a_destination_that_was_taken_out_too_early_is_told_of(tmp_path: Path):
+    """One line at the start, and `/status` knows; put back, it gets what it had not got."""
+    async with Collector() as collector:
+        hook = {"name": "hook", "type": "http", "url": collector.url, "backoff": {"initial": "50ms", "max": "50ms"}}
+        disk = {"name": "disk", "type": "file", "path": str(tmp_path / "audit.ndjson"), "batch": {"max_wait": "50ms"}}
+        await collector.stop()
+        bodies = [small(number) for number in range(20)]
+        async with Sink(tmp_path, [hook, disk]) as sink:
+            for body in bodies:
+                assert (await sink.post(body.data))[0] == 200
+            assert (await sink.stop())[0] == 0
+        async with Sink(tmp_path, [disk]) as sink:
+            told = [line for line in sink.lines if "configured no longer" in line["message"]]
+            assert [(line["destination"], line["events"], line["clusters"]) for line in told] == [("hook", 20, 1)]
+            status = await sink.status()
+            assert status["removed_destinations"] == [{"name": "hook", "undelivered": 20}]
+            assert "hook is configured no longer" in await sink.get("/readyz")
+            assert (await sink.stop())[0] == 0
+        await collector.start(collector.port)
+        async with Sink(tmp_path, [hook, disk]) as sink:
+            assert (await sink.delivered())["removed_destinations"] == []
+            assert collector.events == [event for body in bodies for event in body.events]
+
+
+async def test_files_that_get_in_each_others_way_are_refused_at_the_start(tmp_path: Path):
+    log = {"name": "log", "type": "file", "path": str(tmp_path / "audit.log")}
+    old = {"name": "old", "type": "file", "path": str(tmp_path / "audit.log.1")}
+    sink = Sink(tmp_path, [log, old])
+    await sink.launch()
+    assert await sink.ended() == 1
+    assert "destinations[1].path: is the file of destinations[0].path" in sink.lines[-1]["message"]
