@@ -114,7 +114,7 @@ def clusters(file: Path, text: str) -> Callable[[], object]:
 
     def observe() -> object:
         registry.poll()
-        return frozenset(registry.roll.tokens)
+        return frozenset(registry.cluster_set.tokens)
 
     return observe
 

@@ -94,7 +94,7 @@ def test_the_status_is_what_is_promised():
         "state": "running", "ready": True, "reasons": [], "accepted_events": 130, "accepted_batches": 5,
         "duplicate_batches": 2, "rejected_requests": {"full": 1, "disk": 3},
         "worries": health.worries(moment()), "verdict": verdict(moment()).document(), "refusals": [],
-        "concerns": [one.document() for one in all_of(moment())],
+        "concerns": [one.document() for one in all_of(moment())], "removed_destinations": [],
         "spool": {
             "bytes": 1500, "wanted_bytes": 800, "max_bytes": 4000, "segments": 4, "oldest_seconds": 12.346,
             "first_sequence": 10, "next_sequence": 130, "damaged_bytes": 8,
@@ -122,6 +122,13 @@ def test_the_status_is_what_is_promised():
         "name": "siem", "accepted": 100, "delivered": 50, "filtered": 10, "dead_lettered": 5, "dropped": 1,
         "pending": 34, "drop": None,
     }  # fmt: skip
+
+
+def test_a_destination_that_is_configured_no_longer_is_told_everywhere():
+    found = moment(spool=replace(SPOOL, abandoned={"old": 1200}))
+    assert status.document(found)["removed_destinations"] == [{"name": "old", "undelivered": 1200}]
+    assert any("removed destination old has not got 1,200 events" in worry for worry in health.worries(found))
+    assert any("old is configured no longer, and 1,200 events" in one.text for one in all_of(found))
 
 
 def test_a_drop_is_told_with_its_range_its_cluster_and_its_time():
