@@ -24,7 +24,7 @@ class DedupEntry(Protocol):
 
 
 class Dedup:
-    """A bounded memory from digest to the first sequence under which that body was stored. Writer's thread only."""
+    """A bounded memory from digest to the first sequence under which that body was stored. One thread at a time."""
 
     def __init__(self, limit: int = TOTAL_ENTRIES) -> None:
         self.limit = limit
@@ -41,6 +41,10 @@ class Dedup:
             self._young[digest] = proven
         found = self._young.get(digest)
         return self._old.get(digest) if found is None else found
+
+    def unproven(self, digest: bytes) -> bool:
+        """Whether `find` would have to read the disk for it."""
+        return digest in self._claims
 
     def add(self, digest: bytes, first_sequence: int, now: float) -> None:
         """Remember a body that is durable."""

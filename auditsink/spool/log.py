@@ -1,4 +1,6 @@
-"""The writing side of a ring: place frames, seal and open segments, survive a disk that fails. Writer's thread only.
+"""The writing side of a ring: place frames, seal and open segments, survive a disk that fails.
+
+One thread at a time: whoever commits (see `writer`).
 
 The rule about a failed write or fsync: that file is never touched again (after a failed fsync the kernel may have
 thrown the dirty pages away and report success the next time). What was durable in it stays, the rest is placed
@@ -14,7 +16,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,12 +137,31 @@ class RingLog:
                 self._place(entry)
             except RingFullError:
                 refused.append(entry)
-        self._flush()
+        self.write()
         return refused
 
+    def fits(self, entries: Sequence[Entry]) -> bool:
+        """Whether the next frames are these, and all that they need is a write over zeros and a sync."""
+        active = self._active
+        if active is None or active.unsynced or active.key is not self._key:
+            return False
+        end = active.offset + sum(self._size(entry) for entry in entries)
+        return (
+            end <= (active.zeroed if self._zeros else active.held.size)
+            and end + segment.FOOTER.size <= active.held.size
+        )
+
+    def stage(self, entries: Sequence[Entry]) -> None:
+        """Give entries that fit their sequences and frames; touches no disk. `write` and `sync` come next."""
+        for entry in entries:
+            self._place(entry)
+
+    def _size(self, entry: Entry) -> int:
+        encrypted = self._key is not None
+        return frame.size_of(len(entry.source), len(entry.table), len(entry.payload), encrypted=encrypted)
+
     def _place(self, entry: Entry) -> None:
-        key = self._key
-        size = frame.size_of(len(entry.source), len(entry.table), len(entry.payload), encrypted=key is not None)
+        key, size = self._key, self._size(entry)
         active = self._active
         if active is None or active.key is not key or not active.fits(size):
             active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
@@ -164,7 +185,7 @@ class RingLog:
         active.records += 1
         self._next += entry.events
 
-    def _flush(self) -> None:
+    def write(self) -> None:
         """Hand what was placed to the kernel. All that is not durable is written again: it is the same bytes."""
         active = self._active
         if active is not None and active.unsynced:
@@ -172,11 +193,19 @@ class RingLog:
                 _zero(active)
             write_all(active.file, active.unsynced, active.held.length)
 
+    @property
+    def wants_zeros(self) -> bool:
+        """Whether it is time to `look_ahead`."""
+        active = self._active
+        if not self._zeros or active is None:
+            return False
+        return active.zeroed - active.offset < (active.ahead() - active.offset) // 2
+
     def look_ahead(self) -> None:
         """Write zeros where the next frames go, before they come. Raises OSError: then abandon, as ever."""
-        active = self._active
-        if self._zeros and active is not None and active.zeroed - active.offset < (active.ahead() - active.offset) // 2:
-            _zero(active)
+        if self.wants_zeros:
+            assert self._active is not None
+            _zero(self._active)
 
     def sync(self) -> None:
         """Make durable what was written. May run beside the syncs of other rings. Raises OSError."""
@@ -220,7 +249,7 @@ class RingLog:
         active = self._active
         if active is None:
             return
-        self._flush()
+        self.write()
         digest = active.digest.copy()  # a copy: if the sync fails, the chain goes on from what was durable before
         for written in active.unsynced:
             digest.update(written)

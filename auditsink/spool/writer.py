@@ -1,60 +1,58 @@
-"""Group commit: one thread takes all that waits, writes it, syncs once, and wakes everybody.
+"""Group commit: all that waits is taken, written, synced once, and everybody is told.
 
 While one sync runs, the next requests gather; so sixty-four waiting clients cost one sync, and a lone one waits for
-nobody. Compression happens here too: zstd releases the GIL.
+nobody. Who commits: a thread of its own, the writer, does whatever may take long: compression of large bodies, several
+rings, rotation, zeros, a disk in trouble. What is small and for one ring the loop commits while the writer is idle:
+handing the interpreter to and fro costs more than the commit. Only the write and the sync are then done in a helper's
+thread, for which the loop waits `LOOP_WAIT` at most. Past that it goes on, and is told when the disk has answered: a
+disk that hangs freezes nothing, and one that is slow is left to the writer for a while.
+
+One commit at a time, whoever makes it: what arrives meanwhile waits for its end.
 """
 
+import contextlib
 import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
-
-import zstandard
 
 from auditsink.common.clock import Clock
-from auditsink.spool import content
-from auditsink.spool.commit import (
-    Append,
-    WriteJob,
-    entries_of,
-    gather,
-    is_small,
-    records,
-)
+from auditsink.spool.commit import Append, entries_of
+from auditsink.spool.committer import Commit, Committer, Durability, Outcome
 from auditsink.spool.keys import Keyring
-from auditsink.spool.log import RingLog
-from auditsink.spool.record_cache import RecordCache, RecordCaches
+from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.ring import Ring
 from auditsink.spool.shelf import Shelf
 from auditsink.spool.statistics import SyncTimes
-from auditsink.spool.trouble import DiskTrouble
-from auditsink.spool.types import Receipt, Record, SpoolRejection
+from auditsink.spool.sync_thread import SyncThread
+from auditsink.spool.types import SpoolRejection
 
 log = logging.getLogger("auditsink.spool")
 
 COMMIT_BYTES = 8 * 2**20
 """Bodies taken into one commit: enough to share a sync, few enough that the first of them is not kept waiting."""
+LOOP_BYTES = 2**18
+"""Bodies in a commit that the loop makes, at most: compressing more would keep everything else waiting."""
+LOOP_WAIT = 0.002
+"""Seconds that the loop waits for the disk."""
+SKIPPED = (16, 1024)
+"""Commits that are left to the writer after the disk took longer than that: at first, and at most, for it doubles."""
+MOST_LOOKS = 8
+"""Turns of the loop, at most, in which more requests may join a commit before it begins."""
 SYNC_INTERVAL = 1.0
 """Seconds between syncs with `durability: interval`."""
-REFUSAL_PAUSE = 0.25
-"""Seconds for which a ring's requests are refused at their headers after one found no room; then one may try again."""
 PROBE_SECONDS = 2.0
 """Between two looks at a disk that refused. A sink that is not ready gets no requests whose success would tell."""
 HANG_SECONDS = 10.0
 """A commit that takes longer is a disk that hangs: a third of what an apiserver waits for its answer."""
-PARALLEL_SYNCS = 4
-"""Files synced at once when several rings have something: the journal merges them, more threads only queue."""
 
 Call = Callable[[], None]
-Durability = Literal["fsync", "interval", "os"]
 
 
 class Writer:
-    """The thread."""
+    """Takes requests, and sees to it that each is committed by the thread or by the loop."""
 
     def __init__(
         self,
@@ -65,35 +63,37 @@ class Writer:
         moved: set[Ring],
         keys: Keyring | None = None,
     ) -> None:
-        self.sync_times = SyncTimes()
-        self._trouble = DiskTrouble()
+        self._committer = Committer(durability=durability, clock=clock, tails=tails, moved=moved, keys=keys)
+        self._clock = clock
         self._bug: str | None = None
         self._busy_since: float | None = None
-        self._durability = durability
-        self._keys = keys
-        self._clock = clock
-        self._tails = tails
-        self._moved = moved
-        self._door = threading.Lock()
+        self._door = threading.Lock()  # to `_closed`, `_arrived` and the queue's input
         self._closed = False
         self._arrived: list[Append] = []
-        self._queue: queue.SimpleQueue[list[Append] | None] = queue.SimpleQueue()
+        self._seen = self._looks = 0  # of `_arrived`, at the last look; and the looks
+        self._queue: queue.SimpleQueue[list[Append] | Call | None] = queue.SimpleQueue()
+        self._given = self._got = self._done = 0  # into the queue, out of it, and done with
         self._taken: deque[Append] = deque()  # out of the queue and in no commit yet
-        self._compress = zstandard.ZstdCompressor(level=1).compress
-        self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
+        self._call: Call | None = None  # out of the queue and not made yet
+        self._baton = threading.Lock()  # to the rings' logs: whoever commits has it while it uses the processor
         self._thread = threading.Thread(target=self._run, name="auditsink-writer", daemon=True)
         self._notify: Callable[[Call], object] | None = None
         self._soon: Callable[[Call], object] | None = None
-        self._shelves: dict[int, Shelf] = {}
+        self._sync: SyncThread | None = None
+        self._pending: Commit | None = None  # of the loop, while the disk has not answered
+        self._skip = 0  # commits that the loop leaves to the thread
+        self._next_skip = SKIPPED[0]
 
     def start(self, notify: Callable[[Call], object], soon: Callable[[Call], object] | None = None) -> None:
         """Begin; results are handed to `notify`, which brings them into the loop's thread.
 
-        `soon`: the loop's `call_soon`. What is submitted in one turn of the loop then wakes the thread once, and not in
-        the middle of it, for the first alone: then each of the others would wait for a commit that has just begun.
+        `soon`: the loop's `call_soon`. With it the loop makes commits too, and what is submitted in a few turns of it
+        is taken together: else each of the others would wait for a commit that has just begun for the first.
         """
         self._notify = notify
         self._soon = soon
+        if soon is not None and self._committer.durability == "fsync":
+            self._sync = SyncThread()
         self._thread.start()
 
     def submit(self, append: Append) -> None:
@@ -106,16 +106,7 @@ class Writer:
                 elif len(self._arrived) == 1:
                     self._soon(self._hand_over)
                 return
-        self._tell(partial(self._publish, [(append, SpoolRejection.STOPPING)], [], {}))
-
-    def _hand_over(self) -> None:
-        with self._door:
-            self._queue_arrived()
-
-    def _queue_arrived(self) -> None:
-        if self._arrived:
-            self._queue.put(self._arrived)
-            self._arrived = []
+        self._tell(Outcome([(append, SpoolRejection.STOPPING)]))
 
     def refusal(self, shelf: Shelf) -> SpoolRejection | None:
         """Why a request that arrives now would most likely be refused; any thread."""
@@ -123,58 +114,224 @@ class Writer:
         return why if until and self._clock.monotonic() < until else None
 
     @property
+    def sync_times(self) -> SyncTimes:
+        """How long the disk took."""
+        return self._committer.sync_times
+
+    @property
     def problem(self) -> str | None:
         """Why batches are not kept right now, in a sentence; any thread."""
         since = self._busy_since
         if since is not None and (seconds := self._clock.monotonic() - since) > HANG_SECONDS:
             return f"the disk has not answered for {seconds:.0f} s; check it: batches wait until it does"
-        return self._bug or self._trouble.problem
+        return self._bug or self._committer.trouble.problem
 
     def stop(self) -> None:
-        """Finish what waits, then end. Blocks."""
+        """Finish what waits, then end. Blocks; not in the loop's thread, where there is one."""
         with self._door:
             self._closed = True  # nothing comes after this, so nobody waits for a thread that has ended
+        if self._sync is not None:
+            with self._baton:
+                pass  # the loop begins nothing from now on
+            self._sync.stop()
+            with self._baton:
+                commit, self._pending = self._pending, None
+                if commit is not None:
+                    self._put(partial(self._end, commit, self._sync.problem))
+        with self._door:
             self._queue_arrived()
-            self._queue.put(None)
+        self._put(None)
         if self._thread.is_alive():
             self._thread.join()
-        self._pool.shutdown()
+        self._committer.close()
+
+    def _put(self, work: list[Append] | Call | None) -> None:
+        self._given += 1
+        self._queue.put(work)
+
+    def _queue_arrived(self) -> None:
+        if self._arrived:
+            self._put(self._arrived)
+            self._arrived = []
+        self._seen = self._looks = 0
+
+    # The loop's commits.
+
+    def _hand_over(self) -> None:
+        """In the loop's thread: see to the commit of what has arrived."""
+        if self._pending is not None:
+            return  # its end comes back here
+        if len(self._arrived) > self._seen and self._looks < MOST_LOOKS and self._little():
+            self._seen = len(self._arrived)
+            self._looks += 1
+            assert self._soon is not None
+            self._soon(self._hand_over)  # requests are coming in: they join
+        elif self._may_commit() and self._baton.acquire(blocking=False):
+            try:
+                waits = self._begin()
+            finally:
+                self._baton.release()
+            if waits:
+                self._wait()
+        else:
+            with self._door:
+                self._queue_arrived()
+
+    def _little(self) -> bool:
+        return sum(len(append.body) for append in self._arrived) <= LOOP_BYTES
+
+    def _may_commit(self) -> bool:
+        """Whether the loop may make the commit: it is little, for one ring, and the thread has nothing to do."""
+        committer = self._committer
+        if self._sync is None or not self._arrived or self._given != self._done:
+            return False
+        if committer.trouble or committer.keys is not None or not self._little():
+            return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        shelf = self._arrived[0].shelf
+        return all(append.shelf is shelf for append in self._arrived)
+
+    def _begin(self) -> bool:
+        """Have what has arrived on its way to the disk, or handed to the thread; True for the former."""
+        with self._door:
+            if self._closed:
+                return False  # `stop` takes it
+            appends, self._arrived = self._arrived, []
+            self._seen = self._looks = 0
+        self._busy_since = self._clock.monotonic()
+        try:
+            commit = self._committer.prepare(appends, reading=False)
+            if commit is None or not self._stage(commit):
+                self._busy_since = None
+                self._put(appends)
+                return False
+        except Exception as problem:  # noqa: BLE001 - logged there
+            self._failed(appends, problem)
+            return False
+        self._pending = commit
+        return True
+
+    def _stage(self, commit: Commit) -> bool:
+        """Begin to write and sync, if that is all that the ring needs."""
+        if len(commit.groups) != 1:
+            return False  # retries alone
+        ((shelf, jobs),) = commit.groups
+        entries = entries_of(jobs)
+        if not shelf.log.fits(entries):
+            return False
+        shelf.log.stage(entries)
+        assert self._sync is not None
+        self._sync.start(partial(self._committer.sync_staged, shelf), self._sync_ended)
+        return True
+
+    def _wait(self) -> None:
+        assert self._sync is not None
+        if self._sync.wait(LOOP_WAIT):
+            self._next_skip = SKIPPED[0]
+            self._late()
+        else:
+            self._skip, self._next_skip = self._next_skip, min(2 * self._next_skip, SKIPPED[1])
+
+    def _sync_ended(self) -> None:
+        """In the helper's thread, when the loop has gone on."""
+        assert self._notify is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed; `stop` sees to it
+            self._notify(self._late)
+
+    def _late(self) -> None:
+        """In the loop's thread: the disk has answered."""
+        assert self._sync is not None
+        with self._baton:
+            commit, self._pending = self._pending, None
+            if commit is None:
+                return  # `stop` was quicker
+            problem = self._sync.problem
+            if problem is not None:
+                self._put(partial(self._end, commit, problem))  # a fresh segment, and whatever that takes
+            else:
+                outcome = self._settled(commit)
+        if problem is None:
+            self._committer.publish(outcome)
+        if self._arrived and self._soon is not None:
+            self._soon(self._hand_over)
+
+    def _settled(self, commit: Commit) -> Outcome:
+        """What is to be told of a commit that the disk has taken."""
+        ((shelf, _jobs),) = commit.groups
+        shelf.log.settle()
+        outcome = self._committer.conclude(commit)
+        self._busy_since = self._bug = None
+        if shelf.log.wants_zeros:
+            self._put(partial(self._committer.look_ahead, commit.groups))
+        return outcome
+
+    def _end(self, commit: Commit, problem: Exception | None) -> None:
+        """In the thread: end a commit of the loop that met with a problem, or with the end of the sink."""
+        ((shelf, jobs),) = commit.groups
+        try:
+            if isinstance(problem, OSError):
+                self._committer.disk_failed(shelf, problem)
+                self._committer.again(shelf, jobs)
+            elif problem is not None:
+                raise problem  # noqa: TRY301 - one place for all of them
+            else:
+                shelf.log.settle()
+            outcome = self._committer.conclude(commit)
+        except Exception as bug:  # noqa: BLE001 - logged there
+            self._failed([job.append for job in commit.jobs], bug)
+        else:
+            self._tell(outcome)
+
+    # The thread.
 
     def _run(self) -> None:
         going = True
+        late = self._committer.durability == "interval"
         synced_at = self._clock.monotonic()
         while going:
             going = self._work()
-            if self._durability == "interval" and self._clock.monotonic() - synced_at >= SYNC_INTERVAL:
-                self._sync_late()
+            if late and self._clock.monotonic() - synced_at >= SYNC_INTERVAL:
+                self._committer.sync_late()
                 synced_at = self._clock.monotonic()
-        if self._durability == "interval":
-            self._sync_late()
+        if late:
+            self._committer.sync_late()
 
     def _work(self) -> bool:
-        """Commit what waits. A call of its own, so that nothing keeps its requests alive during the next wait."""
+        """Do what waits. A call of its own, so that nothing keeps its requests alive during the next wait."""
         appends, going = self._take()
-        if appends:
-            self._busy_since = self._clock.monotonic()
-            self._commit(appends)
+        with self._baton:
+            self._busy_since = self._clock.monotonic() if appends or self._call else None
+            if appends:
+                self._commit(appends)
+            if (call := self._call) is not None:
+                self._call = None
+                call()
+            elif not appends and self._committer.trouble:
+                self._committer.trouble.probe()
             self._busy_since = None
-        elif self._trouble:
-            self._trouble.probe()
+            if not self._taken:
+                self._done = self._got
         return going
 
     def _take(self) -> tuple[list[Append], bool]:
-        """All that waits, up to `COMMIT_BYTES`; False when it is time to end."""
+        """All that waits, up to `COMMIT_BYTES` or a call, which is left in `_call`; False when it is time to end."""
         chosen: list[Append] = []
         size = 0
         while size < COMMIT_BYTES:
             if not self._taken:
                 try:
-                    arrived = self._queue.get_nowait() if chosen else self._queue.get(timeout=self._patience())
+                    work = self._queue.get_nowait() if chosen else self._queue.get(timeout=self._patience())
                 except queue.Empty:
                     break
-                if arrived is None:
+                self._got += 1
+                if work is None:
                     return chosen, False
-                self._taken.extend(arrived)
+                if not isinstance(work, list):
+                    self._call = work
+                    break
+                self._taken.extend(work)
             append = self._taken.popleft()
             chosen.append(append)
             size += len(append.body)
@@ -182,186 +339,34 @@ class Writer:
 
     def _patience(self) -> float | None:
         """Seconds to wait for a request before there is something else to do."""
-        if self._durability == "interval":
+        if self._committer.durability == "interval":
             return SYNC_INTERVAL
-        return PROBE_SECONDS if self._trouble else None
+        return PROBE_SECONDS if self._committer.trouble else None
 
     def _commit(self, appends: list[Append]) -> None:
-        jobs: list[WriteJob] = []
+        committer = self._committer
         try:
-            groups = self._prepare(appends, jobs)
-            self._store(groups)
-            self._settle_recent(groups)
+            commit = committer.prepare(appends)
+            assert commit is not None  # the disk may be read here
+            committer.store(commit.groups)
+            outcome = committer.conclude(commit)
             self._bug = None
-        except Exception as problem:  # whatever it is, nobody may wait for ever and the thread must live
-            log.exception("the spool's writer failed; the requests of this moment were refused")
-            self._bug = f"the spool's writer failed: {problem!r}; report it with the sink's log"
-            results: list[tuple[Append, Receipt | SpoolRejection]] = [
-                (append, SpoolRejection.UNAVAILABLE) for append in appends
-            ]
-            self._tell(partial(self._publish, results, [], {}))
+        except Exception as problem:  # noqa: BLE001 - logged there
+            self._failed(appends, problem)
             return
-        fresh = [(shelf.ring.tail, record) for shelf, several in groups for record in records(several)]
-        moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in groups}
-        self._moved.clear()
-        self._tell(partial(self._publish, [(job.append, job.result()) for job in jobs], fresh, moved))
-        for shelf, _jobs in groups:  # now that nobody waits
-            try:
-                shelf.log.look_ahead()
-            except OSError as problem:
-                self._disk_failed(shelf, problem)
+        self._tell(outcome)
+        committer.look_ahead(commit.groups)  # now that nobody waits
 
-    def _tell(self, call: Call) -> None:
+    def _failed(self, appends: list[Append], problem: Exception) -> None:
+        """Whatever it is, nobody may wait for ever and the thread must live."""
+        log.error("the spool's writer failed; the requests of this moment were refused", exc_info=problem)
+        self._busy_since = None
+        self._bug = f"the spool's writer failed: {problem!r}; report it with the sink's log"
+        self._tell(Outcome([(append, SpoolRejection.UNAVAILABLE) for append in appends]))
+
+    def _tell(self, outcome: Outcome) -> None:
         assert self._notify is not None
         try:
-            self._notify(call)
+            self._notify(partial(self._committer.publish, outcome))
         except RuntimeError:  # the loop is closed: nobody is left to be told
             log.warning("requests became durable after the sink had stopped listening")
-
-    def _prepare(self, appends: Sequence[Append], jobs: list[WriteJob]) -> list[tuple[Shelf, list[WriteJob]]]:
-        """Recognise retries, group by ring, compress."""
-        now = self._clock.monotonic()
-        groups: dict[int, tuple[Shelf, list[WriteJob]]] = {}
-        first_of: dict[bytes, WriteJob] = {}
-        key = None
-        if self._keys is not None:
-            self._keys.refresh(now)
-            key = self._keys.newest
-        for append in appends:
-            shelf = append.shelf
-            payload = None if is_small(append.body) else self._compress(append.body)
-            digest = content.digest(shelf.ring.ring_id, payload or append.body, key)
-            job = WriteJob(append, digest, payload, shelf.recent.find(digest, now), first_of.get(digest))
-            jobs.append(job)
-            if job.duplicate_of is None and job.twin is None:
-                first_of[digest] = job
-                groups.setdefault(id(shelf), (shelf, []))[1].append(job)
-        for _shelf, several in groups.values():
-            gather(several, self._compress)
-        return list(groups.values())
-
-    def _store(self, groups: list[tuple[Shelf, list[WriteJob]]]) -> None:
-        """Write all rings, sync all rings, and place again in a fresh segment what a disk error hit."""
-        failed: list[tuple[Shelf, list[WriteJob]]] = []
-        written: list[tuple[Shelf, list[WriteJob]]] = []
-        for shelf, jobs in groups:
-            try:
-                self._place(shelf, jobs)
-                written.append((shelf, jobs))
-            except OSError as problem:
-                self._disk_failed(shelf, problem)
-                failed.append((shelf, jobs))
-        if self._durability == "fsync":
-            failed += self._sync(written)
-        else:
-            self._settle_unsynced(written)
-        for shelf, jobs in failed:
-            self._again(shelf, [job for job in jobs if job.refusal is None])
-
-    def _place(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
-        refused = shelf.log.place(entries_of(jobs))
-        for job in jobs:
-            if job.entry in refused:
-                job.refusal = SpoolRejection.FULL
-
-    def _sync(self, written: list[tuple[Shelf, list[WriteJob]]]) -> list[tuple[Shelf, list[WriteJob]]]:
-        """One sync for each dirty file, side by side; returns those that failed."""
-        started = self._clock.monotonic()
-        dirty = [(shelf, jobs) for shelf, jobs in written if shelf.log.dirty]
-        if len(dirty) > 1:
-            outcomes = list(self._pool.map(_sync_error, [shelf.log for shelf, _jobs in dirty]))
-        else:
-            outcomes = [_sync_error(shelf.log) for shelf, _jobs in dirty]
-        if dirty:
-            self.sync_times.observe(self._clock.monotonic() - started)
-        failed: list[tuple[Shelf, list[WriteJob]]] = []
-        for (shelf, jobs), problem in zip(dirty, outcomes, strict=True):
-            if problem is None:
-                shelf.log.settle()
-                self._trouble.ends(shelf.ring)
-            else:
-                self._disk_failed(shelf, problem)
-                failed.append((shelf, jobs))
-        return failed
-
-    def _settle_unsynced(self, written: list[tuple[Shelf, list[WriteJob]]]) -> None:
-        for shelf, _jobs in written:
-            if shelf.log.dirty:
-                self._trouble.ends(shelf.ring)
-            shelf.log.settle()
-            if self._durability == "interval":
-                self._shelves[id(shelf)] = shelf
-
-    def _sync_late(self) -> None:
-        for shelf in self._shelves.values():
-            problem = _sync_error(shelf.log)
-            if problem is not None:
-                self._disk_failed(shelf, problem)
-        self._shelves.clear()
-
-    def _again(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
-        """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
-        settled = shelf.log.settled
-        todo = [job for job in jobs if not 0 <= job.first_sequence < settled]
-        for entry in entries_of(todo):
-            entry.first_sequence = -1  # that of the first try may be given to another one now
-        try:
-            self._place(shelf, todo)
-            shelf.log.sync()
-            shelf.log.settle()
-        except OSError as problem:
-            self._disk_failed(shelf, problem)
-            settled = shelf.log.settled
-            for job in todo:
-                if not 0 <= job.first_sequence < settled:
-                    job.refusal = SpoolRejection.UNAVAILABLE
-            self._trouble.begins(shelf.ring, problem)
-        else:
-            self._trouble.ends(shelf.ring)
-
-    def _disk_failed(self, shelf: Shelf, problem: OSError) -> None:
-        if shelf.log.abandon():
-            log.error(
-                "the disk failed under a segment; it is not written to again",
-                extra={"cluster": shelf.ring.cluster, "error": str(problem)},
-            )
-
-    def _settle_recent(self, groups: list[tuple[Shelf, list[WriteJob]]]) -> None:
-        now = self._clock.monotonic()
-        for shelf, jobs in groups:
-            for job in jobs:
-                if job.refusal is None:
-                    shelf.recent.add(job.digest, job.first_sequence, now)
-                else:
-                    shelf.refusing = (now + REFUSAL_PAUSE, job.refusal)
-
-    def _publish(
-        self,
-        results: list[tuple[Append, Receipt | SpoolRejection]],
-        fresh: list[tuple[RecordCache, Record]],
-        moved: dict[Ring, int],
-    ) -> None:
-        """In the loop's thread: hand fresh records on, answer everybody, wake the readers.
-
-        `moved`: rings, and up to where each is durable. That moves here and together with the tail: a destination
-        that is caught up would else see events a moment before memory has them, and read them from the disk.
-        """
-        for ring, durable in moved.items():
-            ring.durable = max(ring.durable, durable)
-        for tail, record in fresh:
-            self._tails.add(tail, record)
-        for append, result in results:
-            try:
-                append.done(result)
-            except Exception:
-                log.exception("an answer could not be given; the batch is stored all the same")
-        for ring in moved:
-            ring.announce()
-
-
-def _sync_error(log_of_ring: RingLog) -> OSError | None:
-    try:
-        log_of_ring.sync()
-    except OSError as problem:
-        return problem
-    return None

@@ -18,7 +18,7 @@ import neighbours
 from effort import Effort, Report, only_long
 from running import Sink
 
-from auditsink.spool.writer import REFUSAL_PAUSE
+from auditsink.spool.committer import REFUSAL_PAUSE
 
 MIB = 2**20
 ROUNDS = 10  # short ones, in turn: what else the machine does then meets both alike

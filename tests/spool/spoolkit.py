@@ -1,7 +1,10 @@
 """What the spool's tests share: events, a spool on a fake disk, and a wait for the writer's answers."""
 
+import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from crc32c import crc32c
 
@@ -43,6 +46,31 @@ def open_spool(disk: Disk | None = None, **changes: object) -> Spool:
     return spool
 
 
+class Turns:
+    """The turns of an event loop, which whoever waits for something makes: in the thread of the test."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.soon = self._calls.put
+
+    def until(self, reached: Callable[[], object]) -> None:
+        """Make turns until that is so."""
+        while not reached():
+            self._calls.get(timeout=30)()
+
+
+LOOPS: WeakKeyDictionary[Spool, Turns] = WeakKeyDictionary()
+"""Of the spools whose loop may commit."""
+
+
+def open_looping(disk: Disk | None = None, **changes: object) -> Spool:
+    """A started spool with a loop, which makes the small commits."""
+    spool = Spool.open(config(**changes), disk=disk or FakeDisk())
+    turns = LOOPS[spool] = Turns()
+    spool.start(turns.soon, turns.soon)
+    return spool
+
+
 def submit_all(spool: Spool, ring: Ring, bodies: list[bytes], source: str = "") -> list[Receipt | SpoolRejection]:
     """Submit one after the other, each when the one before is answered: each has a record of its own."""
     return [answer for body in bodies for answer in submit_together(spool, ring, [body], source)]
@@ -59,6 +87,9 @@ def submit_together(spool: Spool, ring: Ring, bodies: list[bytes], source: str =
 
     for index, body in enumerate(bodies):
         spool.submit(ring, body, eventlist.split(body), source, lambda answer, index=index: done(index, answer))  # type: ignore[misc]
+    if spool in LOOPS:
+        LOOPS[spool].until(lambda: len(answers) == len(bodies))
+        return [answers[index] for index in range(len(bodies))]
     for _ in bodies:
         assert everybody.acquire(timeout=30), "the writer did not answer"
     return [answers[index] for index in range(len(bodies))]

@@ -3,24 +3,25 @@
 After any crash every acknowledged event is there, at the sequence that its sender was told, and reading goes through
 them in order; what was never acknowledged may be there or not. With `drop_oldest` the missing ones are the oldest and
 are counted. After a crash in the middle of a write the sender repeats what it got no answer for, as an apiserver does.
+Commits are made by the writer's thread alone, or, where they are small, by the loop.
 """
 
 import base64
 import errno
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from spoolkit import body_of, die, open_spool, submit_all
+from spoolkit import body_of, die, open_looping, open_spool, submit_all, submit_together
 
 from auditsink.config import Encryption
-from auditsink.spool import SpoolError
+from auditsink.spool import Spool, SpoolError
 from auditsink.spool.ring import Ring
-from auditsink.spool.types import Receipt, Tally
+from auditsink.spool.types import Receipt, SpoolRejection, Tally
 from auditsink.testing.disk import FakeDisk
 
 DESTINATIONS = ("siem", "lake")
@@ -29,6 +30,8 @@ MAX_BYTES = 2**19
 SIZES = st.lists(st.integers(1, 6000), min_size=1, max_size=6)
 CLUSTER = st.sampled_from(CLUSTERS)
 CHANCE = st.integers(0, 2**20).map(random.Random)  # drawn from in the writer's thread, so not Hypothesis' own
+
+Post = Callable[[Spool, Ring, list[bytes]], list[Receipt | SpoolRejection]]
 
 
 def stored(ring: Ring, position: int) -> Iterator[tuple[int, bytes]]:
@@ -58,15 +61,16 @@ class SpoolMachine(RuleBasedStateMachine):
         self.sent: dict[str, list[bytes]] = {cluster: [] for cluster in CLUSTERS}
         self.acknowledged: dict[str, dict[int, bytes]] = {cluster: {} for cluster in CLUSTERS}
 
-    @initialize(when_full=st.sampled_from(["reject", "drop_oldest"]), encrypt=st.booleans())
-    def begin(self, when_full: str, encrypt: bool) -> None:
+    @initialize(when_full=st.sampled_from(["reject", "drop_oldest"]), encrypt=st.booleans(), by_loop=st.booleans())
+    def begin(self, when_full: str, encrypt: bool, by_loop: bool) -> None:
         self.when_full = when_full
+        self.opened = open_looping if by_loop else open_spool
         self.encryption = Encryption(key_file=self.key_file) if encrypt else None
         self.change_keys()
         self._open()
 
     def _open(self) -> None:
-        self.spool = open_spool(
+        self.spool = self.opened(
             self.disk, when_full=self.when_full, max_bytes=MAX_BYTES, segment_bytes=2**15, encryption=self.encryption
         )
         self.disk.heal()
@@ -81,10 +85,10 @@ class SpoolMachine(RuleBasedStateMachine):
             bodies.append(body_of(f"{self.number}-{random.Random(self.number).randbytes(size).hex()}"))
         return bodies
 
-    def _submit(self, cluster: str, bodies: list[bytes]) -> list[bytes]:
+    def _submit(self, cluster: str, bodies: list[bytes], post: Post = submit_all) -> list[bytes]:
         """Post the bodies; returns those that were refused."""
         self.sent[cluster] += bodies
-        answers = submit_all(self.spool, self.spool.ring(cluster), bodies)
+        answers = post(self.spool, self.spool.ring(cluster), bodies)
         known = self.acknowledged[cluster]
         for body, answer in zip(bodies, answers, strict=True):
             if isinstance(answer, Receipt):
@@ -99,9 +103,9 @@ class SpoolMachine(RuleBasedStateMachine):
         self.keys.insert(0, f"{name} {key}\n")
         self.key_file.write_text("".join(self.keys))
 
-    @rule(cluster=CLUSTER, sizes=SIZES)
-    def append(self, cluster: str, sizes: list[int]) -> None:
-        self._submit(cluster, self._bodies(sizes))
+    @rule(cluster=CLUSTER, sizes=SIZES, post=st.sampled_from([submit_all, submit_together]))
+    def append(self, cluster: str, sizes: list[int], post: Post) -> None:
+        self._submit(cluster, self._bodies(sizes), post)
 
     @rule(cluster=CLUSTER, share=st.floats(0, 1, exclude_max=True))
     def repeat(self, cluster: str, share: float) -> None:

@@ -1,0 +1,249 @@
+"""One commit, from the requests to their answers: prepare, place, sync, tell. Run by one thread at a time.
+
+That is the writer's thread or, for what is small, the loop's (see `writer`). Nothing here waits for anything but the
+disk, and compression releases the GIL.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+import zstandard
+
+from auditsink.common.clock import Clock
+from auditsink.spool import content
+from auditsink.spool.commit import Append, WriteJob, entries_of, gather, is_small, records
+from auditsink.spool.keys import Keyring
+from auditsink.spool.log import RingLog
+from auditsink.spool.record_cache import RecordCache, RecordCaches
+from auditsink.spool.ring import Ring
+from auditsink.spool.shelf import Shelf
+from auditsink.spool.statistics import SyncTimes
+from auditsink.spool.trouble import DiskTrouble
+from auditsink.spool.types import Receipt, Record, SpoolRejection
+
+log = logging.getLogger("auditsink.spool")
+
+REFUSAL_PAUSE = 0.25
+"""Seconds for which a ring's requests are refused at their headers after one found no room; then one may try again."""
+PARALLEL_SYNCS = 4
+"""Files synced at once when several rings have something: the journal merges them, more threads only queue."""
+
+Durability = Literal["fsync", "interval", "os"]
+Group = tuple[Shelf, list[WriteJob]]
+"""What is stored in one ring, in order."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """`jobs`: one for each request, in order; `groups`: those of them that are stored."""
+
+    jobs: list[WriteJob]
+    groups: list[Group]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the loop is to tell: each request's result, fresh records, and rings that may have moved, up to where."""
+
+    results: list[tuple[Append, Receipt | SpoolRejection]]
+    fresh: list[tuple[RecordCache, Record]] = field(default_factory=list)
+    moved: dict[Ring, int] = field(default_factory=dict)
+
+
+class Committer:
+    """The steps. `moved`: rings whose floor rose (see `DiskQuota`)."""
+
+    def __init__(
+        self,
+        *,
+        durability: Durability,
+        clock: Clock,
+        tails: RecordCaches,
+        moved: set[Ring],
+        keys: Keyring | None = None,
+    ) -> None:
+        self.sync_times = SyncTimes()
+        self.trouble = DiskTrouble()
+        self.durability = durability
+        self.keys = keys
+        self._clock = clock
+        self._tails = tails
+        self._moved = moved
+        self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
+        self._unsynced: dict[int, Shelf] = {}
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.shutdown()
+
+    def prepare(self, appends: Sequence[Append], *, reading: bool = True) -> Commit | None:
+        """Recognise retries, group by ring, compress. None without `reading`, when that would have to read the disk."""
+        now = self._clock.monotonic()
+        groups: dict[int, Group] = {}
+        jobs: list[WriteJob] = []
+        first_of: dict[bytes, WriteJob] = {}
+        key = None
+        if self.keys is not None:
+            self.keys.refresh(now)
+            key = self.keys.newest
+        for append in appends:
+            shelf = append.shelf
+            payload = None if is_small(append.body) else self._compress(append.body)
+            digest = content.digest(shelf.ring.ring_id, payload or append.body, key)
+            if not reading and shelf.recent.unproven(digest):
+                return None
+            job = WriteJob(append, digest, payload, shelf.recent.find(digest, now), first_of.get(digest))
+            jobs.append(job)
+            if job.duplicate_of is None and job.twin is None:
+                first_of[digest] = job
+                groups.setdefault(id(shelf), (shelf, []))[1].append(job)
+        for _shelf, several in groups.values():
+            gather(several, self._compress)
+        return Commit(jobs, list(groups.values()))
+
+    def store(self, groups: list[Group]) -> None:
+        """Write all rings, sync all rings, and place again in a fresh segment what a disk error hit."""
+        failed: list[Group] = []
+        written: list[Group] = []
+        for shelf, jobs in groups:
+            try:
+                self._place(shelf, jobs)
+                written.append((shelf, jobs))
+            except OSError as problem:
+                self.disk_failed(shelf, problem)
+                failed.append((shelf, jobs))
+        if self.durability == "fsync":
+            failed += self._sync(written)
+        else:
+            self._settle_unsynced(written)
+        for shelf, jobs in failed:
+            self.again(shelf, jobs)
+
+    def sync_staged(self, shelf: Shelf) -> None:
+        """Write and sync what is staged for one ring. Touches nothing but its file. Raises OSError."""
+        started = self._clock.monotonic()
+        shelf.log.write()
+        shelf.log.sync()
+        self.sync_times.observe(self._clock.monotonic() - started)
+
+    def conclude(self, commit: Commit) -> Outcome:
+        """All is stored or refused: remember what was accepted, and put together what is to be told."""
+        now = self._clock.monotonic()
+        for shelf, jobs in commit.groups:
+            for job in jobs:
+                if job.refusal is None:
+                    shelf.recent.add(job.digest, job.first_sequence, now)
+                else:
+                    shelf.refusing = (now + REFUSAL_PAUSE, job.refusal)
+        moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in commit.groups}
+        self._moved.clear()
+        fresh = [(shelf.ring.tail, record) for shelf, jobs in commit.groups for record in records(jobs)]
+        return Outcome([(job.append, job.result()) for job in commit.jobs], fresh, moved)
+
+    def publish(self, outcome: Outcome) -> None:
+        """In the loop's thread: hand fresh records on, answer everybody, wake the readers.
+
+        A ring's durable end moves here and together with the tail: a destination that is caught up would else see
+        events a moment before memory has them, and read them from the disk.
+        """
+        for ring, durable in outcome.moved.items():
+            ring.durable = max(ring.durable, durable)
+        for tail, record in outcome.fresh:
+            self._tails.add(tail, record)
+        for append, result in outcome.results:
+            try:
+                append.done(result)
+            except Exception:
+                log.exception("an answer could not be given; the batch is stored all the same")
+        for ring in outcome.moved:
+            ring.announce()
+
+    def look_ahead(self, groups: list[Group]) -> None:
+        """Write zeros where the next frames go, now that nobody waits."""
+        for shelf, _jobs in groups:
+            try:
+                shelf.log.look_ahead()
+            except OSError as problem:
+                self.disk_failed(shelf, problem)
+
+    def again(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
+        """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
+        settled = shelf.log.settled
+        todo = [job for job in jobs if job.refusal is None and not 0 <= job.first_sequence < settled]
+        for entry in entries_of(todo):
+            entry.first_sequence = -1  # that of the first try may be given to another one now
+        try:
+            self._place(shelf, todo)
+            shelf.log.sync()
+            shelf.log.settle()
+        except OSError as problem:
+            self.disk_failed(shelf, problem)
+            settled = shelf.log.settled
+            for job in todo:
+                if not 0 <= job.first_sequence < settled:
+                    job.refusal = SpoolRejection.UNAVAILABLE
+            self.trouble.begins(shelf.ring, problem)
+        else:
+            self.trouble.ends(shelf.ring)
+
+    def disk_failed(self, shelf: Shelf, problem: OSError) -> None:
+        """Nothing more is written to the ring's active segment."""
+        if shelf.log.abandon():
+            log.error(
+                "the disk failed under a segment; it is not written to again",
+                extra={"cluster": shelf.ring.cluster, "error": str(problem)},
+            )
+
+    def sync_late(self) -> None:
+        """With `durability: interval`: sync what was written since the last time."""
+        for shelf in self._unsynced.values():
+            problem = _sync_error(shelf.log)
+            if problem is not None:
+                self.disk_failed(shelf, problem)
+        self._unsynced.clear()
+
+    def _place(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
+        refused = shelf.log.place(entries_of(jobs))
+        for job in jobs:
+            if job.entry in refused:
+                job.refusal = SpoolRejection.FULL
+
+    def _sync(self, written: list[Group]) -> list[Group]:
+        """One sync for each dirty file, side by side; returns those that failed."""
+        started = self._clock.monotonic()
+        dirty = [(shelf, jobs) for shelf, jobs in written if shelf.log.dirty]
+        if len(dirty) > 1:
+            outcomes = list(self._pool.map(_sync_error, [shelf.log for shelf, _jobs in dirty]))
+        else:
+            outcomes = [_sync_error(shelf.log) for shelf, _jobs in dirty]
+        if dirty:
+            self.sync_times.observe(self._clock.monotonic() - started)
+        failed: list[Group] = []
+        for (shelf, jobs), problem in zip(dirty, outcomes, strict=True):
+            if problem is None:
+                shelf.log.settle()
+                self.trouble.ends(shelf.ring)
+            else:
+                self.disk_failed(shelf, problem)
+                failed.append((shelf, jobs))
+        return failed
+
+    def _settle_unsynced(self, written: list[Group]) -> None:
+        for shelf, _jobs in written:
+            if shelf.log.dirty:
+                self.trouble.ends(shelf.ring)
+            shelf.log.settle()
+            if self.durability == "interval":
+                self._unsynced[id(shelf)] = shelf
+
+
+def _sync_error(log_of_ring: RingLog) -> OSError | None:
+    try:
+        log_of_ring.sync()
+    except OSError as problem:
+        return problem
+    return None
