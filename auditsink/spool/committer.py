@@ -45,7 +45,7 @@ class Commit:
 
 
 @dataclass(slots=True)
-class Outcome:
+class CommitResult:
     """What the loop is to tell: each request's result, fresh records, and rings that may have moved, up to where."""
 
     results: list[tuple[Append, Receipt | SpoolRejection]]
@@ -130,7 +130,7 @@ class Committer:
         shelf.log.sync()
         self.sync_times.observe(self._clock.monotonic() - started)
 
-    def conclude(self, commit: Commit) -> Outcome:
+    def conclude(self, commit: Commit) -> CommitResult:
         """All is stored or refused: remember what was accepted, and put together what is to be told."""
         now = self._clock.monotonic()
         for shelf, jobs in commit.groups:
@@ -142,9 +142,9 @@ class Committer:
         moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in commit.groups}
         self._moved.clear()
         fresh = [(shelf.ring.tail, record) for shelf, jobs in commit.groups for record in records(jobs)]
-        return Outcome([(job.append, job.result()) for job in commit.jobs], fresh, moved)
+        return CommitResult([(job.append, job.result()) for job in commit.jobs], fresh, moved)
 
-    def publish(self, outcome: Outcome) -> None:
+    def publish(self, outcome: CommitResult) -> None:
         """In the loop's thread: hand fresh records on, answer everybody, wake the readers.
 
         A ring's durable end moves here and together with the tail: a destination that is caught up would else see

@@ -20,7 +20,7 @@ from functools import partial
 
 from auditsink.common.clock import Clock
 from auditsink.spool.commit import Append, entries_of
-from auditsink.spool.committer import Commit, Committer, Durability, Outcome
+from auditsink.spool.committer import Commit, CommitResult, Committer, Durability
 from auditsink.spool.keys import Keyring
 from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.ring import Ring
@@ -106,7 +106,7 @@ class Writer:
                 elif len(self._arrived) == 1:
                     self._soon(self._hand_over)
                 return
-        self._tell(Outcome([(append, SpoolRejection.STOPPING)]))
+        self._tell(CommitResult([(append, SpoolRejection.STOPPING)]))
 
     def refusal(self, shelf: Shelf) -> SpoolRejection | None:
         """Why a request that arrives now would most likely be refused; any thread."""
@@ -257,7 +257,7 @@ class Writer:
         if self._arrived and self._soon is not None:
             self._soon(self._hand_over)
 
-    def _settled(self, commit: Commit) -> Outcome:
+    def _settled(self, commit: Commit) -> CommitResult:
         """What is to be told of a commit that the disk has taken."""
         ((shelf, _jobs),) = commit.groups
         shelf.log.settle()
@@ -362,9 +362,9 @@ class Writer:
         log.error("the spool's writer failed; the requests of this moment were refused", exc_info=problem)
         self._busy_since = None
         self._bug = f"the spool's writer failed: {problem!r}; report it with the sink's log"
-        self._tell(Outcome([(append, SpoolRejection.UNAVAILABLE) for append in appends]))
+        self._tell(CommitResult([(append, SpoolRejection.UNAVAILABLE) for append in appends]))
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: CommitResult) -> None:
         assert self._notify is not None
         try:
             self._notify(partial(self._committer.publish, outcome))
