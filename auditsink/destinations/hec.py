@@ -20,7 +20,8 @@ from auditsink.audit.times import event_time
 from auditsink.config import SplunkConfig
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, RetryCause
-from auditsink.http.answers import by_status, foreign, retry_after
+from auditsink.http.answers import HttpAnswer, by_status, foreign, retry_after
+from auditsink.http.pages import page
 
 ALTERED = "auditsink_altered"
 """The indexed field that marks an event whose bytes had to be changed: `utf8` or `unsplit`."""
@@ -179,7 +180,9 @@ def classify(
     answer = parse(content)
     code = answer.code if answer and type(answer.code) is int else None
     if answer is None or code not in CODES or (CODES[code][0] in _SUCCESS and status != 200):
-        return by_status(status, headers)
+        return (page(HttpAnswer(status, headers, content)) if status in (200, 400) else None) or by_status(
+            status, headers
+        )
     verdict, meaning = CODES[code]
     if verdict is CodeMeaning.ACCEPTED:
         return Delivered()

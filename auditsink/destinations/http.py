@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from auditsink.common.clock import Clock
 from auditsink.config import HttpConfig
 from auditsink.delivery.destination import Attempt, Batch, DestinationError
-from auditsink.delivery.outcome import Misconfigured, Outcome
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.delivery.settings import checked_url, key
 from auditsink.destinations import defaults
 from auditsink.destinations.authorization import Authorization
@@ -19,6 +19,7 @@ from auditsink.destinations.encoding import gzip
 from auditsink.destinations.formats import FORMATS, Exchange, Request
 from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
+from auditsink.http.pages import not_about_events
 from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls
 
@@ -36,6 +37,7 @@ class HttpDestination:
         self.name = config.name
         self.limits = defaults.limits(config)
         self._clock = clock
+        self._asked = False
         self._format = FORMATS[config.format](config)
         self._url = _template(key(config, "url"), config.url)
         self.templated = "{cluster}" in " ".join((config.url, *config.headers.values()))
@@ -65,6 +67,22 @@ class HttpDestination:
         request = self._format.probe()
         answer = await self.send(_NO_CLUSTER, request, await self.content(request))
         return self._format.probed(answer) if isinstance(answer, HttpAnswer) else answer
+
+    async def refused(self, cluster: str, answer: HttpAnswer, outcome: Outcome) -> Outcome:
+        """What a refusal of a whole request means: an empty one that gets the same is the proof that no event did it.
+
+        Asked once between two successes, for a bad event is refused many times while it is looked for.
+        """
+        if self._asked or not isinstance(outcome, Poison) or not 400 <= answer.status < 500:
+            return outcome
+        self._asked = True
+        request = self._format.probe()
+        said = await self.send(cluster, request, await self.content(request))
+        return (not_about_events(answer, said) if isinstance(said, HttpAnswer) else None) or outcome
+
+    def took(self) -> None:
+        """A batch was taken."""
+        self._asked = False
 
     async def close(self) -> None:
         """See `base.Destination.close`."""
@@ -132,8 +150,10 @@ class _Posting:
             outcome = self._exchange.answered(answer)
             if isinstance(outcome, Misconfigured) and answer.status in (403, 404) and self._destination.templated:
                 return replace(outcome, cluster_only=True)
+            if isinstance(outcome, Delivered):
+                self._destination.took()
             if outcome is not None:
-                return outcome
+                return await self._destination.refused(self._cluster, answer, outcome)
 
 
 def below(url: str, endpoint: str, target: str) -> str:

@@ -3,8 +3,8 @@
 HTTP/1.1 is ours but for the parser: a sink posts whole bodies to one address and reads small answers, and a client for
 everything took 10 of its 51 MB at rest and a fifth of its CPU at full speed (benchmarks/README.md).
 
-Nothing is retried, redirected or decompressed here, and no text that leaves this module holds a path, a header or a
-body: each may carry a secret.
+Nothing is retried or redirected here. No compression is asked for; one that comes all the same is undone. No text that
+leaves this module holds a path, a header or a body: each may carry a secret.
 """
 
 import asyncio
@@ -14,15 +14,17 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from auditsink import __version__
 from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, RetryCause
 from auditsink.http.answers import HttpAnswer, by_proxy, foreign
+from auditsink.http.coding import UnknownCodingError, decoded
 from auditsink.http.connection import (
     CannotConnectError,
+    EarlyAnswerError,
     HttpConnection,
     Origin,
     ProxyRefusedError,
@@ -170,7 +172,19 @@ class Client:
             self._idle.append(connection)
         else:
             self._drop(connection)
-        return answer
+        return self._read(answer)
+
+    def _read(self, answer: HttpAnswer) -> HttpAnswer:
+        """Without the compression that it should not have. A status that is no success says enough by itself."""
+        coding = answer.headers.get("content-encoding", "")
+        if not coding:
+            return answer
+        try:
+            return replace(answer, body=decoded(answer.body, coding, self._answer_limit))
+        except UnknownCodingError:
+            if answer.status < 300:
+                raise
+            return replace(answer, body=b"")
 
     def _rested(self, context: ssl.SSLContext | None) -> HttpConnection | None:
         """The one that was used last; not one with older certificates, that has closed meanwhile, or had its time."""
@@ -230,6 +244,14 @@ class Client:
         return found
 
     def _unanswered(self, problem: Exception) -> TransportProblem:
+        if isinstance(problem, EarlyAnswerError):
+            why = (
+                f"{self._origin}: answered HTTP {problem.status} before it had the whole request, so it has not read it"
+            )
+            return TransportProblem(f"{why}; check url, and what stands between")
+        if isinstance(problem, UnknownCodingError):
+            why = f"{self._origin}: its answer is compressed ({problem}), which nobody asked for and is not understood"
+            return TransportProblem(f"{why}; turn that off in what stands between", lasting=True)
         if isinstance(problem, OSError):
             # With TLS 1.3 a client is told of the certificate that it does not show when it is connected already.
             tls = _is_tls(problem)

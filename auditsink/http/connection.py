@@ -1,8 +1,11 @@
 """One connection to an HTTP server, straight or through a proxy: bytes out, an answer in."""
 
 import asyncio
+import fcntl
 import math
 import ssl
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +28,14 @@ class CannotConnectError(Exception):
         super().__init__(str(cause))
         self.cause = cause
         self.to_proxy = to_proxy
+
+
+class EarlyAnswerError(ConnectionResetError):
+    """A success was answered to a request that had not arrived as a whole: whoever answers has not read it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
 
 
 class ProxyRefusedError(Exception):
@@ -66,6 +77,7 @@ class HttpConnection(asyncio.Protocol):
         self._alert: ssl.SSLError | None = None  # what TLS ended with
         self._writable = True
         self._sent = True
+        self._behind = False
         self._expiry: asyncio.TimerHandle | None = None
         self._on_lost: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
@@ -100,7 +112,10 @@ class HttpConnection(asyncio.Protocol):
             raise SpeaksTlsError(self._garbage) if self._speaks_tls else NoHttpError(self._garbage)
         if self._broken:
             raise self._alert or ConnectionResetError
-        return self._reader.answer()
+        answer = self._reader.answer()
+        if answer.status < 300 and (not self._sent or self._behind):
+            raise EarlyAnswerError(answer.status)
+        return answer
 
     def rest(self, seconds: float, lost: Callable[[], None]) -> None:
         """Nobody needs it; after so long it closes. `lost` is called if the other side closes it before."""
@@ -169,6 +184,8 @@ class HttpConnection(asyncio.Protocol):
             self._speaks_tls = isinstance(problem, SpeaksTlsError)
         if unasked or self._garbage is not None:
             self._transport.abort()
+        if self._reader.done and not unasked:
+            self._behind = self._transport.get_write_buffer_size() > 0 or _unacknowledged(self._transport) > 0
         self._move()
 
     def eof_received(self) -> None:
@@ -191,6 +208,19 @@ class HttpConnection(asyncio.Protocol):
         """It does again."""
         self._writable = True
         self._move()
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that the other side's system has not confirmed. None, when it answers a request that it has read.
+
+    An answer carries the confirmation of all that had arrived before it was sent (RFC 9293, 3.4), so what is left then
+    was not read by whoever answered.
+    """
+    try:
+        found = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    except (OSError, ValueError, AttributeError):  # closed by now, or a system that does not tell
+        return 0
+    return int.from_bytes(found, sys.byteorder)
 
 
 async def connect(origin: Origin, context: ssl.SSLContext | None, *, proxy: bool = False) -> HttpConnection:

@@ -93,7 +93,8 @@ WRAPPED = {
 @pytest.mark.parametrize("how", EXPECTED)
 @pytest.mark.parametrize("name", WRAPPED)
 async def test_a_collector_gets_them_in_each_plain_format(name: str, how: str):
-    async with ScriptedServer(script=[Reply()]) as server:
+    answer = b'{"accepted":%d}' % len(labelled().events)
+    async with ScriptedServer(script=[Reply(body=answer)]) as server:
         await deliver(made(f'type: http, url: "{server.url}", format: {name}, labels_as: {how}'), labelled())
         (request,) = server.requests
     assert request.body == WRAPPED[name](EXPECTED[how])

@@ -5,14 +5,18 @@ import contextlib
 import gzip
 import logging
 import os
+import socket
 import ssl
+import threading
 import warnings
+import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import trustme
+import zstandard
 from cryptography.hazmat.primitives import serialization as form
 
 from auditsink.config import ClientTls
@@ -132,13 +136,109 @@ async def test_an_endless_answer_is_cut_and_its_connection_closed():
     assert answer.body == b"x" * 65536
 
 
-async def test_an_answer_is_never_decompressed():
+async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_bound():
     bomb = gzip.compress(b"x" * 1_000_000)
     async with Collector(script=[Reply(200, bomb, {"Content-Encoding": "gzip"})]) as server, client(server.url) as http:
         answer = await http.post(server.url, b"", {})
 
-    assert answer.body == bomb
+    assert answer.body == b"x" * 65536
     assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(b"yes")),
+        ("X-GZip", gzip.compress(b"yes")),
+        ("deflate", zlib.compress(b"yes")),
+        ("deflate", zlib.compress(b"yes")[2:-4]),
+        ("zstd", zstandard.compress(b"yes")),
+        ("identity", b"yes"),
+    ],
+)
+async def test_every_usual_compression_is_understood(coding: str, body: bytes):
+    async with Collector(script=[Reply(200, body, {"Content-Encoding": coding})]) as server, client(server.url) as http:
+        assert (await http.post(server.url, b"", {})).body == b"yes"
+
+
+@pytest.mark.parametrize(("coding", "body"), [("br", b"\x0b\x01\x80yes\x03"), ("gzip", b"no gzip"), ("gzip, br", b"x")])
+async def test_a_compression_that_is_not_understood_is_named_where_the_answer_counts(coding: str, body: bytes):
+    headers = {"Content-Encoding": coding}
+    script = [Reply(200, body, headers), Reply(503, body, headers)]
+    async with Collector(script=script) as server, client(server.url) as http:
+        problem = await http.post(server.url, b"", {})
+        refused = await http.post(server.url, b"", {})
+
+    assert isinstance(problem, TransportProblem)
+    assert coding in problem.why
+    assert problem.lasting
+    assert (refused.status, refused.body) == (503, b""), "a status that is no success says enough"
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+async def test_a_success_before_the_whole_request_was_there_is_a_broken_connection(status: int):
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        writer.write(b"HTTP/1.1 %d OK\r\nContent-Length: 0\r\n\r\n" % status)
+        await writer.drain()
+        await reader.read(2**16)
+
+    async with raw_server(hasty) as url, client(url) as http:
+        problem = await http.post(url, bytes(2**24), {})
+    assert isinstance(problem, TransportProblem)
+    assert "before it had the whole request" in problem.why
+    assert not problem.lasting
+
+
+def test_what_the_other_side_has_not_confirmed_is_seen_in_the_socket():
+    """All of the request fits into our socket's buffer, and not into theirs."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+
+        def hasty():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                answered.wait(10)
+
+        answered = threading.Event()
+        thread = threading.Thread(target=hasty)
+        thread.start()
+
+        async def post() -> HttpAnswer | TransportProblem:
+            async with client(f"http://127.0.0.1:{port}") as http:
+                return await http.post(f"http://127.0.0.1:{port}", bytes(100_000), {})
+
+        problem = asyncio.run(post())
+        answered.set()
+        thread.join(10)
+    assert isinstance(problem, TransportProblem)
+    assert "before it had the whole request" in problem.why
+
+
+async def test_a_refusal_before_the_whole_request_was_there_is_an_answer():
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        await reader.read(2**16)
+
+    async with raw_server(hasty) as url, client(url) as http:
+        answer = await http.post(url, bytes(2**24), {})
+    assert answer.status == 413
+
+
+async def test_plain_http_to_a_port_that_wants_tls_is_told(authority: trustme.CA):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async with Collector(tls=context) as server:
+        url = server.url.replace("https", "http")
+        async with client(url) as http:
+            problem = await http.post(url, b"{}", {})
+    assert isinstance(problem, TransportProblem)
+    assert "write https:// into url" in problem.why or "connection broke" in problem.why
 
 
 @pytest.mark.parametrize("cut", ["before", "middle"])

@@ -13,6 +13,7 @@ import msgspec
 
 from auditsink.delivery.outcome import Outcome, Poison
 from auditsink.http.answers import HttpAnswer, by_status, foreign
+from auditsink.http.pages import wants_tls
 
 
 class Fate(Enum):
@@ -101,5 +102,6 @@ def fate(item: Item) -> Fate:
 def whole(answer: HttpAnswer) -> Outcome:
     """What an answer means that is about the request and not about its entries."""
     if answer.status == 400:
-        return Poison(None, f"HTTP 400: the bulk request is refused: {foreign(answer.body.decode(errors='replace'))}")
+        said = foreign(answer.body.decode(errors="replace"))
+        return wants_tls(answer) or Poison(None, f"HTTP 400: the bulk request is refused: {said}")
     return by_status(answer.status, answer.headers)

@@ -30,6 +30,7 @@ from auditsink.destinations.encoding import event_id, utf8_documents
 from auditsink.destinations.formats.base import Request
 from auditsink.destinations.formats.bulk import BulkAnswer, Fate, Item, fate, parse, whole
 from auditsink.http.answers import HttpAnswer, by_status, retry_after
+from auditsink.http.pages import page, wants_tls
 
 # `filter_path` leaves out all that is not read here: 30 bytes for each item that was taken, instead of 200.
 _TARGET = (
@@ -59,7 +60,9 @@ class ElasticsearchFormat:
 
     def probed(self, answer: HttpAnswer) -> Outcome:
         """See `base.Format.probed`."""
-        return Delivered() if answer.status in (200, 400) else by_status(answer.status, answer.headers)
+        if answer.status in (200, 400):
+            return wants_tls(answer) or page(answer) or Delivered()
+        return by_status(answer.status, answer.headers)
 
     def _entries(self, batch: Batch) -> Iterator[bytes]:
         index = self._index.replace("{cluster}", batch.cluster).encode()
@@ -142,4 +145,6 @@ class Bulk:
             return Poison(None, f"HTTP 200 without a result for each of {len(self._owed)} events: not all were taken")
         if len(answer.body) >= _ANSWER_LIMIT and len(self._owed) > 1:
             return TooLarge("the answer is larger than what is read of one; lower batch.max_events")
-        return Misconfigured("HTTP 200, but no answer to a bulk request; check url and what stands between")
+        return page(answer) or Misconfigured(
+            "HTTP 200, but no answer to a bulk request; check url and what stands between"
+        )

@@ -12,10 +12,11 @@ import orjson
 from auditsink.audit.times import event_time
 from auditsink.config import Loki
 from auditsink.delivery.destination import Batch
-from auditsink.delivery.outcome import Delivered, Outcome, Poison, Retry, RetryCause, TooLarge
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, RetryCause, TooLarge
 from auditsink.destinations.encoding import documents, json_text
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status, foreign, retry_after
+from auditsink.http.pages import page, wants_tls
 
 _CONTENT_TYPE = "application/json"
 _INSIDE_LIMIT = b"larger than max"  # gRPC's words when a request is too large between Loki's own parts (a 500 outside)
@@ -48,19 +49,28 @@ class LokiFormat:
 
     def probed(self, answer: HttpAnswer) -> Outcome:
         """Whether emptiness is an error (400, 422) depends on Loki's version; who gets that far is let in."""
-        outcome = classify(answer)
+        outcome = page(answer) or classify(answer)
         return Delivered() if isinstance(outcome, Poison) else outcome
 
 
 def classify(answer: HttpAnswer) -> Outcome:
     """What an answer of the push API means."""
     if answer.status in (200, 204):
-        return Delivered()
+        return _accepted(answer)
     said = foreign(answer.body.decode(errors="replace"))
     if answer.status in (400, 422):
-        return Poison(None, f"HTTP {answer.status}: {said}")
+        return wants_tls(answer) or Poison(None, f"HTTP {answer.status}: {said}")
     if answer.status >= 500 and _INSIDE_LIMIT in answer.body:
         return TooLarge(f"HTTP {answer.status}: {said}; lower batch.max_bytes")
     if answer.status == 429:
         return Retry(f"HTTP 429: {said}", after=retry_after(answer.headers), cause=RetryCause.THROTTLED)
     return by_status(answer.status, answer.headers)
+
+
+def _accepted(answer: HttpAnswer) -> Outcome:
+    """Loki says yes without a word."""
+    if not answer.body.strip():
+        return Delivered()
+    return page(answer) or Misconfigured(
+        f"HTTP {answer.status} with a text, which is no answer of Loki's; check url and what stands between"
+    )

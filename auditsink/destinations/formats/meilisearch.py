@@ -20,6 +20,7 @@ from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations.encoding import event_id, utf8_documents
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request
 from auditsink.http.answers import HttpAnswer, by_status, foreign
+from auditsink.http.pages import page, wants_tls
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two questions about a task
 _PATIENCE = 60.0  # seconds of questions in one attempt; the next one goes on asking
@@ -54,6 +55,8 @@ class MeilisearchFormat:
 
     def probed(self, answer: HttpAnswer) -> Outcome:
         """See `base.Format.probed`."""
+        if (found := page(answer)) is not None:
+            return found
         return Delivered() if answer.status == 200 else by_status(answer.status, answer.headers)
 
 
@@ -113,7 +116,7 @@ class Addition:
         try:
             task = _decode_enqueued(answer.body).task_uid
         except _UNREADABLE:
-            return _NO_TASK
+            return page(answer) or _NO_TASK
         self.request = Request(f"/tasks/{task}", method="GET", pause=_FIRST_PAUSE)
         return None
 
@@ -146,11 +149,14 @@ class Addition:
 
 def _refused(answer: HttpAnswer) -> Outcome:
     if answer.status not in (400, 422):
-        return by_status(answer.status, answer.headers)
+        found = page(answer) if answer.status == 200 else None
+        return found or by_status(answer.status, answer.headers)
     try:
         return _failed(_decode_error(answer.body))
     except _UNREADABLE:
-        return Poison(None, f"HTTP {answer.status}: {foreign(answer.body.decode(errors='replace'))}")
+        return wants_tls(answer) or Poison(
+            None, f"HTTP {answer.status}: {foreign(answer.body.decode(errors='replace'))}"
+        )
 
 
 def _failed(error: _Error) -> Outcome:

@@ -24,6 +24,7 @@ from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations.encoding import documents, event_id, json_text
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status, foreign
+from auditsink.http.pages import page, wants_tls
 
 _CONTENT_TYPE = "application/json"
 _RECORD = (
@@ -65,7 +66,7 @@ class OtlpFormat:
 
     def probed(self, answer: HttpAnswer) -> Outcome:
         """See `base.Format.probed`."""
-        outcome = classify(answer)
+        outcome = page(answer) or classify(answer)
         return Delivered() if isinstance(outcome, Poison) else outcome
 
 
@@ -86,12 +87,16 @@ _decode_response = msgspec.json.Decoder(_Response).decode
 _decode_status = msgspec.json.Decoder(_RpcStatus).decode
 
 
+_NO_RECEIVER = Misconfigured("HTTP 200, but no answer of an OTLP receiver; check url and what stands between")
+
+
 def classify(answer: HttpAnswer) -> Outcome:
     """What an answer of a receiver means. An empty 200 is one too: several receivers leave the document out."""
     if answer.status == 200:
-        return _accepted(answer.body)
+        found = _accepted(answer.body)
+        return found if found is not _NO_RECEIVER else page(answer) or found
     if answer.status in (400, 422):
-        return Poison(None, f"HTTP {answer.status}: {_message(answer.body)}")
+        return wants_tls(answer) or Poison(None, f"HTTP {answer.status}: {_message(answer.body)}")
     return by_status(answer.status, answer.headers)
 
 
@@ -100,7 +105,7 @@ def _accepted(body: bytes) -> Outcome:
         partial = _decode_response(body or b"{}").partial_success
         rejected = int(partial.rejected_log_records) if partial else 0
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return Misconfigured("HTTP 200, but no answer of an OTLP receiver; check url and what stands between")
+        return _NO_RECEIVER
     if partial is None or rejected <= 0:
         return Delivered()
     return Poison(None, f"{rejected} records rejected: {foreign(partial.error_message)}")

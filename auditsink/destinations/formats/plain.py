@@ -4,19 +4,23 @@ All three promise UTF-8 (RFC 8259, 8.1), so what is none becomes U+FFFD.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
 
 from auditsink.audit.eventlist import joined
 from auditsink.delivery.destination import Batch
-from auditsink.delivery.outcome import Delivered, Outcome, Poison
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations.encoding import lines, utf8_documents
 from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status
+from auditsink.http.pages import page, wants_tls
 
 Encode = Callable[[Sequence[bytes]], bytes]
 
 
 class Plain:
-    """See `base.Format`. The other side is unknown, so only the status of an answer counts."""
+    """See `base.Format`. The other side is unknown, so any answer with a status of success is one, but an HTML page."""
 
     endpoint = ""
     answer_limit = SMALL_ANSWER
@@ -34,8 +38,8 @@ class Plain:
         return self._request(())
 
     def probed(self, answer: HttpAnswer) -> Outcome:
-        """A collector that refuses emptiness has at least let us in."""
-        outcome = classify(answer)
+        """A collector that refuses emptiness has at least let us in; a page is no collector's."""
+        outcome = page(answer) or classify(answer)
         return Delivered() if isinstance(outcome, Poison) else outcome
 
     def _request(self, documents: Sequence[bytes]) -> Request:
@@ -43,11 +47,11 @@ class Plain:
 
 
 def classify(answer: HttpAnswer) -> Outcome:
-    """By the status alone (RFC 9110, 15)."""
+    """By the status (RFC 9110, 15), as far as it is no page that something in between wrote."""
     if 200 <= answer.status < 300:
-        return Delivered()
+        return page(answer) or Delivered()
     if answer.status in (400, 422):
-        return Poison(None, f"HTTP {answer.status}: the collector refuses the content")
+        return wants_tls(answer) or Poison(None, f"HTTP {answer.status}: the collector refuses the content")
     return by_status(answer.status, answer.headers)
 
 
@@ -65,6 +69,49 @@ def json_array() -> Plain:
     return Plain("application/json", _json_array)
 
 
-def event_list() -> Plain:
+class EventListFormat(Plain):
+    """What kube-apiserver posts. An auditsink tells how many events it accepted."""
+
+    def exchange(self, batch: Batch) -> Single:
+        """See `base.Format.exchange`."""
+        found = utf8_documents(batch)
+        return Single(self._request(found), partial(_accepted, count=len(found)))
+
+    def probed(self, answer: HttpAnswer) -> Outcome:
+        """See `base.Format.probed`."""
+        if answer.status == 200:
+            return _accepted(answer, count=0)
+        return super().probed(answer)
+
+
+class _Accepted(msgspec.Struct):
+    accepted: int
+
+
+_decode_accepted = msgspec.json.Decoder(_Accepted).decode
+
+
+def _accepted(answer: HttpAnswer, *, count: int) -> Outcome:
+    """`{"accepted": n}`, and nothing else, says that n events are there."""
+    if not 200 <= answer.status < 300:
+        return classify(answer)
+    try:
+        told = _decode_accepted(answer.body).accepted
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return page(answer) or Misconfigured(
+            f"HTTP {answer.status}, but no answer of an auditsink ({_EXPECTED}); check url and what stands between, or "
+            "take format ndjson or json_array for another collector"
+        )
+    if told == count:
+        return Delivered()
+    if 0 <= told < count:
+        return Poison(None, f"only {told} of {count} events were accepted")
+    return Misconfigured(f"{told} events were accepted of {count} that were sent; check what stands at url")
+
+
+_EXPECTED = 'which says {"accepted": n}'
+
+
+def event_list() -> EventListFormat:
     """What kube-apiserver posts."""
-    return Plain("application/json", joined)
+    return EventListFormat("application/json", joined)
