@@ -42,8 +42,6 @@ def run(config: Config, greet: Callable[[], None] = lambda: None, guest: Guest |
         signal.signal(number, signal.SIG_IGN)  # until the loop is there
     logs.configure(config.log)
     malloc.bound()
-    allowed = descriptors.raise_limit()
-    log.info("files that this process may have open", extra=allowed._asdict())
     try:
         sink = Sink(config, guest=guest)
         return resolver.run(_live(sink, [*config.risks(), *files.exposed(config)], greet))
@@ -63,7 +61,9 @@ async def _live(sink: Sink, risks: list[str], greet: Callable[[], None]) -> int:
         loop.add_signal_handler(number, _on_signal, stop)
     for number in IGNORED:
         loop.add_signal_handler(number, _ignore, number)
+    allowed = descriptors.raise_limit()
     await sink.start()
+    log.info("files that this process may have open", extra=allowed._asdict())
     # What lives now lives until the end; the collector need not walk it again and again.
     gc.collect()
     gc.freeze()

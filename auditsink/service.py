@@ -97,7 +97,7 @@ class Sink:
             raise StartError(fault)
         if missing := files.missing(self._config):
             raise StartError("\n".join(missing))
-        await self._look_at_places()
+        risks = await self._look_at_places()
         async with AsyncExitStack() as undo:
             try:
                 await self._start(undo)
@@ -106,16 +106,18 @@ class Sink:
                 raise StartError(str(problem)) from problem
             undo.pop_all()
         self._phase = Phase.RUNNING
+        for risk in risks:
+            log.warning("risky: %s", risk)
 
-    async def _look_at_places(self) -> None:
+    async def _look_at_places(self) -> list[str]:
+        """What is risky about the places that are written to. Raises StartError when some get in each other's way."""
         calls = BlockingCalls("places")  # a volume may hang; then whoever uses it says so
         try:
             if mistakes := await calls.run(PLACES_SECONDS, places.collisions, self._config):
                 raise StartError("\n".join(mistakes))
-            for risk in await calls.run(PLACES_SECONDS, places.cramped, self._config):
-                log.warning("risky: %s", risk)
-        except (StuckError, OSError) as problem:
-            log.warning("the places that are written to cannot be looked at", extra={"error": type(problem).__name__})
+            return await calls.run(PLACES_SECONDS, places.cramped, self._config)
+        except (StuckError, OSError):
+            return ["spool.path, destinations: the places that are written to cannot be looked at; check their disks"]
         finally:
             calls.close()
 
