@@ -1,9 +1,11 @@
 """What is rendered: beside what metal-stack's extension renders for the same AuditConfig, and for what only we have."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from gardenerkit import NAMESPACE, NOW, OWN, SPLUNK, cluster, resource, secret
 
 from auditsink.gardener.api import controller_config, decoding
@@ -113,6 +115,17 @@ def test_their_backends_as_destinations():
     assert all(one["add"] == {"stage": "prod", "region": "eu-1"} for one in by_name.values())
 
 
+def test_searches_for_items_can_stay():
+    splunk = {**ALL["backends"]["splunk"], "customData": {"stage": "prod", "auditsink.record": "batch"}}
+    plan = planned({**ALL, "backends": {**ALL["backends"], "splunk": splunk}})
+    by_name = {one["name"]: one for one in plan.document["destinations"]}
+    assert by_name["splunk"]["record"] == by_name["s3"]["record"] == by_name["cluster-forwarding"]["record"] == "batch"
+    assert "record" not in by_name["custom-forwarding"]  # Loki tells events apart
+    assert all(one["add"] == {"stage": "prod"} for one in by_name.values())
+    with pytest.raises(ConfigurationError, match="must be event or batch"):
+        planned({**SPLUNK, "backends": {"splunk": {**splunk, "customData": {"auditsink.record": "x"}}}})
+
+
 def test_what_would_lock_an_api_server_out_is_not_strict():
     config = decoding.provider_config(ALL)
     assert build.mode(config, ControllerConfig()) == "blocking"
@@ -185,6 +198,16 @@ def test_our_own_group_says_everything_that_a_sink_can_do():
     assert other["reservation"] == "100MiB"
     assert document["spool"]["encryption"]["key_file"] == "/etc/auditsink/references/lake/token"
     assert document["evidence"]["path"].startswith("/var/lib/auditsink/")
+
+
+def test_the_guides_example_is_a_plan():
+    text = (Path(__file__).parents[2] / "docs" / "gardener.md").read_text()
+    shoot = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    config = decoding.provider_config(shoot["spec"]["extensions"][0]["providerConfig"])
+    place = of_cluster(cluster(spec__resources=shoot["spec"]["resources"]))
+    plan = build.plan(config, place, ControllerConfig(), {"splunk": secret("ref-my-hec", token="t")})
+    assert [one["name"] for one in plan.document["destinations"]] == ["siem"]
+    assert plan.source.mounted[0].name == "ref-my-hec"
 
 
 @pytest.mark.parametrize(

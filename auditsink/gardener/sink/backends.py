@@ -4,8 +4,9 @@ What a backend's Secret has to hold is the same as for metal-stack's extension.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from auditsink.fluentbit.translate import RECORD
 from auditsink.gardener.api.audit_config import S3, Backends, ClusterForwarding, Part, Splunk
 from auditsink.gardener.control_plane import Reference
 from auditsink.gardener.errors import ConfigurationError
@@ -17,6 +18,9 @@ SOURCETYPE = "kube:apiserver:auditlog"
 GATEWAY = "audit-cluster-forwarding-vpn-gateway"
 GATEWAY_PORT = 9876
 TAILER = "audittailer"
+EVENTS_OF_A_LIST = 400
+"""As many as an API server posts at once."""
+_TAKES_LISTS = frozenset({"stdout", "splunk", "s3", "forward"})
 MOST_OBJECT_BYTES = 32 * 2**20
 """Of events in one object, before they are compressed."""
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -121,6 +125,27 @@ def cluster_forwarding(_backend: ClusterForwarding) -> Object:
             "server_name": TAILER,
         },
     }
+
+
+def with_custom_data(destinations: Sequence[Object], custom: Mapping[str, str]) -> list[Object]:
+    """Where their filter puts it: at the top of each record, for every output.
+
+    One key is a setting, as for the image: with `auditsink.record: batch` a record is an EventList, for searches that
+    say `items{}`.
+    """
+    added = {key: value for key, value in custom.items() if key != RECORD}
+    shape: Object = {"add": added} if added else {}
+    if custom.get(RECORD, "event") not in ("event", "batch"):
+        raise ConfigurationError(f"backends.splunk.customData: {RECORD}: must be event or batch")
+    if custom.get(RECORD) != "batch":
+        return [{**one, **shape} for one in destinations]
+    lists = {"record": "batch"}
+    return [
+        {**one, **shape, **lists, "batch": {"max_events": EVENTS_OF_A_LIST, **one.get("batch", {})}}
+        if one["type"] in _TAKES_LISTS
+        else {**one, **shape}
+        for one in destinations
+    ]
 
 
 def _endpoint(backend: S3) -> str:

@@ -146,9 +146,8 @@ def _theirs(
         )
         destinations.append(made)
         source += more
-    if chosen.splunk and chosen.splunk.enabled and chosen.splunk.custom_data:
-        # Where their filter puts it: at the top of each record, for every output.
-        destinations = [{**one, "add": chosen.splunk.custom_data} for one in destinations]
+    if chosen.splunk and chosen.splunk.enabled:
+        destinations = backend.with_custom_data(destinations, chosen.splunk.custom_data)
     how = mode(config, controller)
     sink = {"destinations": destinations}
     return Plan(
