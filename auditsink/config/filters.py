@@ -50,6 +50,7 @@ class Codes(str):
 class PolicySection(Section, frozen=True, kw_only=True, rename="camel"):
     """A part of a Policy. As for kube-apiserver, a key whose value is null is one that is left out."""
 
+    ANCHORS: ClassVar[bool] = False
     NULL_IS_ABSENT: ClassVar[bool] = True
 
 

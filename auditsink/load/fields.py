@@ -20,6 +20,8 @@ T = TypeVar("T", bound=Section)
 
 UnknownKeys = Literal["refuse", "warn"]
 
+PASSED_OVER = "x-"
+"""How keys begin that nobody reads."""
 _GLUED = re.compile(r"[:=\s]")
 _LENIENCE = "kube-apiserver warns and passes over it, which policy_unknown_keys: warn allows here too"
 
@@ -123,7 +125,7 @@ class _Reader:
             given = {key: inner for key, inner in given.items() if inner is not None}
         known = {field.encode_name: field for field in kind.fields}
         for key in given:
-            if key not in known:
+            if key not in known and not (getattr(kind.cls, "ANCHORS", False) and str(key).startswith(PASSED_OVER)):
                 self._unknown(where, key, kind, [*known, "type"] if kind.tag else [*known])
         governed = getattr(kind.cls, "UNKNOWN_KEYS", {})
         filled = {

@@ -18,6 +18,7 @@ from auditsink.common.secret import Secret
 from auditsink.common.units import DURATION_PATTERN, SIZE_PATTERN, Duration, Size
 from auditsink.config.destination import NAME
 from auditsink.config.filters import CODES_PATTERN
+from auditsink.load.fields import PASSED_OVER
 from auditsink.load.scalars import LARGEST_SIZE
 
 Schema = dict[str, Any]
@@ -44,8 +45,6 @@ _LEAVES: dict[str, list[Schema]] = {
 }
 """The ways to write a single value, by the name of its definition."""
 _CUSTOM = {Size: "size", Duration: "duration", Path: "path", Secret: "secret", config.Codes: "codes"}
-PASSED_OVER = "^x-"
-"""Keys that begin so are for anchors; nobody reads them."""
 
 
 def schema(foreign: Mapping[str, type[config.DestinationSection]]) -> Schema:
@@ -141,7 +140,7 @@ class _Writer:
             "description": (kind.cls.__doc__ or "").split("\n\n")[0],
             "type": ["object"] if required else ["object", "null"],  # `receive:` with nothing below it is a section
             "properties": {**tag, **keys},
-            "patternProperties": {PASSED_OVER: {}},
+            **({"patternProperties": {f"^{PASSED_OVER}": {}}} if getattr(kind.cls, "ANCHORS", False) else {}),
             "additionalProperties": False,
             **({"required": required} if required else {}),
             **(rules[0] if len(rules) == 1 else {"allOf": rules} if rules else {}),

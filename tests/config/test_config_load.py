@@ -74,6 +74,35 @@ def test_an_unknown_key_names_its_path_and_the_nearest_known_one():
     assert mistake.endswith(" tls, type, url)")
 
 
+@pytest.mark.parametrize(
+    ("text", "variables", "expected"),
+    [
+        ("${HOST:-here}", {}, "here"),
+        ("${HOST:-here}", {"HOST": ""}, "here"),
+        ("${HOST:-here}", {"HOST": "there"}, "there"),
+        ("${HOST:-}", {}, ""),
+        ("${HOST:-a:-b}", {}, "a:-b"),
+        ("$${HOST:-here}", {}, "${HOST:-here}"),
+    ],
+)
+def test_a_variable_may_have_a_default(text: str, variables: dict[str, str], expected: str):
+    config = parsed(
+        f"destinations: [{{name: a, type: splunk, url: 'http://h', token: t, source: '{text}'}}]", **variables
+    )
+    (splunk,) = config.destinations
+    assert isinstance(splunk, SplunkConfig)
+    assert splunk.source == expected
+
+
+def test_what_stands_under_a_key_for_anchors_is_used_by_its_aliases_alone():
+    text = """
+        x-patience: &patience {initial: 2s, max: 30s, x-why: "${NOPE}"}
+        destinations: [{name: a, type: stdout, backoff: *patience}]
+        """
+    (destination,) = parsed(text).destinations
+    assert destination.backoff.initial == 2
+
+
 def test_a_type_that_is_no_text_is_a_mistake_like_any_other():
     (mistake,) = mistakes("destinations: [{name: a, type: [splunk]}]")
     assert mistake.startswith("f.yaml: destinations[0].type: expected one of azure, ")
@@ -215,9 +244,11 @@ def test_the_environment_fills_values_of_every_type():
 
 
 def test_an_unset_variable_is_told_by_path_and_name():
-    assert mistakes('destinations: [{name: a, type: http, url: "${NOPE}"}]') == [
-        "f.yaml: destinations[0].url: the environment variable NOPE is not set; set it, or write $${NOPE} for the text"
-    ]
+    (mistake,) = mistakes('destinations: [{name: a, type: http, url: "${NOPE}"}]')
+    assert mistake == (
+        "f.yaml: destinations[0].url: the environment variable NOPE is not set; set it, write ${NOPE:-default}, "
+        "or $${NOPE} for the text"
+    )
 
 
 @pytest.mark.parametrize("text", ["${", "${}", "${a b}", "${1}", "x${y"])

@@ -165,6 +165,13 @@ def test_what_is_expected_can_stand_in_the_environment(path: str):
         VALIDATOR.validate(changed(good(), path, reference))
 
 
+def test_a_default_stands_for_what_the_environment_does_not_say():
+    for path, value in (("receive.max_body", "${NOT_SET:-1MiB}"), ("log.level", "${NOT_SET:-debug}")):
+        plain = changed(good(), path, value)
+        VALIDATOR.validate(plain)
+        assert takes(plain)
+
+
 def test_a_policy_may_say_more_where_that_is_passed_over_and_null_is_absent():
     rule = {"level": "None", "users": None, "resources": [{"group": None, "resource": ["pods"]}]}
     policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "metadata": None, "rules": [rule]}
@@ -178,7 +185,18 @@ def test_a_policy_may_say_more_where_that_is_passed_over_and_null_is_absent():
 
 
 def test_anchors_may_stand_under_keys_that_nobody_reads_and_a_section_may_be_empty():
-    VALIDATOR.validate({**good(), "x-backoff": {"initial": "1s"}, "receive": None})
+    plain = changed({**good(), "x-backoff": {"initial": "1s"}, "receive": None}, "spool.x-note", [1])
+    VALIDATOR.validate(plain)
+    assert takes(plain)
+
+
+def test_a_policy_has_no_keys_for_anchors_since_kube_apiserver_takes_none():
+    plain = changed(good(), "destinations.3.filter", {"policy": {"rules": [{"level": "Metadata"}]}})
+    assert VALIDATOR.is_valid(plain)
+    assert takes(plain)
+    changed(plain, "destinations.3.filter.policy.x-note", "a")
+    assert not VALIDATOR.is_valid(plain)
+    assert not takes(plain)
 
 
 def test_an_editor_is_told_what_is_wrong_with_the_type_that_is_meant():
@@ -228,7 +246,7 @@ def walk(plain: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from walk(one, (*way, key))
 
 
-JUNK = [None, 0, -1, 1.5, True, "", "a", "5s", "1GiB", "${HOSTNAME}", "https://a", "a:1", [], ["a"], {}, {"a": "b"}]
+JUNK = [None, 0, -1, 1.5, True, "", "a", "5s", "1GiB", "${HOSTNAME}", "${NO:-5s}", "https://a", "a:1", [], ["a"], {}]
 
 
 @given(st.integers(0, 2**32), st.sampled_from([*map(Path.read_bytes, EXAMPLES), GOOD.encode()]))
