@@ -55,9 +55,10 @@ class Follower:
     def _next(self) -> GrowingFile | None:
         told = False
         while (file := self._find()) is None:
-            if not told and not self._path.exists():
+            if not told and rotation.look(self._path) is None:
                 told = True
-                self._say(f"{self._path}: is not there; waiting for it")
+                why = "cannot be read; check its permissions" if self._path.exists() else "is not there; waiting for it"
+                self._say(f"{self._path}: {why}")
             if not self._wait():
                 return None
         return file
@@ -80,7 +81,7 @@ class Follower:
         newer = [one for one in others if one.began > place.began > "" and not _is(place, one)]
         if newer:
             return self._opened(min(newer, key=lambda one: one.began), Position())
-        if live is None or (live.inode == place.inode and place.begins(live.head)):
+        if live is None or (live.inode == place.inode and _holds(place, live)):
             return None
         return self._opened(live, Position())
 
@@ -91,7 +92,7 @@ class Follower:
         return GrowingFile(
             log,
             start,
-            live=self._path if log.path == self._path else None,
+            live=self._path if log.path == self._path and log.size is not None else None,
             before="" if self._place is None else self._place.began,
             batch=self._batch,
             on_skip=self._on_skip,
@@ -109,7 +110,12 @@ def _is(place: LogPlace, log: LogFile) -> bool:
     return place.begins(log.head) if place.head_bytes else log.inode == place.inode
 
 
+def _holds(place: LogPlace, log: LogFile) -> bool:
+    """Whether the place can be in this file."""
+    return place.begins(log.head) and (log.size is None or log.size >= place.offset)
+
+
 def _same(place: LogPlace, live: LogFile | None, others: list[LogFile]) -> LogFile | None:
     """The file that the place is in: where it was, or renamed, or a copy of it."""
-    candidates = [one for one in (live, *others) if one is not None and place.begins(one.head)]
+    candidates = [one for one in (live, *others) if one is not None and _holds(place, one)]
     return next((one for one in candidates if one.inode == place.inode), next(iter(candidates), None))

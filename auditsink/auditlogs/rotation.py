@@ -6,6 +6,7 @@ says which is older, so that is read from the first event of each.
 """
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,16 @@ _TIME = re.compile(rb'(?:stageTimestamp|requestReceivedTimestamp)\\?"\s*:\s*\\?"
 
 
 class LogFile(NamedTuple):
-    """A file of the log at the moment of the look. `head` are its first bytes, unpacked; `began` as in `Place`."""
+    """A file of the log at the moment of the look.
+
+    `head` are its first bytes, unpacked; `began` as in `LogPlace`. `size` in bytes; None for a packed one.
+    """
 
     path: Path
     inode: int
     head: bytes
     began: str
+    size: int | None
 
 
 def look(path: Path) -> LogFile | None:
@@ -34,12 +39,14 @@ def look(path: Path) -> LogFile | None:
     try:
         if not path.is_file():
             return None
-        with opened(path) as stream:
-            begin = _read(stream, _BEGIN_BYTES)
-        status = path.stat()
+        with path.open("rb") as stream:
+            unpacked = decompressed(stream)
+            begin = _read(unpacked or stream, _BEGIN_BYTES)
+            status = os.fstat(stream.fileno())
     except DAMAGE:
         return None
-    return LogFile(path, status.st_ino, begin[:HEAD_BYTES], began(begin, status.st_mtime))
+    size = status.st_size if unpacked is None else None
+    return LogFile(path, status.st_ino, begin[:HEAD_BYTES], began(begin, status.st_mtime), size)
 
 
 def rotated(path: Path) -> Iterator[LogFile]:

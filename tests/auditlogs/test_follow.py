@@ -179,6 +179,31 @@ def test_a_truncated_log_without_a_copy_is_said(log: Log):
     assert any("is neither there nor beside it" in said for said in log.said)
 
 
+def test_a_log_that_lost_its_end_is_read_again(log: Log):
+    """Twice is better than never, and the end of it must not be waited for."""
+
+    def cut() -> None:
+        with log.path.open("r+b") as stream:
+            stream.truncate(len(lines(1)))
+
+    log.write(lines(1, 2))
+    assert log.follow(cut, log.append(3)) == [1, 2, 1, 3]
+    assert any("is neither there nor beside it" in said for said in log.said)
+
+
+def test_a_packed_log_grows_no_more(log: Log):
+    log.path.write_bytes(gzip.compress(lines(1, 2)))
+    assert log.follow() == [1, 2]
+    assert log.follow() == []
+    assert len(log.said) < 5
+
+
+def test_what_cannot_be_read_as_a_file_is_told(log: Log):
+    log.path.mkdir()
+    assert log.follow() == []
+    assert log.said == [f"{log.path}: cannot be read; check its permissions"]
+
+
 @pytest.mark.parametrize("pack", [False, True])
 def test_a_log_that_was_rotated_during_a_restart_is_found_beside_it(log: Log, pack: bool):
     log.write(lines(1, 2))
