@@ -9,15 +9,17 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from auditsink import __version__
 from auditsink.common import descriptors, malloc, resolver
+from auditsink.common.watch import FileWatch
 from auditsink.config import Config
 from auditsink.load import files
 from auditsink.observe import logs
-from auditsink.service import Guest, Sink
+from auditsink.service import Guest, ReloadError, Sink
 
 log = logging.getLogger("auditsink.process")
 
@@ -32,24 +34,37 @@ THREADS = 64
 """For what blocks: compression, the spool's disk. What may never return has threads of its own (`blocking`)."""
 LOG_SECONDS = 0.5
 """For the last log lines; whoever has stopped reading them must not keep the process from ending."""
-IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+LOOK_SECONDS = 2.0
+"""Between two looks at the configuration's file, with `watch: true`."""
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals that people send to daemons, and that end a process which does not expect them."""
 
 
-def run(config: Config, greet: Callable[[], None] = lambda: None, guest: Guest | None = None) -> int:
-    """Run until a signal; the exit code. `greet` is called once it is ready. Raises StartError."""
-    for number in IGNORED:
+def run(
+    config: Config,
+    greet: Callable[[], None] = lambda: None,
+    guest: Guest | None = None,
+    *,
+    file: Path | None = None,
+    reread: Callable[[], Config] | None = None,
+) -> int:
+    """Run until a signal; the exit code. `greet` is called once it is ready. Raises StartError.
+
+    `file` is the configuration's, and `reread` what it says now: for SIGHUP, and with `watch` whenever it changes.
+    """
+    for number in (*IGNORED, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # until the loop is there
     logs.configure(config.log)
     malloc.bound()
     try:
-        sink = Sink(config, guest=guest)
-        return resolver.run(_live(sink, [*config.risks(), *files.exposed(config)], greet))
+        sink = Sink(config, guest=guest, reread=reread)
+        watched = FileWatch([file] if config.watch and file is not None else [])
+        return resolver.run(_live(sink, [*config.risks(), *files.exposed(config)], greet, watched))
     finally:
         logs.flush(LOG_SECONDS)
 
 
-async def _live(sink: Sink, risks: list[str], greet: Callable[[], None]) -> int:
+async def _live(sink: Sink, risks: list[str], greet: Callable[[], None], watched: FileWatch) -> int:
     loop = asyncio.get_running_loop()
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="auditsink")
     loop.set_default_executor(threads)
@@ -64,6 +79,9 @@ async def _live(sink: Sink, risks: list[str], greet: Callable[[], None]) -> int:
     allowed = descriptors.raise_limit()
     await sink.start()
     log.info("files that this process may have open", extra=allowed._asdict())
+    reloader = _Reloader(sink)
+    loop.add_signal_handler(signal.SIGHUP, reloader.begin)
+    watching = asyncio.create_task(_watch(watched, reloader))
     # What lives now lives until the end; the collector need not walk it again and again.
     gc.collect()
     gc.freeze()
@@ -73,6 +91,7 @@ async def _live(sink: Sink, risks: list[str], greet: Callable[[], None]) -> int:
     log.info("ready", extra={"version": __version__, **sink.addresses()})
     greet()
     await stop.wait()
+    watching.cancel()
     await _stop(sink)
     _leave_stuck_threads(threads)
     return 0
@@ -88,6 +107,50 @@ async def _stop(sink: Sink) -> None:
     log.info("stopped")
 
 
+class _Reloader:
+    """One reload at a time; one more when something was changed meanwhile."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+
+    def begin(self) -> None:
+        """Take up the changed file."""
+        if self._task is not None and not self._task.done():
+            self._again = True
+            return
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            self._again = False
+            await _reload(self._sink)
+            if not self._again:
+                return
+
+
+async def _reload(sink: Sink) -> None:
+    try:
+        changes = await sink.reread()
+    except ReloadError as problem:
+        for line in str(problem).splitlines():
+            log.error(  # noqa: TRY400 - the lines say it all
+                "the changed configuration is refused, the one before stays in force: %s", line
+            )
+    else:
+        said = changes.sentences()
+        for line in said or ["nothing in it is different"]:
+            log.info("the configuration was read again: %s", line)
+
+
+async def _watch(watched: FileWatch, reloader: _Reloader) -> None:
+    while watched:
+        await asyncio.sleep(LOOK_SECONDS)
+        if await asyncio.to_thread(watched.changed):
+            reloader.begin()
+
+
 def _on_signal(stop: asyncio.Event) -> None:
     stop.set()
     # Not through the loop any more: it may be what hangs.
@@ -99,8 +162,8 @@ def _on_signal(stop: asyncio.Event) -> None:
 
 def _ignore(number: signal.Signals) -> None:
     log.warning(
-        "this signal does nothing: files named by *_file are read again by themselves when they change, a changed "
-        "configuration is taken up by a restart",
+        "this signal does nothing: files named by *_file are read again by themselves when they change; a changed "
+        "configuration is taken up by SIGHUP or `auditsink reload`",
         extra={"signal": number.name},
     )
 

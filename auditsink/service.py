@@ -8,7 +8,8 @@ Down: receive port refuses (503 + Retry-After), requests under way end, forwarde
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -22,6 +23,8 @@ from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.listen import ListenError
 from auditsink.config import Config, DestinationSection
+from auditsink.config.changes import Changes, between
+from auditsink.config.changes import lost as losses
 from auditsink.config.spool import CHECKPOINTS
 from auditsink.delivery.destination import Destination, DestinationError
 from auditsink.delivery.filter import EventFilter
@@ -36,7 +39,7 @@ from auditsink.forward import dead_letters
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
 from auditsink.forward.retry import Backoff
-from auditsink.load import files, places
+from auditsink.load import ConfigError, files, places
 from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot, Trend
@@ -49,6 +52,8 @@ DRAIN_SHARE = 0.3
 """Of the time for stopping: for requests that are being read. One that takes longer is repeated by its apiserver."""
 PLACES_SECONDS = 5.0
 """For a look at the disks."""
+LEAVE_SECONDS = 2.0
+"""For a destination that is removed or changed: what is under way may end, the rest is delivered again."""
 FORWARD_SHARE = 0.8
 """Of the time for stopping, from its beginning: until then forwarders may deliver. The rest is for the last sync."""
 
@@ -69,20 +74,37 @@ class StartError(Exception):
     """The sink cannot start. One line per cause: which key or path, and what to do."""
 
 
+class ReloadError(Exception):
+    """A changed configuration is not taken up, and nothing has changed. One line per cause."""
+
+
 class Sink:
     """One sink, from `start` to `stop`. All methods but `fail` belong to the loop's thread."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, guest: Guest | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        guest: Guest | None = None,
+        reread: Callable[[], Config] | None = None,
+    ) -> None:
+        """`reread`: the configuration as its file says it now; raises ConfigError. Blocks."""
         self._config = config
+        self._reread_file = reread
         self._guest = guest
         self._visit: asyncio.Task[None] | None = None
         self._clock = clock or SystemClock()
         self._phase = Phase.STARTING
         self._failures: list[str] = []
         self._trend = Trend()
-        self._forwarders: list[Forwarder] = []
+        self._forwarders: dict[str, Forwarder] = {}
+        self._destinations: list[DestinationSection] = []  # those in force; shared with the admin port
+        self._leaving: set[Forwarder] = set()
+        self._reloading = asyncio.Lock()
+        self.reloads: Counter[str] = Counter()
         self._witness: Checkpointer | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._spool: Spool
         self._registry: Registry
         self._receive: ReceiveServer
@@ -155,6 +177,7 @@ class Sink:
             tuple(one.statistics() for one in self._readers),
             self._declared(),
             logs.skipped(),
+            reloads=dict(self.reloads),
             at_ns=self._clock.wall_ns(),
             growth=self._trend.add(self._clock.monotonic(), wanted),
         )
@@ -169,7 +192,7 @@ class Sink:
     @property
     def _readers(self) -> list[Forwarder | Checkpointer]:
         """All that have a cursor in each ring."""
-        return [*self._forwarders, *([] if self._witness is None else [self._witness])]
+        return [*self._forwarders.values(), *([] if self._witness is None else [self._witness])]
 
     def addresses(self) -> dict[str, str]:
         """Where the two ports really are, as URLs."""
@@ -193,22 +216,17 @@ class Sink:
         self._reserve(self._registry.cluster_set)
         loop = asyncio.get_running_loop()
         self._spool.start(loop.call_soon_threadsafe, loop.call_soon)
-        starting = [StartingDestination(one, self._clock) for one in config.destinations]
-        for destination in starting:
-            undo.push_async_callback(destination.close)
-        await asyncio.gather(*(destination.start() for destination in starting))
-        if mistakes := [destination.mistake for destination in starting if destination.mistake is not None]:
-            raise mistakes[0]
-        for one, destination in zip(config.destinations, starting, strict=True):
-            forwarder = self._forwarder(one, destination)
+        forwarders = await self._built(config.destinations)
+        for one, forwarder in zip(config.destinations, forwarders, strict=True):
             undo.push_async_callback(forwarder.stop, 0.0)
-            self._forwarders.append(forwarder)
+            self._forwarders[one.name] = forwarder
+        self._destinations.extend(config.destinations)
         if config.evidence is not None:
             self._witness = evidence.witness(config.evidence, self._spool, clock=self._clock)
             undo.push_async_callback(self._witness.stop, 0.0)
             self._watch("making checkpoints", asyncio.create_task(self._witness.run()))
-        for one, forwarder in zip(config.destinations, self._forwarders, strict=True):
-            self._watch(f"delivery to {one.name}", asyncio.create_task(forwarder.run()))
+        for name, forwarder in self._forwarders.items():
+            self._run(name, forwarder)
         self._receive = ReceiveServer(config.receive, self._spool, self._registry, clock=self._clock)
         await self._receive.start()
         undo.push_async_callback(self._receive.close)
@@ -216,9 +234,10 @@ class Sink:
             snapshot=self.snapshot,
             rings=lambda: self._spool.rings,
             spool_path=config.spool.path,
-            destinations=config.destinations,
+            destinations=self._destinations,
             expiries=Expiries(config),
             build=self._parts,
+            reload=self.reread,
             clock=self._clock,
         )
         self._admin = AdminServer(config.admin, view, self._guest.routes(view) if self._guest else ())
@@ -226,6 +245,85 @@ class Sink:
         if self._guest is not None:
             self._visit = asyncio.create_task(self._guest.run(view, self._spool))
             self._watch("taking another's place", self._visit)
+
+    async def _built(self, sections: Sequence[DestinationSection]) -> list[Forwarder]:
+        """A forwarder for each. Raises DestinationError for settings that cannot work, and nothing is left behind."""
+        starting = [StartingDestination(one, self._clock) for one in sections]
+        try:
+            await asyncio.gather(*(destination.start() for destination in starting))
+            _complain(starting)
+            pairs = zip(sections, starting, strict=True)
+            return [self._forwarder(one, destination) for one, destination in pairs]
+        except BaseException:
+            for destination in starting:
+                await destination.close()
+            raise
+
+    def _run(self, name: str, forwarder: Forwarder) -> None:
+        self._watch(f"delivery to {name}", asyncio.create_task(forwarder.run()), lambda: forwarder in self._leaving)
+
+    async def reload(self, new: Config, *, force: bool = False) -> Changes:
+        """Take up a changed configuration: destinations, clusters, limits, the log's level.
+
+        No connection and no event is lost on the way. Raises ReloadError, and all is as it was. `force`: remove a
+        destination although it has not got everything.
+        """
+        async with self._reloading:
+            changes = between(self._config, new)
+            try:
+                await self._reload(changes, force=force)
+            except (ClustersError, DestinationError, ReloadError) as problem:
+                self.reloads["refused"] += 1
+                raise ReloadError(str(problem)) from problem
+            self.reloads["applied" if changes.any else "unchanged"] += 1
+            return changes
+
+    async def reread(self, *, force: bool = False) -> Changes:
+        """Read the configuration's file again and take it up. Raises ReloadError."""
+        if self._reread_file is None:
+            raise ReloadError("this sink runs without a file (-c FILE), so there is none to be read again")
+        try:
+            new = await asyncio.to_thread(self._reread_file)
+        except ConfigError as problem:
+            self.reloads["refused"] += 1
+            raise ReloadError(str(problem)) from None
+        return await self.reload(new, force=force)
+
+    async def _reload(self, changes: Changes, *, force: bool) -> None:
+        if self._phase is not Phase.RUNNING:
+            raise ReloadError(f"the sink is {self._phase.value}; nothing is taken up")
+        if missing := files.missing(changes.target):
+            raise ReloadError("\n".join(missing))
+        pending = {one.name: sum(a.pending for a in one.accounts.values()) for one in self.snapshot().destinations}
+        if not force and (lost := losses(changes.removed, pending)):
+            raise ReloadError("\n".join(lost))
+        sections = [*changes.added, *changes.changed]
+        forwarders = await self._built(sections)
+        try:
+            if changes.clusters or changes.added or changes.removed:  # clusters name destinations
+                await asyncio.to_thread(self._registry.adopt, changes.target)
+        except ClustersError:
+            await asyncio.gather(*(forwarder.stop(0.0) for forwarder in forwarders))
+            raise
+        await self._let_go([*changes.removed, *(one.name for one in changes.changed)])
+        for name in changes.removed:
+            self._spool.forget(name)
+        for one, forwarder in zip(sections, forwarders, strict=True):
+            self._forwarders[one.name] = forwarder
+            self._run(one.name, forwarder)
+        self._config = changes.target
+        self._destinations[:] = changes.target.destinations
+        if changes.limits:
+            self._receive.adopt(changes.target.receive)
+        if changes.log:
+            logs.set_level(changes.target.log)
+
+    async def _let_go(self, names: Sequence[str]) -> None:
+        """Stop these; what is under way may end."""
+        leaving = [self._forwarders.pop(name) for name in names]
+        self._leaving.update(leaving)
+        await asyncio.gather(*(forwarder.stop(LEAVE_SECONDS, drain=False) for forwarder in leaving))
+        self._leaving.difference_update(leaving)
 
     def _reserve(self, cluster_set: ClusterSet) -> None:
         self._spool.reserve(cluster_set.reserved)
@@ -248,11 +346,12 @@ class Sink:
         event_filter = filters.build(one)
         return WithLabels(build(one, clock=self._clock), self._config.spool.path), event_filter
 
-    def _watch(self, what: str, task: "asyncio.Task[None]") -> None:
-        """A part's own task may only end when the sink stops."""
+    def _watch(self, what: str, task: "asyncio.Task[None]", leaving: Callable[[], bool] = lambda: False) -> None:
+        """A part's own task may only end when the sink stops, or when it is `leaving`."""
 
         def ended(task: "asyncio.Task[None]") -> None:
-            if self._phase is Phase.STOPPING or task.cancelled():
+            self._tasks.discard(task)
+            if self._phase is Phase.STOPPING or task.cancelled() or leaving():
                 return
             problem = task.exception()
             log.critical("a part of the sink died", extra={"part": what}, exc_info=problem)
@@ -260,10 +359,17 @@ class Sink:
             self.fail(f"{what} {how}; restart the sink and report it with its log")
 
         task.add_done_callback(ended)
-        self._tasks.append(task)
+        self._tasks.add(task)
 
     async def _step(self, what: str, awaitable: Awaitable[object]) -> None:
         try:
             await awaitable
         except Exception:
             log.exception("a step of the stop failed; the next ones follow", extra={"step": what})
+
+
+def _complain(starting: Sequence[StartingDestination]) -> None:
+    """Raises the first mistake in settings themselves."""
+    for destination in starting:
+        if destination.mistake is not None:
+            raise destination.mistake

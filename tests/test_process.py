@@ -13,6 +13,7 @@ from typing import NoReturn
 import pytest
 
 from auditsink import process
+from auditsink.common.watch import FileWatch
 
 
 class Told:
@@ -73,7 +74,7 @@ def own_process() -> Iterator[None]:
 def test_a_signal_stops_it_in_order(own_process: None, caplog: pytest.LogCaptureFixture):
     sink = Recorded()
     with caplog.at_level(logging.INFO):
-        assert asyncio.run(process._live(sink, ["a: is risky"], lambda: None)) == 0  # type: ignore[arg-type] # a stand-in
+        assert asyncio.run(process._live(sink, ["a: is risky"], lambda: None, FileWatch([]))) == 0  # type: ignore[arg-type] # a stand-in
     assert sink.asked == ["start", "stop within 8"]
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "files that this process may have open",

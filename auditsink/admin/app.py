@@ -49,6 +49,7 @@ def application(
         ("GET", "/event", Need.CONTENT, content.event),
         ("GET", "/letters", Need.CONTENT, letters.list),
         ("GET", "/letters/event", Need.CONTENT, letters.show),
+        ("POST", "/reload", Need.CHANGE, numbers.reload),
         ("POST", "/letters/replay", Need.CHANGE, letters.replay),
         ("POST", "/letters/drop", Need.CHANGE, letters.drop),
     ]

@@ -22,6 +22,7 @@ from auditsink.observe.snapshot import Snapshot
 LIVE_CLUSTERS = 100
 """Clusters in a live document, those with the most pending first; `/status` has all."""
 
+_JSON = "application/json"
 _OPEN = "application/openmetrics-text; version=1.0.0"
 _PLAIN = exposition.choose_encoder("")[1]
 _FORMATS = {_PLAIN: "", exposition.choose_encoder(_OPEN)[1]: _OPEN}
@@ -71,6 +72,16 @@ class StatusEndpoints:
     async def reservations(self, _: Request) -> Response:
         """Whose the spool's bytes are."""
         return Response(await self._reservations.get(), media_type="application/json")
+
+    async def reload(self, request: Request) -> Response:
+        """Take up the changed file: `{"said": [...]}`, or 409 and `{"refused": [...]}`; `?force=1` drops what waits."""
+        if self._view.reload is None:
+            return Response(orjson.dumps({"refused": ["there is no file to be read again"]}), 409, media_type=_JSON)
+        try:
+            changes = await self._view.reload(force=request.query_params.get("force") == "1")
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the person who asked must read it
+            return Response(orjson.dumps({"refused": str(problem).splitlines()}), 409, media_type=_JSON)
+        return Response(orjson.dumps({"said": changes.sentences(), "restart": list(changes.restart)}), media_type=_JSON)
 
     async def stream(self, _: Request) -> Response:
         """The document again and again, as server-sent events."""

@@ -1,11 +1,13 @@
 """What the admin port sees of the sink, and the little that it may do to it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.config import DestinationSection
+from auditsink.config.changes import Changes
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.observe.expiry import Expiries
@@ -14,6 +16,14 @@ from auditsink.spool.ring import Ring
 
 Build = Callable[[DestinationSection], tuple[Destination, EventFilter | None]]
 """A destination and its filter, built anew for one use. Blocks. Raises DestinationError."""
+
+
+class Reload(Protocol):
+    """Reads the configuration's file again and takes it up; raises what has a line for each cause."""
+
+    def __call__(self, *, force: bool) -> Awaitable[Changes]:
+        """What was taken up."""
+        ...
 
 
 def _nothing(one: DestinationSection) -> tuple[Destination, EventFilter | None]:
@@ -30,4 +40,5 @@ class View:
     destinations: Sequence[DestinationSection] = ()
     expiries: Expiries | None = None
     build: Build = _nothing
+    reload: Reload | None = None
     clock: Clock = field(default_factory=SystemClock)

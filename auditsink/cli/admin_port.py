@@ -1,14 +1,16 @@
-"""Asking a running sink's admin port, as the commands do; every trouble becomes one sentence."""
+"""Asking a running sink's admin port, as the commands do; every trouble becomes one sentence.
 
-import urllib.error
-import urllib.request
+Through httpx, which the commands alone load: a running sink never does.
+"""
+
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPResponse
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import click
+import httpx
 import orjson
 
 TIMEOUT_SECONDS = 30
@@ -18,16 +20,6 @@ LINE_BYTES = 2**20
 
 
 url_option = click.option("--url", default="http://127.0.0.1:2020", show_default=True, help="The sink's admin port.")
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the token to another place."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
 
 class AdminPort:
@@ -46,54 +38,70 @@ class AdminPort:
 
     def dated(self, path: str, parameters: list[tuple[str, str]] | None = None) -> tuple[bytes, str]:
         """And its `Date`, which is the sink's clock. Raises ClickException."""
-        with self._open(path, parameters) as answer:
-            try:
-                return answer.read(ANSWER_BYTES), answer.headers["Date"] or ""
-            except (OSError, HTTPException) as problem:
-                self._no_answer(problem)
+        with self._asked("GET", path, parameters) as answer:
+            return self._whole(answer), answer.headers.get("date", "")
 
     def lines(self, path: str, parameters: list[tuple[str, str]]) -> Iterator[bytes]:
-        """The lines of a stream, as they come. Raises ClickException when it breaks."""
-        with self._open(path, parameters) as answer:
-            try:
-                while line := answer.readline(LINE_BYTES):
-                    yield line
-            except (OSError, HTTPException) as problem:
-                self._no_answer(problem)
+        """The lines of a stream, as they come. Raises ClickException when it breaks, or a line has no end."""
+        with self._asked("GET", path, parameters) as answer:
+            rest = b""
+            for piece in answer.iter_bytes():
+                *lines, rest = (rest + piece).split(b"\n")
+                yield from (line + b"\n" for line in lines)
+                if len(rest) > LINE_BYTES:
+                    raise click.ClickException(f"{self.url}{path}: a line has no end; is this its admin port?")
 
-    def _open(self, path: str, parameters: list[tuple[str, str]] | None) -> HTTPResponse:
-        query = f"?{urlencode(parameters)}" if parameters else ""
-        asked = urllib.request.Request(f"{self.url}{path}{query}", headers=self._headers)  # noqa: S310 - checked above
+    def post(self, path: str, parameters: list[tuple[str, str]]) -> tuple[int, bytes]:
+        """Status and body of the answer to a change: 409 says why it was not made. Raises ClickException."""
+        with self._asked("POST", path, parameters, understood=(200, 409)) as answer:
+            return answer.status_code, self._whole(answer)
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, parameters: list[tuple[str, str]] | None, understood: tuple[int, ...] = (200,)
+    ) -> Iterator[httpx.Response]:
+        # No redirect, which would take the token to another place; no proxy of the environment.
         try:
-            answer = _opener.open(asked, timeout=TIMEOUT_SECONDS)
-        except urllib.error.HTTPError as problem:
-            why = self._refused() if problem.code == 401 else _why(problem) or "--url must be the sink's admin port"
-            raise click.ClickException(f"{self.url}{path}: answers {problem.code}; {why}") from None
-        except (OSError, ValueError, HTTPException) as problem:
-            self._no_answer(problem)
-        assert isinstance(answer, HTTPResponse)
-        return answer
+            with (
+                httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False, headers=self._headers) as client,
+                client.stream(
+                    method, f"{self.url}{path}", params=tuple(parameters or ()), json=None if method == "GET" else {}
+                ) as answer,
+            ):
+                if answer.status_code not in understood:
+                    why = self._refused() if answer.status_code == 401 else _why(answer)
+                    raise click.ClickException(f"{self.url}{path}: answers {answer.status_code}; {why}")
+                yield answer
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as problem:
+            raise click.ClickException(
+                f"{self.url}: no answer ({problem}); is the sink running, and is this its admin port?"
+            ) from None
+
+    def _whole(self, answer: httpx.Response) -> bytes:
+        content = bytearray()
+        for piece in answer.iter_bytes():
+            content += piece
+            if len(content) > ANSWER_BYTES:
+                raise click.ClickException(f"{self.url}: the answer has no end; is this its admin port?")
+        return bytes(content)
 
     def _refused(self) -> str:
         if self._headers:
             return "--token-file does not hold what the sink's admin.token_file holds"
         return "give --token-file, a file with what the sink's admin.token_file holds"
 
-    def _no_answer(self, problem: Exception) -> NoReturn:
-        reason = getattr(problem, "reason", None) or problem
-        raise click.ClickException(
-            f"{self.url}: no answer ({reason}); is the sink running, and is this its admin port?"
-        ) from None
 
-
-def _why(problem: urllib.error.HTTPError) -> str:
-    """What the sink itself says of it; empty when it is not the sink that speaks."""
+def _why(answer: httpx.Response) -> str:
+    """What the sink itself says of it."""
+    content = b""
+    for piece in answer.iter_bytes():
+        content += piece
+        if len(content) > LINE_BYTES:
+            break
     try:
-        found = orjson.loads(problem.read(LINE_BYTES))
-        why = found["error"]
-    except (OSError, HTTPException, orjson.JSONDecodeError, KeyError, TypeError):
-        return ""
-    return str(why)[:500]
+        return str(orjson.loads(content)["error"])[:500]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "--url must be the sink's admin port"
 
 
 def _token(path: Path) -> str:

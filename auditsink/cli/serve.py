@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import msgspec
 from auditsink import process
 from auditsink.cli.settings import config_option, read_config
 from auditsink.config import Config, Log
-from auditsink.load import embedded_default
+from auditsink.load import embedded_default, load
 from auditsink.service import StartError
 
 SAMPLE = Path("tests/data/batch-default-mixed-http.tar.gz")
@@ -32,6 +33,7 @@ def command(config_file: Path | None) -> int:
 
     Without a file: 127.0.0.1:9880 into ./data/audit.ndjson, spool in ./data/spool, admin port 127.0.0.1:2020; at a
     terminal it then speaks text and says what to try.
+    SIGHUP and `auditsink reload` take up a changed file; `watch: true` in it does so by itself.
     SIGTERM and Ctrl-C finish what was accepted and end within 10 s; a second one ends at once, and nothing is lost.
 
     \b
@@ -42,7 +44,7 @@ def command(config_file: Path | None) -> int:
     try:
         if config == embedded_default() and sys.stderr.isatty():
             return process.run(msgspec.structs.replace(config, log=Log(format="text")), lambda: _greet(config))
-        return process.run(config)
+        return process.run(config, file=config_file, reread=None if config_file is None else partial(load, config_file))
     except StartError as problem:
         raise click.ClickException(str(problem)) from None
 

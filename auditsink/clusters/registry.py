@@ -6,6 +6,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 from auditsink import config
 from auditsink.clusters import retained
@@ -112,6 +113,7 @@ class Registry:
         self._former: dict[str, RetainedCluster] = {}
         self._routings: dict[str, RetainedCluster] = {}
         self._remembers = False
+        self._lock = Lock()  # `adopt` may come while a thread polls
         self._start()
         self._on_change = on_change
 
@@ -145,12 +147,23 @@ class Registry:
 
     def poll(self) -> bool:
         """Look at the files; True when another cluster set is in force. Reads the disk."""
-        tokens = self._tokens is not None and self._tokens.changed()
-        changed = self._enter() if self.declared else False
-        if tokens or changed:
-            self._publish()
-        self.problems = tuple(self._problems())
+        with self._lock:
+            tokens = self._tokens is not None and self._tokens.changed()
+            changed = self._enter() if self.declared else False
+            if tokens or changed:
+                self._publish()
+            self.problems = tuple(self._problems())
         return tokens or changed
+
+    def adopt(self, settings: config.Config) -> None:
+        """Take up what another configuration declares. Raises ClustersError, and all is as it was. Reads the disk."""
+        fresh = Registry(settings)
+        with self._lock:
+            self.declared, self._entries, self._tokens = fresh.declared, fresh._entries, fresh._tokens
+            self._members, self._directory, self._files = fresh._members, fresh._directory, fresh._files
+            if self.watches:
+                self._publish()
+            self.problems = tuple(self._problems())
 
     def remember(self, rings: Iterable[str]) -> None:
         """Learn what earlier processes declared, once the rings are known, and write it down from now on.

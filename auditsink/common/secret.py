@@ -4,6 +4,7 @@ A secret is wrapped where it is read and unwrapped where it is sent; everything 
 configuration) can only print the stars.
 """
 
+import hmac
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -38,6 +39,12 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return id(self)  # a WeakSet holds each of them
 
 
 _alive: WeakSet[Secret] = WeakSet()

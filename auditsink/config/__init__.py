@@ -120,6 +120,7 @@ class Config(Section, frozen=True, kw_only=True):
     evidence: Evidence | None = None
     admin: Admin = Admin()
     log: Log = Log()
+    watch: bool = False  # take up this file again whenever it changes, as SIGHUP and `auditsink reload` do
 
     def broken(self) -> Broken:
         """What makes no sense between sections."""

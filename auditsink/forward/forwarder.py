@@ -106,7 +106,7 @@ class Forwarder:
     async def run(self) -> None:
         """Deliver until `stop`. Raises OSError when a cursor cannot be opened at the start."""
         await self._subscriptions.open(self._spool.rings)
-        self._spool.on_new_ring(self._subscriptions.add)
+        self._subscriptions.ends_with(self._spool.on_new_ring(self._subscriptions.add))
         always = (self._cursors.run(), self._watch_files(), self._count_dead_letters())
         helpers = [asyncio.create_task(one) for one in always]
         helpers.append(asyncio.create_task(self._begin()))
@@ -172,17 +172,19 @@ class Forwarder:
                 await self._offload(self._count.look)
             await self._clock.sleep(COUNT_SECONDS)
 
-    async def stop(self, deadline_seconds: float) -> None:
+    async def stop(self, deadline_seconds: float, *, drain: bool = True) -> None:
         """Deliver what can still be delivered, and end: at most `CLOSE_SECONDS` after the deadline, whatever happens.
 
         While the destination takes events, what is pending still goes for half the time, partial batches at once.
         Then no attempt begins; those that run have until the deadline and are cancelled. The cursors stand where all
-        before them is settled; the rest is delivered after the next start. A second call does nothing.
+        before them is settled; the rest is delivered after the next start. Without `drain` no attempt begins from the
+        first moment. A second call does nothing.
         """
         if self._stopped.is_set():
             return
         began = self._clock.monotonic()
-        await self._drain(began + deadline_seconds * FLUSH_SHARE)
+        if drain:
+            await self._drain(began + deadline_seconds * FLUSH_SHARE)
         self._subscriptions.close()
         self._deliverer.close()
         await within(self._clock, began + deadline_seconds - self._clock.monotonic(), self._workers)

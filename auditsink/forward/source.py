@@ -67,8 +67,8 @@ class SourceRing(Protocol):
         """Names the event at a sequence as no other event is ever named; None when it is not held (any more)."""
         ...
 
-    def on_durable(self, callback: Callable[[], None]) -> None:
-        """Call back after `durable` or the ring's floor has moved."""
+    def on_durable(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after `durable` or the ring's floor has moved, until what this returns is called."""
         ...
 
     def claim(self, cursor: Any, start: int, stop: int) -> int:
@@ -122,6 +122,6 @@ class Source(Protocol):
         """By cluster."""
         ...
 
-    def on_new_ring(self, callback: Callable[[Any], None]) -> None:
-        """Call back with each `SourceRing` that is made from now on."""
+    def on_new_ring(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Call back with each `SourceRing` that is made from now on, until what this returns is called."""
         ...

@@ -53,6 +53,7 @@ class Subscriptions:
         self._changed = Signal(clock)
         self._taking = asyncio.Lock()
         self._flush = False
+        self._ends: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"<Subscriptions of {self._destination} to {len(self._by_cluster)} clusters, {self._turns}>"
@@ -71,7 +72,7 @@ class Subscriptions:
 
     def add(self, ring: SourceRing) -> None:
         """Deliver this ring's events from now on."""
-        ring.on_durable(partial(self._wake, ring))
+        self._ends.append(ring.on_durable(partial(self._wake, ring)))
         self._wake(ring)
 
     def _wake(self, ring: SourceRing) -> None:
@@ -206,9 +207,16 @@ class Subscriptions:
         for subscription in self._by_cluster.values():
             self._enqueue(subscription)
 
+    def ends_with(self, end: Callable[[], None]) -> None:
+        """Call this too when no more is taken."""
+        self._ends.append(end)
+
     def close(self) -> None:
-        """No more batches are taken."""
+        """No more batches are taken, and no ring calls back any more."""
         self.closing = True
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end()
         self._changed.notify()
 
     def close_readers(self) -> None:

@@ -35,10 +35,16 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     """Send all logging and Python's warnings to standard error (or a stream), in place of what was set before."""
     stream = stream or _without_descriptor(sys.stderr)
     handler = LogHandler(JsonFormatter() if settings.format == "json" else TextFormatter(), stream)
-    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(settings)
     logging.captureWarnings(capture=True)
     # A line that cannot be written (the collector is gone) must not become a traceback on the same stream.
     logging.raiseExceptions = False
+
+
+def set_level(settings: Log) -> None:
+    """From now on say what this level and those above it say."""
+    logging.getLogger().setLevel(settings.level.upper())
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.DEBUG if settings.level == "debug" else logging.WARNING)
 

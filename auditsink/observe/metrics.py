@@ -56,6 +56,12 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     skipped = CounterMetricFamily("auditsink_log_lines_skipped", "Log lines that nobody read.")
     skipped.add_metric([], snapshot.log_lines_skipped)
     yield skipped
+    reloads = CounterMetricFamily(
+        "auditsink_reloads", "Configurations read again, by what came of it.", labels=["result"]
+    )
+    for result in ("applied", "unchanged", "refused"):
+        reloads.add_metric([result], snapshot.reloads.get(result, 0))
+    yield reloads
     yield from _receive(snapshot.receive)
     yield from _spool(snapshot.spool)
     yield from _accounts(snapshot.destinations)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from auditsink.forward.reporting import ForwarderStatistics
@@ -24,8 +24,8 @@ class Snapshot:
 
     `declared`: bytes reserved for each declared cluster; None where clusters are not declared.
     `log_lines_skipped`: since the start, because nobody read standard error. `at_ns`: when this was, since the epoch.
-    `growth`: bytes a second by which what destinations still need of the rings grows (or shrinks), None where it is
-    not known yet.
+    `reloads`: of the configuration, by what came of them. `growth`: bytes a second by which what destinations still
+    need of the rings grows (or shrinks), None where it is not known yet.
     """
 
     phase: Phase
@@ -37,6 +37,7 @@ class Snapshot:
     log_lines_skipped: int = 0
     at_ns: int = 0
     growth: float | None = None
+    reloads: Mapping[str, int] = field(default_factory=dict)
 
 
 TREND_SECONDS = 300.0

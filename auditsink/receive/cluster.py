@@ -52,7 +52,7 @@ class PostingClusters:
         """`rate_of` gives the rate in force, None for no limit."""
         self._spool = spool
         self._counters = counters
-        self._most = limit // 2
+        self.limit = limit
         self._rate_of = rate_of
         self._known: dict[str, PostingCluster] = {}
 
@@ -87,7 +87,7 @@ class PostingClusters:
     def announce(self, cluster: PostingCluster, count: int) -> bool:
         """A request with a body of `count` bytes begins; the first of a cluster always may."""
         announced = cluster.announced
-        if count and announced and announced + count > self._most and len(self._spool.rings) > 1:
+        if count and announced and announced + count > self.limit // 2 and len(self._spool.rings) > 1:
             return False
         cluster.announced = announced + count
         if count and cluster.ring is None:

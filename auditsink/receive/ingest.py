@@ -173,6 +173,11 @@ class Ingest:
             if len(self._large) == 1:
                 self.soon(self._next_large)
 
+    def adopt(self, settings: config.Receive) -> None:
+        """Hold to other limits from now on."""
+        self.memory.limit = settings.max_in_flight
+        self._max_body = settings.max_body
+
     def refusal(self, cluster: PostingCluster) -> HttpRejection | None:
         """Why a batch of this cluster would be refused now, before its body is read; a guess that costs little."""
         if cluster.bucket is not None and (limited := self.limited(cluster)) is not None:

@@ -134,11 +134,9 @@ class ListenerState:
         self.responses = Responses(settings.retry_after, clock.wall_ns() / 1e9)
         self.connections = Connections(Room(settings.max_connections, BEYOND))
         self.buffers = Buffers()
-        self.max_body = min(settings.max_body, settings.max_in_flight)
-        key = "max_body" if self.max_body == settings.max_body else "max_in_flight"
-        self.too_large = HttpRejection(
-            RejectionReason.TOO_LARGE, f"the body is larger than receive.{key} ({self.max_body})"
-        )
+        self.max_body: int
+        self.too_large: HttpRejection
+        self._bound(settings)
         self._clock = clock
         self._authorizer = authorizer
         self._logged: dict[str, float] = {}
@@ -150,6 +148,21 @@ class ListenerState:
             self.counters.rejected[RejectionReason.CONNECTIONS] += 1
             connection.abort()
         return served
+
+    def adopt(self, settings: config.Receive) -> None:
+        """Hold to other limits from now on; what is under way keeps those that it began with."""
+        self.settings = settings
+        self.clusters.limit = settings.max_in_flight
+        self.ingest.adopt(settings)
+        self.responses = Responses(settings.retry_after, self._clock.wall_ns() / 1e9)
+        self._bound(settings)
+
+    def _bound(self, settings: config.Receive) -> None:
+        self.max_body = min(settings.max_body, settings.max_in_flight)
+        key = "max_body" if self.max_body == settings.max_body else "max_in_flight"
+        self.too_large = HttpRejection(
+            RejectionReason.TOO_LARGE, f"the body is larger than receive.{key} ({self.max_body})"
+        )
 
     def admit(self, head: Head, length: int, peer: Peer, *, crowded: bool) -> Admitted | HttpRejection:
         """`length`: bytes of the body as declared. `peer`: what the client's certificate proves.

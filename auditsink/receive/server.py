@@ -92,6 +92,13 @@ class ReceiveServer:
         for sentence in self._credentials.problems:
             log.warning(sentence)
 
+    def adopt(self, settings: config.Receive) -> None:
+        """Hold to other limits from now on; what is under way keeps those that it began with."""
+        self._settings = settings
+        self._listener.adopt(settings)
+        rings = max(len(self._spool.rings), len(self._registry.cluster_set.clusters))
+        self._listener.connections.room = _room(settings.max_connections, rings)
+
     def stop_accepting(self) -> None:
         """From now on every request that begins gets 503 and its connection is closed; what was begun goes on."""
         self._listener.stopping = True

@@ -138,9 +138,20 @@ class Ring:
             pending=durable - cursor.position - lost,
         )
 
-    def on_durable(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called in the loop's thread whenever `durable` or `floor` has moved."""
-        self._listeners.append(callback)
+    def on_durable(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have `callback` called in the loop's thread whenever `durable` or `floor` has moved, until that is ended."""
+        self._listeners = [*self._listeners, callback]
+        return lambda: self._forget_listener(callback)
+
+    def _forget_listener(self, callback: Callable[[], None]) -> None:
+        self._listeners = [one for one in self._listeners if one is not callback]
+
+    def forget(self, destination: str) -> None:
+        """Nobody reads for this destination any more: what only it needed may be given up. Its file stays."""
+        cursor = self.cursors.get(destination)
+        self.cursors = {name: one for name, one in self.cursors.items() if name != destination}
+        if cursor is not None:
+            cursor.close()
 
     def note_drop(self, destination: str, drop: Drop) -> None:
         """Remember it for whoever asks; the account counts it by itself. Any thread."""

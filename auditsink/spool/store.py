@@ -151,9 +151,15 @@ class Spool:
                 listener(ring)
         return self.rings[cluster]
 
-    def on_new_ring(self, callback: Callable[[Ring], None]) -> None:
-        """Have `callback` called for each ring made from now on, before anything is stored in it."""
+    def on_new_ring(self, callback: Callable[[Ring], None]) -> Callable[[], None]:
+        """Have `callback` called for each ring made from now on, before anything is stored in it; ends when called."""
         self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+    def forget(self, destination: str) -> None:
+        """Nobody reads for this destination any more."""
+        for ring in self.rings.values():
+            ring.forget(destination)
 
     def reserve(self, reserved: Mapping[str, int]) -> None:
         """From now on these bytes are reserved for these clusters. Any thread."""

@@ -111,8 +111,9 @@ class FakeRing:
     def origin(self, sequence: int) -> str | None:
         return f"{self.cluster}/{sequence}" if sequence in self.events else None
 
-    def on_durable(self, callback: Callable[[], None]) -> None:
+    def on_durable(self, callback: Callable[[], None]) -> Callable[[], None]:
         self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
 
     def announce(self) -> None:
         for listener in self._listeners:
@@ -178,8 +179,9 @@ class FakeSpool:
         self.rings = {ring.cluster: ring for ring in rings}
         self._listeners: list[Callable[[FakeRing], None]] = []
 
-    def on_new_ring(self, callback: Callable[[FakeRing], None]) -> None:
+    def on_new_ring(self, callback: Callable[[FakeRing], None]) -> Callable[[], None]:
         self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
 
     def add(self, ring: FakeRing) -> None:
         self.rings[ring.cluster] = ring
