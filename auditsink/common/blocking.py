@@ -40,9 +40,7 @@ class BlockingCalls:
 
         A call that waits for a thread until then, or whose caller is cancelled, is not made any more.
         """
-        call: Future[T] = Future()
-        self._waiting.put((call, function, args))
-        self._have_thread()
+        call = self.begin(function, *args)
         answer = asyncio.wrap_future(call)
         try:
             done, _ = await asyncio.wait({answer}, timeout=seconds)
@@ -52,6 +50,13 @@ class BlockingCalls:
         if not done:
             raise StuckError
         return answer.result()
+
+    def begin(self, function: Callable[..., T], *args: Any) -> "Future[T]":
+        """Have the call made; for who waits in his own way. Any thread."""
+        call: Future[T] = Future()
+        self._waiting.put((call, function, args))
+        self._have_thread()
+        return call
 
     def close(self) -> None:
         """The threads end when nothing waits; those that are stuck, when they are no longer."""

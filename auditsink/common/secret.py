@@ -11,7 +11,8 @@ from threading import Lock
 from typing import Generic, TypeVar
 from weakref import WeakSet
 
-from auditsink.common.watch import Stamp, content, stamp
+from auditsink.common.blocking import StuckError
+from auditsink.common.watch import Look, Stamp, content, stamp
 
 T = TypeVar("T")
 
@@ -80,11 +81,11 @@ class WatchedFile(Generic[T]):
     def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
         self.path = path
         self._parse = parse
-        self._stamp: Stamp | None = None
         self.error: str | None = None
-        self._value = self._read()
+        self._look: Look[tuple[Stamp, T] | str] = Look()
+        self._stamp, self._value = self._read()
 
-    def _read(self) -> T:
+    def _read(self) -> tuple[Stamp, T]:
         try:
             seen = stamp(self.path)
             value = self._parse(content(self.path))
@@ -94,20 +95,31 @@ class WatchedFile(Generic[T]):
             ) from None
         except ValueError as problem:
             raise UnreadableFileError(f"{self.path}: {problem}") from None
-        self._stamp = seen
-        return value
+        return seen, value
+
+    def _read_again(self) -> tuple[Stamp, T] | str:
+        """The same, if it is another file now; else "" for one that is as it was."""
+        return "" if stamp(self.path) == self._stamp else self._read()
 
     def changed(self) -> bool:
-        """Look at the file; read it when it is another one now. True when the value was replaced."""
+        """Look at the file; read it when it is another one now. True when the value was replaced.
+
+        Never waits long: while its disk hangs the last good value stays.
+        """
         try:
-            if stamp(self.path) == self._stamp:
-                self.error = None
-                return False
-            self._value = self._read()
+            found = self._look(self._read_again)
+        except StuckError:
+            self.error = f"{self.path}: its disk does not answer; check it"
+            return False
         except OSError as problem:
             self.error = str(problem)
             return False
+        if found is None:
+            return False
         self.error = None
+        if isinstance(found, str):
+            return False
+        self._stamp, self._value = found
         return True
 
     def get(self) -> T:

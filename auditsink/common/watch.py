@@ -2,13 +2,28 @@
 
 Inode, size and modification time follow links, so that the swap of a link shows (Kubernetes changes ConfigMaps and
 Secrets that way) and so does an editor's rename.
+
+A file may lie on a disk that hangs, and whoever asks may be the event loop: `Look` never waits long.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Generic, TypeVar
+
+from auditsink.common.blocking import BlockingCalls, StuckError
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 0.2
+"""A file that was looked at so recently is not looked at again: a request must not pay for it."""
+PATIENCE_SECONDS = 0.2
+"""For a look. A file that is there takes microseconds."""
+_calls = BlockingCalls("look", 8)
 
 Stamp = tuple[int, int, int]
 """Inode, size in bytes, modification time in nanoseconds: two looks at an unchanged file give the same."""
@@ -35,12 +50,40 @@ def content(file: Path) -> bytes:
     return file.read_bytes()
 
 
+class Look(Generic[T]):
+    """Asks something of a disk again and again, on threads that all looks share. For one caller at a time."""
+
+    def __init__(self) -> None:
+        self._at = float("-inf")
+        self._out: Future[T] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Look {'out' if self._out else 'home'}>"
+
+    def __call__(self, ask: Callable[[], T]) -> T | None:
+        """What `ask` returns, the same each time; None when it was asked a moment ago.
+
+        Raises what it raises; StuckError while it does not return, at once from the second time on.
+        """
+        if self._out is None:
+            if time.monotonic() - self._at < FRESH_SECONDS:
+                return None
+            self._out = _calls.begin(ask)
+            wait([self._out], PATIENCE_SECONDS)
+        if not self._out.done():
+            raise StuckError
+        out, self._out = self._out, None
+        self._at = time.monotonic()
+        return out.result()
+
+
 class FileWatch:
     """Several files, looked at when asked. A file that goes or comes has changed."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
-        self._seen = self._look()
+        self._seen = self._stamps()
+        self._look: Look[list[Stamp | None]] = Look()
 
     def __repr__(self) -> str:
         return f"<FileWatch of {len(self._files)} files>"
@@ -50,9 +93,14 @@ class FileWatch:
 
     def changed(self) -> bool:
         """Whether one of them is another than at the last look."""
-        now = self._look()
-        changed, self._seen = now != self._seen, now
-        return changed
+        try:
+            now = self._look(self._stamps)
+        except StuckError:
+            return False
+        if now is None or now == self._seen:
+            return False
+        self._seen = now
+        return True
 
-    def _look(self) -> list[Stamp | None]:
+    def _stamps(self) -> list[Stamp | None]:
         return [stamp_or_none(file) for file in self._files]

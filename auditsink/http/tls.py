@@ -9,7 +9,8 @@ import os
 import ssl
 from typing import Any
 
-from auditsink.common.watch import stamp_or_none
+from auditsink.common.blocking import StuckError
+from auditsink.common.watch import Look, stamp_or_none
 from auditsink.config import ClientTls
 from auditsink.delivery.destination import DestinationError
 
@@ -41,7 +42,9 @@ class Tls:
         self._config = config
         self._where = where
         self._files = [file for file in (config.ca_file, config.cert_file, config.key_file) if file is not None]
-        self._stamp = self._look()
+        self._stamp = self._stamps()
+        self._look: Look[tuple[_Stamp, ssl.SSLContext | str] | str] = Look()
+        self._complained: str | None = None
         if config.insecure_skip_verify:
             _log.warning("%s.insecure_skip_verify: anybody in between can read and change the audit trail", where)
         try:
@@ -51,16 +54,35 @@ class Tls:
 
     def context(self) -> ssl.SSLContext:
         """For the next connection: another object when a file has changed."""
-        stamp = self._look()
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._context = self._build()
-            except OSError as problem:
-                _log.warning("%s.%s; the last good files stay in use", self._where, self._explain(problem))
+        try:
+            found = self._look(self._built_again) if self._files else None
+        except StuckError:
+            self._complain("the disk of its files does not answer")
+            return self._context
+        if isinstance(found, tuple):
+            self._stamp, built = found
+            if isinstance(built, str):
+                self._complain(built)
+            else:
+                self._context, self._complained = built, None
         return self._context
 
-    def _look(self) -> _Stamp:
+    def _complain(self, why: str) -> None:
+        if why != self._complained:
+            self._complained = why
+            _log.warning("%s.%s; the last good files stay in use", self._where, why)
+
+    def _built_again(self) -> tuple[_Stamp, ssl.SSLContext | str] | str:
+        """Of files that are other ones now: what they are, and the context or why there is none. Else "". Blocks."""
+        stamp = self._stamps()
+        if stamp == self._stamp:
+            return ""
+        try:
+            return stamp, self._build()
+        except OSError as problem:
+            return stamp, self._explain(problem)
+
+    def _stamps(self) -> _Stamp:
         return tuple(stamp_or_none(file) for file in self._files)
 
     def _build(self) -> ssl.SSLContext:
