@@ -40,26 +40,30 @@ class RecordShape:
 
 
 def shaped(batch: Batch, shape: RecordShape) -> Batch:
-    """The batch with its records as events. With lists there is one, and `sequences` are still those of all events."""
+    """The batch with its records as events, labels inside where they go there.
+
+    With lists there is one, and `sequences` are still those of all events.
+    """
     if Mark.UNSPLIT in batch.marks or not batch.events:
         return batch
-    if batch.labelled is not None:
-        batch = replace(batch, events=batch.labelled, labelled=None)
+    events = batch.events if batch.labelled is None else batch.labelled
     added = [(_as_json(name), _as_json(name) + b":" + _as_json(value)) for name, value in shape.add.items()]
+    records: list[bytes]
     if shape.lists:
-        members = [member for _, member in added]
-        if shape.time_key is not None:
-            members.insert(0, _time(shape.time_key, batch.events[0], batch.received_ns))
-        tail = b"".join(b"," + member for member in members)
-        return replace(batch, events=[joined(batch.events).removesuffix(b"}\n") + tail + b"}"])
-    if shape.time_key is None:
-        return replace(batch, events=[_with(event, added) for event in batch.events])
-    name, received = shape.time_key, batch.received_ns
-    key = _as_json(name)
-    return replace(
-        batch,
-        events=[_with(event, [(key, _time(name, event, received)), *added]) for event in batch.events],
-    )
+        records = [_list(events, [member for _, member in added], shape.time_key, batch.received_ns)]
+    elif shape.time_key is None:
+        records = [_with(event, added) for event in events]
+    else:
+        name, received = shape.time_key, batch.received_ns
+        key = _as_json(name)
+        records = [_with(event, [(key, _time(name, event, received)), *added]) for event in events]
+    return replace(batch, events=records, labelled=None)
+
+
+def _list(events: Sequence[bytes], members: list[bytes], time_key: str | None, received_ns: int) -> bytes:
+    if time_key is not None:
+        members = [_time(time_key, events[0], received_ns), *members]
+    return joined(events).removesuffix(b"}\n") + b"".join(b"," + member for member in members) + b"}"
 
 
 def _with(event: bytes, added: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import zstandard
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,6 +17,7 @@ from auditsink.common.secret import Secret
 from auditsink.config import (
     DestinationSection,
     FileConfig,
+    ForwardConfig,
     HttpAuth,
     HttpConfig,
     KafkaConfig,
@@ -25,6 +27,7 @@ from auditsink.config import (
 from auditsink.testing import hec
 from auditsink.testing.collector import Collector
 from auditsink.testing.conformance import Behaviour, DestinationConformance, Rig
+from auditsink.testing.fluentd import Act, ForwardServer
 from auditsink.testing.hec import HecServer
 from auditsink.testing.scripted import Reply, ScriptedServer
 
@@ -103,6 +106,35 @@ class TestSplunk(DestinationConformance):
     async def rig(self) -> AsyncIterator[Rig]:
         async with HecServer(refuse=lambda event: 6 if b"BAD" in event else None) as server:
             yield _Hec(server)
+
+
+class _Forward:
+    """The protocol has no way to say busy, too large or bad: a receiver closes the connection."""
+
+    behaviours = frozenset({Behaviour.TAKES, Behaviour.BREAKS, Behaviour.SILENT, Behaviour.UNAUTHORIZED})
+    forms = False
+
+    def __init__(self, server: ForwardServer) -> None:
+        self._server = server
+
+    def section(self, **changes: Any) -> DestinationSection:
+        address = f"127.0.0.1:{self._server.port}"
+        return ForwardConfig(name="tailer", address=address, shared_key=Secret("sword-of-the-fish"), **changes)
+
+    async def behave(self, behaviour: Behaviour) -> None:
+        acts: dict[Behaviour, Act] = {Behaviour.BREAKS: "close", Behaviour.SILENT: "nothing"}
+        self._server.script = [acts[behaviour]] * FOREVER if behaviour in acts else []
+        self._server.shared_key = "another" if behaviour is Behaviour.UNAUTHORIZED else "sword-of-the-fish"
+
+    async def taken(self) -> Sequence[bytes]:
+        return [orjson.dumps(record) for record in self._server.records]
+
+
+class TestForward(DestinationConformance):
+    @pytest.fixture
+    async def rig(self) -> AsyncIterator[Rig]:
+        async with ForwardServer(shared_key="sword-of-the-fish") as server:
+            yield _Forward(server)
 
 
 class _Calm:

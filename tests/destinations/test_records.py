@@ -1,6 +1,8 @@
 """What one record is: an event, or a list of several; members at its top; and what a refused list means."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +78,25 @@ def test_a_body_that_could_not_be_split_is_no_list():
     whole = batch([b'{"kind":"EventList"'], marks=Mark.UNSPLIT)
 
     assert shaped(whole, RecordShape(lists=True, add=ADDED)) == whole
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_labels_inside_of_events_are_inside_of_records_too(*, lists: bool, tmp_path: Path):
+    config = FileConfig(
+        name="out", path=tmp_path / "o", labels_as="fields", add={"region": "eu-1"},
+        record="batch" if lists else "event",
+    )  # fmt: skip
+    destination = build(config, clock=FakeClock())
+    attempt = await destination.prepare(replace(batch([event(0), event(1)]), labels={"team": "blue"}))
+
+    assert await attempt() == Delivered()
+    await destination.close()
+
+    records = [json.loads(line) for line in (tmp_path / "o").read_bytes().splitlines()]
+    assert len(records) == (1 if lists else 2)
+    assert {record["region"] for record in records} == {"eu-1"}
+    events = records[0]["items"] if lists else records
+    assert [(one["auditID"], one["team"]) for one in events] == [("id-0", "blue"), ("id-1", "blue")]
 
 
 @pytest.mark.parametrize(
