@@ -15,7 +15,7 @@ RUN python -m venv --without-pip /opt/auditsink && python -m venv /opt/build \
     && /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /opt/wheels . \
     && python -m pip --python /opt/auditsink/bin/python install --no-cache-dir --no-deps /opt/wheels/*.whl
 
-FROM ${BASE}
+FROM ${BASE} AS sink
 # A number, so that Kubernetes can tell that it is not root; the two directories are its own.
 RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/auditsink /var/log/auditsink
 COPY --from=build /opt/auditsink /opt/auditsink
@@ -31,3 +31,13 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/2020 && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && mapfile -u 3 answer && [[ ${answer[0]} == *' 200 '* ]]"]
 ENTRYPOINT ["auditsink"]
 CMD ["serve", "-c", "/etc/auditsink/config.yaml"]
+
+# docker build --target fluentbit -t auditsink:fluentbit .
+# For a pod made for fluent-bit, which says nothing of a user and mounts a volume of root's: started with
+# --storage_path and --config the sink gives its directory away and becomes 10001 before it opens a port.
+FROM sink AS fluentbit
+USER 0:0
+VOLUME ["/data"]
+
+# What is built without --target.
+FROM sink

@@ -9,11 +9,14 @@ import click
 from auditsink import process
 from auditsink.cli.tables import safe
 from auditsink.common.redact import STARS
-from auditsink.fluentbit import start
 from auditsink.fluentbit.document import FluentBitError
-from auditsink.fluentbit.start import Arguments
 from auditsink.fluentbit.translate import Translation
 from auditsink.service import StartError
+
+try:
+    from auditsink.fluentbit import start
+except ModuleNotFoundError as missing:
+    raise click.ClickException(f"{missing.name} is not installed; pip install 'auditsink[fluentbit]'") from None
 
 
 @click.command("fluentbit")
@@ -53,7 +56,7 @@ def command(config_file: Path, storage: str, only_print: bool, record: str | Non
       auditsink fluentbit --config=fluent-bit.yaml --storage_path=/data --print > auditsink.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     try:
-        translation = start.translated(Arguments(config_file, storage, record))
+        translation = start.translated(start.Arguments(config_file, storage, record))
         if only_print:
             start.loaded(translation, _AnyEnvironment(os.environ))
             _print(translation)

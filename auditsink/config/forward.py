@@ -18,6 +18,7 @@ class ForwardConfig(LabelledSection, frozen=True, kw_only=True, tag="forward"):
     """Fluentd's forward protocol: fluentd, fluent-bit, and whatever else speaks it."""
 
     IMPLEMENTATION: ClassVar[str] = "auditsink.destinations.fluentd:ForwardDestination"
+    EXTRA: ClassVar[str] = "forward"
     LISTS: ClassVar[bool] = True
 
     address: str  # host:port

@@ -160,7 +160,7 @@ class ForwardDestination:
             "" if self._password is None else self._password.reveal(),
         )
         asked = wire.helo(await _document(link))
-        salt = secrets.token_bytes(_CHUNK_ID)
+        salt = secrets.token_hex(_CHUNK_ID)
         link.writer.write(wire.ping(me, asked, salt))
         await link.writer.drain()
         outcome = wire.pong(await _document(link), me, asked, salt)

@@ -14,6 +14,7 @@ import hmac
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import msgpack
 import msgspec
 
 from auditsink.audit.times import event_time
@@ -26,7 +27,6 @@ UNREADABLE = "auditsink.io/raw"
 
 _from_json = msgspec.json.Decoder().decode
 _to_msgpack = msgspec.msgpack.Encoder().encode
-_from_msgpack = msgspec.msgpack.Decoder().decode
 _ENTRY = 0x92
 _EVENT_TIME = b"\xd7\x00"
 _UINT32 = 0xCE
@@ -78,25 +78,29 @@ class NoForwardError(Exception):
 
 
 def answer(received: bytes) -> object:
-    """The one document that was received; None while it is incomplete. Raises NoForwardError."""
-    if not received:
-        return None
+    """The one document that was received, its texts as bytes; None while it is incomplete. Raises NoForwardError.
+
+    Read by `msgpack`, which takes the nonces that fluent-bit sends as text and that are none.
+    """
+    unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=_LONGEST_ANSWER)
     try:
-        return _from_msgpack(received)
-    except msgspec.DecodeError as problem:
-        if "truncated" in str(problem) and len(received) < _LONGEST_ANSWER:
-            return None
-    except (ValueError, RecursionError):
-        pass
+        unpacker.feed(received)
+        said: object = unpacker.unpack()
+    except msgpack.OutOfData:
+        return None
+    except (ValueError, msgpack.BufferFull, msgpack.UnpackException):
+        said = None
+    if isinstance(said, list | dict):
+        return said
     raise NoForwardError("what answers there is no forward input of fluentd or fluent-bit; check address and tls")
 
 
 def acknowledged(said: object, chunk: str) -> Outcome:
     """What the answer to a message means."""
-    if isinstance(said, dict) and "ack" in said:
-        given = said["ack"].decode(errors="replace") if isinstance(said["ack"], bytes) else said["ack"]
-        return Delivered() if given == chunk else Retry("the acknowledgement is for another chunk")
-    if isinstance(said, list) and said[:1] in (["HELO"], [b"HELO"]):
+    if isinstance(said, dict) and b"ack" in said:
+        mine = said[b"ack"] == chunk.encode()
+        return Delivered() if mine else Retry("the acknowledgement is for another chunk")
+    if isinstance(said, list) and said[:1] == [b"HELO"]:
         return Misconfigured("the other side asks for a shared key; set shared_key_file")
     return Retry("the answer is no acknowledgement")
 
@@ -119,14 +123,13 @@ class Helo(NamedTuple):
 
 def helo(said: object) -> Helo:
     """Raises NoForwardError."""
-    if isinstance(said, list) and len(said) == 2 and _text(said[0]) == "HELO" and isinstance(said[1], dict):
-        options = {_text(key): value for key, value in said[1].items()}
-        return Helo(_bytes(options.get("nonce", b"")), _bytes(options.get("auth", b"")))
+    if isinstance(said, list) and len(said) == 2 and said[0] == b"HELO" and isinstance(said[1], dict):
+        return Helo(_bytes(said[1].get(b"nonce")), _bytes(said[1].get(b"auth")))
     raise NoForwardError("the other side does not begin with HELO: it has no shared key, or is no forward input")
 
 
-def ping(me: ForwardIdentity, asked: Helo, salt: bytes) -> bytes:
-    """The proof that we know the key, and the password if one is asked for."""
+def ping(me: ForwardIdentity, asked: Helo, salt: str) -> bytes:
+    """The proof that we know the key, and the password if one is asked for. fluent-bit asks for a salt of text."""
     name, password = "", ""
     if asked.auth:
         name = me.username
@@ -135,9 +138,9 @@ def ping(me: ForwardIdentity, asked: Helo, salt: bytes) -> bytes:
     return _to_msgpack(["PING", me.hostname, salt, proof, name, password])
 
 
-def pong(said: object, me: ForwardIdentity, asked: Helo, salt: bytes) -> Outcome:
+def pong(said: object, me: ForwardIdentity, asked: Helo, salt: str) -> Outcome:
     """Whether we are let in, by one who knows the key too. Raises NoForwardError."""
-    if not (isinstance(said, list) and len(said) == 5 and _text(said[0]) == "PONG"):
+    if not (isinstance(said, list) and len(said) == 5 and said[0] == b"PONG"):
         raise NoForwardError("the other side does not answer PING with PONG; it is no forward input")
     _, taken, reason, hostname, proof = said
     if not taken:
@@ -149,8 +152,8 @@ def pong(said: object, me: ForwardIdentity, asked: Helo, salt: bytes) -> Outcome
     return Delivered()
 
 
-def _digest(salt: bytes, hostname: str, nonce: bytes, shared_key: str) -> str:
-    return hashlib.sha512(salt + hostname.encode() + nonce + shared_key.encode()).hexdigest()
+def _digest(salt: str, hostname: str, nonce: bytes, shared_key: str) -> str:
+    return hashlib.sha512(salt.encode() + hostname.encode() + nonce + shared_key.encode()).hexdigest()
 
 
 def _text(value: Any) -> str:
@@ -158,4 +161,4 @@ def _text(value: Any) -> str:
 
 
 def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+    return value if isinstance(value, bytes) else b""

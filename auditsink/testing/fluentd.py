@@ -100,7 +100,8 @@ class ForwardServer:
         said = await _next(reader, unpacker)
         if said is None:
             return False
-        _, hostname, key_salt, proof, user, password = said
+        _, hostname, salt_text, proof, user, password = said
+        key_salt = salt_text.encode()  # text, as fluent-bit asks for
         known = _sha(salt, user.encode(), self.users.get(user, "").encode()) if self.users else ""
         good: bool = proof == _sha(key_salt, hostname.encode(), nonce, self.shared_key.encode())
         reason = "" if good else "shared_key mismatch"
