@@ -30,6 +30,7 @@ def destination(state: DestinationState = DestinationState.IDLE, **ends: int) ->
 
 def snapshot(one: ForwarderStatistics | None = None, *, problem: str | None = None, room: int = 10) -> Snapshot:
     counters = ReceiveCounters()
+    counters.cluster("prod").requests = 1
     counters.cluster("prod").events = 9
     counters.cluster("prod").bytes = 900
     receive = counters.read(connections=1, in_flight_bytes=50, problems=())
