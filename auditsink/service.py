@@ -333,7 +333,11 @@ class Sink:
             destination.built,
             start=None if destination.built is not destination else destination.start,
             spool=self._spool,
-            dead_letters=DeadLetters(dead_letters.place(self._config.spool.path, one.name), one.dead_letter_bytes),
+            dead_letters=DeadLetters(
+                dead_letters.place(self._config.spool.path, one.name),
+                one.dead_letter_bytes,
+                drop_oldest=one.when_dead_letters_full == "drop_oldest",
+            ),
             files=[path for _, path in files.named(one)],
             event_filter=filters.build(one),
             routing=self._registry,

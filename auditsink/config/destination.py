@@ -66,7 +66,8 @@ class DestinationSection(Section, frozen=True, kw_only=True):
     record: Literal["event", "batch"] = "event"  # batch: an EventList of all that were packed together is one record
     add: dict[str, str] = msgspec.field(default_factory=dict)  # members at the top of each record
     time_key: str | None = None  # the name of one more, with the record's time
-    dead_letter_bytes: Size = Size(64 * 2**20)  # full: the destination pauses, nothing is thrown away
+    dead_letter_bytes: Size = Size(64 * 2**20)
+    when_dead_letters_full: Literal["pause", "drop_oldest"] = "pause"  # pause: nothing is thrown away or goes out
 
     def broken(self) -> Broken:
         """See `Section.broken`."""

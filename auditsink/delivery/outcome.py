@@ -21,10 +21,12 @@ class Delivered:
     """The destination has the batch, but for the events in `refused`, which are dead letters.
 
     `slow_down` asks for a pause of that many seconds before the next attempt (HEC codes 24 and 25: queue near full).
+    `diverted`: so many of the events it took only to keep them apart as it cannot read them (a failure store).
     """
 
     refused: tuple[EventRejection, ...] = ()
     slow_down: float = 0.0
+    diverted: int = 0
 
 
 class RetryCause(Enum):

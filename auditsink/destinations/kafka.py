@@ -25,13 +25,14 @@ from auditsink.delivery.outcome import (
     Outcome,
     Poison,
     Retry,
+    RetryCause,
     TooLarge,
 )
 from auditsink.delivery.settings import key
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.kafka_batch import Compressed
-from auditsink.destinations.kafka_errors import ErrorMeaning, classify
+from auditsink.destinations.kafka_errors import ErrorMeaning, cause, classify
 from auditsink.destinations.kafka_ledger import TransactionLog
 from auditsink.destinations.kafka_link import ProducerLink
 
@@ -209,7 +210,7 @@ class _Producing:
         if verdict in {ErrorMeaning.MISCONFIGURED, ErrorMeaning.TOPIC}:
             return Misconfigured(why, cluster_only=verdict is ErrorMeaning.TOPIC and self._topic_of_its_own)
         if verdict is ErrorMeaning.RETRY or count == 0:
-            return Retry(why)
+            return Retry(why, cause=cause(problem) if count else RetryCause.ELSEWHERE)
         size = sum(len(message.value) for message in self._messages[self._done : self._done + count])
         if count == 1:
             return self._refuse(verdict, f"{why} (the event has {size} bytes)")

@@ -9,6 +9,8 @@ from enum import Enum
 
 from aiokafka import errors
 
+from auditsink.delivery.outcome import RetryCause
+
 
 class ErrorMeaning(Enum):
     """What to do about it."""
@@ -19,6 +21,40 @@ class ErrorMeaning(Enum):
     TOO_LARGE = "the broker's limit is lower than this"
     REFUSED = "an event in it is refused for good"
 
+
+CODES: dict[int, str] = {
+    74: "FENCED_LEADER_EPOCH",
+    75: "UNKNOWN_LEADER_EPOCH",
+    76: "UNSUPPORTED_COMPRESSION_TYPE",
+    77: "STALE_BROKER_EPOCH",
+    80: "PREFERRED_LEADER_NOT_AVAILABLE",
+    82: "FENCED_INSTANCE_ID",
+    87: "INVALID_RECORD",
+    88: "UNSTABLE_OFFSET_COMMIT",
+    89: "THROTTLING_QUOTA_EXCEEDED",
+    90: "PRODUCER_FENCED",
+    96: "TRANSACTIONAL_ID_NOT_FOUND",
+    100: "UNKNOWN_TOPIC_ID",
+    103: "INCONSISTENT_TOPIC_ID",
+    123: "REBOOTSTRAP_REQUIRED",
+}
+"""Codes of the protocol that aiokafka does not know and calls -1, among those that a producer may meet."""
+_MOST_CODES = 200
+
+
+class BrokerError(errors.BrokerResponseError):  # type: ignore[misc]  # aiokafka is not typed
+    """A code that aiokafka has no class for."""
+
+
+def register_codes() -> None:
+    """Have aiokafka tell the codes that it does not know from one another, and by their numbers."""
+    for code in range(1, _MOST_CODES):
+        if code not in errors.kafka_errors:
+            name = CODES.get(code, "")
+            errors.kafka_errors[code] = type(name or f"Code{code}", (BrokerError,), {"errno": code, "message": name})
+
+
+register_codes()
 
 _PASSWORD = "check security.mechanism, username and password"  # noqa: S105 - a sentence about one
 _RIGHTS = (
@@ -39,6 +75,9 @@ ERRORS: dict[type[BaseException], tuple[ErrorMeaning, str]] = {
     errors.RecordListTooLargeError: (ErrorMeaning.TOO_LARGE, _LIMIT),
     errors.RecordTooLargeError: (ErrorMeaning.TOO_LARGE, _LIMIT),
     errors.InvalidTimestampError: (ErrorMeaning.REFUSED, "its time is outside of what the topic allows"),
+    errors.for_code(87): (ErrorMeaning.REFUSED, "the brokers' rules for this topic (a schema?) refuse it"),
+    errors.for_code(76): (ErrorMeaning.MISCONFIGURED, "the topic does not take this compression: check compression"),
+    errors.for_code(90): (ErrorMeaning.MISCONFIGURED, _FENCED),
     errors.TopicAuthorizationFailedError: (ErrorMeaning.TOPIC, _RIGHTS),
     errors.ClusterAuthorizationFailedError: (ErrorMeaning.MISCONFIGURED, _RIGHTS),
     errors.TransactionalIdAuthorizationFailed: (ErrorMeaning.MISCONFIGURED, _TRANSACTIONS),
@@ -74,7 +113,7 @@ def classify(problem: BaseException) -> tuple[ErrorMeaning, str]:
     if isinstance(problem, TimeoutError):
         said = "no answer in time"
     elif isinstance(problem, errors.BrokerResponseError):
-        said = f"the broker answered {problem.errno}, {type(problem).__name__}"
+        said = _told(problem)
     elif isinstance(problem, OSError) and problem.strerror:
         said = problem.strerror
     elif isinstance(problem, errors.KafkaConnectionError):
@@ -83,3 +122,29 @@ def classify(problem: BaseException) -> tuple[ErrorMeaning, str]:
         said = type(problem).__name__
     said = ": ".join([*getattr(problem, "__notes__", ()), said])
     return verdict, f"{said}; {remedy}" if remedy else said
+
+
+def cause(problem: BaseException) -> RetryCause:
+    """Whether what is tried again may be the batch's fault."""
+    if isinstance(problem, TimeoutError | errors.KafkaTimeoutError | errors.RequestTimedOutError):
+        return RetryCause.TIMED_OUT
+    known = type(problem) in _NOT_THE_BATCH or isinstance(problem, OSError | errors.KafkaConnectionError)
+    return RetryCause.ELSEWHERE if known else RetryCause.UNKNOWN
+
+
+_NOT_THE_BATCH = frozenset({
+    errors.NodeNotReadyError, errors.NotLeaderForPartitionError, errors.LeaderNotAvailableError,
+    errors.NotEnoughReplicasError, errors.NotEnoughReplicasAfterAppendError, errors.BrokerNotAvailableError,
+    errors.KafkaStorageError, errors.InvalidProducerEpoch, errors.ProducerClosed, errors.UnknownProducerId,
+    errors.OutOfOrderSequenceNumber, errors.CoordinatorNotAvailableError, errors.CoordinatorLoadInProgressError,
+    errors.NotCoordinatorError, errors.ConcurrentTransactions,
+    *map(errors.for_code, (74, 75, 77, 80, 89, 100, 103, 123)),
+})  # fmt: skip
+
+
+def _told(problem: errors.BrokerResponseError) -> str:
+    """The code and its name. Whoever answers -1 knows no code for what happened."""
+    name = problem.message if isinstance(problem, BrokerError) else type(problem).__name__
+    if problem.errno < 0:
+        return "the broker had an error of its own that it does not name (its log may)"
+    return ", ".join(filter(None, (f"the broker answered {problem.errno}", name)))

@@ -47,6 +47,8 @@ class DeadLetterCount:
 
     def __init__(self, dead_letters: DeadLetters) -> None:
         self.waiting = DeadLettersWaiting()
+        self.dropped = 0
+        """How many were thrown away for want of room, ever."""
         self._dead_letters = dead_letters
         self._known: tuple[object, int] = (None, 0)
         self._reset()
@@ -60,6 +62,7 @@ class DeadLetterCount:
         known, counted = self._known
         if identity == known and size == counted:
             return
+        self.dropped = self._dead_letters.dropped()
         if identity != known or size < counted:
             self._reset()
             counted = 0

@@ -4,6 +4,7 @@
 
     <spool>/deadletters/<destination>/letters.ndjson   one `DeadLetter` a line, oldest first
     <spool>/deadletters/<destination>/letters.new      the next version of it, while it is rewritten
+    <spool>/deadletters/<destination>/dropped          how many were thrown away for want of room, ever: a number
     <spool>/deadletters/<destination>/lock             flock around every change
 
 A dead letter is durable before `append` returns, so the cursor may pass its event. A crash in the middle of an append
@@ -15,6 +16,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from auditsink.common.units import Size
@@ -28,6 +30,9 @@ DIRECTORY = "deadletters"
 """In the spool's directory; one directory per destination in it."""
 
 _BLOCK = 2**20
+_DROPPED = "dropped"
+_SPARE = 8
+"""A full file is made emptier by this part of its size: writing it anew for each dead letter would be slow."""
 _LOCK_TRIES, _LOCK_PAUSE = 200, 0.01  # 2 s: rewriting the default 64 MiB takes well under one
 
 
@@ -43,14 +48,19 @@ class DeadLetters:
         path: Path,
         max_bytes: int | None = None,
         *,
+        drop_oldest: bool = False,
         disk: Disk | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`path` is the destination's own directory, made when needed. No `max_bytes`: commands only take away."""
+        """`path` is the destination's own directory, made when needed. No `max_bytes`: commands only take away.
+
+        `drop_oldest`: when there is no room, the oldest are thrown away and counted.
+        """
         self.path = path
         self.max_bytes = max_bytes
         self.torn = 0
         """Torn last lines that were cut off."""
+        self._drop_oldest = drop_oldest
         self._disk = disk or RealDisk()
         self._sleep = sleep
         self._file = path / "letters.ndjson"
@@ -59,14 +69,56 @@ class DeadLetters:
     def __repr__(self) -> str:
         return f"<DeadLetters {self.path}>"
 
-    def append(self, dead_letters: Sequence[DeadLetter]) -> None:
-        """Store them durably, all or none. Raises DeadLettersFullError, OSError."""
-        data = b"".join(dead_letter.encode() for dead_letter in dead_letters)
+    def append(self, dead_letters: Sequence[DeadLetter]) -> int:
+        """Store them durably, all or none; returns how many were thrown away for it.
+
+        Raises DeadLettersFullError, OSError.
+        """
+        lines = [dead_letter.encode() for dead_letter in dead_letters]
         self._disk.make_directory(self.path)
-        with self._locked(), self._opened() as file:
-            end = self._whole_lines(file)
-            if self.max_bytes is not None and end + len(data) > self.max_bytes:
+        with self._locked():
+            if self.max_bytes is None or self.size() + sum(map(len, lines)) <= self.max_bytes:
+                dropped = 0
+            elif self._drop_oldest:
+                dropped, lines = self._made_room(lines, self.max_bytes)
+            else:
                 raise DeadLettersFullError(self._full())
+            self._write(b"".join(lines))
+        return dropped
+
+    def dropped(self) -> int:
+        """How many were thrown away for want of room, ever. Raises OSError."""
+        try:
+            file = self._disk.open(self.path / _DROPPED)
+        except FileNotFoundError:
+            return 0
+        with contextlib.closing(file):
+            found = file.read(32, 0).strip()
+        return int(found) if found.isdigit() else 0
+
+    def _made_room(self, lines: list[bytes], max_bytes: int) -> tuple[int, list[bytes]]:
+        """Throw away the oldest, and more than needed, for it means writing the others anew; of the new ones too."""
+        room = max_bytes - max_bytes // _SPARE
+        fitting = len(lines)
+        while fitting and sum(map(len, lines[-fitting:])) > room:
+            fitting -= 1
+        kept = lines[len(lines) - fitting :]
+        dropped, excess = len(lines) - fitting, self.size() + sum(map(len, kept)) - room
+        older = self._lines()
+        for line in older:
+            if excess <= 0:
+                older = chain([line], older)
+                break
+            excess -= len(line)
+            dropped += decode(line) is not None
+        self._replaced(_DROPPED, iter([b"%d\n" % (self.dropped() + dropped)]))
+        self._replace(older)
+        self._forget_name()
+        return dropped, kept
+
+    def _write(self, data: bytes) -> None:
+        with self._opened() as file:
+            end = self._whole_lines(file)
             try:
                 write_all(file, [data], end)
                 file.sync()
@@ -140,7 +192,7 @@ class DeadLetters:
         return (
             f"dead letters of destination {name!r} are full ({Size(self.max_bytes or 0)} in {self.path}): run "
             f"`auditsink deadletter replay --destination {name}` or `auditsink deadletter drop --destination {name}`, "
-            "or raise dead_letter_bytes"
+            "or raise dead_letter_bytes; `when_dead_letters_full: drop_oldest` would not pause the destination"
         )
 
     @contextlib.contextmanager
@@ -231,6 +283,9 @@ class DeadLetters:
 
     def _replace(self, lines: Iterator[bytes]) -> None:
         """Put these lines in the place of the file's. A crash leaves either the old file or the new one."""
+        self._replaced(self._file.name, lines)
+
+    def _replaced(self, name: str, lines: Iterator[bytes]) -> None:
         fresh = self.path / "letters.new"
         with contextlib.suppress(FileNotFoundError):
             self._disk.unlink(fresh)
@@ -240,7 +295,7 @@ class DeadLetters:
                 write_all(file, [line], at)
                 at += len(line)
             file.sync()
-        self._disk.rename(fresh, self._file)
+        self._disk.rename(fresh, self.path / name)
         self._disk.sync_directory(self.path)
 
 

@@ -254,6 +254,8 @@ class Deliverer:
         if trial is not None and trial.family is not None and trial.family.cause is not RetryCause.UNKNOWN:
             self._batch_limits.fits(lease.read)
         self._batch_limits.passed(lease.read)
+        if outcome.diverted:
+            self.reporting.diverted(lease.subscription.cluster, outcome.diverted)
         refused = {one.index for one in outcome.refused}
         if (last := len(lease.batch.events) - 1) not in refused:
             lease.subscription.taken = lease.batch.sequences[last]
@@ -268,7 +270,7 @@ class Deliverer:
         while dead_letters and not self.closing:
             seen = self.pause.failures
             try:
-                await self._offload(self._dead_letters.append, dead_letters)
+                dropped = await self._offload(self._dead_letters.append, dead_letters)
             except DeadLettersFullError as problem:
                 self._in_trouble(cluster, Misconfigured(str(problem)), seen, RetryReason.DEAD_LETTERS)
             except OSError as problem:
@@ -278,6 +280,8 @@ class Deliverer:
                 if self.pause.answered(seen, self._clock.monotonic()):
                     self.reporting.recovered(cluster)
                 self.reporting.dead_lettered(dead_letters)
+                if dropped:
+                    self.reporting.dead_letters_dropped(dropped)
                 return True
             await self._wait_out_pause()
         return not dead_letters

@@ -249,4 +249,6 @@ class Forwarder:
             last_delivered_ns=counters.last_delivered_ns,
             dead_letters=self._count.waiting,
             repeated=counters.repeated,
+            diverted=counters.diverted,
+            dropped_dead_letters=self._count.dropped,
         )

@@ -74,6 +74,7 @@ class DeliveryCounters:
     batches: int = 0
     bytes: int = 0
     repeated: int = 0
+    diverted: int = 0
     last_error: LastError | None = None
     trouble_since_ns: int | None = None
     last_delivered_ns: int | None = None
@@ -84,7 +85,8 @@ class ForwarderStatistics:
     """One destination.
 
     `batches` and `bytes` (of events, before encoding) count what was delivered since the start,
-    `repeated` events that were sent again though the destination may have them.
+    `repeated` events that were sent again though the destination may have them, `diverted` those that it took only to
+    keep them apart. `dropped_dead_letters` is counted over restarts.
 
     `lag_seconds` is the age of the oldest event that is not settled, 0 when all are. `next_attempt_seconds` is how
     long a pause still lasts. `accounts` is by cluster; so is `paused_clusters`: those that wait by
@@ -110,6 +112,8 @@ class ForwarderStatistics:
     last_delivered_ns: int | None = None
     dead_letters: DeadLettersWaiting = field(default_factory=DeadLettersWaiting)
     repeated: int = 0
+    diverted: int = 0
+    dropped_dead_letters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,7 @@ class Reporting:
         self._clock = clock
         self._last_warning: dict[RetryReason, float] = {}
         self._told_too_large = False
+        self._last_diverted = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Reporting of {self._destination} {self.counters}>"
@@ -213,6 +218,18 @@ class Reporting:
         """So many events are sent that the destination may have already."""
         self.counters.repeated += events
 
+    def diverted(self, cluster: str, events: int) -> None:
+        """The destination took these and keeps them apart."""
+        self.counters.diverted += events
+        now = self._clock.monotonic()
+        if now - self._last_diverted >= REMINDER:
+            self._last_diverted = now
+            log.warning(
+                "a destination took events and put them where it keeps what it cannot read (its failure store): they "
+                "are there and not in its index; look there for the reason",
+                extra=self._extra(cluster, events=events, since_start=self.counters.diverted),
+            )
+
     def misconfigured(self, cluster: str, why: str, reason: RetryReason, wait: float, *, news: bool) -> None:
         """Nothing will succeed until a person acts; told at each probe, not for each attempt that was under way."""
         self._failed(why, reason)
@@ -247,6 +264,14 @@ class Reporting:
                 "a destination refused events for good; they are kept as dead letters: see `auditsink deadletter ls`",
                 extra=self._extra(dead_letters[0].cluster, events=len(dead_letters), reason=reason, **others),
             )
+
+    def dead_letters_dropped(self, count: int) -> None:
+        """So many dead letters were thrown away for want of room."""
+        log.warning(
+            "dead letters are full: the oldest are thrown away for good, as when_dead_letters_full says; raise "
+            "dead_letter_bytes, or look into `auditsink deadletter ls` why there are so many",
+            extra={"destination": self._destination, "dropped": count},
+        )
 
     def delivered(self, size: int) -> None:
         """A batch is settled. `size`: bytes of its events."""

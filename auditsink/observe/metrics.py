@@ -188,7 +188,21 @@ def _destinations(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metri
             requests.add_metric([one.name, code], count)
         for reason, count in one.retries.items():
             retries.add_metric([one.name, reason], count)
-    yield from (lag, up, states, requests, retries)
+    yield from (lag, up, states, requests, retries, *_events_beside_the_account(destinations))
+
+
+def _events_beside_the_account(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metric]:
+    """What the account does not tell apart."""
+    counters = {
+        "repeated": ("auditsink_destination_repeated_events", "Events sent again that may have been there already."),
+        "diverted": ("auditsink_destination_diverted_events", "Delivered events that the destination keeps apart."),
+        "dropped_dead_letters": ("auditsink_dead_letters_dropped", "Dead letters thrown away for want of room."),
+    }
+    for key, (name, text) in counters.items():
+        family = CounterMetricFamily(name, text, labels=["destination"])
+        for one in destinations:
+            family.add_metric([one.name], getattr(one, key))
+        yield family
 
 
 def _certificates(expiries: Sequence[Expiry]) -> Metric:

@@ -88,6 +88,7 @@ def _destination(one: ForwarderStatistics) -> dict[str, Any]:
         "last_delivered_at": None if one.last_delivered_ns is None else timestamps.seconds(one.last_delivered_ns),
         "dead_letters": {
             "waiting": one.dead_letters.total,
+            "thrown_away": one.dropped_dead_letters,
             "reasons": [
                 {"reason": group.reason, "count": group.count, "since": timestamps.seconds(group.since_ns)}
                 for group in one.dead_letters.reasons

@@ -71,7 +71,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest_known_one():
     assert mistake.startswith(
         'f.yaml: destinations[0].timeot: unknown key; did you mean "timeout"? (known keys: add, auth, '
     )
-    assert mistake.endswith(" tls, type, url)")
+    assert mistake.endswith(" tls, type, url, when_dead_letters_full)")
 
 
 @pytest.mark.parametrize(

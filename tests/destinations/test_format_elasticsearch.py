@@ -241,3 +241,26 @@ def test_a_probe_sends_no_document(given: HttpAnswer, kind: type):
 def test_a_busy_answer_may_say_when_to_come_back():
     busy = answer(200, {"errors": True, "items": [{"create": BUSY}]}, retry_after="7")
     assert made("elasticsearch").exchange(batch([event()])).answered(busy).after == 7.0
+
+
+def test_what_went_into_the_failure_store_is_delivered_and_counted_as_such():
+    made = exchange("elasticsearch", [event(0), event(1), event(2)])
+    outcome = made.answered(
+        bulk(
+            {"status": 201, "failure_store": "used"},
+            {"status": 201, "failure_store": "not_applicable_or_unknown"},
+            {"status": 201, "failure_store": "used"},
+        )
+    )
+    assert outcome == Delivered(diverted=2)
+    assert made.request.body != b""
+    assert "items.*.failure_store" in made.request.target
+
+
+def test_it_counts_over_the_attempts_of_a_batch_and_a_store_that_failed_is_a_refusal():
+    made = exchange("elasticsearch", [event(0), event(1), event(2)])
+    failed = {"status": 400, "failure_store": "failed", "error": {"type": "document_parsing_exception", "reason": "r"}}
+    assert isinstance(made.answered(bulk({"status": 201, "failure_store": "used"}, {"status": 429}, failed)), Retry)
+    outcome = made.answered(bulk({"status": 201, "failure_store": "used"}))
+    assert isinstance(outcome, Delivered)
+    assert (outcome.diverted, [one.index for one in outcome.refused]) == (2, [2])

@@ -5,10 +5,11 @@ import ssl
 import pytest
 from aiokafka import errors
 
-from auditsink.destinations.kafka_errors import ERRORS, ErrorMeaning, classify
+from auditsink.delivery.outcome import RetryCause
+from auditsink.destinations.kafka_errors import ERRORS, ErrorMeaning, cause, classify
 
 TOO_LARGE = [errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, errors.RecordTooLargeError]
-REFUSED = [errors.InvalidTimestampError]
+REFUSED = [errors.InvalidTimestampError, errors.for_code(87)]
 TOPIC = [errors.TopicAuthorizationFailedError, errors.UnknownTopicOrPartitionError, errors.InvalidTopicError]
 MISCONFIGURED = [
     errors.ClusterAuthorizationFailedError,
@@ -29,6 +30,8 @@ MISCONFIGURED = [
     errors.UnrecognizedBrokerVersion,
     errors.UnsupportedCodecError,
     ssl.SSLCertVerificationError,
+    errors.for_code(76),
+    errors.for_code(90),
 ]
 PASSING = [
     errors.KafkaConnectionError,
@@ -80,6 +83,44 @@ def test_each_kind_has_its_verdict(kind: type[BaseException], verdict: ErrorMean
 
 def test_an_error_the_broker_answered_tells_its_number():
     assert classify(errors.NotEnoughReplicasError())[1] == "the broker answered 19, NotEnoughReplicasError"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (87, "87, INVALID_RECORD"),
+        (89, "89, THROTTLING_QUOTA_EXCEEDED"),
+        (144, "the broker answered 144"),
+        (19, "19, Not"),
+    ],
+)
+def test_a_code_that_aiokafka_does_not_know_is_told_as_itself(code: int, told: str):
+    why = classify(errors.for_code(code)())[1]
+    assert told in why
+    assert "-1" not in why
+
+
+def test_no_code_is_shown_as_minus_one():
+    for code in range(-1, 200):
+        assert "-1" not in classify(errors.for_code(code)())[1]
+
+
+@pytest.mark.parametrize(
+    ("problem", "found"),
+    [
+        (TimeoutError(), RetryCause.TIMED_OUT),
+        (errors.RequestTimedOutError(), RetryCause.TIMED_OUT),
+        (ConnectionResetError(), RetryCause.ELSEWHERE),
+        (errors.KafkaConnectionError(), RetryCause.ELSEWHERE),
+        (errors.NotEnoughReplicasError(), RetryCause.ELSEWHERE),
+        (errors.for_code(89)(), RetryCause.ELSEWHERE),
+        (errors.UnknownError(), RetryCause.UNKNOWN),
+        (errors.for_code(144)(), RetryCause.UNKNOWN),
+        (AssertionError(), RetryCause.UNKNOWN),
+    ],
+)
+def test_whether_the_batch_may_be_at_fault(problem: BaseException, found: RetryCause):
+    assert cause(problem) is found
 
 
 def test_a_text_that_may_quote_anything_is_not_repeated():

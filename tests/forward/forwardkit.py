@@ -283,6 +283,7 @@ class Rig:
         clock: FakeClock | None = None,
         disk: FakeDisk | None = None,
         dead_letter_bytes: int = 1_000_000,
+        drop_oldest: bool = False,
         files: Sequence[Path] = (),
         random: Callable[[], float] = lambda: 0.5,
         offload: Offload = inline,
@@ -295,7 +296,11 @@ class Rig:
         self.disk = disk or FakeDisk()
         self.spool = FakeSpool(*rings)
         self.dead_letters = DeadLetters(
-            Path("/spool/deadletters") / destination.name, dead_letter_bytes, disk=self.disk, sleep=lambda _: None
+            Path("/spool/deadletters") / destination.name,
+            dead_letter_bytes,
+            drop_oldest=drop_oldest,
+            disk=self.disk,
+            sleep=lambda _: None,
         )
         self.forwarder = Forwarder(
             destination,

@@ -114,6 +114,41 @@ def test_when_full_nothing_is_thrown_away_and_the_error_says_what_to_do():
     assert [one.sequence for one in letters] == [2, 3]
 
 
+def test_when_full_the_oldest_go_where_that_is_wanted_and_are_counted():
+    disk = FakeDisk()
+    size = len(letter_of(0).encode())
+    letters = DeadLetters(PLACE, 20 * size, drop_oldest=True, disk=disk, sleep=lambda _: None)
+    dropped = [letters.append([letter_of(number)]) for number in range(10, 60)]
+    kept = [one.sequence for one in letters]
+    assert kept == list(range(60 - len(kept), 60)), "the newest"
+    assert letters.size() <= 20 * size
+    assert sum(dropped) == 50 - len(kept) == letters.dropped()
+    assert 1 < max(dropped) < 6, "some more than needed, so that not each one costs a new file"
+    assert DeadLetters(PLACE, disk=disk).dropped() == letters.dropped(), "after a restart too"
+
+
+def test_more_at_once_than_there_is_room_for_keeps_the_newest():
+    size = len(letter_of(10).encode())
+    letters = DeadLetters(PLACE, 8 * size, drop_oldest=True, disk=FakeDisk(), sleep=lambda _: None)
+    letters.append([letter_of(number) for number in range(10, 15)])
+    assert letters.append([letter_of(number) for number in range(20, 90)]) == 5 + 63
+    assert [one.sequence for one in letters] == list(range(83, 90))
+    assert letters.dropped() == 68
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_power_loss_while_the_oldest_go_loses_none_that_was_to_stay(seed: int):
+    disk = FakeDisk()
+    size = len(letter_of(10).encode())
+    letters = DeadLetters(PLACE, 10 * size, drop_oldest=True, disk=disk, sleep=lambda _: None)
+    for number in range(10, 40):
+        letters.append([letter_of(number)])
+    before = [one.sequence for one in letters]
+    disk.crash(random.Random(seed))
+    disk.power_on()
+    assert [one.sequence for one in DeadLetters(PLACE, disk=disk)] == before
+
+
 def test_a_torn_last_line_is_passed_over_then_cut_off_and_counted():
     disk = FakeDisk()
     letters = letters_on(disk)

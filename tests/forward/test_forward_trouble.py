@@ -316,6 +316,34 @@ async def test_a_failure_in_the_forwarder_itself_is_told_and_does_not_end_it(cap
         assert any("bug" in record.getMessage() for record in caplog.records)
 
 
+async def test_full_dead_letters_do_not_stop_what_is_new_where_the_oldest_may_go():
+    ring = ring_of(400)
+    bad = set(range(0, 400, 2))
+    destination = ScriptedDestination(
+        lambda batch: Delivered(
+            tuple(EventRejection(at, "no") for at, sequence in enumerate(batch.sequences) if sequence in bad)
+        )
+    )
+    async with Rig(destination, ring, dead_letter_bytes=3000, drop_oldest=True) as rig:
+        await rig.clock.advance(60)
+        assert set(destination.sequences()) == set(range(1, 400, 2))
+        assert ring.cursor("siem").tally == (200, 0, 200, 0)
+        kept = rig.dead_lettered()
+        assert kept == sorted(bad)[-len(kept) :]
+        await rig.clock.advance(10)
+        assert rig.forwarder.statistics().dropped_dead_letters == 200 - len(kept)
+        assert adds_up(ring)
+
+
+async def test_what_the_destination_keeps_apart_is_counted_and_told(caplog: pytest.LogCaptureFixture):
+    ring = ring_of(20)
+    async with Rig(ScriptedDestination(lambda batch: Delivered(diverted=1)), ring) as rig:
+        await rig.clock.advance(1)
+        assert rig.forwarder.statistics().diverted == 2
+        assert ring.cursor("siem").tally == (20, 0, 0, 0)
+    assert sum("failure store" in record.getMessage() for record in caplog.records) == 1
+
+
 async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_away(caplog: pytest.LogCaptureFixture):
     ring = ring_of(30)
     async with Rig(ScriptedDestination(refusing(3)), ring, dead_letter_bytes=10) as rig:

@@ -42,6 +42,7 @@ class Item(msgspec.Struct):
 
     status: object = 0
     error: object = None
+    failure_store: object = None
 
     @property
     def code(self) -> int:

@@ -34,7 +34,8 @@ from auditsink.http.pages import page, wants_tls
 
 # `filter_path` leaves out all that is not read here: 30 bytes for each item that was taken, instead of 200.
 _TARGET = (
-    "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+    "/_bulk?filter_path=errors,items.*.status,items.*.failure_store,"
+    "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
 )
 _CONTENT_TYPE = "application/x-ndjson"
 _ANSWER_LIMIT = 4 * 2**20  # bytes: a reason of 4 kB for each of a thousand events
@@ -93,6 +94,7 @@ class Bulk:
     def _begin(self) -> None:
         self._owed = [*range(len(self._entries))]
         self._refused: list[EventRejection] = []
+        self._diverted = 0
         self.request = self._next()
 
     def _next(self) -> Request:
@@ -105,11 +107,13 @@ class Bulk:
         said = parse(answer.body)
         if said is None or len(said.items) != len(self._owed):
             return self._incomplete(answer, said)
-        troubles = self._settle(said.results) if said.errors else {}
+        results = said.results
+        self._diverted += sum(1 for item in results if item.failure_store == "used")
+        troubles = self._settle(results) if said.errors else {}
         if not troubles:
-            refused = tuple(sorted(self._refused, key=lambda one: one.index))
+            refused, diverted = tuple(sorted(self._refused, key=lambda one: one.index)), self._diverted
             self._begin()
-            return Delivered(refused)
+            return Delivered(refused, diverted=diverted)
         return self._owing(troubles, retry_after(answer.headers))
 
     def _owing(self, troubles: dict[Fate, str], after: float | None) -> Outcome:
