@@ -5,12 +5,14 @@ record, or many of them in an array. The members are looked for by name (`CARRIE
 members needs no code. What is no event is named, so that whoever reads it knows what the file is instead.
 """
 
+import csv
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from auditsink.audit import eventlist
 from auditsink.auditlogs import values
+from auditsink.auditlogs.lines import MAX_LINE
 from auditsink.auditlogs.values import BLANK
 
 CARRIERS = (
@@ -25,7 +27,9 @@ CARRIERS = (
     "resourceLogs", "scopeLogs", "logRecords", "body", "stringValue",  # OTLP
     "streams", "values", "line", "data",  # Loki's push and query; logcli
     "MESSAGE",  # journalctl -o json
-    "@message", "message", "log", "record",  # Logstash, Vector, Fluentd, fluent-bit, Kafka's tools
+    "results", "value",  # aws logs get-query-results
+    "@message", "message", "log", "record", "payload",  # Logstash, Vector, Fluentd, fluent-bit, Kafka's tools
+    "original", "kubernetes", "audit",  # Elastic's agent
 )  # fmt: skip
 """Members that hold events, in the order in which they are tried: the first that holds one counts."""
 DEEPEST = 8
@@ -38,7 +42,8 @@ _GOOGLE = "is an entry of Google Cloud's own audit logs (protoPayload), which ho
 _FLAT = "is a row of Azure's AKSAudit table, which holds no audit.k8s.io events; export category kube-audit instead"
 _OWN_LOG = "is a line of the apiserver's own log"
 _LEGACY = "is in the legacy format, which no webhook takes; set --audit-log-format=json"
-_CSV = "is CSV; export it as JSON"
+_CSV = "is CSV without a whole event in a field; export it as JSON"
+csv.field_size_limit(MAX_LINE)
 _EVENT_START = re.compile(rb'\{\s*"kind"\s*:\s*"Event"\s*,\s*"apiVersion"\s*:\s*"audit\.k8s\.io/')
 _KLOG = re.compile(rb"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\] ]+:\d+\]")
 _LONGEST_PREFIX = 512  # bytes: a node's, a pod's and a container's name, and a time
@@ -84,8 +89,29 @@ def of_text(text: bytes, depth: int = 0) -> Iterator[Content]:
             yield Nothing(TORN)
     elif first == b"{":
         yield Nothing(TORN)
+    elif b'""kind""' in text or b'""auditID""' in text:
+        yield from _of_csv(text, depth)
     else:
         yield from _behind_prefix(text, depth)
+
+
+def _of_csv(text: bytes, depth: int) -> Iterator[Content]:
+    """A row of CSV (RFC 4180), as the consoles of clouds export them: an event in one of its fields."""
+    try:
+        fields = next(csv.reader([text.decode("latin-1")]))  # which keeps every byte
+    except csv.Error:
+        fields = []
+    contents = [
+        content
+        for field in fields
+        if field.startswith("{")
+        for content in of_text(field.encode("latin-1"), depth + 1)
+        if not isinstance(content, Nothing)
+    ]
+    if contents:
+        yield from contents
+    else:
+        yield Nothing(_CSV)
 
 
 def _behind_prefix(text: bytes, depth: int) -> Iterator[Content]:
@@ -145,6 +171,8 @@ def _list(value: bytes) -> Content:
 
 
 def _enveloped(members: Mapping[str, bytes], depth: int) -> Iterator[Content]:
+    if set(members) == {"field", "value"} and values.text(members["field"]) != "@message":
+        return  # another column of what `aws logs get-query-results` gives
     why = _envelope(members)
     for name in CARRIERS:
         if name not in members or members[name][:1] not in b'{["':
@@ -188,8 +216,6 @@ def _nature(text: bytes) -> str:
         return _OWN_LOG
     if b' AUDIT: id="' in text[:256]:
         return _LEGACY
-    if b'""kind""' in text or b'""auditID""' in text:
-        return _CSV
     return NO_EVENT
 
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "init": "Write a configuration, and what its kube-apiserver needs.",
     "check": "Say what a configuration would do, and what is wrong or risky with it.",
     "schema": "Print the JSON Schema of the configuration file, for editors.",
-    "send": "Post recorded batches or an audit log, as a kube-apiserver would.",
+    "send": "Post audit logs as they lie about, or follow one, as a kube-apiserver would.",
     "reload": "Have a running sink take up its changed configuration.",
     "status": "Show where the events of a running sink are.",
     "doctor": "Look at a sink and what is around it, and say in order what to fix.",

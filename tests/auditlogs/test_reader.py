@@ -137,7 +137,11 @@ LOGS: dict[str, tuple[bytes, list[bytes], list[tuple[int, str]]]] = {
         lines(b'2017-03-21T03:57:09.1-04:00 AUDIT: id="c9" stage="RequestReceived" ip="::1" method="get"'), [],
         [(1, "is in the legacy format, which no webhook takes; set --audit-log-format=json")],
     ),
-    "CSV": (lines(b'"2025-01-04","' + A.replace(b'"', b'""') + b'"'), [], [(1, "is CSV; export it as JSON")]),
+    "CSV": (
+        lines(b'"@timestamp","@message"', *(b'"t","' + one.replace(b'"', b'""') + b'"' for one in (A, TORN_EVENT))),
+        [A],
+        [(1, "is no audit event"), (3, "is CSV without a whole event in a field; export it as JSON")],
+    ),
     "an event of the cluster, not of the audit": (
         lines(b'{"kind":"Event","apiVersion":"v1","reason":"Started"}'), [],
         [(1, "is Event of v1, and no audit event")],
@@ -166,6 +170,12 @@ ENVELOPES: dict[str, tuple[bytes, list[bytes]]] = {
         json.dumps({"events": [{"logStreamName": "s", "message": text(A)}], "more": []}, indent=4).encode(),
         [A],
     ),
+    "EKS, aws logs get-query-results": (
+        wrapped(results=[[{"field": "@timestamp", "value": "t"}, {"field": "@message", "value": text(A)}]]),
+        [A],
+    ),
+    "Elastic's agent": (b'{"@timestamp":"t","kubernetes":{"audit":' + A + b"}}", [A]),
+    "Elastic's agent, as it came": (wrapped(event={"original": text(A), "kind": "event"}), [A]),
     "EKS, exported to S3": (b"2025-01-04T14:13:20.000Z " + A, [A]),
     "EKS, aws logs tail": (b"2025-01-04T14:13:20.000000+00:00 kube-apiserver-audit-1 " + A, [A]),
     "EKS, one record by Vector": (wrapped(message=text(A), log_group="g", timestamp="t"), [A]),
