@@ -23,6 +23,9 @@ from auditsink.cli.init_files import DESTINATIONS, Answers, configuration
 from auditsink.common.listen import bound, listen
 from auditsink.config import FileConfig
 from auditsink.doctor import apiserver
+from auditsink.doctor.flags import read as read_flags
+from auditsink.doctor.kubeconfig import in_kubeconfig
+from auditsink.doctor.kubeconfig import read as read_kubeconfig
 
 TO = {
     "file": "audit.ndjson",
@@ -125,11 +128,11 @@ def call(*words: object) -> subprocess.CompletedProcess[str]:
 def test_the_doctor_finds_nothing_in_kubeconfig_and_flags(credential: str, tmp_path: Path, auditsink: Call):
     assert auditsink(*options(tmp_path, "stdout", credential=credential)).code == 0
     place = tmp_path / "made" / "apiserver"
-    content = yaml.safe_load((place / "kubeconfig.yaml").read_text())
-    assert [*apiserver.in_kubeconfig(content, tokens=credential == "token")] == []
-    flags = apiserver.flags((place / "flags.yaml").read_text())
-    assert [*apiserver.in_flags(flags)] == []
-    assert flags["audit-policy-file"] == "/etc/kubernetes/auditsink/policy.yaml"
+    used, findings = read_kubeconfig(yaml.safe_load((place / "kubeconfig.yaml").read_text()))
+    assert [*findings, *in_kubeconfig(used)] == []
+    flags = read_flags((place / "flags.yaml").read_text())
+    assert [*apiserver.in_file(flags), *apiserver.in_flags(flags.given)] == []
+    assert flags.given["audit-policy-file"] == "/etc/kubernetes/auditsink/policy.yaml"
     assert load.parse_policy((place / "policy.yaml").read_bytes(), "policy").rules
 
 
