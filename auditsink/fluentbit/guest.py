@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
@@ -27,8 +27,16 @@ LOOK_SECONDS = 1.0
 """Between two looks at the destinations' states."""
 
 
+class News(NamedTuple):
+    """A line of the log."""
+
+    message: str
+    fields: dict[str, Any]
+    level: int = logging.INFO
+
+
 class FluentBitGuest:
-    """See `service.Guest`. `news`: what is told once, at the start: a message and its fields."""
+    """See `service.Guest`. `news`: what is told once, at the start."""
 
     def __init__(
         self,
@@ -37,7 +45,7 @@ class FluentBitGuest:
         clock: Clock,
         *,
         served: bool,
-        news: Sequence[tuple[str, dict[str, Any]]] = (),
+        news: Sequence[News] = (),
     ) -> None:
         self._numbers = counters
         self._leftovers = leftovers
@@ -89,8 +97,8 @@ class FluentBitGuest:
 
     async def run(self, view: View, spool: Spool) -> None:
         """Tell the news, deliver what was left, and look at the destinations until cancelled."""
-        for message, fields in self._news:
-            log.info(message, extra=fields)
+        for one in self._news:
+            log.log(one.level, one.message, extra=one.fields)
         async with asyncio.TaskGroup() as group:
             if self._leftovers is not None:
                 group.create_task(self._leftovers.deliver(spool))

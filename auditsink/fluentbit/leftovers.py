@@ -49,14 +49,17 @@ def adopt(volume: Path, ours: Path) -> Adopted:
     problems: list[str] = []
     for chunk in _lying(volume, ours):
         place = ours / DIRECTORY / chunk.parent.name / chunk.name
+        found = _size(chunk)
         try:
-            found = chunk.stat().st_size
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists():  # of another life, and not yet delivered
                 place = place.with_name(f"{place.stem}-{os.urandom(4).hex()}.flb")
             chunk.rename(place)
         except OSError as problem:
-            problems.append(f"{chunk}: {problem.strerror}: its events are not delivered; give us the right to move it")
+            problems.append(
+                f"{chunk} ({found:,} bytes): {problem.strerror}; its events are not delivered: start the container as "
+                "root once, or give its user the right to move it"
+            )
             continue
         files, size = files + 1, size + found
     return Adopted(files, size, tuple(problems))

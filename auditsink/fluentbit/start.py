@@ -1,5 +1,6 @@
 """From fluent-bit's two arguments to a configuration of ours and the guest that goes with it."""
 
+import logging
 import os
 import re
 import time
@@ -15,7 +16,7 @@ from auditsink.common.redact import STARS, redact
 from auditsink.config import Config
 from auditsink.fluentbit import leftovers, user
 from auditsink.fluentbit.document import FluentBitError
-from auditsink.fluentbit.guest import FluentBitGuest
+from auditsink.fluentbit.guest import FluentBitGuest, News
 from auditsink.fluentbit.leftovers import Leftovers
 from auditsink.fluentbit.numbers import FluentNumbers
 from auditsink.fluentbit.reading import read
@@ -75,21 +76,20 @@ def prepare(translation: Translation, config: Config) -> FluentBitGuest:
     return FluentBitGuest(counters, left, clock, served=translation.served, news=news)
 
 
-def _news(translation: Translation, adopted: leftovers.Adopted) -> list[tuple[str, dict[str, Any]]]:
+def _news(translation: Translation, adopted: leftovers.Adopted) -> list[News]:
     configuration = redact(dumped(masked(translation.document)))
-    news: list[tuple[str, dict[str, Any]]] = [
-        ("fluent-bit's configuration was translated into this one", {"configuration": configuration})
-    ]
+    news = [News("fluent-bit's configuration was translated into this one", {"configuration": configuration})]
     if translation.notes:
-        news.append(("these keys have no meaning here", {"keys": list(translation.notes)}))
+        news.append(News("these keys have no meaning here", {"keys": list(translation.notes)}))
     if adopted.files:
         taken = {"chunks": adopted.files, "bytes": adopted.bytes}
-        news.append(("chunks that fluent-bit left are taken over and delivered once", taken))
-    news += [(f"fluent-bit's chunk is left alone: {problem}", {}) for problem in adopted.problems]
+        news.append(News("chunks that fluent-bit left are taken over and delivered once", taken))
+    news += [News(f"a chunk of fluent-bit is left alone: {why}", {}, logging.ERROR) for why in adopted.problems]
     for directory in translation.buffers:
         if size := leftovers.buffer_size(Path(directory)):
             lying = {"directory": directory, "bytes": size}
-            news.append(("fluent-bit gathered objects here that it did not upload; upload them by hand", lying))
+            what = "fluent-bit gathered objects here that it did not upload; upload them by hand"
+            news.append(News(what, lying, logging.ERROR))
     return news
 
 

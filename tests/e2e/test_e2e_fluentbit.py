@@ -41,8 +41,9 @@ def volume() -> Iterator[Path]:
 class Place(Sink):
     """The container: its volume, its configuration, its arguments and no command."""
 
-    def __init__(self, volume: Path, rendered: Rendered, *arguments: str) -> None:
+    def __init__(self, volume: Path, rendered: Rendered, *arguments: str, user: int | None = None) -> None:
         super().__init__(volume / "work", [])
+        self.user = user
         self.data = volume / "data"
         self.data.mkdir(exist_ok=True)
         rendered.service |= {"http_listen": "127.0.0.1", "http_port": "0"}
@@ -57,7 +58,8 @@ class Place(Sink):
         self._process = await asyncio.create_subprocess_exec(
             *COMMAND, f"--storage_path={self.data}", f"--config={self.main}", *self._arguments,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=2**24,
-            env=os.environ | self.environment,
+            env=os.environ | self.environment, user=self.user, group=self.user,
+            extra_groups=None if self.user is None else [],
         )  # fmt: skip
         LIVE.add(self._process.pid)
         self._listener = asyncio.create_task(self._listen())
@@ -320,17 +322,31 @@ async def test_root_becomes_nobody_before_a_port_opens(volume: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as somebody else")
 async def test_who_may_not_write_is_told_what_to_do(volume: Path):
-    place = Place(volume, only(Rendered(), "log"))
+    place = Place(volume, only(Rendered(), "log"), user=UID)
     place.data.chmod(0o755)
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, f"--storage_path={place.data}", f"--config={place.main}", user=UID, group=UID, extra_groups=[],
-        stderr=asyncio.subprocess.PIPE, env=os.environ | place.environment,
-    )  # fmt: skip
-    _, said = await process.communicate()
+    await place.launch()
 
-    assert process.returncode == 1
-    (line,) = said.decode().splitlines()
-    assert "auditsink: Permission denied; start the container as root, or set fsGroup: 10001" in line
+    assert await place.ended() == 1
+    (line,) = place.lines
+    assert "auditsink: Permission denied; start the container as root, or set fsGroup: 10001" in line["message"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as somebody else")
+async def test_a_volume_that_belongs_to_the_user_needs_no_root(volume: Path):
+    posted, events = events_of("batch100-metadata-mtls-h2", 1)
+    (volume / "data" / "http.0").mkdir(parents=True)
+    (volume / "data" / "http.0" / "1-1795883845.391741469.flb").write_bytes(RECORDED.read_bytes())
+    os.chown(volume / "data", UID, UID)
+    (volume / "data" / "http.0").chmod(0o755)
+    async with Place(volume, only(Rendered(), "log"), user=UID) as place:
+        await place.apiserver(posted, at_once=1)
+        await place.delivered()
+        left = place.said("is left alone")
+        await place.stop()
+
+    assert place.output.count(b"\n") == len(events)
+    assert "1-1795883845.391741469.flb (4,096 bytes): Permission denied" in left["message"]
+    assert left["level"] == "error"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Chunks on the volume: moved before the start, delivered once, kept and named where they are damaged."""
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -78,13 +79,15 @@ def test_links_out_of_the_volume_are_not_followed(volume: Path, tmp_path_factory
     assert (elsewhere / "1-1.1.flb").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may move everything")
-def test_what_cannot_be_moved_is_named(volume: Path):
-    (volume / "http.0").chmod(0o500)
+def test_what_cannot_be_moved_is_named_with_its_size(volume: Path, monkeypatch: pytest.MonkeyPatch):
+    def denied(_self: Path, _target: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "rename", denied)
 
     (problem,) = adopt(volume, volume / "auditsink").problems
 
-    assert "7-1795883845.391741469.flb: Permission denied: its events are not delivered" in problem
+    assert "7-1795883845.391741469.flb (4,096 bytes): Permission denied; its events are not delivered" in problem
 
 
 def test_a_buffer_of_objects_has_its_size(volume: Path):
