@@ -6,12 +6,14 @@ import importlib
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from auditsink.cli.settings import read_config
 from auditsink.config import Log
 from auditsink.observe import logs
 
@@ -106,6 +108,49 @@ def admission(*, config_file: Path | None, garden_kubeconfig: Path | None, **opt
             await runtime.close()
 
     return _run(live)
+
+
+_work = [
+    click.option("-c", "--config", "config_file", type=_FILE, required=True, help="spool.path, and one object store."),
+    click.option("--name", required=True, help="Under which it lies in the bucket."),
+    click.option("--work", type=_DIRECTORY, default="/tmp", show_default=True, help="For the export."),  # noqa: S108
+]
+
+
+def _of_volume(function: F) -> F:
+    for option in reversed(_work):
+        function = option(function)
+    return function
+
+
+@command.command("evacuate", hidden=True)
+@_of_volume
+def evacuate(*, config_file: Path, name: str, work: Path) -> int:
+    """Carry the undelivered part of a stopped sink's spool into a bucket. A Job of the extension runs it."""
+    done = _on_volume("evacuate", config_file, name, work)
+    click.echo(f"{done.events:,} events lie in the bucket")
+    for cluster in done.unsealed:
+        click.echo(f"cluster {cluster}: its last segment is not sealed and stays behind: its sink was killed", err=True)
+    return 0
+
+
+@command.command("take-up", hidden=True)
+@_of_volume
+def take_up(*, config_file: Path, name: str, work: Path) -> int:
+    """Carry what `evacuate` left in a bucket into an empty spool. A Job of the extension runs it."""
+    click.echo(f"{_on_volume('take_up', config_file, name, work):,} events were taken up")
+    return 0
+
+
+def _on_volume(what: str, config_file: Path, name: str, work: Path) -> Any:
+    module = _module("evacuation")
+    try:
+        with tempfile.TemporaryDirectory(dir=work) as place:
+            return getattr(module, what)(read_config(config_file), name, Path(place))
+    except (module.EvacuationError, module.SpoolError) as problem:
+        raise click.ClickException(str(problem)) from None
+    except OSError as problem:
+        raise click.ClickException(f"{problem.filename or 'the disk'}: {problem.strerror}") from None
 
 
 def _identity() -> str:

@@ -51,6 +51,7 @@ class OwnAuditConfig(Part, frozen=True, kw_only=True):
     resources: Resources = Resources()
     labels: dict[str, str] = msgspec.field(default_factory=dict)  # every event of this cluster carries them
     identity_labels: bool = False  # and Gardener's own: shoot.gardener.cloud/name and its like
+    evacuation: dict[str, Any] | None = None  # an object store's section: where a migration leaves its backlog
     sink: dict[str, Any] = msgspec.field(default_factory=dict)  # destinations, spool, clusters, evidence, log
 
     def mistakes(self) -> list[str]:

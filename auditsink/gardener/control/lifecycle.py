@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from auditsink.gardener.api import decoding
 from auditsink.gardener.apiserver.deployment import DIGEST
-from auditsink.gardener.control import deploy, garden
+from auditsink.gardener.control import deploy, evacuation, garden
 from auditsink.gardener.control.deploy import Tools
 from auditsink.gardener.control.drain import Backlog, Sinks, backlog, drain
 from auditsink.gardener.control.landscape import Landscape, listed
@@ -52,9 +52,9 @@ class Lifecycle:
             raise NotYetError(f"there is no Cluster {namespace} yet; gardenlet writes it")
         if operation is Operation.MIGRATE:
             return await self._take_away(extension, place, migrate=True)
-        return await self._reconcile(extension, place)
+        return await self._reconcile(extension, place, restore=operation is Operation.RESTORE)
 
-    async def _reconcile(self, extension: Object, place: ControlPlane) -> Outcome:
+    async def _reconcile(self, extension: Object, place: ControlPlane, *, restore: bool) -> Outcome:
         plan = await self._plan(extension, place)
         if plan is None:
             if await self._posts(place):
@@ -65,6 +65,8 @@ class Lifecycle:
                 outcome = await self._take_away(extension, place, migrate=False)
                 return replace(outcome, said=f"{NOTHING}. {outcome.said}", resources=[])
             return Outcome(NOTHING, resources=[])
+        if restore and plan.evacuation is not None:
+            await evacuation.carry(self.tools, plan, "take-up")
         left = await self._before_sleep(extension, place, plan)
         made = await deploy.deploy(self.tools, plan)
         if place.extension_class == "garden":
@@ -120,12 +122,25 @@ class Lifecycle:
         if annotation(extension, LEFT) is not None:
             await self._wake(extension, place)
         left = await self._drain(place, seconds.migrate if migrate else seconds.delete)
+        saved = migrate and not left.empty and await self._evacuated(extension, place)
         if place.extension_class == "garden":
             await garden.strip(self.tools.kube, place.namespace)
         gone = migrate or place.deleted
         await deploy.remove(self.tools, place, wait=True, keep_persisted=migrate, shoot_api=not gone)
         what = "Migrated" if migrate else "Deleted"
+        if saved:
+            return Outcome(f"{what}; {left} and lie in the bucket of `evacuation` for the new seed", left)
         return Outcome(f"{what}; lost with the volumes: {left}" if str(left) else f"{what}; nothing was left", left)
+
+    async def _evacuated(self, extension: Object, place: ControlPlane) -> bool:
+        """Whether a bucket is named, and has the backlog now. Raises NotYetError: a migration is tried again."""
+        plan = await self._plan(extension, replace(place, hibernated=True))
+        if plan is None or plan.evacuation is None:
+            return False
+        await deploy.deploy(self.tools, plan)
+        await evacuation.stopped(self.tools, place.namespace)
+        await evacuation.carry(self.tools, plan, "evacuate")
+        return True
 
     async def _wake(self, extension: Object, place: ControlPlane) -> None:
         """Sinks that sleep on a backlog have to run once more to deliver it; if they cannot, the removal goes on."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from auditsink.gardener.objects import Object, as_yaml, digest, encoded
-from auditsink.gardener.render import forwarding, guards, monitoring, names, network
+from auditsink.gardener.render import evacuation, forwarding, guards, monitoring, names, network
 from auditsink.gardener.render.monitoring import Monitoring
 from auditsink.gardener.render.workload import CertificateNames, stateful_set
 from auditsink.gardener.sink.plan import Plan
@@ -11,7 +11,7 @@ from auditsink.gardener.sink.plan import Plan
 
 def in_seed(plan: Plan, certificates: CertificateNames, shown: Monitoring, gateway_image: str) -> list[Object]:
     """What lies beside the API server."""
-    config = _config_map(plan)
+    config = config_map(plan)
     found = [
         guards.service_account(plan),
         config,
@@ -31,8 +31,11 @@ def in_shoot(plan: Plan, tailer_image: str, certificate: Mapping[str, str]) -> l
     return forwarding.shoot_objects(tailer_image, dict(certificate)) if plan.forwarding else []
 
 
-def _config_map(plan: Plan) -> Object:
+def config_map(plan: Plan) -> Object:
+    """The sink's file, and that of the Jobs that work on its volume."""
     data = {"config.yaml": as_yaml(plan.document)}
+    if plan.evacuation is not None:
+        data[evacuation.FILE] = as_yaml(plan.evacuation)
     labels = {names.GARBAGE_COLLECTABLE: "true"}
     metadata = names.metadata(f"{names.SINK}-config-{digest(data)}", plan.place.namespace, labels=labels)
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True, "data": data}

@@ -42,7 +42,9 @@ def stateful_set(plan: Plan, config_map: str, certificates: CertificateNames) ->
             "selector": {"matchLabels": names.selector()},
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
             "template": _template(plan, config_map, certificates, referenced),
-            "volumeClaimTemplates": [_claim(plan)],
+            "volumeClaimTemplates": [
+                {"metadata": {"name": "data", "labels": names.selector()}, "spec": claim_spec(plan)}
+            ],
         },
     }
 
@@ -57,19 +59,12 @@ def _template(plan: Plan, config_map: str, certificates: CertificateNames, refer
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "serviceAccountName": names.SINK,
-            "priorityClassName": _priority(plan),
+            "priorityClassName": names.priority(plan),
             "terminationGracePeriodSeconds": SINK_ENDS_SECONDS,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": names.USER,
-                "runAsGroup": names.USER,
-                "fsGroup": names.USER,
-                "fsGroupChangePolicy": "OnRootMismatch",  # a large ring would be walked at each start
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": names.POD_SECURITY,
             "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_apart()]}},
             "containers": [_container(plan)],
-            "volumes": _volumes(plan, config_map, certificates),
+            "volumes": pod_volumes(plan, config_map, certificates),
         },
     }
 
@@ -79,9 +74,8 @@ def _container(plan: Plan) -> Object:
         {"name": "data", "mountPath": DATA},
         {"name": "config", "mountPath": CONFIG, "readOnly": True},
         {"name": "tls", "mountPath": CERTIFICATES, "readOnly": True},
+        *references_mount(plan),
     ]
-    if plan.source.mounted or plan.forwarding:
-        mounts.append({"name": "references", "mountPath": REFERENCES, "readOnly": True})
     return {
         "name": names.CONTAINER,
         "image": plan.image,
@@ -95,11 +89,7 @@ def _container(plan: Plan) -> Object:
             {"name": "receive", "containerPort": RECEIVE_PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": names.CONTAINER_SECURITY,
         "resources": {"requests": plan.resources.requests, "limits": plan.resources.limits},
         # A large ring is looked through before the ports open.
         "startupProbe": _probe("/livez", periodSeconds=2, failureThreshold=60, timeoutSeconds=2),
@@ -111,7 +101,14 @@ def _container(plan: Plan) -> Object:
     }
 
 
-def _volumes(plan: Plan, config_map: str, certificates: CertificateNames) -> list[Object]:
+def references_mount(plan: Plan) -> list[Object]:
+    """Where there is anything to be mounted."""
+    mount = {"name": "references", "mountPath": REFERENCES, "readOnly": True}
+    return [mount] if plan.source.mounted or plan.forwarding else []
+
+
+def pod_volumes(plan: Plan, config_map: str, certificates: CertificateNames) -> list[Object]:
+    """All but the sink's own volume."""
     tls = [
         _projected("secret", certificates.server, {"tls.crt": "tls.crt", "tls.key": "tls.key"}),
         _projected("secret", certificates.bundle, {"bundle.crt": "ca.crt"}),
@@ -146,24 +143,19 @@ def _apart() -> Object:
     return {"weight": 100, "podAffinityTerm": term}
 
 
-def _claim(plan: Plan) -> Object:
+def claim_spec(plan: Plan) -> Object:
+    """The volume of a replica."""
     spec: Object = {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": str(plan.persistence.size)}},
     }
     if plan.persistence.storage_class_name:
         spec["storageClassName"] = plan.persistence.storage_class_name
-    return {"metadata": {"name": "data", "labels": names.selector()}, "spec": spec}
-
-
-def _priority(plan: Plan) -> str:
-    """In blocking modes the sink is on the path of every API call: as important as the API server's other helpers."""
-    return "gardener-system-500" if plan.place.extension_class == "shoot" else "gardener-garden-system-500"
+    return spec
 
 
 def _network(plan: Plan) -> dict[str, str]:
-    kinds = ("to-dns", "to-private-networks", "to-public-networks")
-    allowed = {f"networking.gardener.cloud/{kind}": names.ALLOWED for kind in kinds}
+    allowed = {f"networking.gardener.cloud/to-{one}": names.ALLOWED for one in names.EGRESS}
     if plan.forwarding:
         gateway = "networking.resources.gardener.cloud/to-audit-cluster-forwarding-vpn-gateway-tcp-9876"
         allowed[gateway] = names.ALLOWED

@@ -49,7 +49,7 @@ def webhook(config: ProviderConfig) -> WebhookFlags:
 def needed(config: ProviderConfig, place: ControlPlane, controller: ControllerConfig) -> dict[str, Reference]:
     """The Secrets whose content the plan depends on, by how the plan asks for them. Raises ConfigurationError."""
     if isinstance(config, OwnAuditConfig):
-        return {name: place.reference(name, own.KINDS, key) for name, key in own.referenced(config.sink).items()}
+        return {name: place.reference(name, own.KINDS, key) for name, key in own.referenced(_referring(config)).items()}
     users, effective = config.backends or Backends(), _backends(config, controller)
     found = {}
     parts: tuple[tuple[str, Splunk | S3 | None, Splunk | S3 | None], ...] = (
@@ -86,6 +86,8 @@ def plan(
     else:
         built = _theirs(config, place, controller, references, fetched, volume=volume)
     document.check(dict(built.document))
+    if built.evacuation is not None:
+        document.check(dict(built.evacuation))
     return replace(built, checksum=_checksum(built.source, references, fetched))
 
 
@@ -98,7 +100,8 @@ def _own(
     *,
     volume: str,
 ) -> Plan:
-    sink, source = own.resolved(config.sink, references, fetched)
+    both, source = own.resolved(_referring(config), references, fetched)
+    sink = both["sink"]
     labels = {**(place.labels if config.identity_labels else {}), **config.labels}
     chosen = mode(config, controller)
     return Plan(
@@ -109,7 +112,13 @@ def _own(
         persistence=config.persistence,
         resources=config.resources,
         source=source,
+        evacuation=document.evacuation(both["evacuation"], sink) if config.evacuation else None,
     )
+
+
+def _referring(config: OwnAuditConfig) -> Object:
+    """What may refer to resources."""
+    return {"sink": config.sink, **({"evacuation": config.evacuation} if config.evacuation else {})}
 
 
 def _theirs(

@@ -19,6 +19,7 @@ TAKEN = {
     "spool": ("path", "max_bytes"),
 }
 """Keys of those sections that the place decides."""
+OBJECT_STORES = ("s3", "gcs", "azure", "local")
 RING_PERCENT = 85
 """Of the volume; the rest is for cursors, dead letters and the file system."""
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -62,6 +63,15 @@ def complete(
     return document
 
 
+def evacuation(section: Mapping[str, Any], sink: Mapping[str, Any]) -> Object:
+    """The file of the Jobs that work on the volume of a stopped sink. Raises ConfigurationError."""
+    if section.get("type") not in OBJECT_STORES:
+        raise ConfigurationError(f"evacuation.type: must be one of {', '.join(OBJECT_STORES)}")
+    if "encryption" in _mapping(sink, "spool"):
+        raise ConfigurationError("evacuation: an export is not encrypted, and sink.spool.encryption is; remove one")
+    return {"spool": {"path": f"{DATA}/spool"}, "destinations": [{**section, "name": "evacuation"}]}
+
+
 def check(document: Object) -> None:
     """By the sink's own rules. Raises ConfigurationError with all mistakes, none of which shows a value."""
     text = as_yaml(document)
@@ -89,7 +99,7 @@ def strings(value: Any, path: str = "sink") -> Iterator[tuple[str, str]]:
         yield path, value
     elif isinstance(value, Mapping):
         for key in value:
-            yield from strings(value[key], f"{path}.{key}")
+            yield from strings(value[key], f"{path}.{key}".lstrip("."))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from strings(inner, f"{path}[{number}]")

@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"(?<!\$)\$\{([^}]*)\}")
 def referenced(sink: Mapping[str, Any]) -> dict[str, str]:
     """The names of resources that it refers to, each with the path of a key that does. Raises ConfigurationError."""
     found: dict[str, str] = {}
-    for path, text in strings(sink):
+    for path, text in strings(sink, ""):
         for name, _key in _in(path, text):
             found.setdefault(name, path)
     return dict(sorted(found.items()))
@@ -32,7 +32,7 @@ def resolved(
 ) -> tuple[Object, SecretSources]:
     """The sections as the sink's file has them, and what they need. Raises ConfigurationError for a missing key."""
     source = SecretSources()
-    for path, text in strings(sink):
+    for path, text in strings(sink, ""):
         for name, key in _in(path, text):
             reference = references[name]
             if not data(fetched[name], key):

@@ -67,4 +67,6 @@ class Plan:
     resources: Resources
     source: SecretSources = field(default_factory=SecretSources)
     forwarding: bool = False
+    evacuation: Mapping[str, Any] | None = None
+    """The file of the Jobs that carry a backlog into a bucket; None where no bucket is named."""
     checksum: str = ""
