@@ -1,13 +1,15 @@
 """A pod of the rendered StatefulSet without a kubelet: its volumes as files, its paths and ports the test's own."""
 
+import asyncio
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
 import yaml
 from gardener_seed import NAMESPACE, Object, Seed
-from running import Sink
+from running import COMMAND, Sink
 
 
 def own_address() -> str:
@@ -38,7 +40,7 @@ class Pod:
         assert container["args"] == ["serve", "-c", "/etc/auditsink/config/config.yaml"]
         mounts = {mount["name"]: self._inside(mount["mountPath"]) for mount in container["volumeMounts"]}
         for volume in template["volumes"]:
-            await self._fill(volume, mounts[volume["name"]])
+            await fill(self.seed, volume, mounts[volume["name"]])
         text = (self._inside("/etc/auditsink/config") / "config.yaml").read_text()
         for path in ("/etc/auditsink", "/var/lib/auditsink"):
             text = text.replace(path, str(self._inside(path)))
@@ -73,18 +75,58 @@ class Pod:
     def _inside(self, path: str) -> Path:
         return self.place / path.lstrip("/")
 
-    async def _fill(self, volume: Object, place: Path) -> None:
-        place.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a few small files
-        if "configMap" in volume:
-            for key, text in (await self.seed.get("configmap", volume["configMap"]["name"]))["data"].items():
-                (place / key).write_text(text)
-        for source in volume.get("projected", {}).get("sources", []):
-            values = await self.seed.secret(source["secret"]["name"])
-            for item in source["secret"]["items"]:
-                file = place / item["path"]
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(values[item["key"]])
-                file.chmod(0o440)
+    @property
+    def volume(self) -> Path:
+        """What `data` is of it."""
+        return self._inside("/var/lib/auditsink")
+
+
+async def fill(seed: Seed, volume: Object, place: Path) -> None:
+    """As a kubelet makes the files of a ConfigMap or of projected Secrets."""
+    place.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a few small files
+    if "configMap" in volume:
+        for key, text in (await seed.get("configmap", volume["configMap"]["name"]))["data"].items():
+            (place / key).write_text(text)
+    for source in volume.get("projected", {}).get("sources", []):
+        values = await seed.secret(source["secret"]["name"])
+        for item in source["secret"]["items"]:
+            file = place / item["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(values[item["key"]])
+            file.chmod(0o440)
+
+
+async def run_jobs(seed: Seed, place: Path, data: Path) -> None:
+    """Run the pods of Jobs until it is cancelled, on the one volume that there is here, and tell how they ended."""
+    done: set[str] = set()
+    while True:
+        for pod in await seed.items("pods"):
+            name = pod["metadata"]["name"]
+            if name not in done and "job-name" in pod["metadata"].get("labels", {}):
+                done.add(name)
+                phase = "Failed" if await _run(seed, pod, place / name, data) else "Succeeded"
+                patch = json.dumps({"status": {"phase": phase}})
+                words = ["patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", patch]
+                await seed.cluster.kubectl(*words)
+        await asyncio.sleep(0.5)
+
+
+async def _run(seed: Seed, pod: Object, place: Path, data: Path) -> int:
+    (container,) = pod["spec"]["containers"]
+    inside = {mount["name"]: place / mount["mountPath"].lstrip("/") for mount in container["volumeMounts"]}
+    for volume in pod["spec"]["volumes"]:
+        await fill(seed, volume, inside[volume["name"]])
+    words = [word.replace("/etc/auditsink", f"{place}/etc/auditsink") for word in container["args"]]
+    words = [str(inside["work"]) if word == "/tmp" else word for word in words]
+    config = inside["config"] / "evacuation.yaml"
+    text = config.read_text().replace("/etc/auditsink", f"{place}/etc/auditsink")
+    config.write_text(text.replace("/var/lib/auditsink", str(data)))
+    environment = dict(os.environ)
+    for one in container["env"]:
+        reference = one["valueFrom"]["secretKeyRef"]
+        environment[one["name"]] = (await seed.secret(reference["name"]))[reference["key"]].decode()
+    process = await asyncio.create_subprocess_exec(*COMMAND, *words, env=environment)
+    return await process.wait()
 
 
 async def api_server_flags(seed: Seed, place: Path, port: int) -> list[str]:

@@ -130,7 +130,7 @@ class Seed:
         if "deletionTimestamp" in pod["metadata"]:
             words = ["delete", "pod", name, "-n", namespace, "--force", "--grace-period=0", "--ignore-not-found"]
             await self.cluster.kubectl(*words)
-        elif pod.get("status", {}).get("phase") != "Running":
+        elif pod.get("status", {}).get("phase") == "Pending" and "job-name" not in pod["metadata"].get("labels", {}):
             ready = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady", "Initialized")]
             patch = json.dumps({"status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": ready}})
             words = ["patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch]
@@ -246,7 +246,7 @@ def _ground() -> list[Object]:
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": "ref-splunk-secret", "namespace": NAMESPACE},
-            "stringData": {"token": "hec-token"},
+            "stringData": {"token": "hec-token", "key": "an-id"},
         },
     ]
 

@@ -15,11 +15,12 @@ import gardener_programs
 import gardener_seed
 import kubernetes
 import pytest
-from gardener_pod import Pod, api_server_deployment, api_server_flags
+from gardener_pod import Pod, api_server_deployment, api_server_flags, run_jobs
 from gardener_seed import NAMESPACE, SYSTEM, Object, Seed, seed
 from kubernetes import Kubernetes
 from rows import Rows
 from running import PATIENCE
+from s3server import BUCKET, S3Server
 from test_real_apiserver import POLICY, busy, counted, events
 
 from auditsink.testing.hec import HecServer
@@ -270,6 +271,75 @@ async def test_no_event_is_lost_on_the_way_through_a_shoots_whole_life(tmp_path:
         into, missing = sum(chain.logged.values()), sum(chain.missing().values())
         rows(server=SEED, thrown="the chain: all of it", into=into, out=into - missing)
         assert not chain.missing()
+
+
+async def test_a_backlog_that_cannot_be_delivered_moves_through_a_bucket(tmp_path: Path, rows: Rows):
+    limits = {"hibernate": 3.0, "migrate": 3.0, "delete": 30.0}
+    for name in ("seed", "shoot"):
+        (tmp_path / name).mkdir()
+    with S3Server() as s3:
+        async with (
+            HecServer(token="hec-token") as hec,
+            seed(tmp_path / "seed", {"drainSeconds": limits}) as it,
+            it.kubelet(),
+        ):
+            await move(it, tmp_path, hec, s3, rows)
+
+
+async def move(it: Seed, tmp_path: Path, hec: HecServer, s3: S3Server, rows: Rows) -> None:
+    """Out of one seed, with the HEC away, and into another: the same here, with volumes of its own."""
+    wanted = own(hec.url, s3)
+    pod = Pod(it, tmp_path / "pod")
+    chain = Chain(it, tmp_path / "shoot", pod, hec)
+    await it.shoot()
+    await it.gardenlet("reconcile", wanted)
+    await pod.start()
+    port = hec.port
+    await hec.stop()
+    await chain.serve("while-the-hec-is-away")
+    jobs = asyncio.create_task(run_jobs(it, tmp_path / "jobs", pod.volume))
+    migrating = asyncio.create_task(it.gardenlet("migrate", wanted))
+    await it.until("the sink is told to stop", partial(asleep, it))
+    await chain.end()
+    verdict = await migrating
+    note = await said(it)
+    assert "lie in the bucket" in note
+    rows(server=SEED, thrown="migrate while the HEC is away", into=chain.logged.total(), out=0, note=note)
+    assert "content" in verdict
+    jobs.cancel()
+    chain.pod = pod = Pod(it, tmp_path / "pod-of-the-new-seed")
+    jobs = asyncio.create_task(run_jobs(it, tmp_path / "jobs-of-the-new-seed", pod.volume))
+    await it.gardenlet("restore", wanted)
+    jobs.cancel()
+    await hec.start(port)
+    sink = await pod.start()
+    await sink.delivered()
+    into, missing = chain.logged.total(), chain.missing().total()
+    rows(server=SEED, thrown="and restore, with the HEC back", into=into, out=into - missing)
+    assert not chain.missing()
+    await it.gardenlet("destroy", wanted)
+    await chain.end()
+
+
+async def asleep(it: Seed) -> bool:
+    return (await it.get("statefulset", "auditsink")).get("spec", {}).get("replicas") == 0
+
+
+def own(hec: str, s3: S3Server) -> Object:
+    """In our own group, with a bucket."""
+    keys = {"access_key_id": "${resource:splunk-secret/key}", "secret_access_key_file": "resource:splunk-secret/token"}
+    return {
+        "apiVersion": "auditsink.extensions.gardener.cloud/v1alpha1",
+        "kind": "AuditConfig",
+        "replicas": 1,
+        "webhook": {"mode": "batch"},
+        "evacuation": {"type": "s3", "bucket": BUCKET, "region": "us-east-1", "endpoint": s3.url, **keys},
+        "sink": {
+            "destinations": [
+                {"name": "siem", "type": "splunk", "url": hec, "token_file": "resource:splunk-secret/token"},
+            ]
+        },
+    }
 
 
 def hec_port(wanted: Object) -> int:
