@@ -62,6 +62,7 @@ class Subscriptions:
         """Subscribe to the rings that are there. Raises OSError when a cursor cannot be opened."""
         for ring in rings.values():
             self._by_cluster[ring.cluster] = Subscription(ring, self._destination, self._batch_limits)
+            self._tell_given_up(self._by_cluster[ring.cluster])
         backlogs = [subscription for subscription in self._by_cluster.values() if subscription.pending > 0]
         ages = await self._offload(_ages, backlogs)
         now = self._clock.monotonic()
@@ -69,6 +70,22 @@ class Subscriptions:
             subscription.notice(now, self._clock.wall_ns() if age is None else age)
         for ring in rings.values():
             self.add(ring)
+
+    def _tell_given_up(self, subscription: Subscription) -> None:
+        """What was under way when the sink was killed is lost with its segments, and nobody could say so then."""
+        position, ring = subscription.frontier.position, subscription.ring
+        floor = min(ring.claim(subscription.cursor, position, position), ring.durable)
+        if floor > position:
+            log.warning(
+                "events were dropped in an earlier run of the sink before this destination had them",
+                extra={
+                    "destination": self._destination,
+                    "cluster": ring.cluster,
+                    "first_sequence": position,
+                    "last_sequence": floor - 1,
+                    "events": floor - position,
+                },
+            )
 
     def add(self, ring: SourceRing) -> None:
         """Deliver this ring's events from now on."""

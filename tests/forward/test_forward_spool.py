@@ -174,3 +174,26 @@ async def test_what_is_dropped_while_batches_are_under_way_is_lost_and_nothing_e
     assert account.dropped == drop.events == len(lost) >= dropped
     assert (drop.first, drop.last) == (min(lost), max(lost))
     assert account.delivered == len(taken)
+
+
+async def test_what_was_under_way_in_a_killed_sink_and_lost_its_segments_is_named_at_the_next_start(
+    caplog: pytest.LogCaptureFixture,
+):
+    chance, disk, held = random.Random(1), FakeDisk(), Held()
+    sink = Sink(disk, ScriptedDestination(held), when_full="drop_oldest", max_bytes=Size(2**18))
+    for number in range(100):
+        await sink.submit("a", noise(chance, 10 * number, 10))
+    before = sink.forwarder.statistics().accounts["a"]
+    assert before.dropped > 0
+    await sink.die(disk)
+    caplog.clear()
+
+    destination = ScriptedDestination()
+    sink = Sink(disk, destination, when_full="drop_oldest", max_bytes=Size(2**18))
+    await sink.settled()
+    (told,) = [vars(record) for record in caplog.records if "in an earlier run" in record.getMessage()]
+    account = sink.forwarder.statistics().accounts["a"]
+    assert (told["first_sequence"], told["events"]) == (0, account.dropped)
+    assert account.dropped >= before.dropped
+    assert destination.sequences("a") == list(range(told["last_sequence"] + 1, 1000))
+    await sink.stop()
