@@ -88,12 +88,12 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path):
 
 def test_its_exit_code_is_the_process_own(auditsink: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "config.yaml").write_text(config(tmp_path))
-    monkeypatch.setattr(process, "run", lambda given: len(given.destinations))
+    monkeypatch.setattr(process, "run", lambda given, **_: len(given.destinations))
     assert auditsink("serve", "-c", tmp_path / "config.yaml") == (1, "", "")
 
 
 def test_a_failed_start_is_told_line_by_line(auditsink: Call, monkeypatch: pytest.MonkeyPatch):
-    def fail(_: Config) -> int:
+    def fail(_: Config, **_more: object) -> int:
         raise StartError("a: is wrong\nb: is wrong too")
 
     monkeypatch.setattr(process, "run", fail)
@@ -106,7 +106,7 @@ def test_without_a_file_at_a_terminal_it_speaks_text_and_says_what_to_try(
 ):
     formats: list[str] = []
 
-    def run(config: Config, greet: Callable[[], None] = lambda: None) -> int:
+    def run(config: Config, greet: Callable[[], None] = lambda: None, **_: object) -> int:
         formats.append(config.log.format)
         greet()
         return 0
