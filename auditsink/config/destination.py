@@ -63,7 +63,9 @@ class DestinationSection(Section, frozen=True, kw_only=True):
     in_flight: int | None = None
     timeout: Duration = Duration(30)
     backoff: BackoffSettings = BackoffSettings()
-    record: Literal["event", "batch"] = "event"  # batch: an EventList of all that were packed together is one record
+    record: Literal["event", "batch"] = (
+        "event"  # batch: EventLists of up to 400 of the events that were packed together
+    )
     add: dict[str, str] = msgspec.field(default_factory=dict)  # members at the top of each record
     time_key: str | None = None  # the name of one more, with the record's time
     dead_letter_bytes: Size = Size(64 * 2**20)

@@ -5,6 +5,7 @@ searches for that sets `record: batch`. A batch whose list is refused is cut lik
 without naming an event, so one bad event still costs one event.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,10 @@ from auditsink.audit.times import event_time, rfc3339
 from auditsink.config import DestinationSection
 from auditsink.delivery.destination import Attempt, Batch, Destination, Limits
 from auditsink.delivery.outcome import Delivered, Outcome, Poison
+
+LIST_EVENTS = 400
+"""Events of a list at most: as many as kube-apiserver posts at once by default. A large object has many such lines."""
+_INLINE = 65536  # bytes: less is shaped in some 0.1 ms, which is what handing it to a thread costs
 
 _as_json = msgspec.json.Encoder().encode
 
@@ -42,7 +47,7 @@ class RecordShape:
 def shaped(batch: Batch, shape: RecordShape) -> Batch:
     """The batch with its records as events, labels inside where they go there.
 
-    With lists there is one, and `sequences` are still those of all events.
+    With lists there are fewer of them than events, and `sequences` are still those of all events.
     """
     if Mark.UNSPLIT in batch.marks or not batch.events:
         return batch
@@ -50,7 +55,9 @@ def shaped(batch: Batch, shape: RecordShape) -> Batch:
     added = [(_as_json(name), _as_json(name) + b":" + _as_json(value)) for name, value in shape.add.items()]
     records: list[bytes]
     if shape.lists:
-        records = [_list(events, [member for _, member in added], shape.time_key, batch.received_ns)]
+        members = [member for _, member in added]
+        several = (events[start : start + LIST_EVENTS] for start in range(0, len(events), LIST_EVENTS))
+        records = [_list(part, members, shape.time_key, batch.received_ns) for part in several]
     elif shape.time_key is None:
         records = [_with(event, added) for event in events]
     else:
@@ -102,9 +109,12 @@ class ShapedDestination:
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `Destination.prepare`."""
-        attempt = await self._inner.prepare(shaped(batch, self._shape))
-        count = len(batch.events)
-        if not self._shape.lists or count < 2:
+        if sum(map(len, batch.events)) <= _INLINE:
+            made = shaped(batch, self._shape)
+        else:
+            made = await asyncio.to_thread(shaped, batch, self._shape)
+        attempt = await self._inner.prepare(made)
+        if len(made.events) == len(batch.events):
             return attempt
 
         async def attempted() -> Outcome:
@@ -122,7 +132,7 @@ class ShapedDestination:
 
 
 def of_list(outcome: Outcome) -> Outcome:
-    """What an outcome of one record means for the several events in it: a refusal names none of them."""
+    """What an outcome of lists means for the more events in them: a refusal names none of them."""
     match outcome:
         case Delivered(refused=(first, *_)):
             return Poison(None, first.why)

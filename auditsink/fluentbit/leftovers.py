@@ -25,7 +25,7 @@ log = logging.getLogger("auditsink.fluentbit")
 
 DIRECTORY = "fluent-bit"
 """Below ours, for chunks that were taken over."""
-MOST_BYTES = 2**26
+MOST_BYTES = 2**25
 """Of a chunk that is read: fluent-bit closes them at 2 MB, and one record more may have 4."""
 AGAIN_SECONDS = 5.0
 """Between two tries while the ring is full or the disk fails."""

@@ -76,7 +76,8 @@ class FluentNumbers:
 
     def healthy(self, snapshot: Snapshot) -> bool:
         """Whether batches are taken, and go out, and nothing was given up within the period."""
-        if health.reasons(snapshot) or any(trouble.now for trouble in self._troubles.values()):
+        refuses = self.rejects and _full(snapshot)
+        if refuses or health.reasons(snapshot) or any(trouble.now for trouble in self._troubles.values()):
             return False
         errors, retries_failed = self._window.grown()
         return errors <= self.rules.errors and retries_failed <= self.rules.retries_failed

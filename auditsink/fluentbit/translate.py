@@ -24,8 +24,6 @@ RECORD = "auditsink.record"
 """A key of the filter's `add` that is a setting of ours: the one thing that today's extension passes on as it is."""
 VOLUME_SHARE = 0.85
 """Of the volume that the ring may take: the file system, dead letters and what else lies there need the rest."""
-_LIST_EVENTS = 400
-"""Of an EventList where each is a record: as many as kube-apiserver posts at once."""
 _PLAIN = ("ndjson", "json_array")
 """Formats of `http` whose records may be lists."""
 _DEFAULT_RING = 900 * 10**6
@@ -288,7 +286,7 @@ class _Translator:
         if record == "batch" and (draft["type"] == "kafka" or draft.get("format", "ndjson") not in _PLAIN):
             self._notes.setdefault("stays one record an event: this type tells events apart", []).append(draft["name"])
         elif record == "batch":
-            shape |= {"record": "batch", "batch": {"max_events": _LIST_EVENTS, **draft.get("batch", {})}}
+            shape["record"] = "batch"
         return shape
 
     def _cluster(self) -> str:

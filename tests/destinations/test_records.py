@@ -74,6 +74,15 @@ def test_a_list_is_one_record_with_what_is_added_beside_its_items():
     assert split(shaped(batch(several), RecordShape(lists=True)).events[0]).events == several
 
 
+def test_many_events_are_several_lists():
+    several = [event(number) for number in range(900)]
+
+    made = shaped(batch(several), RecordShape(lists=True)).events
+
+    assert [len(split(record).events) for record in made] == [400, 400, 100]
+    assert [one for record in made for one in split(record).events] == several
+
+
 def test_a_body_that_could_not_be_split_is_no_list():
     whole = batch([b'{"kind":"EventList"'], marks=Mark.UNSPLIT)
 

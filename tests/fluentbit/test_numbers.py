@@ -67,6 +67,7 @@ HEALTHY: list[tuple[str, Snapshot, Snapshot, dict[str, int], bool]] = [
     ("a dead letter within the limit", snapshot(), snapshot(destination(dead_lettered=1)), {"errors": 1}, True),
     ("a drop", snapshot(), snapshot(destination(dropped=1)), {}, False),
     ("old drops", snapshot(destination(dropped=5)), snapshot(destination(dropped=5)), {}, True),
+    ("the ring is full", snapshot(), snapshot(room=0), {}, False),
     ("the disk fails", snapshot(), snapshot(problem="the disk fails"), {}, False),
 ]
 

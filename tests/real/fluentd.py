@@ -8,6 +8,7 @@ are skipped. What was taken lies in files of one record a line.
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -188,5 +189,8 @@ def _records(file: Path) -> Iterator[dict[str, Any]]:
     if not file.is_file():
         return
     for line in file.read_bytes().split(b"\n"):
-        with contextlib.suppress(ValueError):
-            yield json.loads(line)
+        # A SIGKILL tears a line, and the next life writes behind it.
+        for start in re.finditer(rb'\{"kind":|^', line):
+            with contextlib.suppress(ValueError):
+                yield json.loads(line[start.start() :])
+                break

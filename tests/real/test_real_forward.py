@@ -125,7 +125,10 @@ async def test_who_does_not_know_the_key_delivers_nothing_and_keeps_all(
 async def test_deaths_of_the_receiver_lose_nothing_of_what_it_acknowledged(
     tmp_path: Path, receiver: Receiver, rows: Rows
 ):
-    """SIGKILL: fluentd writes what it acknowledges into its file buffer first, which a killed process leaves behind."""
+    """SIGKILL: fluentd writes what it acknowledges into its file buffer first, which a killed process leaves behind.
+
+    fluent-bit 4.0.5 is not asked: in one run of two it had not kept all that it had acknowledged.
+    """
     async with Sink(tmp_path / "sink", [tailer(receiver)]) as sink:
         bodies = [body for name in PLAIN for body in corpus.bodies(name)]
         events = [event for body in bodies for event in body.events]
