@@ -11,10 +11,13 @@ from pathlib import Path
 from auditsink.auditlogs import rotation
 from auditsink.auditlogs.batches import Body
 from auditsink.auditlogs.growing import End, GrowingFile, Wait
-from auditsink.auditlogs.place import LogPlace
+from auditsink.auditlogs.place import HEAD_BYTES, LogPlace
 from auditsink.auditlogs.reader import Position
 from auditsink.auditlogs.rotation import LogFile
 from auditsink.auditlogs.sources import NUMBERED
+
+_NEVER = "0"
+"""Before every time that a log can begin at."""
 
 
 class Follower:
@@ -66,9 +69,14 @@ class Follower:
     def _find(self) -> GrowingFile | None:
         """The file to go on with."""
         place, live = self._place, rotation.look(self._path)
-        if place is None:
-            return None if live is None else self._opened(live, Position())
         others = list(rotation.rotated(self._path))
+        if place is None:
+            if live is not None and _has_a_line(live):
+                return self._opened(live, Position())
+            # What is beside it now is older than what is to come, and none of ours.
+            newest = max((one.began for one in others), default="")
+            self._place = LogPlace(offset=0, line=0, inode=0, head_bytes=0, head_sha256="", began=newest or _NEVER)
+            return None
         if not self._complete and place.head_bytes:
             same = _same(place, live, others)
             if same is not None:
@@ -81,12 +89,14 @@ class Follower:
         newer = [one for one in others if one.began > place.began > "" and not _is(place, one)]
         if newer:
             return self._opened(min(newer, key=lambda one: one.began), Position())
-        if live is None or (live.inode == place.inode and _holds(place, live)):
+        # One without a line is not begun: it may be written, truncated and written again before the next look, and all
+        # events begin alike.
+        if live is None or not _has_a_line(live) or (live.inode == place.inode and _holds(place, live)):
             return None
         return self._opened(live, Position())
 
     def _opened(self, log: LogFile, start: Position) -> GrowingFile:
-        if self._place is not None:
+        if self._file is not None or start.offset:
             where = f"line {start.line + 1:,}" if start.offset else "its beginning"
             self._say(f"{log.path}: reading on from {where}")
         return GrowingFile(
@@ -103,6 +113,10 @@ class Follower:
         if count <= NUMBERED:
             last = "; more of these are passed over in silence" if count == NUMBERED else ""
             self._say(f"{path}: line {line:,} {why}; passed over{last}")
+
+
+def _has_a_line(log: LogFile) -> bool:
+    return b"\n" in log.head or len(log.head) == HEAD_BYTES
 
 
 def _is(place: LogPlace, log: LogFile) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from auditsink.auditlogs.follow import Follower
 from auditsink.auditlogs.place import LogPlace, StateFile, StateFileError
@@ -315,3 +317,63 @@ def test_two_cannot_use_one_state_file(tmp_path: Path):
 def test_a_state_file_that_cannot_be_written_is_told(tmp_path: Path):
     with pytest.raises(StateFileError, match="cannot be written"), StateFile(tmp_path / "gone" / "state"):
         raise AssertionError("it was opened")
+
+
+OPERATIONS = ["write", "write", "write", "half", "rename", "copy and truncate", "pack", "look", "look", "restart"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(script=st.lists(st.sampled_from(OPERATIONS), max_size=30))
+def test_whatever_happens_to_the_log_each_event_is_sent_once_and_in_order(
+    script: list[str], tmp_path_factory: pytest.TempPathFactory
+):
+    log = Log(tmp_path_factory.mktemp("log") / "audit.log")
+    log.write(lines(0))
+    written, found, rotations, rest = 1, log.follow(), 0, b""
+    steps: list[Step] = []
+
+    def write(content: bytes) -> Step:
+        return lambda: log.write(content)
+
+    def rotate(step: Callable[[str], Step]) -> Step:
+        name = f"audit.log.{rotations}"
+        return lambda: step(name)() if log.path.exists() and log.path.stat().st_size else None
+
+    def pack() -> None:
+        """The oldest that is not packed, as logrotate's delaycompress and kube-apiserver do."""
+        for old in sorted(log.path.parent.glob("audit.log.*"), key=lambda path: path.stat().st_mtime_ns)[:-1]:
+            if old.suffix != ".gz":
+                old.with_name(f"{old.name}.gz").write_bytes(gzip.compress(old.read_bytes()))
+                old.unlink()
+                return
+
+    batch: list[Step] = []  # what happens between two looks
+    for operation in script:
+        if operation == "write":
+            batch.append(write(rest or lines(written)))
+            written, rest = written + (not rest), b""
+        elif operation == "half" and not rest:
+            whole = lines(written)
+            batch.append(write(whole[:50]))
+            written, rest = written + 1, whole[50:]
+        elif operation == "rename" and not rest:
+            batch.append(rotate(log.rename))
+            rotations += 1
+        elif operation == "copy and truncate" and not rest:
+            batch.append(rotate(log.copy_truncate))
+            rotations += 1
+        elif operation == "pack":
+            batch.append(pack)
+        elif operation == "look":
+            steps.append(lambda todo=tuple(batch): [step() for step in todo] and None)
+            batch = []
+        elif operation == "restart":
+            found += log.follow(*steps, patience=8)
+            for step in batch:
+                step()
+            steps, batch = [], []
+    batch.append(write(rest or lines(written)))
+    written += not rest
+    steps.append(lambda: [step() for step in batch] and None)
+    found += log.follow(*steps, patience=20)
+    assert found == list(range(written))

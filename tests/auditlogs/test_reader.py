@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import corpus
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from auditsink.auditlogs.contents import TOO_LONG, TORN, LoggedEvent, LoggedList, Nothing
 from auditsink.auditlogs.reader import LogItem, LogReader, Position
@@ -350,3 +352,23 @@ def test_an_open_document_keeps_the_position_back():
     assert reader.settled == Position(0, 0)
     assert events_of(reader.feed(PRETTY[60:] + b"\n")) == [PRETTY]
     assert reader.settled == Position(PRETTY.count(b"\n") + 1, len(PRETTY) + 1)
+
+
+PIECES = [
+    *(A, B, C, PRETTY, KLOG, ITEM, EKS, TORN_EVENT, HEAD, event_list(A, B), event_list()[:-2]),
+    *(b"\n", b"\n", b"\n", b"\r\n", b"\0", b",", b"[", b"]", b"{", b"}", b'"', b"\\", b" ", b"\xff", b"node-1 "),
+    *(b"2025-01-04T14:13:20.1Z stdout F ", b"2025-01-04T14:13:20.1Z stdout P ", b'{"log":"x","stream":"stdout"}'),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=25), size=st.integers(1, 70))
+def test_how_a_log_is_cut_makes_no_difference_and_what_is_sent_stood_there(pieces: list[bytes], size: int):
+    log = b"".join(pieces)
+    items = read(log)
+    assert read(log, size) == items
+    inner = log.replace(b'\\"', b'"')  # as it stands in a string of an envelope
+    for found in events_of(items):
+        bare = found.rstrip(b"\n")
+        assert bare in log or bare in inner or b"stdout" in log  # parts of container lines are put together
+        assert isinstance(json.loads(bare), dict)
