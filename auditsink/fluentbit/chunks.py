@@ -51,7 +51,7 @@ def _records(data: bytes) -> Iterator[Any]:
             entry = unpacker.unpack()
         except msgpack.OutOfData:
             return
-        except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as problem:
+        except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as problem:
             raise ChunkError(f"is damaged: {type(problem).__name__} in what should be msgpack") from None
         if entry == 0:  # the padding of an old version's file
             return
