@@ -148,8 +148,8 @@ async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_
 @pytest.mark.parametrize(
     ("coding", "body"),
     [
-        ("gzip", gzip.compress(b"yes")),
-        ("X-GZip", gzip.compress(b"yes")),
+        ("gzip", gzip.compress(b"yes", mtime=0)),
+        ("X-GZip", gzip.compress(b"yes", mtime=0)),
         ("deflate", zlib.compress(b"yes")),
         ("deflate", zlib.compress(b"yes")[2:-4]),
         ("zstd", zstandard.compress(b"yes")),
