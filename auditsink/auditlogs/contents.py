@@ -89,6 +89,8 @@ def of_text(text: bytes, depth: int = 0) -> Iterator[Content]:
             yield Nothing(TORN)
     elif first == b"{":
         yield Nothing(TORN)
+    elif _KLOG.search(text[:_LONGEST_PREFIX]):
+        yield Nothing(_OWN_LOG)  # what it quotes may be anybody's words
     elif b'""kind""' in text or b'""auditID""' in text:
         yield from _of_csv(text, depth)
     else:
@@ -212,8 +214,6 @@ def _envelope(members: Mapping[str, bytes]) -> str:
 
 def _nature(text: bytes) -> str:
     """What a line is that is no JSON."""
-    if _KLOG.match(text):
-        return _OWN_LOG
     if b' AUDIT: id="' in text[:256]:
         return _LEGACY
     return NO_EVENT

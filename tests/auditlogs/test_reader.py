@@ -66,6 +66,11 @@ LOGS: dict[str, tuple[bytes, list[bytes], list[tuple[int, str]]]] = {
     "a byte order mark": (b"\xef\xbb\xbf" + lines(A, B), [A, B], []),
     "NUL bytes of a log that was cut under its writer": (bytes(5000) + lines(A) + bytes(300) + lines(B), [A, B], []),
     "a klog line first": (lines(KLOG, A), [A], [(1, "is a line of the apiserver's own log")]),
+    "an event that the apiserver's own log quotes": (
+        lines(KLOG + b" " + A, b"[pod/kube-apiserver] " + KLOG + A, B),
+        [B],
+        [(1, "is a line of the apiserver's own log"), (2, "is a line of the apiserver's own log")],
+    ),
     "the end of a line first": (lines(A[70:], A, B), [A, B], [(1, "is no audit event")]),
     "a torn line": (lines(A, TORN_EVENT, B), [A, B], [(2, TORN)]),
     "a torn line at the end": (lines(A) + TORN_EVENT, [A], [(2, TORN)]),
