@@ -119,7 +119,9 @@ class Sink:
             raise StartError(fault)
         if missing := files.missing(self._config):
             raise StartError("\n".join(missing))
-        risks = await self._look_at_places()
+        mistakes, risks = await _look_at_places(self._config)
+        if mistakes:
+            raise StartError("\n".join(mistakes))
         async with AsyncExitStack() as undo:
             try:
                 await self._start(undo)
@@ -130,18 +132,6 @@ class Sink:
         self._phase = Phase.RUNNING
         for risk in risks:
             log.warning("risky: %s", risk)
-
-    async def _look_at_places(self) -> list[str]:
-        """What is risky about the places that are written to. Raises StartError when some get in each other's way."""
-        calls = BlockingCalls("places")  # a volume may hang; then whoever uses it says so
-        try:
-            if mistakes := await calls.run(PLACES_SECONDS, places.collisions, self._config):
-                raise StartError("\n".join(mistakes))
-            return await calls.run(PLACES_SECONDS, places.cramped, self._config)
-        except (StuckError, OSError):
-            return ["spool.path, destinations: the places that are written to cannot be looked at; check their disks"]
-        finally:
-            calls.close()
 
     async def stop(self, seconds: float) -> None:
         """Everything down within so many seconds, as far as the disk answers. What fails on the way is logged."""
@@ -292,8 +282,8 @@ class Sink:
     async def _reload(self, changes: Changes, *, force: bool) -> None:
         if self._phase is not Phase.RUNNING:
             raise ReloadError(f"the sink is {self._phase.value}; nothing is taken up")
-        if missing := files.missing(changes.target):
-            raise ReloadError("\n".join(missing))
+        if mistakes := files.missing(changes.target) or (await _look_at_places(changes.target))[0]:
+            raise ReloadError("\n".join(mistakes))
         pending = {one.name: sum(a.pending for a in one.accounts.values()) for one in self.snapshot().destinations}
         if not force and (lost := losses(changes.removed, pending)):
             raise ReloadError("\n".join(lost))
@@ -370,6 +360,20 @@ class Sink:
             await awaitable
         except Exception:
             log.exception("a step of the stop failed; the next ones follow", extra={"step": what})
+
+
+async def _look_at_places(config: Config) -> tuple[list[str], list[str]]:
+    """What cannot be about the places that are written to, and what is risky about them."""
+    calls = BlockingCalls("places")  # a volume may hang; then whoever uses it says so
+    try:
+        return (
+            await calls.run(PLACES_SECONDS, places.collisions, config),
+            await calls.run(PLACES_SECONDS, places.cramped, config),
+        )
+    except (StuckError, OSError):
+        return [], ["spool.path, destinations: the places that are written to cannot be looked at; check their disks"]
+    finally:
+        calls.close()
 
 
 def _complain(starting: Sequence[StartingDestination]) -> None:

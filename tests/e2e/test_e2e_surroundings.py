@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import corpus
 import pytest
+import yaml
 from running import COMMAND, LIVE, Sink, eventually
 
 from auditsink.testing.collector import Collector
@@ -78,7 +79,7 @@ async def test_nobody_reads_the_log_and_everything_goes_on(tmp_path: Path):
         os.close(sink.out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 async def test_a_signal_that_daemons_get_is_told_and_does_not_kill(tmp_path: Path, number: signal.Signals):
     written = tmp_path / "audit.ndjson"
     async with Sink(tmp_path, [{"name": "disk", "type": "file", "path": str(written)}]) as sink:
@@ -152,3 +153,14 @@ async def test_files_that_get_in_each_others_way_are_refused_at_the_start(tmp_pa
     await sink.launch()
     assert await sink.ended() == 1
     assert "destinations[1].path: is the file of destinations[0].path" in sink.lines[-1]["message"]
+
+
+async def test_files_that_get_in_each_others_way_are_refused_in_a_running_sink(tmp_path: Path):
+    log = {"name": "log", "type": "file", "path": str(tmp_path / "audit.log"), "batch": {"max_wait": "50ms"}}
+    old = {"name": "old", "type": "file", "path": str(tmp_path / "audit.log.1")}
+    async with Sink(tmp_path, [log]) as sink:
+        sink.config.write_text(yaml.safe_dump(yaml.safe_load(sink.config.read_text()) | {"destinations": [log, old]}))
+        sink.signal(signal.SIGHUP)
+        await eventually(lambda: any("is the file of destinations[0].path" in str(line) for line in sink.lines))
+        assert (await sink.post(small(1).data))[0] == 200
+        assert [one["name"] for one in (await sink.delivered())["destinations"]] == ["log"]
