@@ -126,7 +126,12 @@ def _of_volume(function: F) -> F:
 @command.command("evacuate", hidden=True)
 @_of_volume
 def evacuate(*, config_file: Path, name: str, work: Path) -> int:
-    """Carry the undelivered part of a stopped sink's spool into a bucket. A Job of the extension runs it."""
+    """Carry the undelivered part of a stopped sink's spool into a bucket. A Job of the extension runs it.
+
+    \b
+    Example:
+      auditsink gardener evacuate -c evacuation.yaml --name shoot--p--n/data-auditsink-0
+    """  # noqa: D301
     done = _on_volume("evacuate", config_file, name, work)
     click.echo(f"{done.events:,} events lie in the bucket")
     for cluster in done.unsealed:
@@ -137,7 +142,12 @@ def evacuate(*, config_file: Path, name: str, work: Path) -> int:
 @command.command("take-up", hidden=True)
 @_of_volume
 def take_up(*, config_file: Path, name: str, work: Path) -> int:
-    """Carry what `evacuate` left in a bucket into an empty spool. A Job of the extension runs it."""
+    """Carry what `evacuate` left in a bucket into an empty spool. A Job of the extension runs it.
+
+    \b
+    Example:
+      auditsink gardener take-up -c evacuation.yaml --name shoot--p--n/data-auditsink-0
+    """  # noqa: D301
     click.echo(f"{_on_volume('take_up', config_file, name, work):,} events were taken up")
     return 0
 
