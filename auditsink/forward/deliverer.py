@@ -27,10 +27,13 @@ from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letters import DeadLetters, DeadLettersFullError
 from auditsink.forward.prefetch import Offload
 from auditsink.forward.reporting import Bug, Reporting, RetryReason, reason_of, where
-from auditsink.forward.retry import Backoff, DestinationPause, InFlightLimit
+from auditsink.forward.retry import FIRST_PROBE, Backoff, DestinationPause, InFlightLimit
 from auditsink.forward.subscription import Lease, Subscription
 from auditsink.forward.trials import Step, Trial, Trials
 from auditsink.forward.verdicts import RejectionBreaker, Settled, SplitBatch, TryAgain, judge
+
+FIRST_NEWS = 1.0
+"""Seconds until newer events of a cluster that is refused as a whole are tried; doubled each time, up to a probe's."""
 
 Progress = tuple[Settled | SplitBatch | None]
 """What became of a batch in this turn: None for "again"."""
@@ -61,6 +64,8 @@ class Deliverer:
         self._strict = destination.limits.in_flight == 1
         self._breaker = RejectionBreaker()
         self._trials = Trials()
+        self._refused_cluster: str | None = None
+        self._news_wait = FIRST_NEWS
         self._waits: dict[Subscription, Backoff] = defaultdict(pause.backoff)
         self._batch_limits = batch_limits
         self._clock = clock
@@ -77,6 +82,15 @@ class Deliverer:
         """It is over, whatever came of it, and its slot says so: the next may go."""
         self.in_flight.leave(lease.ticket)
         self.changed.notify()
+
+    def news(self, cluster: str) -> None:
+        """The cluster has newer events: where its refusals paused the destination, they may show that it is well."""
+        if self._refused_cluster == cluster:
+            self._refused_cluster = None
+            now = self._clock.monotonic()
+            self.pause.probe_by(now + self._news_wait)
+            self._news_wait = min(2 * self._news_wait, FIRST_PROBE)
+            self.changed.notify()
 
     def close(self) -> None:
         """No attempt begins any more."""
@@ -123,7 +137,7 @@ class Deliverer:
                 return False
             wait = self.in_flight.wait(lease.ticket, now)
             if wait == 0:
-                if self._strict and subscription.frontier.head is not lease.slot:
+                if self._strict and subscription.frontier.head is not lease.slot and not subscription.sets_aside:
                     return False  # what lies before it came back in parts and goes first
                 self.in_flight.enter(lease.ticket)
                 if not self._strict:  # there may be room for the one behind
@@ -144,8 +158,12 @@ class Deliverer:
         outcome = await self._attempts.outcome(lease)
         if self._breaker.would_open(size, outcome) and _taken(await self._attempts.newest(lease)):
             self._breaker.reset()
-        outcome = self._breaker.examine(size, outcome)
-        verdict = judge(size, outcome)
+            lease.subscription.sets_aside = True
+        believed = self._breaker.examine(size, outcome)
+        if believed is not outcome:
+            self._refused_cluster = lease.subscription.cluster
+        outcome = believed
+        verdict = judge(size, outcome, in_a_row=self._breaker.refusals)
         if isinstance(verdict, TryAgain):
             return self._failed(lease, verdict.outcome, seen)
         self._answered(lease, outcome, seen)
@@ -250,6 +268,7 @@ class Deliverer:
     def _delivered(self, lease: Lease, outcome: Delivered) -> None:
         trial = lease.slot.trial
         self._trials.delivered(trial)
+        self._news_wait = FIRST_NEWS
         self._waits.pop(lease.subscription, None)
         if trial is not None and trial.family is not None and trial.family.cause is not RetryCause.UNKNOWN:
             self._batch_limits.fits(lease.read)

@@ -74,14 +74,6 @@ class Forwarder:
         self._clock = clock
         self._cursors = CursorSync(destination.name, clock, offload)
         batch_limits = BatchLimits(destination.limits)
-        self._subscriptions = Subscriptions(
-            destination.name,
-            batch_limits,
-            routing=routing or Everything(),
-            clock=clock,
-            offload=offload,
-            moved=self._cursors.moved,
-        )
         self._pause = DestinationPause(backoff or Backoff(1.0, 60.0, random.random))
         self._deliverer = Deliverer(
             destination,
@@ -91,6 +83,15 @@ class Forwarder:
             pause=self._pause,
             clock=clock,
             offload=offload,
+        )
+        self._subscriptions = Subscriptions(
+            destination.name,
+            batch_limits,
+            routing=routing or Everything(),
+            clock=clock,
+            offload=offload,
+            moved=self._cursors.moved,
+            news=self._deliverer.news,
         )
         self._count = DeadLetterCount(dead_letters)
         self._offload = offload

@@ -46,7 +46,7 @@ class Prefetch:
 
         The chunk may begin before that, with the record in which it begins.
         """
-        start, stop, record = subscription.next_reading
+        start, stop, record = subscription.next_reading()
         chunk = subscription.reader.fresh(record, self._max_bytes)
         if chunk is None:
             chunk = self._found(subscription, start)

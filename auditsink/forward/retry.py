@@ -125,6 +125,11 @@ class DestinationPause:
             self._until = now
             self._probe = FIRST_PROBE
 
+    def probe_by(self, at: float) -> None:
+        """There is something new to probe with while misconfigured: no later than that."""
+        if self.trouble is Trouble.MISCONFIGURED:
+            self._until = min(self._until, at)
+
     def _fail(self, trouble: Trouble, until: float) -> None:
         self.trouble = trouble
         self.failures += 1

@@ -38,6 +38,10 @@ class Lease:
     attempt: Attempt | None = None
 
 
+MOST_SET_ASIDE = 4096
+"""Slots in the window while parts of old batches are set aside: a crash repeats what was delivered behind them."""
+
+
 class Reading(NamedTuple):
     """Sequences to read, `start` to `stop` (exclusive). `record`: where the record of `start` begins, if known."""
 
@@ -62,6 +66,9 @@ class Subscription:
         """Claimed events that could not be read again in the last `take`."""
         self.taken: int | None = None
         """The sequence of an event that the destination took."""
+        self.sets_aside = False
+        """What comes back in parts does not hold up what is new: the two take turns, and the order is not kept."""
+        self._takes_new = False
         self._batch_limits = batch_limits
         self._gauge = BatchGauge(batch_limits)
         self._gauge.reset(self.frontier.end)
@@ -82,10 +89,12 @@ class Subscription:
         """Whether all that is durable has been dealt with."""
         return self.pending <= 0 and not self.frontier
 
-    @property
     def next_reading(self) -> Reading:
-        """A part that came back, else what is new."""
-        returned = self.frontier.returned
+        """A part that came back, else what is new; by turns, where parts are set aside."""
+        self.sets_aside = self.sets_aside and self.frontier.returned is not None
+        room = self.pending > 0 and len(self.frontier) < MOST_SET_ASIDE
+        self._takes_new = self.sets_aside and room and not self._takes_new
+        returned = None if self._takes_new else self.frontier.returned
         start, stop = (self.frontier.end, self.ring.durable) if returned is None else (returned.start, returned.stop)
         end, record = self._resume
         return Reading(start, stop, record if start == end else start)
@@ -131,7 +140,7 @@ class Subscription:
     def take(self, chunk: Chunk, now: float, labels: Mapping[str, str], *, flush: bool) -> Lease | None:
         """The next batch out of what was read; None when it is better to wait, or what is to be read is not in it."""
         self.lost = None
-        returned = self.frontier.returned
+        returned = None if self._takes_new else self.frontier.returned
         start = self.frontier.end if returned is None else returned.start
         if not chunk.start <= start <= chunk.end:
             return None  # while it was read, something before or behind it came back: that is another reading

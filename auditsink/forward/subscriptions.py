@@ -28,7 +28,7 @@ READ_PAUSE = 5.0
 
 
 class Subscriptions:
-    """`moved` is called with each cursor that moved."""
+    """`moved` is called with each cursor that moved, `news` with the cluster whenever a ring has more."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Subscriptions:
         clock: Clock,
         offload: Offload,
         moved: Callable[[SourceCursor], None],
+        news: Callable[[str], None],
     ) -> None:
         self.closing = False
         self._destination = destination
@@ -47,6 +48,7 @@ class Subscriptions:
         self._clock = clock
         self._offload = offload
         self._moved = moved
+        self._news = news
         self._prefetch = Prefetch(batch_limits.limits.max_bytes, offload)
         self._by_cluster: dict[str, Subscription] = {}
         self._turns: FairQueue[Subscription] = FairQueue(batch_limits.limits.max_bytes)
@@ -95,6 +97,7 @@ class Subscriptions:
     def _wake(self, ring: SourceRing) -> None:
         if not self.closing and (subscription := self._subscription(ring)) is not None:
             self._enqueue(subscription)
+            self._news(ring.cluster)
 
     def _subscription(self, ring: SourceRing) -> Subscription | None:
         """The ring's; where its cursor cannot be opened, that is tried again whenever the ring has news."""

@@ -38,6 +38,11 @@ LONE_REFUSALS = 100
 truly bad events, few enough to be replayed with one command when it was the configuration after all."""
 
 
+RUN = 8
+RUN_SIZE = 32
+"""After so many lone refusals in a row, a batch of up to so many events is attempted one by one: half the requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The batch is done with: these are dead letters (in order, each once), all others are delivered."""
@@ -68,8 +73,11 @@ Verdict = Settled | SplitBatch | TryAgain
 _SIZE = "the other side, or a proxy before it, calls everything too large (nginx: client_max_body_size)"
 
 
-def judge(size: int, outcome: Outcome) -> Verdict:
-    """The table above. `size` is at least 1."""
+def judge(size: int, outcome: Outcome, *, in_a_row: int = 0) -> Verdict:
+    """The table above. `size` is at least 1; `in_a_row`: events that were refused alone since the last one was taken.
+
+    Where many were, the rest of a small batch is likely to be refused too: it is taken apart at once.
+    """
     match outcome:
         case Retry() | Misconfigured():
             return TryAgain(outcome)
@@ -80,9 +88,9 @@ def judge(size: int, outcome: Outcome) -> Verdict:
         case Poison(index=index, why=why):
             if size > 1 and index is not None and 0 <= index < size:
                 return SplitBatch(tuple(cut for cut in (index, index + 1) if 0 < cut < size))
-            return _halve(size, why)
-        case TooLarge(why=why):
-            return _halve(size, why)
+            run = index is None and in_a_row >= RUN and 1 < size <= RUN_SIZE
+            return SplitBatch(tuple(range(1, size))) if run else _halve(size, why)
+    return _halve(size, outcome.why)
 
 
 def _halve(size: int, why: str) -> Verdict:

@@ -90,3 +90,26 @@ def test_a_probe_pushes_no_line(status: int, kind: type):
     form = made("loki")
     assert json.loads(form.probe().body) == {"streams": []}
     assert isinstance(form.probed(answer(status)), kind)
+
+
+OLD = b"entry for stream '{}' has timestamp too old: 2026-11-22T00:00:00Z, oldest acceptable timestamp is: %s"
+
+
+@pytest.mark.parametrize(
+    ("oldest", "refused"),
+    [
+        (b"2027-01-01T00:00:00Z", 2),
+        (b"2027-01-01T02:00:00+02:00", 2),
+        (b"2020-01-01T00:00:00Z", None),
+        (b"nonsense", None),
+    ],
+)
+def test_a_batch_that_is_older_than_loki_takes_is_refused_by_that(oldest: bytes, refused: int | None):
+    made = exchange("loki", [event(0), event(1)], settings={"loki": config.Loki(labels={"job": "a"})})
+    outcome = made.answered(HttpAnswer(400, {}, OLD % oldest))
+    if refused is None:
+        assert isinstance(outcome, Poison)
+    else:
+        assert isinstance(outcome, Delivered)
+        assert [one.index for one in outcome.refused] == [0, 1]
+        assert "too old" in outcome.refused[0].why

@@ -505,3 +505,68 @@ async def test_a_destination_that_never_starts_can_be_stopped():
         await rig.stop()
         assert rig.forwarder.state is DestinationState.STOPPED
         assert rig.destination.attempts == []
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+async def test_what_is_new_does_not_wait_for_a_long_backlog_that_is_refused(in_flight: int):
+    ring = FakeRing()
+    ring.fill(3000, per_record=100)
+    ring.fill(50, per_record=50)
+    limits = replace(LIMITS, max_bytes=100_000, max_events=100, in_flight=in_flight)
+
+    def answer(batch: Batch) -> Outcome:
+        return Poison(None, "too old") if batch.sequences[0] < 3000 else Delivered()
+
+    destination = ScriptedDestination(answer, limits)
+    async with Rig(destination, ring, dead_letter_bytes=10_000_000) as rig:
+        await rig.clock.advance(60)
+        new = next(
+            at
+            for at, batch in enumerate(destination.attempts)
+            if len(batch.events) > 1 and answer(batch) == Delivered()
+        )
+        assert new < 400, "some to know what it is, then one or two for each batch of the backlog"
+        assert rig.forwarder.statistics().last_error is None, "nothing paused"
+        assert len(destination.attempts) < 2 * 3000
+        assert len(rig.dead_lettered()) == 3000
+        assert ring.cursor("siem").tally == (50, 0, 3000, 0)
+        assert adds_up(ring)
+
+
+async def test_new_events_that_come_while_all_was_refused_are_tried_soon():
+    ring = ring_of(150)
+    destination = ScriptedDestination(lambda batch: Poison(None, "old") if batch.sequences[0] < 150 else Delivered())
+    async with Rig(destination, ring) as rig:
+        assert rig.forwarder.state is DestinationState.MISCONFIGURED
+        ring.fill(5)
+        await rig.clock.advance(2)
+        assert set(destination.sequences()) == set(range(150, 155))
+        assert rig.forwarder.state is DestinationState.IDLE
+
+
+async def test_new_events_do_not_make_a_wrong_index_be_asked_much_more_often():
+    ring = ring_of(150)
+    async with Rig(ScriptedDestination(always(Poison(None, "no index"))), ring) as rig:
+        paused = len(rig.destination.attempts)
+        for _ in range(3600):
+            ring.fill(1)
+            await rig.clock.advance(1)
+        assert len(rig.destination.attempts) - paused <= 2 * (5 + 3600 / FIRST_PROBE)
+        assert len(rig.dead_lettered()) == LONE_REFUSALS
+
+
+async def test_a_good_event_between_refused_ones_that_were_set_aside_arrives_too():
+    ring = FakeRing()
+    ring.fill(3000, per_record=100)
+    limits = replace(LIMITS, max_bytes=100_000, max_events=100)
+
+    def answer(batch: Batch) -> Outcome:
+        bad = any(sequence < 2900 and sequence % 97 for sequence in batch.sequences)
+        return Poison(None, "too old") if bad else Delivered()
+
+    async with Rig(ScriptedDestination(answer, limits), ring, dead_letter_bytes=10_000_000) as rig:
+        await rig.clock.advance(60)
+        good = {sequence for sequence in range(3000) if sequence >= 2900 or not sequence % 97}
+        assert set(rig.destination.sequences()) == good
+        assert set(rig.dead_lettered()) == set(range(3000)) - good
+        assert adds_up(ring)
