@@ -30,16 +30,20 @@ def run(files: Sequence[Path], webhook: Webhook, *, batch: int, connections: int
     async def post_all() -> None:
         clock = SystemClock()
         sender = Sender(webhook.post, totals, clock=clock, random=random.random, on_retry=retries.tell)
-        async with webhook:
-            await send(reading.bodies(), sender, connections=connections, rate=rate, clock=clock)
+        try:
+            async with webhook:
+                await send(reading.bodies(), sender, connections=connections, rate=rate, clock=clock)
+        finally:
+            reading.go_on = False  # the thread that waits for standard input keeps the loop from ending
 
     try:
         with reading.bar or nullcontext():
             resolver.run(post_all())
     except HopelessError as problem:
         hopeless = problem
-    finally:
-        reading.go_on = False
+    except KeyboardInterrupt:
+        summary(totals, time.monotonic() - started)
+        raise
     reading.passed.tell()
     if not (totals.batches or totals.repeated_batches or totals.failed_batches or reading.passed.damaged_files):
         click.echo("auditsink: nothing to send: there is no EventList and no audit log in it", err=True)

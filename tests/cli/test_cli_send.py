@@ -1,6 +1,7 @@
 """`auditsink send`: what is posted, what is said."""
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -135,6 +136,24 @@ def test_standard_input_is_read(sink: Sink, tmp_path: Path):
         ran = subprocess.run(command, stdin=stream, capture_output=True, text=True, check=False, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.startswith("sent 1 batches, 2 events")
+
+
+def test_an_interrupt_ends_the_waiting_for_standard_input(sink: Sink):
+    command = [sys.executable, "-m", "auditsink", "send", "-", "--url", sink.url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+        try:
+            assert ran.stdin is not None
+            ran.stdin.write(corpus.event("a") + b"\n")
+            ran.stdin.flush()
+            while not sink.bodies:
+                assert ran.poll() is None
+                time.sleep(0.02)
+            ran.send_signal(signal.SIGINT)
+            out, _ = ran.communicate(timeout=60)
+            assert ran.returncode == 130
+            assert out.startswith(b"sent ")  # whether the answer had come is the machine's secret
+        finally:
+            ran.kill()
 
 
 def test_a_followed_log_is_sent_over_a_rotation_and_a_restart(sink: Sink, tmp_path: Path):
