@@ -8,11 +8,13 @@ import click
 
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe
+from auditsink.cli.terminal import Style, is_terminal, styled
 from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
+from auditsink.common.listen import ListenError, listen
 from auditsink.common.units import Size
-from auditsink.config import Config, DestinationSection
+from auditsink.config import Config, DestinationSection, FileConfig, LocalConfig
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations.starting import StartingDestination
@@ -46,7 +48,14 @@ def command(config_file: Path | None, connect: bool) -> int:
     filtered, filter_risks, broken = _filters(config)
     for sentence in filtered:
         click.echo(f"  {safe(sentence)}")
-    risks = [*config.risks(), *filter_risks, *files.exposed(config), *places.cramped(config), *_room(config)]
+    risks = [
+        *config.risks(),
+        *filter_risks,
+        *files.exposed(config),
+        *places.cramped(config),
+        *_room(config),
+        *_ports(config),
+    ]
     if risks:
         click.echo("Risks")
     for risk in risks:
@@ -56,8 +65,22 @@ def command(config_file: Path | None, connect: bool) -> int:
         click.echo("Destinations")
         mistakes = resolver.run(_probe_all(config))
     if mistakes:
+        click.echo(f"It would not run: {len(mistakes)} to mend.")
         raise click.ClickException("\n".join(mistakes))
+    verdict = f"It can run; {len(risks)} risks to know of." if risks else "It can run."
+    click.echo(styled(verdict, Style.LOOK if risks else Style.GOOD) if is_terminal() else verdict)
     return 0
+
+
+def _ports(config: Config) -> list[str]:
+    """Ports that something listens on already: the sink itself, if it runs."""
+    busy = []
+    for key, text in (("receive.listen", config.receive.listen), ("admin.listen", config.admin.listen)):
+        try:
+            listen(key, text).close()
+        except ListenError as problem:
+            busy.append(f"{problem} (or it is this sink, which runs)")
+    return busy
 
 
 def _room(config: Config) -> list[str]:
@@ -128,6 +151,8 @@ async def _probe_all(config: Config) -> list[str]:
 
 
 async def _probe(one: DestinationSection) -> Delivered | str:
+    if isinstance(one, FileConfig | LocalConfig):  # to open them would make them
+        return places.unwritable(one.path, directory=isinstance(one, LocalConfig)) or Delivered()
     destination = StartingDestination(one, SystemClock())
     started = await destination.start()
     if not isinstance(started, Delivered):

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from auditsink import process
-from auditsink.cli.settings import config_option, read_config
+from auditsink.cli.settings import config_option, config_path, read_config
 from auditsink.config import Config, Log
 from auditsink.load import embedded_default, load
 from auditsink.service import StartError
@@ -44,7 +44,8 @@ def command(config_file: Path | None) -> int:
     try:
         if config == embedded_default() and sys.stderr.isatty():
             return process.run(msgspec.structs.replace(config, log=Log(format="text")), lambda: _greet(config))
-        return process.run(config, file=config_file, reread=None if config_file is None else partial(load, config_file))
+        path = config_path(config_file)
+        return process.run(config, file=path, reread=None if path is None else partial(load, path))
     except StartError as problem:
         raise click.ClickException(str(problem)) from None
 

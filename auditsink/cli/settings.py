@@ -1,5 +1,6 @@
 """What several commands share: finding and reading the configuration."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,8 +8,10 @@ from typing import Any, TypeVar
 import click
 
 from auditsink.config import Config
-from auditsink.load import ConfigError, embedded_default, load
+from auditsink.load import ConfigError, embedded_default, load, parse
+from auditsink.load.environment import PREFIX
 
+VARIABLE = "AUDITSINK_CONFIG"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -20,15 +23,27 @@ def config_option(function: F) -> F:
         "config_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Configuration (YAML). Without it: 127.0.0.1:9880 into ./data/audit.ndjson.",
+        help=f"Configuration (YAML), else that of {VARIABLE}. Without either: 127.0.0.1:9880 into ./data/audit.ndjson.",
     )(function)
 
 
+def config_path(config_file: Path | None) -> Path | None:
+    """The file that counts: the option's, else that of `AUDITSINK_CONFIG`, else none."""
+    named = os.environ.get(VARIABLE)
+    return config_file or (Path(named) if named else None)
+
+
 def read_config(config_file: Path | None) -> Config:
-    """The configuration, or the embedded default. Raises ClickException with every mistake in a line of its own."""
-    if config_file is None:
-        return embedded_default()
+    """The configuration, or the embedded default. Raises ClickException with every mistake in a line of its own.
+
+    Without a file the variables that stand for keys are one of their own.
+    """
+    path = config_path(config_file)
     try:
-        return load(config_file)
+        if path is not None:
+            return load(path)
+        if any(name.startswith(PREFIX) for name in os.environ):
+            return parse(b"", "the environment")
+        return embedded_default()
     except ConfigError as problem:
         raise click.ClickException(str(problem)) from None

@@ -7,15 +7,18 @@ stands in the wrong place.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from auditsink.config import Admin, Cluster, Config, FileConfig, Policy, Receive, Spool
 from auditsink.load import document, fields, policy_file
+from auditsink.load.environment import overlaid
 
 __all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_cluster", "parse_policy"]
 
 
+_LAST_STEP = re.compile(r"(^|\.)[^.\[\]]+\Z|\[[0-9]+\]\Z")
 SHOWN = 50
 """Mistakes told in one go; who has more has given the wrong file."""
 
@@ -69,12 +72,23 @@ def parse_cluster(data: bytes, name: str, environment: Mapping[str, str] = os.en
 def _parse(kind: type[fields.T], data: bytes, name: str, environment: Mapping[str, str]) -> fields.T:
     try:
         plain = document.parse(data)
+        if kind is Config:
+            plain = overlaid(plain, environment)
     except document.DocumentError as broken:
         raise ConfigError([f"{name}:{mistake}" for mistake in broken.mistakes]) from None
     section, mistakes, _ = fields.read(kind, plain, environment)
     if section is None:
-        raise ConfigError([f"{name}: {mistake}" for mistake in mistakes])
+        where = document.lines(data)
+        raise ConfigError([f"{name}{_line(where, mistake)}: {mistake}" for mistake in mistakes])
     return section
+
+
+def _line(lines: Mapping[str, int], mistake: str) -> str:
+    """`:12` for the line of what the mistake is about, or of what it should stand in; "" where that is not the file."""
+    path = mistake.partition(": ")[0]
+    while path and path not in lines:
+        path = _LAST_STEP.sub("", path)
+    return f":{lines[path]}" if path in lines and path else ""
 
 
 def embedded_default() -> Config:

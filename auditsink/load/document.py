@@ -24,6 +24,7 @@ _HINTS = {
     "cannot start any token": "; indent with spaces, and quote a value that begins with % @ or a backtick",
     "mapping values are not allowed": "; check the indentation, and quote a value that holds a colon and a space",
     "expected <block end>": "; check the indentation of this line and the one before",
+    "but found another document": " behind a line of ---; a configuration is one document: write several files",
     "could not find expected ':'": "; check the indentation and the colon of the line before",
 }
 
@@ -58,6 +59,27 @@ def parse(data: bytes) -> object:
     with _told():
         loader = _Loader(_decode(data))
         return _construct(loader, loader.get_single_node(), None)
+
+
+def lines(data: bytes) -> dict[str, int]:
+    """The line of each value of a document that was parsed before, by its path: `destinations[0].url`."""
+    found: dict[str, int] = {}
+
+    def walk(node: yaml.Node, where: str) -> None:
+        found.setdefault(where, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                below = f"{where}.{key.value}".lstrip(".") if isinstance(key, yaml.ScalarNode) else where
+                found[below] = key.start_mark.line + 1
+                walk(value, below)
+        elif isinstance(node, yaml.SequenceNode):
+            for place, value in enumerate(node.value):
+                walk(value, f"{where}[{place}]")
+
+    root = _Loader(_decode(data)).get_single_node()
+    if root is not None:
+        walk(root, "")
+    return found
 
 
 def parse_each(data: bytes, repeated: list[str] | None = None) -> Iterator[object]:

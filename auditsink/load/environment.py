@@ -4,10 +4,52 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from auditsink.load import document
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+PREFIX = "AUDITSINK__"
+"""How variables begin that stand for a key: `AUDITSINK__receive__listen`, `AUDITSINK__destinations__0__url`."""
+
+
+def overlaid(plain: object, environment: Mapping[str, str]) -> object:
+    """The document with the variables that stand for keys in it, in their place; each is a piece of YAML.
+
+    Raises DocumentError that names the variable, and not its value.
+    """
+    for name in sorted(environment):
+        if name.startswith(PREFIX):
+            steps = name.removeprefix(PREFIX).lower().split("__")
+            try:
+                value = document.parse(environment[name].encode(errors="surrogateescape"))
+                plain = _with(plain, steps, value)
+            except (document.DocumentError, ValueError) as problem:
+                what = str(problem) if not isinstance(problem, document.DocumentError) else "holds no YAML; quote it"
+                raise document.DocumentError([f" {name}: {what}"]) from None
+    return plain
+
+
+def _with(plain: object, steps: Sequence[str], value: object) -> object:
+    """The value with another one inside it, at the end of the steps."""
+    if not steps:
+        return value
+    step, *more = steps
+    if step.isdecimal() and (isinstance(plain, list) or plain is None):
+        items = list(plain or ())
+        place = int(step)
+        if place > len(items):
+            raise ValueError(f"stands for place {place} of a list that has {len(items)}; count from 0, without a gap")
+        items[place : place + 1] = [_with(items[place] if place < len(items) else None, more, value)]
+        return items
+    if plain is not None and not isinstance(plain, dict):
+        raise ValueError("stands for a key inside of what holds none; see the file, or the variables beside it")
+    below = dict(plain or {})
+    below[step] = _with(below.get(step), more, value)
+    return below
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:

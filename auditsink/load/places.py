@@ -45,6 +45,18 @@ def cramped(config: Config, total: Callable[[Path], int] | None = None) -> list[
     return [*_beside_the_rings(config), *_larger_than_its_volume(config, (total or _total)(config.spool.path))]
 
 
+def unwritable(path: Path, *, directory: bool) -> str | None:
+    """Why nothing could be written there, found without writing; None where it looks possible."""
+    if directory is not path.is_dir() and path.exists():
+        return f"{path}: is {'no' if directory else 'a'} directory; name another path"
+    existing = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not existing.is_dir() and existing != path:
+        return f"{path}: {existing} is no directory; name another path"
+    if not os.access(existing, os.W_OK):
+        return f"{path}: {existing} may not be written to by this user; change its owner or mode, or name another path"
+    return None
+
+
 def _beside_the_rings(config: Config) -> Iterator[str]:
     spool = _real(config.spool.path)
     for place, one in enumerate(config.destinations):

@@ -39,8 +39,8 @@ def test_every_mistake_is_a_line(auditsink: Call, tmp_path: Path):
     said = auditsink("check", "-c", path)
     assert (said.code, said.out) == (1, "")
     assert [line.split(": ")[:3] for line in said.err.splitlines()] == [
-        ["auditsink", str(path), "receive.liste"],
-        ["auditsink", str(path), "spool.max_bytes"],
+        ["auditsink", f"{path}:1", "receive.liste"],
+        ["auditsink", f"{path}:2", "spool.max_bytes"],
     ]
 
 
@@ -103,9 +103,36 @@ def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeyp
             """
         said = auditsink("check", "--connect", "-c", written(tmp_path, text))
     assert said.code == 1
-    assert said.out.endswith("Destinations\n  disk: takes events\n")
+    assert said.out.endswith("Destinations\n  disk: takes events\nIt would not run: 3 to mend.\n")
     away, mute, bad = said.err.splitlines()
     assert away.startswith("auditsink: destinations[1] (away): http://127.0.0.1:")
     assert away.endswith("; it may pass, try again")
     assert mute == "auditsink: destinations[2] (mute): no answer within 2 s; check the address and the network"
-    assert bad.startswith("auditsink: destinations[3] (bad): destinations[bad].path: ")
+    assert bad.startswith("auditsink: destinations[3] (bad): ")
+
+
+def test_asking_local_destinations_makes_nothing(auditsink: Call, tmp_path: Path):
+    destinations = (
+        f"[{{name: a, type: file, path: {tmp_path}/new/a}}, {{name: o, type: local, path: {tmp_path}/objects}}, "
+        f"{{name: d, type: file, path: {tmp_path}}}]"
+    )
+    path = written(tmp_path, f"{LOCAL}spool: {{path: {tmp_path}/s}}\ndestinations: {destinations}")
+    said = auditsink("check", "-c", path, "--connect")
+    assert said.code == 1
+    assert "  a: takes events\n  o: takes events\n" in said.out
+    assert f"destinations[2] (d): {tmp_path}: is a directory; name another path" in said.err
+    assert said.out.splitlines()[-1] == "It would not run: 1 to mend."
+    assert [one.name for one in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_port_that_is_taken_is_told_and_the_file_may_come_from_the_environment(
+    auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = written(tmp_path, f"receive: {{listen: '127.0.0.1:{port}'}}\ndestinations: [{{name: o, type: stdout}}]")
+        monkeypatch.setenv("AUDITSINK_CONFIG", str(path))
+        said = auditsink("check")
+    assert said.code == 0
+    assert f"receive.listen 127.0.0.1:{port}: Address already in use" in said.out
+    assert said.out.splitlines()[-1].startswith("It can run; ")

@@ -53,7 +53,7 @@ def taken() -> Iterator[str]:
         ({"admin": "{listen: 'TAKEN'}"}, "auditsink: admin.listen TAKEN: Address already in use; stop what listens th"),
         ({"spool": "{path: /proc/x}"}, "auditsink: spool.path /proc/x: "),
         ({"spool": "{path: LOCKED}"}, "auditsink: spool.path LOCKED is in use by another auditsink"),
-        ({"receive": "{lisden: x}"}, "auditsink: CONFIG: receive.lisden: unknown key; did you mean "),
+        ({"receive": "{lisden: x}"}, "auditsink: CONFIG:1: receive.lisden: unknown key; did you mean "),
         ({"receive": "{listen: [}"}, "auditsink: CONFIG:1:20: "),
         (
             {"destinations": "[{name: a, type: splunk, url: 'https://h', token_file: /no/token}]"},
@@ -61,7 +61,7 @@ def taken() -> Iterator[str]:
         ),
         (
             {"destinations": "[{name: a, type: splunk, url: 'https://h', token: '${NOPE}'}]"},
-            "auditsink: CONFIG: destinations[0].token: the environment variable NOPE is not set",
+            "auditsink: CONFIG:4: destinations[0].token: the environment variable NOPE is not set",
         ),
     ],
 )

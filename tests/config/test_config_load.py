@@ -1,6 +1,7 @@
 """What the loader makes of good files, and what it says of bad ones."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -23,7 +24,7 @@ def mistakes(text: str | bytes, **environment: str) -> list[str]:
     with pytest.raises(load.ConfigError) as caught:
         parsed(text, **environment)
     assert all(line.startswith(("f.yaml: ", "f.yaml:", "and ")) and "\n" not in line for line in caught.value.mistakes)
-    return caught.value.mistakes
+    return [re.sub(r"^f\.yaml:\d+: (?=\D)", "f.yaml: ", line) for line in caught.value.mistakes]
 
 
 def test_what_is_left_out_is_the_default():
@@ -389,3 +390,58 @@ def test_files_that_are_missing_or_empty_are_told_by_key(tmp_path: Path):
         f"receive.tokens_file: {tmp_path}/empty: is empty; write its content into it",
         f"destinations[0].token_file: {tmp_path}: Is a directory; check the path and its permissions",
     ]
+
+
+def test_each_mistake_has_its_line_and_a_missing_key_that_of_its_section():
+    text = """receive:
+  listen: x
+destinations:
+- {name: a, type: stdout}
+- name: b
+  type: file
+  pth: z
+"""
+    with pytest.raises(load.ConfigError) as caught:
+        parsed(text)
+    assert [line.split(": ")[:2] for line in caught.value.mistakes] == [
+        ["f.yaml:2", "receive.listen"],
+        ["f.yaml:7", "destinations[1].pth"],
+        ["f.yaml:5", "destinations[1].path"],
+    ]
+
+
+def test_several_documents_are_refused_in_words():
+    (mistake,) = mistakes("receive: {}\n---\ndestinations: []\n")
+    assert mistake == (
+        "f.yaml:2:1: but found another document behind a line of ---; a configuration is one document: "
+        "write several files"
+    )
+
+
+def test_variables_stand_for_keys_over_a_file_and_without_one():
+    found = parsed(
+        "destinations: [{name: a, type: stdout}, {name: b, type: stdout}]",
+        AUDITSINK__RECEIVE__LISTEN="127.0.0.1:1",
+        AUDITSINK__destinations__1__name="c",
+        AUDITSINK__spool__max_bytes="2GiB",
+    )
+    assert (found.receive.listen, found.spool.max_bytes) == ("127.0.0.1:1", 2 * 2**30)
+    assert [one.name for one in found.destinations] == ["a", "c"]
+    alone = parsed(
+        "", AUDITSINK__destinations="[{name: a, type: splunk, url: 'https://h', token: '${T}'}]", T="swordfish"
+    )
+    assert alone.destinations[0].name == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("AUDITSINK__receive__listen__x", "1", "stands for a key inside of what holds none"),
+        ("AUDITSINK__destinations__7__name", "x", "stands for place 7 of a list that has 1"),
+        ("AUDITSINK__receive", "{swordfish", "holds no YAML; quote it"),
+    ],
+)
+def test_a_variable_that_fits_nowhere_is_told_without_its_value(name: str, value: str, said: str):
+    (mistake,) = mistakes("receive: {listen: a}\ndestinations: [{name: a, type: stdout}]", **{name: value})
+    assert mistake.startswith(f"f.yaml: {name}: {said}")
+    assert "swordfish" not in mistake
