@@ -23,6 +23,9 @@ from auditsink.observe.log_writer import LogWriter
 NOISY = ("aiokafka", "asyncio", "httpx2", "uvicorn")
 """Libraries whose `info` is our `debug`."""
 
+QUIET_AT_ONCE = 5
+"""Equal lines below a warning that go out at once in ten seconds: they tell of what was done, and each counts."""
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
@@ -88,7 +91,8 @@ class LogHandler(logging.Handler):
             fields = _clean(_fields(record))
             now = time.monotonic()
             self._say_due(now)
-            if self._groups.admit(orjson.dumps({**fields, "time": ""}), fields, now):
+            same = orjson.dumps({**fields, "time": ""})
+            if self._groups.admit(same, fields, now, 1 if record.levelno >= logging.WARNING else QUIET_AT_ONCE):
                 self._put(self._line(fields))
         except Exception:  # noqa: BLE001 - a line that cannot be written is nobody's failure
             self.handleError(record)

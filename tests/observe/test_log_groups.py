@@ -54,3 +54,13 @@ def test_memory_is_bounded_whatever_is_said():
     for _ in range(3):
         groups.due(0.0)
     assert len(groups._windows) <= MOST_KEYS
+
+
+def test_the_first_few_may_go_out_at_once():
+    groups: LogGroups[str] = LogGroups()
+    assert [groups.admit("a", "a", 0.0, at_once=3) for _ in range(5)] == [True, True, True, False, False]
+    assert groups.due(WINDOW_SECONDS) == [Repeats("a", 2)]
+    assert not groups.admit("a", "a", WINDOW_SECONDS, at_once=3), "the flood goes on"
+    assert groups.due(2 * WINDOW_SECONDS) == [Repeats("a", 1)]
+    assert groups.due(3 * WINDOW_SECONDS) == []
+    assert groups.admit("a", "a", 3 * WINDOW_SECONDS, at_once=3)
