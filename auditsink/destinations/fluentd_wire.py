@@ -6,12 +6,12 @@
 
 `entries` are `[time, record]` one after the other, gzipped as a whole. A record is a map, so each event is decoded
 here, unlike anywhere else: of equal names the last one stays, and a number that has no place in msgpack makes the
-event one of text, under `UNREADABLE`.
+event one of text, under `UNREADABLE`; so does nesting that receivers do not take.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -25,31 +25,57 @@ from auditsink.http.answers import foreign
 UNREADABLE = "auditsink.io/raw"
 """The one member of a record whose event cannot be a map."""
 
+MOST_DEPTH = 100
+"""Objects and arrays within each other. fluentd's msgpack gives up at 128, and closes the connection for the batch."""
+_LOOKS = 16  # into the brackets; real events nest ten deep
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]\0"))
+
 _from_json = msgspec.json.Decoder().decode
 _to_msgpack = msgspec.msgpack.Encoder().encode
-_ENTRY = 0x92
+_ENTRY = b"\x92"
 _EVENT_TIME = b"\xd7\x00"
 _UINT32 = 0xCE
 _LONGEST_ANSWER = 65536
 
 
-def entries(batch: Batch, documents: Iterable[bytes], *, whole_seconds: bool) -> bytes:
+def entries(batch: Batch, documents: Sequence[bytes], *, whole_seconds: bool) -> bytes:
     """Each document as `[time, record]`. Takes some 10 ms for a megabyte: run it off the loop."""
     pieces: list[bytes] = []
-    for document in documents:
-        pieces += (bytes([_ENTRY]), _time(event_time(document, batch.received_ns), whole_seconds), record(document))
+    for document, shallow in zip(documents, _plainly_shallow(documents), strict=True):
+        time = _time(event_time(document, batch.received_ns), whole_seconds)
+        pieces += (_ENTRY, time, record(document, shallow=shallow))
     return b"".join(pieces)
 
 
-def record(document: bytes) -> bytes:
-    """The document as a map in msgpack. Never raises for what is inside."""
+def record(document: bytes, *, shallow: bool = False) -> bytes:
+    """The document as a map in msgpack. Never raises for what is inside. `shallow`: it is known to be."""
     try:
         plain = _from_json(document)
-        if isinstance(plain, dict):
+        if isinstance(plain, dict) and (shallow or _shallow(plain)):
             return _to_msgpack(plain)
     except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError):
         pass
     return _to_msgpack({UNREADABLE: document.decode(errors="replace")})
+
+
+def _plainly_shallow(documents: Sequence[bytes]) -> list[bool]:
+    """Of which the brackets alone show it: those in strings may hide it. One look at all of them together."""
+    brackets = b"\0".join(documents).translate(None, _NO_BRACKETS)
+    for _ in range(_LOOKS):
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    left = [not one for one in brackets.split(b"\0")]
+    return left if len(left) == len(documents) else [False] * len(documents)
+
+
+def _shallow(plain: object) -> bool:
+    """Whether nothing in it is nested deeper than receivers take."""
+    level: list[Any] = [plain]
+    for _ in range(MOST_DEPTH):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def _time(time: bytes, whole_seconds: bool) -> bytes:

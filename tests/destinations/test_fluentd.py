@@ -252,6 +252,17 @@ async def test_no_event_stops_its_message(kind: str):
     assert odd == {wire.UNREADABLE: text} or odd["auditID"] == "id-0"
 
 
+@pytest.mark.parametrize(("depth", "text"), [(5, False), (99, False), (100, True), (9_000, True)])
+@pytest.mark.parametrize("around", ["%s", '{"s":"]]}}[[","v":%s}'], ids=["plain", "brackets in a text"])
+def test_what_nests_deeper_than_receivers_take_is_text(depth: int, around: str, *, text: bool):
+    more = around != "%s"
+    nested = around.replace("%s", "[" * (depth - more) + "]" * (depth - more))
+
+    record = wire.record(f'{{"a":{nested}}}'.encode())
+
+    assert (wire.UNREADABLE.encode() in record) == text
+
+
 def test_a_number_that_has_no_place_makes_the_event_text():
     assert b'"n": 1' in wire.record(b'{"n": 1%s}' % (b"0" * 40))
 
