@@ -19,6 +19,9 @@ FILES = {
     "json.js": "text/javascript; charset=utf-8",
     "letters.js": "text/javascript; charset=utf-8",
     "tail.js": "text/javascript; charset=utf-8",
+    "refusals.js": "text/javascript; charset=utf-8",
+    "time.js": "text/javascript; charset=utf-8",
+    "verdict.js": "text/javascript; charset=utf-8",
     "words.js": "text/javascript; charset=utf-8",
 }
 """Every file of `auditsink/admin/page/` and its type."""

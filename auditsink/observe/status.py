@@ -9,7 +9,7 @@ from auditsink.common.redact import redact
 from auditsink.forward.reporting import ForwarderStatistics
 from auditsink.observe import advice, health, reservations
 from auditsink.observe.snapshot import Snapshot
-from auditsink.observe.verdict import all_of, verdict
+from auditsink.observe.verdict import GOOD, all_of, of_destination, verdict
 from auditsink.receive.statistics import Refusals
 from auditsink.spool.statistics import RingStatistics
 from auditsink.spool.types import Account, Drop
@@ -38,7 +38,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "duplicate_batches": receive.duplicates,
         "rejected_requests": dict(receive.rejected),
         "spool": _rings(spool.rings) | {"max_bytes": spool.max_bytes},
-        "destinations": [_destination(one) for one in snapshot.destinations],
+        "destinations": [_destination(one, snapshot) for one in snapshot.destinations],
         "removed_destinations": [
             {"name": name, "undelivered": events} for name, events in sorted(spool.abandoned.items())
         ],
@@ -76,12 +76,15 @@ def _rings(rings: Iterable[RingStatistics]) -> dict[str, Any]:
     return {key: sum(getattr(ring, key) for ring in several) for key in sums} | {"oldest_seconds": round(oldest, 3)}
 
 
-def _destination(one: ForwarderStatistics) -> dict[str, Any]:
+def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> dict[str, Any]:
     error = one.last_error
+    concerns = of_destination(one, snapshot)
     return {
         "name": one.name,
         "type": one.type,
         "state": one.state.value,
+        "level": (concerns[0] if concerns else GOOD).level.value,
+        "concerns": [each.document() for each in concerns],
         **total(one.accounts.values()),
         "lag_seconds": round(one.lag_seconds, 3),
         "since": None if one.trouble_since_ns is None else timestamps.seconds(one.trouble_since_ns),

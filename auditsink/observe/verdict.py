@@ -86,9 +86,14 @@ def all_of(snapshot: Snapshot) -> list[Verdict]:
     """Each thing that is not good, the worst first."""
     found = [*_not_taken(snapshot), *_refused(snapshot), *_filling(snapshot)]
     for one in snapshot.destinations:
-        found += _destination(one, snapshot)
+        found += of_destination(one, snapshot)
     found += _else(snapshot)
     return sorted(found, key=lambda each: _ORDER[each.level])
+
+
+def of_destination(one: ForwarderStatistics, snapshot: Snapshot) -> list[Verdict]:
+    """What is not good at one destination, the worst first."""
+    return sorted(_destination(one, snapshot), key=lambda each: _ORDER[each.level])
 
 
 def _not_taken(snapshot: Snapshot) -> Iterator[Verdict]:

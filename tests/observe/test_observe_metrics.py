@@ -46,7 +46,7 @@ def test_every_promised_name_is_there(found: dict[tuple[str, frozenset[tuple[str
 
 def test_only_bounded_labels_are_used(found: dict[tuple[str, frozenset[tuple[str, str]]], float]):
     ours = {label for name, labels in found if name.startswith("auditsink_") for label, _ in labels}
-    assert ours == {"cluster", "destination", "reason", "code", "le", "version", "state", "key"}
+    assert ours == {"cluster", "destination", "reason", "code", "le", "version", "state", "key", "result"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from auditsink.common.secret import Secret
 from auditsink.forward.reporting import DestinationState, PausedCluster
 from auditsink.observe import advice, health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
-from auditsink.observe.verdict import VerdictLevel, all_of, verdict
+from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, verdict
 from auditsink.receive.statistics import ClusterStatistics, Refusals
 from auditsink.spool.types import Account, Drop
 
@@ -101,14 +101,17 @@ def test_the_status_is_what_is_promised():
         },
         "destinations": [
             {
-                "name": "disk", "type": "file", "state": "idle", "accepted": 120, "delivered": 120, "filtered": 0,
+                "name": "disk", "type": "file", "state": "idle", "level": "good",
+                "concerns": [], "accepted": 120, "delivered": 120, "filtered": 0,
                 "dead_lettered": 0, "dropped": 0, "pending": 0, "lag_seconds": 0.0, "last_error": None,
                 "last_error_at": None, "last_error_over": False, "since": None, "last_delivered_at": None,
                 "dead_letters": {"waiting": 0, "thrown_away": 0, "reasons": []},
                 "next_attempt_seconds": 0.0, "held": [], "advice": [],
             },
             {
-                "name": "siem", "type": "splunk", "state": "retrying", "accepted": 120, "delivered": 50, "filtered": 10,
+                "name": "siem", "type": "splunk", "state": "retrying", "level": "look",
+                "concerns": [one.document() for one in of_destination(SIEM, moment())],
+                "accepted": 120, "delivered": 50, "filtered": 10,
                 "dead_lettered": 5, "dropped": 1, "pending": 54, "lag_seconds": 7.25, "last_error": "no answer <b>",
                 "last_error_at": "2023-11-14T22:13:20Z", "last_error_over": True, "since": None,
                 "last_delivered_at": None, "dead_letters": {"waiting": 0, "thrown_away": 0, "reasons": []},

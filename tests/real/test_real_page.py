@@ -81,7 +81,11 @@ async def test_the_page_shows_the_flow_as_it_is(browser: Any, tmp_path: Path, si
         await post_recorded(sink)
         page = await opened(browser, sink, size, scheme)
         await page.until("document.querySelectorAll('#destinations .pill.bad').length === 1")
-        assert "a destination needs somebody" in await page.text("#verdict")
+        verdict = await page.text("#verdict")
+        assert "backup takes nothing since" in verdict
+        assert "auditsink check --connect" in verdict
+        names = await page.tab.locator("#destinations h3").all_inner_texts()
+        assert names == ["backup", "lake", "siem", "archive"]  # the worst first
         cards = await page.text("#destinations")
         for words in (
             "siem",
@@ -215,9 +219,23 @@ async def test_the_keyboard_reaches_everything_and_everything_has_a_name(browser
             assert wanted in reached
 
 
+async def test_refusals_say_why_since_when_and_by_whom(browser: Any, tmp_path: Path):
+    async with staged(tmp_path) as sink:
+        for _ in range(3):
+            assert (await sink.post(b'{"kind":"Pod"}', "/prod-eu"))[0] == 400
+        page = await opened(browser, sink)
+        rows = await page.text("#refusal-table tbody")
+        for words in ("now", "not_an_event_list", "127.0.0.1 x 3", "EventList"):
+            assert words in rows
+        assert str(await page.tab.get_attribute("#refusal-table time", "title")).endswith(" UTC")
+
+
 async def test_a_sink_that_goes_away_is_told_and_found_again(browser: Any, tmp_path: Path):
     async with staged(tmp_path) as sink:
         page = await opened(browser, sink)
         await page.until("document.querySelector('#connection').textContent === 'live'")
         await sink.stop()
         await page.until("document.querySelector('#connection').textContent.includes('does not answer')")
+        assert "gone" in str(await page.tab.get_attribute("body", "class"))
+        assert "bad" in str(await page.tab.get_attribute("#verdict", "class"))
+        assert "All below is as it was" in await page.text("#verdict-more")

@@ -3,6 +3,7 @@
 const TOKEN = "auditsink-admin-token";
 const POLL = 5000;
 const AGAIN = 15000;
+const SILENT = 8000;
 
 export const token = {
   get: () => sessionStorage.getItem(TOKEN) ?? "",
@@ -25,7 +26,7 @@ export async function ask(path, options = {}) {
   throw new Refused(answer.status, why);
 }
 
-export const get = async (path) => (await ask(path)).json();
+export const get = async (path, options) => (await ask(path, options)).json();
 
 export const change = async (path, body) =>
   (await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
@@ -45,7 +46,7 @@ export async function* lots(path, signal) {
 }
 
 // Calls `seen` with each status document. Server-sent events; while they do not come, polling. A page in the
-// background listens to nothing.
+// background listens to nothing. `said(how, problem)`: how documents come, and why they do not ("" while they do).
 export function watch(seen, said) {
   let source = null;
   let timer = null;
@@ -53,25 +54,30 @@ export function watch(seen, said) {
 
   async function poll(until) {
     try {
-      seen(await get("status"));
-      said("polling");
+      seen(await get("status", { signal: AbortSignal.timeout(POLL) }));
+      said("polling", "");
     } catch (problem) {
-      said(problem instanceof Refused ? problem.message : "the sink does not answer");
+      const why = problem instanceof Refused ? problem.message : "the sink does not answer";
+      said(why, why);
     }
     later(() => (performance.now() > until ? listen() : poll(until)), POLL);
   }
 
+  // A connection of which the other end has vanished says nothing, and no error either.
+  const silent = () => { source.close(); poll(performance.now() + AGAIN); };
+
   function listen() {
     source?.close();
     source = new EventSource("stream");
-    source.onmessage = (event) => { said("live"); seen(JSON.parse(event.data)); };
-    source.onerror = () => { source.close(); poll(performance.now() + AGAIN); };
+    source.onmessage = (event) => { later(silent, SILENT); seen(JSON.parse(event.data)); said("live", ""); };
+    source.onerror = silent;
+    later(silent, SILENT);
   }
 
   function wake() {
     clearTimeout(timer);
     source?.close();
-    if (document.hidden) said("paused in the background"); else listen();
+    if (document.hidden) said("paused in the background", ""); else listen();
   }
 
   document.addEventListener("visibilitychange", wake);

@@ -1,10 +1,12 @@
 // The last hours as small curves.
 
 import { byId, el, name, say, show, svg } from "./dom.js";
-import { brief, bytes, clock, rate, span } from "./words.js";
+import { hours, words as timeWords } from "./time.js";
+import { brief, bytes, rate, span } from "./words.js";
 import { get } from "./api.js";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [320, 120, 4, 16, 14];
+const clock = (seconds) => hours(new Date(seconds * 1000));
 const REFRESH = 20000;
 let chosen = "fine";
 let history = null;
@@ -30,7 +32,7 @@ async function refresh() {
 function render() {
   if (!history) return;
   const points = history[chosen];
-  say("history-note", `Kept in memory since ${new Date(history.since * 1000).toLocaleString()}: a restart begins anew.`);
+  say("history-note", `Kept in memory since ${timeWords(new Date(history.since * 1000))}: a restart begins anew.`);
   const several = (kind, make) => points.destinations.map((one, place) => ({ label: one.name, colour: place, values: make(one[kind]) }));
   const own = (label, values) => ({ label, colour: 5, values });
   const slopes = (values) => perSecond(points.at, values);

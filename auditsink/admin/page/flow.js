@@ -1,16 +1,28 @@
 // Receive, ring, destinations: where the events are, and how fast they move.
 
 import { byId, el, name, show, svg } from "./dom.js";
-import { brief, bytes, count, level, percent, rate, span, state } from "./words.js";
+import { sentence, time } from "./time.js";
+import { ago, brief, bytes, count, percent, rate, span, state } from "./words.js";
 
 const RADIUS = 78;
 const TURN = 0.92; // of the circle is the whole room; the gap at the top is where it begins and ends
 const START = (1 - TURN) / 2;
+const NOTABLE = 0.5; // as in observe/verdict.py
+const FULL = 0.9;
 
 export function draw(now, rates) {
   receive(now, rates);
   ring(now);
-  show(byId("destinations"), ...now.destinations.map((one, place) => destination(one, place, rates)));
+  show(byId("destinations"), ...sorted(now.destinations).map(([one, place]) => destination(one, place, rates)));
+}
+
+const ORDER = { bad: 0, look: 1, good: 2 };
+
+// Those in trouble first, the longest one before the others; each with its place in the configuration, which is its number.
+function sorted(destinations) {
+  const since = (one) => (one.since ? Date.parse(one.since) : Infinity);
+  return destinations.map((one, place) => [one, place]).sort(([a, i], [b, j]) =>
+    ORDER[a.level] - ORDER[b.level] || (since(a) === since(b) ? 0 : since(a) - since(b)) || i - j);
 }
 
 const facts = (...pairs) => el("dl", {}, pairs.filter(Boolean).map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
@@ -26,7 +38,8 @@ function receive(now, rates) {
       ["repeats", count(now.duplicate_batches)],
       ["refused", count(refused.reduce((sum, [, number]) => sum + number, 0))],
     ),
-    refused.length > 0 && el("p", { class: "note" }, refused.map(([why, number]) => `${why}: ${count(number)}`).join(", ")),
+    refused.length > 0 && el("p", { class: "note" }, refused.map(([why, number]) => `${why}: ${count(number)}`).join(", "),
+      now.refusals.length > 0 && [". ", el("a", { href: "#refusals", "data-key": "refusals" }, "By whom and why")]),
   );
 }
 
@@ -35,20 +48,21 @@ function ring(now) {
   const held = spool.next_sequence - spool.first_sequence;
   const fill = Math.min(1, spool.bytes / spool.max_bytes);
   const wanted = Math.min(1, spool.wanted_bytes / spool.max_bytes);
+  const tight = wanted >= FULL ? "bad-ring" : wanted >= NOTABLE ? "look-ring" : "";
   const places = now.destinations.map((one) => fill * (held ? 1 - Math.min(1, one.pending / held) : 1));
-  const words = `Ring ${percent(spool.bytes, spool.max_bytes)} full. ` +
+  const words = `Ring: ${percent(spool.wanted_bytes, spool.max_bytes)} still needed, ${percent(spool.bytes, spool.max_bytes)} held. ` +
     now.destinations.map((one) => `${one.name}: ${count(one.pending)} of ${count(held)} events still to go`).join("; ");
   show(byId("ring"),
     el("h3", {}, "Ring"),
-    svg("svg", { class: "ring", viewBox: "-12 -12 244 244", role: "img", "aria-label": words },
+    svg("svg", { class: `ring ${tight}`, viewBox: "-12 -12 244 244", role: "img", "aria-label": words },
       arc(0, 1, "track"), fill > 0 && arc(0, fill, "held"), wanted > 0 && arc(Math.max(0, fill - wanted), fill, "wanted"),
-      svg("text", { x: 110, y: 108, "text-anchor": "middle", class: "big" }, percent(spool.bytes, spool.max_bytes)),
-      svg("text", { x: 110, y: 126, "text-anchor": "middle" }, `${bytes(spool.bytes)} of`),
-      svg("text", { x: 110, y: 140, "text-anchor": "middle" }, bytes(spool.max_bytes)),
+      svg("text", { x: 110, y: 108, "text-anchor": "middle", class: "big" }, percent(spool.wanted_bytes, spool.max_bytes)),
+      svg("text", { x: 110, y: 126, "text-anchor": "middle" }, wanted >= FULL ? "FULL: still needed" : "still needed"),
+      svg("text", { x: 110, y: 140, "text-anchor": "middle" }, `of ${bytes(spool.max_bytes)}`),
       places.map((place, index) => cursor(place, index, places)),
     ),
     facts(
-      ["held", `${count(held)} events`],
+      ["held", `${count(held)} events, ${bytes(spool.bytes)}`],
       ["still needed", bytes(spool.wanted_bytes)],
       now.reserved_bytes > 0 && ["reserved, shared", `${bytes(now.reserved_bytes)}, ${bytes(spool.max_bytes - now.reserved_bytes)}`],
       ["oldest", span(spool.oldest_seconds)],
@@ -80,21 +94,34 @@ function cursor(place, index, places) {
 }
 
 function destination(one, place, rates) {
-  const wait = one.next_attempt_seconds > 0 ? `; next try in ${span(one.next_attempt_seconds)}` : "";
-  const wrong = one.state === "retrying" || one.state === "misconfigured";
-  return el("li", { class: "card" },
-    el("div", { class: "head" },
-      el("span", { class: `badge c${place % 6}`, "aria-hidden": "true" }, place + 1),
-      el("h3", {}, name(one.name)),
-      el("span", { class: "note" }, one.type),
-      el("span", { class: `pill ${level(one.state)}` }, state(one.state))),
+  const waiting = one.dead_letters.waiting;
+  return el("li", { class: `card edge ${one.level}-edge` },
+    heading(one, place),
     facts(
       ["delivered", `${rate(rates.destinations[one.name])}, ${brief(one.delivered)} in all`],
       ["pending", count(one.pending)],
       ["lag", span(one.lag_seconds)],
-      ["filtered, dead, dropped", `${count(one.filtered)}, ${count(one.dead_lettered)}, ${count(one.dropped)}`],
+      one.since && ["takes nothing since", [time(one.since), ` (${ago(one.since)})`]],
+      one.level !== "good" && ["delivered last", one.last_delivered_at ? [time(one.last_delivered_at), ` (${ago(one.last_delivered_at)} ago)`] : "never since the start"],
+      waiting > 0 && ["dead letters that wait", count(waiting)],
+      one.dropped > 0 && ["dropped", count(one.dropped)],
+      one.filtered > 0 && ["filtered", count(one.filtered)],
     ),
-    one.last_error && el("p", { class: wrong ? "error" : "error note" },
-      wrong ? "Last error" : "An error of before", one.last_error_at ? ` (${one.last_error_at}): ` : ": ", name(one.last_error), wait),
+    lastError(one),
     one.advice?.length > 0 && el("ul", { class: "advice note" }, one.advice.map((text) => el("li", {}, text))));
+}
+
+export function heading(one, place) {
+  return el("div", { class: "head" },
+    el("span", { class: `badge c${place % 6}`, "aria-hidden": "true" }, place + 1),
+    el("h3", {}, name(one.name)),
+    el("span", { class: "note" }, one.type),
+    el("span", { class: `pill ${one.level}` }, state(one.state)));
+}
+
+export function lastError(one) {
+  if (!one.last_error) return null;
+  const wait = one.next_attempt_seconds > 0 ? `; next try in ${span(one.next_attempt_seconds)}` : "";
+  return el("p", { class: one.last_error_over ? "error note" : "error" },
+    one.last_error_over ? "Over: the last error was at " : "Last error, ", time(one.last_error_at), ": ", sentence(one.last_error), wait);
 }

@@ -3,6 +3,7 @@
 import { ask, change, get, Refused, token } from "./api.js";
 import { byId, el, name, say, show, visible } from "./dom.js";
 import { indented } from "./json.js";
+import { time } from "./time.js";
 import { bytes, count } from "./words.js";
 
 let rules = { token: false, open: false };
@@ -40,7 +41,7 @@ function section(one) {
 
 function row(one, letter) {
   const details = el("details", {}, el("summary", {},
-    el("span", { class: "time" }, letter.refused_at), el("span", {}, name(letter.cluster)), el("span", {}, name(letter.reason))));
+    el("span", { class: "time" }, time(letter.refused_at)), el("span", {}, name(letter.cluster)), el("span", {}, name(letter.reason))));
   details.addEventListener("toggle", () => details.open && details.childElementCount === 1 && open(details, one, letter));
   return el("div", { class: "letter" }, details);
 }

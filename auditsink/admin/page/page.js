@@ -3,10 +3,12 @@
 import { get, token, watch } from "./api.js";
 import * as charts from "./charts.js";
 import * as clusters from "./clusters.js";
-import { byId, el, say, show } from "./dom.js";
+import { byId, say } from "./dom.js";
 import * as flow from "./flow.js";
 import * as letters from "./letters.js";
+import * as refusals from "./refusals.js";
 import * as tail from "./tail.js";
+import * as verdict from "./verdict.js";
 
 const WINDOW = 6; // documents over which a rate is taken: ten seconds
 const seen = [];
@@ -15,11 +17,11 @@ function receive(now) {
   seen.push({ at: performance.now() / 1000, now });
   if (seen.length > WINDOW) seen.shift();
   const rates = rated(seen[0], seen[seen.length - 1]);
-  verdict(now);
+  verdict.draw(now);
   flow.draw(now, rates);
+  refusals.draw(now);
   clusters.draw(now, rates);
   say("version", `version ${now.version}`);
-  document.title = now.verdict.level === "good" ? "auditsink" : `(!) auditsink`;
 }
 
 function rated(first, last) {
@@ -34,17 +36,6 @@ function rated(first, last) {
     destinations: by(last.now.destinations, "name", (one) => slope(delivered[one.name], one.delivered)),
     clusters: by(last.now.clusters, "cluster", (one) => slope(accepted[one.cluster], one.spool.next_sequence)),
   };
-}
-
-let told = "";
-
-function verdict(now) {
-  const { level, text } = now.verdict;
-  const more = [...now.reasons, ...now.worries];
-  if (told === JSON.stringify([level, text, more])) return; // a screen reader is told of changes only
-  told = JSON.stringify([level, text, more]);
-  byId("verdict").className = `verdict ${level}`;
-  show(byId("verdict"), el("p", {}, `${text}.`), more.length > 0 && el("ul", {}, more.map((line) => el("li", {}, line))));
 }
 
 function askForToken(rules) {
@@ -68,7 +59,8 @@ function askForToken(rules) {
 charts.start();
 clusters.start();
 tail.start();
-watch(receive, (text) => say("connection", text));
+verdict.start();
+watch(receive, (how, problem) => { say("connection", how); if (problem) verdict.problem(problem); });
 const rules = await get("access");
 letters.start(rules);
 askForToken(rules);

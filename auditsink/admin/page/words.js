@@ -18,7 +18,7 @@ export function bytes(value) {
 }
 
 export function span(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 10) return `${Number.isInteger(seconds) ? seconds : seconds.toFixed(1)} s`;
   const parts = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
   for (const [size, name, below, belowName] of parts) {
     if (seconds >= size) return `${Math.floor(seconds / size)} ${name} ${Math.floor((seconds % size) / below)} ${belowName}`;
@@ -26,12 +26,11 @@ export function span(seconds) {
   return `${Math.floor(seconds)} s`;
 }
 
+// How long ago, to the second of now.
+export const ago = (when) => span(Math.max(0, Math.floor((Date.now() - new Date(when)) / 1000)));
+
 export const percent = (part, all) => (all ? `${Math.round((100 * part) / all)} %` : "0 %");
 
-export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-
-const LEVELS = { idle: "good", delivering: "good", retrying: "look", misconfigured: "bad", stopped: "bad" };
-export const level = (state) => LEVELS[state] ?? "look";
 
 const WORDS = {
   idle: "all delivered", delivering: "delivering", retrying: "trying again", misconfigured: "needs you", stopped: "stopped",
