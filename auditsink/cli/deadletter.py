@@ -51,13 +51,21 @@ def command() -> None:
 @config_option
 @_path_option
 @_destination_option
-def list_dead_letters(config_file: Path | None, spool_path: Path | None, destination: str | None) -> None:
+@click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="json: one a line, whole.")
+def list_dead_letters(
+    *, config_file: Path | None, spool_path: Path | None, destination: str | None, output: str
+) -> None:
     """List them, oldest first.
 
     \b
-    Example:
+    Examples:
       auditsink deadletter ls --path /var/lib/auditsink --destination siem
+      auditsink deadletter ls -o json | jq -r .reason | sort | uniq -c
     """  # noqa: D301
+    if output == "json":
+        for dead_letter in _dead_letters(_queues(config_file, spool_path, destination).values(), ()):
+            sys.stdout.buffer.write(dead_letter.encode())
+        return
     header = ("ID", "DESTINATION", "CLUSTER", "SEQUENCE", "REFUSED", "BYTES", "REASON")
     rows = [
         (
@@ -100,12 +108,14 @@ def show(
 
 @command.command("replay")
 @config_option
+@_path_option
 @_destination_option
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-def replay(config_file: Path | None, destination: str | None, ids: tuple[str, ...]) -> int:
+def replay(*, config_file: Path | None, spool_path: Path | None, destination: str | None, ids: tuple[str, ...]) -> int:
     """Deliver them again, and take away those that arrive.
 
-    Without an ID all of them. What is refused again stays, and is told with the new reason.
+    Without an ID all of them; the beginning of an ID is enough where no other begins so. What is refused again stays,
+    and is told with the new reason.
 
     \b
     Example:
@@ -113,8 +123,9 @@ def replay(config_file: Path | None, destination: str | None, ids: tuple[str, ..
     """  # noqa: D301
     config = read_config(config_file)
     configured = {one.name: one for one in config.destinations}
-    queues = _queues(config_file, None, destination)
-    _chosen(queues.values(), ids)
+    spool = spool_path or config.spool.path
+    queues = _queues(config_file, spool, destination)
+    ids = tuple(dead_letter.id for dead_letter in _chosen(queues.values(), ids)) if ids else ()
     good = True
     for name, queue in queues.items():
         chosen = list(_dead_letters([queue], ids))
@@ -124,7 +135,7 @@ def replay(config_file: Path | None, destination: str | None, ids: tuple[str, ..
             raise click.ClickException(
                 f"destination {name!r} is not in the configuration; give the -c FILE that has it"
             )
-        good = _replay_one(configured[name], config.spool.path, queue, chosen) and good
+        good = _replay_one(configured[name], spool, queue, chosen) and good
     return 0 if good else 1
 
 
@@ -149,13 +160,14 @@ def drop(
       auditsink deadletter drop --destination siem 0123456789ab
     """  # noqa: D301
     queues = _queues(config_file, spool_path, destination)
-    count = len(_chosen(queues.values(), ids))
+    chosen = _chosen(queues.values(), ids)
+    count = len(chosen)
     if not count:
         click.echo("no dead letters")
         return
     if not yes:
         _confirm(f"Throw away {count:,} events that were never delivered?")
-    dropped = sum(queue.remove(frozenset(ids)) if ids else queue.clear() for queue in queues.values())
+    dropped = sum(queue.remove({one.id for one in chosen}) if ids else queue.clear() for queue in queues.values())
     click.echo(f"dropped {dropped:,}")
 
 
@@ -183,15 +195,18 @@ def _queues(config_file: Path | None, spool_path: Path | None, destination: str 
 
 
 def _dead_letters(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> Iterator[DeadLetter]:
-    wanted = frozenset(ids)
-    return (dead_letter for queue in queues for dead_letter in queue if not wanted or dead_letter.id in wanted)
+    return (dead_letter for queue in queues for dead_letter in queue if not ids or dead_letter.id.startswith(ids))
 
 
 def _chosen(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLetter]:
-    """Those that are meant. Raises ClickException for an id that there is not."""
+    """Those that are meant; the beginning of an id is enough. Raises ClickException for none, or several."""
     found = list(_dead_letters(queues, ids))
-    for unknown in set(ids) - {dead_letter.id for dead_letter in found}:
-        raise click.ClickException(f"no dead letter {unknown!r}; auditsink deadletter ls shows those that there are")
+    for given in ids:
+        meant = {dead_letter.id for dead_letter in found if dead_letter.id.startswith(given)}
+        if not meant or not given:
+            raise click.ClickException(f"no dead letter {given!r}; auditsink deadletter ls shows those that there are")
+        if len(meant) > 1:
+            raise click.ClickException(f"{given!r} begins {len(meant)} dead letters; give more of the id")
     return found
 
 

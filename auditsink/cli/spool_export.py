@@ -24,14 +24,23 @@ path_option = click.option("--path", type=_PATH, required=True, help="The spool'
 @click.option("--to", "target", type=_PATH, required=True, help="A directory of its own, made if need be.")
 @click.option("--cluster", help="Only this cluster's ring.")
 @key_file_option
+@click.option("--include-open", is_flag=True, help="Also what the current segments hold at this moment.")
 @since_option("Segments that hold something received since then.")
 @until_option("Segments that hold something received before then.")
 def export_command(
-    *, path: Path, target: Path, cluster: str | None, key_file: Path | None, since: int, until: int
+    *,
+    path: Path,
+    target: Path,
+    cluster: str | None,
+    key_file: Path | None,
+    include_open: bool,
+    since: int,
+    until: int,
 ) -> None:
     """Write the events of sealed segments as NDJSON, with a manifest and digests.
 
-    Safe on a running sink. What its current segments hold is left out: a stop seals them. One file for each segment,
+    Safe on a running sink. What its current segments hold is left out: a stop seals them, and --include-open takes
+    what stands in them now (the newest of it perhaps not answered yet). One file for each segment,
     one event a line; `auditsink verify --export` checks it against the checkpoints, `spool import` restores it.
     An export of an encrypted spool is plain: keep it accordingly.
 
@@ -56,6 +65,7 @@ def export_command(
                 made_ns=SystemClock().wall_ns(),
                 selection=selection,
                 keys=keys,
+                include_open=include_open,
                 progress=shown,
             )
     except (SpoolError, OSError) as problem:

@@ -28,9 +28,14 @@ def _option(name: str, text: str, absent: int, *, required: bool) -> Callable[[F
         if value is None:
             return absent
         try:
-            return timestamps.parse(value, SystemClock().wall_ns())
+            found = timestamps.parse(value, SystemClock().wall_ns())
         except ValueError as problem:
             raise click.BadParameter(str(problem), ctx, param) from None
+        if not timestamps.has_zone(value):
+            click.echo(
+                f"auditsink: {name} {value} has no time zone and is taken as {timestamps.seconds(found)}", err=True
+            )
+        return found
 
     more = " RFC 3339, or 2h for two hours ago."
     return click.option(name, metavar="TIME", required=required, callback=parsed, help=text + more)

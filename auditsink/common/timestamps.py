@@ -29,6 +29,12 @@ def text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def has_zone(written: str) -> bool:
+    """Whether a time that can be parsed says its zone, or needs none: so long ago."""
+    match = _ZONED.match(written.strip())
+    return match is None or match[4] is not None
+
+
 def parse(written: str, now_ns: int) -> int:
     """What a person wrote as nanoseconds since the epoch; without a zone it is UTC. Raises ValueError."""
     written = written.strip()

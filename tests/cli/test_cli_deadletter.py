@@ -1,5 +1,6 @@
 """`auditsink deadletter`: list, show, deliver again, drop."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -158,3 +159,20 @@ def test_a_terminal_gets_no_control_characters(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert cli.run(arguments) == 0
     assert capfdbinary.readouterr().out == '{"auditID":"\ufffd?[2J"}'.encode()
+
+
+def test_they_are_told_whole_for_other_programs(
+    auditsink: Call, spool: Path, capfdbinary: pytest.CaptureFixture[bytes]
+):
+    assert cli.run(["deadletter", "ls", "--path", str(spool), "--destination", "siem", "-o", "json"]) == 0
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["sequence"] for line in lines] == [5, 6, 7]
+
+
+def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(auditsink: Call, spool: Path, config: Path):
+    first = letters("disk")[0].id
+    said = auditsink("deadletter", "replay", "-c", config, "--path", spool, "--destination", "disk", first[:6])
+    assert said.out == "disk: delivered 1 of 1\n"
+    assert len(left(spool, "disk")) == 2
+    said = auditsink("deadletter", "drop", "--path", spool, "--yes", "")
+    assert (said.code, "no dead letter ''" in said.err) == (1, True)

@@ -100,3 +100,23 @@ def test_mistakes_are_one_line(place: Path, auditsink: Call, arguments: list[str
     assert said.code in {1, 2}
     assert told in said.err
     assert said.err.count("\n") == 1
+
+
+def test_what_is_still_written_comes_along_when_asked_for_and_goes_back_in(tmp_path: Path, auditsink: Call):
+    take(tmp_path / "spool", "blue").stop()
+    running = take_more(take(tmp_path / "spool"))
+    said = auditsink("spool", "export", "--path", tmp_path / "spool", "--to", tmp_path / "out", "--include-open")
+    running.stop()
+    assert said == (0, "cluster blue: 3 events of 2 segments\n", "")
+    said = auditsink("spool", "import", "--path", tmp_path / "again", tmp_path / "out")
+    assert said.out == "cluster blue: 3 events restored, 0 were there already\n"
+    again, before = (list(inspect.records(tmp_path / one, "blue")) for one in ("again", "spool"))
+    assert [record.events for record in again] == [record.events for record in before]
+    assert auditsink("spool", "verify", "--path", tmp_path / "again").code == 0
+
+
+def test_a_time_without_a_zone_is_told(place: Path, auditsink: Call):
+    said = auditsink(
+        "spool", "export", "--path", place / "spool", "--to", place / "o", "--since", "2026-11-22T21:00:00"
+    )
+    assert "--since 2026-11-22T21:00:00 has no time zone and is taken as 2026-11-22T21:00:00Z" in said.err

@@ -69,9 +69,11 @@ def test_what_was_received_within_a_time_is_delivered_again(config: Path, ring: 
 
 
 def test_everything_of_all_clusters_or_of_one(config: Path, ring: Ring, auditsink: Call):
-    assert auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01").code == 0
+    assert auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z").code == 0
     assert len(delivered(config)) == 21
-    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01", "--cluster", "green")
+    said = auditsink(
+        "replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z", "--cluster", "green"
+    )
     assert said == (0, "", "disk: delivered 1 events\n")
     assert delivered(config)[-1] == b'{"green":0}'
 
@@ -80,7 +82,7 @@ def test_no_cursor_moves_and_the_owner_is_not_disturbed(tmp_path: Path, config: 
     cursor = ring.path / "cursors" / "disk.cursor"
     before = cursor.read_bytes()
     spool = Spool.open(SpoolConfig(path=tmp_path / "spool", max_bytes=Size(2**26)))
-    assert auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01").code == 0
+    assert auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z").code == 0
     assert spool.ring("blue").cursor("disk").position == 7
     assert cursor.read_bytes() == before
     spool.start(lambda call: call())
@@ -89,7 +91,7 @@ def test_no_cursor_moves_and_the_owner_is_not_disturbed(tmp_path: Path, config: 
 
 def test_another_spool_may_be_named(tmp_path: Path, config: Path, ring: Ring, auditsink: Call):
     (tmp_path / "spool").rename(tmp_path / "restored")
-    arguments = ["replay", "-c", config, "--destination", "disk", "--since", "2020-01-01"]
+    arguments = ["replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z"]
     assert "is no spool" in auditsink(*arguments).err
     assert auditsink(*arguments, "--path", tmp_path / "restored").code == 0
     assert len(delivered(config)) == 21
@@ -102,7 +104,7 @@ def test_a_misconfigured_destination_says_how_to_go_on(
         return Misconfigured("the token is wrong")
 
     monkeypatch.setattr(FileDestination, "_attempt", refuse)
-    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01")
+    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z")
     assert said == (1, "", "disk: delivered 0 events\nauditsink: disk: the token is wrong\n")
 
 
@@ -115,7 +117,7 @@ def test_refused_events_are_told_and_the_exit_code_is_1(
         return Poison(None, "not this one") if b'{"blue":3}' in content else await attempt(self, content)
 
     monkeypatch.setattr(FileDestination, "_attempt", refuse_one)
-    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01")
+    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z")
     assert said.code == 1
     assert "disk: cluster blue: event 3 is refused: not this one\n" in said.err
     assert said.err.endswith("disk: delivered 20 events, 1 refused for good\n")
@@ -129,7 +131,7 @@ def test_ctrl_c_says_where_it_stopped(config: Path, ring: Ring, auditsink: Call,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Replay, "run", interrupted)
-    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01")
+    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z")
     assert said.code == 1
     assert "ended by Ctrl-C; to go on: --cluster blue --since 2023-11-14T22:13:20Z" in said.err
 

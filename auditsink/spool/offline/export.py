@@ -1,7 +1,7 @@
 """Writes the sealed segments of a spool as NDJSON, beside a running sink or on a stopped one; see `exported`.
 
-A segment that is still being written is left out: nothing is exported that might not have been answered. One that the
-ring's limit removes meanwhile is told.
+A segment that is still being written is left out: nothing is exported that might not have been answered; `include_open`
+takes what stands in it at that moment. One that the ring's limit removes meanwhile is told.
 """
 
 import hashlib
@@ -52,6 +52,7 @@ def export(
     selection: Selection | None = None,
     disk: Disk | None = None,
     keys: Keyring | None = None,
+    include_open: bool = False,
     progress: Callable[[int], object] = lambda _bytes: None,
 ) -> Manifest:
     """Export these rings of the spool at `path` into the directory `target`. Raises SpoolError and OSError.
@@ -61,7 +62,7 @@ def export(
     """
     if (target / MANIFEST).exists():
         raise SpoolError(f"{target}: holds an export already; give another directory")
-    run = _ExportRun(path / "rings", target, selection or Selection(), disk or RealDisk(), keys, progress)
+    run = _ExportRun(path / "rings", target, selection or Selection(), disk or RealDisk(), keys, include_open, progress)
     rings = [run.ring(one) for one in clusters]
     manifest = Manifest(tool=f"auditsink {__version__}", made=timestamps.at(made_ns), rings=rings)
     content = orjson.dumps(msgspec.to_builtins(manifest), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -83,6 +84,7 @@ class _ExportRun:
     selection: Selection
     disk: Disk
     keys: Keyring | None
+    include_open: bool
     progress: Callable[[int], object]
 
     def ring(self, cluster: str) -> ExportedRing:
@@ -96,9 +98,9 @@ class _ExportRun:
             content = segment_file.read(one, self.disk, self.keys)
             if content is None:
                 gone.append((one.header.first_sequence, one.stop or one.header.first_sequence))
-            elif not content.sealed:
+            elif not content.sealed and not self.include_open:
                 open_from = one.header.first_sequence
-            elif self.selection.wants(content):
+            elif content.frames and self.selection.wants(content):
                 found.append(self._segment(content, cluster))
             self.progress(len(content.data) if content else 0)
         ring_id = who.ring_id if who else several[0].header.ring_id if several else bytes(16)
