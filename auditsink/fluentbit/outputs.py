@@ -102,7 +102,8 @@ def elasticsearch(section: Draft, given: Given) -> None:
 
 
 def kafka(section: Draft, given: Given) -> None:
-    """`bootstrap_servers`, `topic`, `security`."""
+    """`bootstrap_servers`, `topic`, `security`. `tls.*` says nothing there: librdkafka has keys of its own."""
+    section.pop("tls", None)
     section["bootstrap_servers"] = [one.strip() for one in given.get("brokers", "127.0.0.1:9092").split(",")]
     topics = given.get("topics", "fluent-bit")
     if "," in topics:

@@ -236,7 +236,8 @@ CUSTOM: list[tuple[str, type, dict[str, Any]]] = [
         rdkafka.sasl.mechanism SCRAM-SHA-512
         rdkafka.sasl.username u
         rdkafka.sasl.password p-a-s-s
-        rdkafka.request.required.acks 1""",
+        rdkafka.request.required.acks 1
+        tls.ca_file /backends/custom-forwarding/certs/ca.crt""",
         KafkaConfig,
         {"bootstrap_servers": ["k1:9092", "k2:9092"], "topic": "audit", "compression": "none"},
     ),
