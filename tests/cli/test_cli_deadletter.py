@@ -161,9 +161,7 @@ def test_a_terminal_gets_no_control_characters(
     assert capfdbinary.readouterr().out == '{"auditID":"\ufffd?[2J"}'.encode()
 
 
-def test_they_are_told_whole_for_other_programs(
-    auditsink: Call, spool: Path, capfdbinary: pytest.CaptureFixture[bytes]
-):
+def test_they_are_told_whole_for_other_programs(spool: Path, capfdbinary: pytest.CaptureFixture[bytes]):
     assert cli.run(["deadletter", "ls", "--path", str(spool), "--destination", "siem", "-o", "json"]) == 0
     lines = capfdbinary.readouterr().out.splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == [5, 6, 7]
