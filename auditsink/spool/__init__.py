@@ -14,6 +14,7 @@ Files
     <spool>/version                          "auditsink spool 2\\n"; an unknown version refuses to start
     <spool>/rings/<cluster>/ring.meta        slot file: ring id, floor
     <spool>/rings/<cluster>/<first>.seg      a segment, named by its first sequence, 20 digits
+    <spool>/rings/<cluster>/successor        zeros that become the next segment; no part of the ring until then
     <spool>/rings/<cluster>/cursors/<destination>.cursor    slot file: its place
     <spool>/rings/<cluster>/damaged/         stretches that failed their checksum, set aside for a person
     <spool>/deadletters/<destination>/       see `auditsink.forward.dead_letters`
@@ -88,6 +89,7 @@ records away, or add a segment of his own that is not encrypted: see `auditsink.
 Rules
 -----
 - A segment is preallocated when it is opened, and appended to by one process in one life: a restart begins a new one.
+- Its file may be made before it is needed, as `successor`; it gets its header, then its name, then the first frame.
 - The header is durable before the first frame is written: a file without one, of zeros, was never used.
 - A start syncs the last segment before anybody is told what it holds: a killed process may not have come to it.
 - A frame counts when its checksum holds and its sequence is below the first sequence of the following segment. (After

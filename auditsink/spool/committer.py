@@ -74,11 +74,13 @@ class Committer:
         self._moved = moved
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="auditsink-successor")
         self._unsynced: dict[int, Shelf] = {}
 
     def close(self) -> None:
         """Let the threads go."""
         self._pool.shutdown()
+        self._maker.shutdown()
 
     def prepare(self, appends: Sequence[Append], *, reading: bool = True) -> Commit | None:
         """Recognise retries, group by ring, compress. None without `reading`, when that would have to read the disk."""
@@ -163,10 +165,12 @@ class Committer:
             ring.announce()
 
     def look_ahead(self, groups: list[Group]) -> None:
-        """Write zeros where the next frames go, now that nobody waits."""
+        """Write zeros where the next frames go, and have the next segment's file made, now that nobody waits."""
         for shelf, _jobs in groups:
             try:
                 shelf.log.look_ahead()
+                if shelf.log.wants_successor:
+                    shelf.log.begin_successor(self._maker.submit)
             except OSError as problem:
                 self.disk_failed(shelf, problem)
 

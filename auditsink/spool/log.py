@@ -18,7 +18,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from auditsink.audit.eventlist import Mark
 from auditsink.common.clock import Clock
@@ -29,6 +28,7 @@ from auditsink.spool.keys import Key
 from auditsink.spool.quota import DiskQuota
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Footer, Segment, SegmentHeader
+from auditsink.spool.successor import PreparedFile, Run, Successor, create_anew, zeros_of
 
 INITIAL_BYTES = 2**20
 """A ring's first segment: a cluster that says little takes little. Each following one is four times larger, and all
@@ -38,7 +38,6 @@ LEAST_AHEAD = 2**16
 MOST_AHEAD = 2**20
 """Bytes of zeros that lie durable ahead of the frames: as much again as the segment holds, between these two. Enough
 for many commits, and little for a ring that says little."""
-_ZEROS = bytes(2**16)
 
 
 @dataclass(slots=True, eq=False)
@@ -117,6 +116,7 @@ class RingLog:
         self._next_size = min(INITIAL_BYTES, segment_bytes)
         self._link = link
         self._active: _Active | None = None
+        self._successor = Successor(ring, disk, zeros=MOST_AHEAD if zeros else 0)
         self.settled = ring.durable  # up to here events may be shown to readers; the ring tells them in its own time
         self._next = self.settled
 
@@ -194,6 +194,26 @@ class RingLog:
             write_all(active.file, active.unsynced, active.held.length)
 
     @property
+    def wants_successor(self) -> bool:
+        """Whether it is time to `begin_successor`: three quarters of the segment are written."""
+        active = self._active
+        return active is not None and not self.ring.prepared_bytes and 4 * active.offset > 3 * active.held.size
+
+    def begin_successor(self, run: Run) -> None:
+        """Have the next segment's file made beside the commits.
+
+        Only where there is room without giving up what somebody wants: that is decided by a request that needs it.
+        """
+        size = min(self._next_size, self._segment_bytes, self._budget.segment_bytes(self.ring))
+        if self._budget.reserve_early(self.ring, size):
+            self._successor.begin(size, run)
+
+    def close(self) -> None:
+        """Let go of everything: after `seal`, and of what could not be sealed."""
+        self.abandon()
+        self._successor.drop()
+
+    @property
     def wants_zeros(self) -> bool:
         """Whether it is time to `look_ahead`."""
         active = self._active
@@ -265,6 +285,10 @@ class RingLog:
         active.file.close()
 
     def _rotate(self, needed: int) -> _Active:
+        if (prepared := self._successor.take(needed)) is not None:
+            self._active = self._begin(prepared)
+            self._next_size = min(self._next_size * GROWTH, self._segment_bytes)
+            return self._active
         largest = min(self._segment_bytes, self._budget.segment_bytes(self.ring))
         wanted = max(needed, min(self._next_size, largest))
         least = max(needed, min(INITIAL_BYTES, largest))
@@ -285,16 +309,40 @@ class RingLog:
                 self._next_size = min(self._next_size * GROWTH, self._segment_bytes)
                 return self._active
 
-    def _open(self, size: int) -> _Active:
-        key = self._key
-        header = SegmentHeader(
+    def _header(self, key: Key | None) -> SegmentHeader:
+        """Of the segment that begins here."""
+        return SegmentHeader(
             self.ring.ring_id, self._entropy(8), self._next, self._clock.wall_ns(),
             self._link.first, self._link.length, self._link.digest,
             *(() if key is None else (key.name, key.check)),
         )  # fmt: skip
+
+    def _begin(self, prepared: PreparedFile) -> _Active:
+        """Make the prepared file the active segment: its header, its name, and no more."""
+        key = self._key
+        try:
+            self.seal()
+            header = self._header(key)
+            path = self.ring.path / segment.file_name(self._next)
+            encoded = segment.encode_header(header)
+            prepared.begin(encoded, path)
+        except OSError:
+            prepared.drop()
+            raise
+        finally:
+            self.ring.prepared_bytes = 0
+        held = Segment(path, header, len(encoded), self._next, prepared.size, active=True)
+        active = _Active(prepared.file, held, encoded, key)
+        active.zeroed = max(active.zeroed, prepared.zeroed)
+        self.ring.segments = (*self.ring.segments, held)
+        return active
+
+    def _open(self, size: int) -> _Active:
+        key = self._key
+        header = self._header(key)
         path = self.ring.path / segment.file_name(self._next)
         encoded = segment.encode_header(header)
-        file = self._create(path)
+        file = create_anew(self._disk, path)
         try:
             file.allocate(size)
             write_all(file, [encoded], 0)
@@ -312,14 +360,6 @@ class RingLog:
         self.ring.segments = (*self.ring.segments, held)
         return active
 
-    def _create(self, path: Path) -> File:
-        try:
-            return self._disk.create(path)
-        except FileExistsError:
-            # Left by a segment of which nothing counted, when the disk did not even remove its name.
-            self._disk.unlink(path)
-            return self._disk.create(path)
-
 
 def _zero(active: _Active) -> None:
     """Have the zeros durable before anything is written over them."""
@@ -329,7 +369,5 @@ def _zero(active: _Active) -> None:
 
 def _write_zeros(active: _Active) -> None:
     end = active.ahead()
-    left = end - active.zeroed
-    pieces = [_ZEROS] * (left // len(_ZEROS)) + [_ZEROS[: left % len(_ZEROS)]]
-    write_all(active.file, pieces, active.zeroed)
+    write_all(active.file, zeros_of(end - active.zeroed), active.zeroed)
     active.zeroed = end

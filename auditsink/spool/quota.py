@@ -59,6 +59,18 @@ class DiskQuota:
             if not self._drop_one(ring):
                 raise RingFullError
 
+    def reserve_early(self, ring: Ring, wanted: int) -> bool:
+        """Whether there is room for a segment before it is needed. Removes only what every destination has.
+
+        Raises OSError when the disk fails.
+        """
+        while True:
+            sizes = {one.cluster: one.size for one in self.rings()}
+            if self.shares.room(ring.cluster, sizes) >= wanted:
+                return True
+            if not self._remove(retention.oldest_consumed(self._giving(ring, sizes))):
+                return False
+
     def free_one(self, ring: Ring) -> bool:
         """Remove one segment, because the disk itself is full. False when nothing may go.
 

@@ -78,8 +78,11 @@ def recover(ring: Ring) -> ChainLink:
 
 
 def _headers(ring: Ring) -> list[_FoundRing]:
+    names = ring.disk.names(ring.path)
+    if segment.SUCCESSOR in names:
+        _remove(ring, ring.path / segment.SUCCESSOR)
     # Other names are a person's copies or an editor's backups, and theirs.
-    paths = [ring.path / name for name in ring.disk.names(ring.path) if segment.is_file_name(name)]
+    paths = [ring.path / name for name in names if segment.is_file_name(name)]
     return [found for path in paths if (found := _accepted(ring, path)) is not None]
 
 

@@ -41,6 +41,8 @@ class Ring:
         self.cursors: dict[str, Cursor] = {}
         self.drops: dict[str, Drop] = {}
         self.damaged_bytes = 0
+        self.prepared_bytes = 0
+        """What the file takes that becomes the next segment."""
         self._damage: set[tuple[int, int]] = set()
         self._noting = Lock()
         self._dropping = Lock()
@@ -51,8 +53,8 @@ class Ring:
 
     @property
     def size(self) -> int:
-        """What its segments take of the disk."""
-        return sum(segment.size for segment in self.segments)
+        """What its segments take of the disk, the one that is prepared included."""
+        return sum(segment.size for segment in self.segments) + self.prepared_bytes
 
     @property
     def wanted(self) -> int:

@@ -27,6 +27,8 @@ _FOOTER_MAGIC = b"AUDITEND"
 NO_DIGEST = bytes(32)
 KEY_CHECK_BYTES = 8
 NO_KEY = bytes(KEY_CHECK_BYTES)
+SUCCESSOR = "successor"
+"""The file in a ring's directory that becomes its next segment; of no account until then, and removed at a start."""
 _FILE_NAME = re.compile(r"[0-9]{20}\.seg\Z")
 
 

@@ -190,7 +190,7 @@ class Spool:
                 except OSError as problem:
                     extra = {"cluster": shelf.ring.cluster, "error": str(problem)}
                     log.warning("a ring could not be closed cleanly; the next start repairs it", extra=extra)
-            shelf.log.abandon()  # what could not be sealed
+            shelf.log.close()
         self._release()
 
     def statistics(self) -> SpoolStatistics:

@@ -263,7 +263,7 @@ class Writer:
         shelf.log.settle()
         outcome = self._committer.conclude(commit)
         self._busy_since = self._bug = None
-        if shelf.log.wants_zeros:
+        if shelf.log.wants_zeros or shelf.log.wants_successor:
             self._put(partial(self._committer.look_ahead, commit.groups))
         return outcome
 
