@@ -162,7 +162,9 @@ def peers(kind: str, binary: Path, *, full: bool) -> list[System]:
             settings = {"FSYNC": "true", "PLAIN": "false"}
             return [Peer(f"{kind} fsync, gzip", binary, arguments, settings)]
         case "vector":
-            return [Peer(f"{kind} split, gzip", binary, ("--config", "vector.yaml", "-q"), {"COMPRESS": "gzip"})]
+            # Since 0.57 Vector expands no variables in its configuration unless this says so.
+            settings = {"COMPRESS": "gzip", "VECTOR_DANGEROUSLY_ALLOW_ENV_VAR_INTERPOLATION": "true"}
+            return [Peer(f"{kind} split, gzip", binary, ("--config", "vector.yaml", "-q"), settings)]
         case "auditsink":
             return [Sink("auditsink (other)", (str(binary),))]
     raise ValueError(f"no configuration for {kind!r}; there is one for fluent-bit, otelcol, vector and auditsink")
