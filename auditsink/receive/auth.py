@@ -93,14 +93,14 @@ class Authorizer:
     def __init__(self, path: str, cluster: str, cluster_set: Callable[[], ClusterSet]) -> None:
         """`cluster` is meant where the path names none. `cluster_set` gives the one in force."""
         self._routes = Routes(path, cluster)
-        self._cluster_set = cluster_set
+        self.cluster_set = cluster_set
 
     def admit(self, target: bytes, authorization: bytes | None, peer: Peer) -> Admission | HttpRejection:
         """`peer` is what the client certificate says that TLS has verified, `NOBODY` without one."""
         route = self._routes.find(target)
         if isinstance(route, HttpRejection):
             return route
-        cluster_set = self._cluster_set()
+        cluster_set = self.cluster_set()
         if not cluster_set.closed:
             # Any certificate of the client CA may name any cluster, and so may everybody where none is asked for.
             return Admission(route.cluster, f"cert:{peer.name}" if peer.name else "")

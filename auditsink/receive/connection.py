@@ -11,6 +11,7 @@ import asyncio
 from auditsink.receive.auth import NOBODY, Peer
 from auditsink.receive.cluster import Admitted
 from auditsink.receive.framing import Event, Framer
+from auditsink.receive.head import Head
 from auditsink.receive.listener import ListenerState
 from auditsink.receive.responses import CLUSTER_OVERLOAD, CONTINUE, OVERLOAD, HttpRejection, RejectionReason, Repeated
 from auditsink.receive.states import (
@@ -54,7 +55,9 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         "_admitted",
         "_announced",
         "_chunks",
+        "_epoch",
         "_framer",
+        "_head",
         "_held",
         "_input",
         "_listener",
@@ -77,6 +80,8 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         self._framer = Framer(listener.heads, self._on_body, self._hold)
         self._transport: asyncio.Transport
         self._admitted: Admitted
+        self._head: Head | None = None  # the one that `_admitted` is for
+        self._epoch: object = None  # and when that was
         self._request = READING
         self._input = OPEN
         self._output = FLOWING
@@ -196,6 +201,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             event, start = framer.step(raw, view, start, stop)
             if event == _HEAD:
                 self._begin()
+                start = self._take_whole(view, start, stop)
             elif event == _END:
                 self._complete()
             elif event == _BROKEN:
@@ -209,13 +215,21 @@ class ReceiveConnection(asyncio.BufferedProtocol):
                 self._listener.ingest.soon(self._go_on)
                 return
 
+    def _take_whole(self, view: memoryview, start: int, stop: int) -> int:
+        """A body that came in one piece with its head, the usual case, needs no turns of `_take`."""
+        if self._request >= WAITING or (body := self._framer.whole(view, start, stop)) is None:
+            return start
+        self._on_body(body)
+        self._complete()
+        return start + len(body)
+
     def _begin(self) -> None:
         framer = self._framer
         head = framer.head
         if not head.keep_alive:
             self.retire()
         self._received = 0
-        decided = self._listener.admit(head, framer.length, self._peer, crowded=self._persistence == CROWDED)
+        decided = self._admit(head, framer.length)
         if not isinstance(decided, HttpRejection) and not self._announce(decided):
             decided = CLUSTER_OVERLOAD
         if not isinstance(decided, HttpRejection):
@@ -229,6 +243,17 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             return
         if framer.between:
             self._complete()
+
+    def _admit(self, head: Head, length: int) -> Admitted | HttpRejection:
+        """Whose batch it is. An apiserver sends the same head for ever (`Heads` gives the same object for it)."""
+        listener = self._listener
+        epoch = listener.epoch()
+        if head is self._head and epoch is self._epoch and epoch is not None:
+            return listener.admit_again(self._admitted, length)
+        decided = listener.admit(head, length, self._peer, crowded=self._persistence == CROWDED)
+        known = not isinstance(decided, HttpRejection) and decided.cluster.ring is not None
+        self._head, self._epoch = (head, epoch) if known else (None, None)
+        return decided
 
     def _announce(self, admitted: Admitted) -> bool:
         """Count the body that is announced towards what its cluster has under way; False when that is too much."""

@@ -133,6 +133,15 @@ class Framer:
                 return self._begin(bytes(view[start:end])), end
         return self._gather(raw, start, stop)
 
+    def whole(self, view: memoryview, start: int, stop: int) -> bytes | None:
+        """The body that a head has announced, if all of it is there: then the request is at its end."""
+        left = self._left
+        if not left or left > stop - start:
+            return None
+        self._left = 0
+        self.between = True
+        return bytes(view[start : start + left])
+
     def _begin(self, head: bytes) -> Event:
         read = self._heads.read(head)
         if isinstance(read, HttpRejection):

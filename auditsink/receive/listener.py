@@ -179,6 +179,16 @@ class ListenerState:
         cluster = self.clusters.find(admission.cluster, self._clock.monotonic())
         return self._unwanted(head, length) or self.ingest.refusal(cluster) or Admitted(cluster, admission.source)
 
+    def epoch(self) -> object:
+        """Another object than before, once anything has changed that lets requests in; None while nothing does."""
+        return None if self.stopping else self._authorizer.cluster_set()
+
+    def admit_again(self, admitted: Admitted, length: int) -> Admitted | HttpRejection:
+        """What `admit` says of the same head from the same client in the same `epoch`."""
+        if length > self.max_body:
+            return self.too_large
+        return self.ingest.refusal(admitted.cluster) or admitted
+
     def _unwanted(self, head: Head, length: int) -> HttpRejection | None:
         if not head.post:
             return _METHOD

@@ -11,7 +11,7 @@ from typing import Any
 import corpus
 import pytest
 import trustme
-from receivekit import BODY, Client, FakeSpool, make_port, request, until
+from receivekit import BODY, Client, FakeSpool, make_port, request, spool_of, until
 
 from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import Registry
@@ -74,12 +74,62 @@ def test_the_credential_names_the_cluster(
     assert (decided.reason if isinstance(decided, HttpRejection) else decided) == found
 
 
+TOKEN = "Authorization: Bearer s3cret"
+
+
 def test_another_cluster_set_counts_from_the_next_request_on():
     cluster_sets = [CLUSTERS]
     gate = Authorizer("/audit", "default", lambda: cluster_sets[-1])
     assert gate.admit(b"/audit", None, A) == Admission("a", "cert:apiserver-of-a")
     cluster_sets.append(ClusterSet({"b": CLUSTERS.clusters["b"]}, certificates={"cn:b": "b"}))
     assert isinstance(gate.admit(b"/audit", None, A), HttpRejection)
+
+
+async def test_a_head_that_was_let_in_is_looked_at_again_when_anything_has_changed():
+    """On a connection that stays open: another cluster set, and the end of the sink."""
+    port = make_port(tokens="a s3cret")
+    known = [port._authorizer.cluster_set()]
+    port._authorizer.cluster_set = lambda: known[-1]
+    client = Client(port)
+
+    async def status() -> int:
+        client.send(request(corpus.event_list([corpus.event(f"{len(known)}-{port.counters.requests}")]), TOKEN))
+        await until(lambda: not client.connection.busy)
+        return client.answers()[0].status
+
+    assert [await status() for _ in range(3)] == [200] * 3
+    assert client.connection._head is not None, "it is remembered"
+    known.append(ClusterSet(tokens={digest(b"s3cret"): "b"}))
+    assert await status() == 200
+    assert [one.cluster for one in spool_of(port).stored] == ["a"] * 3 + ["b"]
+    port.stopping = True
+    assert await status() == 503
+
+
+async def test_a_head_that_was_let_in_is_refused_when_its_token_is_gone():
+    port = make_port(tokens="a s3cret")
+    client = Client(port)
+    for number in range(2):
+        client.send(request(corpus.event_list([corpus.event(f"{number}")]), TOKEN))
+        await until(lambda: not client.connection.busy)
+    assert [answer.status for answer in client.answers()] == [200, 200]
+    port._authorizer.cluster_set = ClusterSet
+    client.send(request(corpus.event_list([corpus.event("late")]), TOKEN))
+    await until(lambda: client.wire.sent)
+    assert client.answers()[0].status == 401
+
+
+@pytest.mark.parametrize("length", [100, 10_000])
+async def test_a_remembered_head_says_nothing_of_its_length(length: int):
+    port = make_port(max_body=1000, tokens="a s3cret")
+    client = Client(port)
+    for number in range(2):
+        client.send(request(corpus.event_list([corpus.event(f"{number}")]), TOKEN))
+        await until(lambda: not client.connection.busy)
+    client.wire.sent.clear()
+    client.send(request(b"x" * length, TOKEN))
+    await until(lambda: client.wire.sent)
+    assert client.answers()[0].status == (400 if length == 100 else 413)
 
 
 def test_every_name_in_a_certificate_counts():
