@@ -11,7 +11,7 @@ from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock
 from auditsink.config import DestinationSection
 from auditsink.delivery.destination import Attempt, Batch, Destination, DestinationError, UnavailableError
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.delivery.settings import key
 from auditsink.destinations import defaults, registry
 
@@ -56,7 +56,7 @@ class StartingDestination:
             self._building = asyncio.create_task(self._in_thread())
         await asyncio.wait([self._building], timeout=self._seconds)
         if not self._building.done():
-            return Misconfigured(
+            return Retry(
                 f"{key(self._config, 'type')}: has not started for {self._seconds:g} s: a call to the system does not "
                 "return; check the disk that its files are on"
             )

@@ -10,7 +10,7 @@ from destinationkit import batch, event
 
 from auditsink.config import FileConfig, HttpConfig, KafkaConfig, LocalConfig, S3Config, SplunkConfig, StdoutConfig
 from auditsink.delivery.destination import Destination, DestinationError, UnavailableError
-from auditsink.delivery.outcome import Delivered, Misconfigured
+from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
 from auditsink.destinations import build
 from auditsink.destinations.defaults import limits
 from auditsink.destinations.starting import StartingDestination
@@ -57,7 +57,7 @@ async def test_a_disk_that_hangs_is_told_and_not_asked_a_second_time(tmp_path: P
     one = starting(tmp_path / "audit.ndjson", build=slow, seconds=0.01)
     for _ in range(3):
         outcome = await one.start()
-        assert isinstance(outcome, Misconfigured)
+        assert isinstance(outcome, Retry)
         assert "does not return; check the disk" in outcome.why
     hanging.set()
     while not isinstance(await one.start(), Delivered):
