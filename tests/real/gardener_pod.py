@@ -1,9 +1,11 @@
 """A pod of the rendered StatefulSet without a kubelet: its volumes as files, its paths and ports the test's own."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +98,19 @@ async def fill(seed: Seed, volume: Object, place: Path) -> None:
             file.chmod(0o440)
 
 
-async def run_jobs(seed: Seed, place: Path, data: Path) -> None:
-    """Run the pods of Jobs until it is cancelled, on the one volume that there is here, and tell how they ended."""
+@contextlib.asynccontextmanager
+async def jobs(seed: Seed, place: Path, data: Path) -> AsyncIterator[None]:
+    """Meanwhile the pods of Jobs run, on the one volume that there is here."""
+    task = asyncio.create_task(_run_jobs(seed, place, data))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _run_jobs(seed: Seed, place: Path, data: Path) -> None:
+    """Until it is cancelled; tells how they ended."""
     done: set[str] = set()
     while True:
         for pod in await seed.items("pods"):

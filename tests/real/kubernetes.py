@@ -68,7 +68,12 @@ class Kubernetes:
         called = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        said, complaint = await called.communicate(stdin.encode())
+        try:
+            said, complaint = await called.communicate(stdin.encode())
+        finally:  # whoever waited may have been cancelled
+            if called.returncode is None:
+                called.kill()
+                await called.wait()
         assert bool(called.returncode) is fails, f"kubectl {' '.join(words)}: {complaint.decode()[-4000:]}"
         return (complaint if fails else said).decode()
 

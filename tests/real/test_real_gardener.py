@@ -15,7 +15,7 @@ import gardener_programs
 import gardener_seed
 import kubernetes
 import pytest
-from gardener_pod import Pod, api_server_deployment, api_server_flags, run_jobs
+from gardener_pod import Pod, api_server_deployment, api_server_flags, jobs
 from gardener_seed import NAMESPACE, SYSTEM, Object, Seed, seed
 from kubernetes import Kubernetes
 from rows import Rows
@@ -297,20 +297,17 @@ async def move(it: Seed, tmp_path: Path, hec: HecServer, s3: S3Server, rows: Row
     port = hec.port
     await hec.stop()
     await chain.serve("while-the-hec-is-away")
-    jobs = asyncio.create_task(run_jobs(it, tmp_path / "jobs", pod.volume))
-    migrating = asyncio.create_task(it.gardenlet("migrate", wanted))
-    await it.until("the sink is told to stop", partial(asleep, it))
-    await chain.end()
-    verdict = await migrating
+    async with jobs(it, tmp_path / "jobs", pod.volume):
+        migrating = asyncio.create_task(it.gardenlet("migrate", wanted))
+        await it.until("the sink is told to stop", partial(asleep, it))
+        await chain.end()
+        assert "content" in await migrating
     note = await said(it)
     assert "lie in the bucket" in note
     rows(server=SEED, thrown="migrate while the HEC is away", into=chain.logged.total(), out=0, note=note)
-    assert "content" in verdict
-    jobs.cancel()
     chain.pod = pod = Pod(it, tmp_path / "pod-of-the-new-seed")
-    jobs = asyncio.create_task(run_jobs(it, tmp_path / "jobs-of-the-new-seed", pod.volume))
-    await it.gardenlet("restore", wanted)
-    jobs.cancel()
+    async with jobs(it, tmp_path / "jobs-of-the-new-seed", pod.volume):
+        await it.gardenlet("restore", wanted)
     await hec.start(port)
     sink = await pod.start()
     await sink.delivered()
