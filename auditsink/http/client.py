@@ -232,7 +232,12 @@ class Client:
                 found = TransportProblem(why, lasting=True, tls=True)
             case TimeoutError():
                 cause = RetryCause.TIMED_OUT if connected else RetryCause.ELSEWHERE
-                found = TransportProblem(f"{self._origin}: no answer within {self._timeout:g} s", cause=cause)
+                what = (
+                    "answer"
+                    if connected
+                    else "connection (nor a failure: see to the look-up of its name, and firewalls)"
+                )
+                found = TransportProblem(f"{self._origin}: no {what} within {self._timeout:g} s", cause=cause)
             case ProxyRefusedError():
                 refused = by_proxy(problem.status)
                 lasting = isinstance(refused, Misconfigured)
