@@ -88,8 +88,11 @@ class Attempts:
         """
         subscription, slot, batch = lease.subscription, lease.slot, lease.batch
         newest = subscription.ring.durable - 1
-        others = [newest, slot.start - 1, slot.stop]
-        others += [batch.sequences[0], batch.sequences[-1]] if len(batch.events) > 1 else []
+        # One that is new to the destination breaks the order of arrival, so those come last.
+        before, after = [slot.start - 1], [slot.stop, newest]
+        if len(batch.events) > 1:
+            before, after = [batch.sequences[0], *before], [batch.sequences[-1], *after]
+        others = [*before, *after]
         at = trial.samples % len(others)
         trial.samples += 1
         for sequence in (subscription.taken, *others[at:], *others[:at]):

@@ -155,41 +155,44 @@ class Deliverer:
             self.reporting.repeated(len(lease.batch.events))
         seen = self.pause.failures
         size = len(lease.batch.events)
-        outcome = await self._attempts.outcome(lease)
-        if self._breaker.would_open(size, outcome) and _taken(await self._attempts.newest(lease)):
+        answered = await self._attempts.outcome(lease)
+        if self._breaker.would_open(size, answered) and _taken(await self._attempts.newest(lease)):
             self._breaker.reset()
             lease.subscription.sets_aside = True
-        believed = self._breaker.examine(size, outcome)
-        if believed is not outcome:
+        believed = self._breaker.examine(size, answered)
+        if believed is not answered:
             self._refused_cluster = lease.subscription.cluster
-        outcome = believed
-        verdict = judge(size, outcome, in_a_row=self._breaker.refusals)
+        verdict = judge(size, believed, in_a_row=self._breaker.refusals)
         if isinstance(verdict, TryAgain):
-            return self._failed(lease, verdict.outcome, seen)
-        self._answered(lease, outcome, seen)
+            return self._failed(lease, verdict.outcome, seen, disbelieved=believed is not answered)
+        self._answered(lease, believed, seen)
         if isinstance(verdict, Settled):
             if not await self._dead_letter(lease, self._rejected(lease, verdict)):
                 return None
             self.reporting.delivered(lease.size)
         return verdict
 
-    def _failed(self, lease: Lease, outcome: Retry | Misconfigured, seen: int) -> SplitBatch | None:
-        """The batch was neither taken nor refused."""
+    def _failed(
+        self, lease: Lease, outcome: Retry | Misconfigured, seen: int, *, disbelieved: bool
+    ) -> SplitBatch | None:
+        """The batch was neither taken nor refused, or its refusal is `disbelieved`."""
         cluster, size, now = lease.subscription.cluster, len(lease.batch.events), self._clock.monotonic()
-        if isinstance(outcome, Misconfigured):
-            if outcome.cluster_only:
-                self._pause_cluster(lease, outcome, seen)
-            else:
-                self._in_trouble(cluster, outcome, seen)
+        if isinstance(outcome, Misconfigured) and outcome.cluster_only:
+            self._pause_cluster(lease, outcome, seen)
+            return None
+        if disbelieved:
+            self._in_trouble(cluster, outcome, seen)
             return None
         trial = lease.slot.trial = lease.slot.trial or Trial()
-        step = self._trials.failed(trial, outcome.cause, outcome.why, size, now)
+        cause = outcome.cause if isinstance(outcome, Retry) else None
+        step = self._trials.failed(trial, cause, outcome.why, size, now)
         if self._trials.suspects(trial, step):
             self.reporting.suspected(cluster, outcome.why, size)
-            wait = self._waits[lease.subscription].next(outcome.after) if self._trials.waits(now) else 0.0
+            after = outcome.after if isinstance(outcome, Retry) else None
+            wait = self._waits[lease.subscription].next(after) if self._trials.waits(now) else 0.0
         else:
             self._in_trouble(cluster, outcome, seen)
-            wait = self.pause.remaining(now)
+            wait = self.pause.remaining(now) if isinstance(outcome, Retry) else 0.0
         if step is Step.SOMETHING_ELSE:
             lease.subscription.pause.back_off(now + wait)  # its batch goes back, and others come first
         return SplitBatch((size // 2,), trial.family) if step is Step.HALVE else None
@@ -270,7 +273,11 @@ class Deliverer:
         self._trials.delivered(trial)
         self._news_wait = FIRST_NEWS
         self._waits.pop(lease.subscription, None)
-        if trial is not None and trial.family is not None and trial.family.cause is not RetryCause.UNKNOWN:
+        if (
+            trial is not None
+            and trial.family is not None
+            and trial.family.cause in (RetryCause.TIMED_OUT, RetryCause.THROTTLED)
+        ):
             self._batch_limits.fits(lease.read)
         self._batch_limits.passed(lease.read)
         if outcome.diverted:

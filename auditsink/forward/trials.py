@@ -12,10 +12,13 @@ THROTTLED  many    fewer than `FAILURES`    again
 THROTTLED  many    more, or it is a part    halved
 UNKNOWN    many    fewer than `FAILURES`    again
 UNKNOWN    many    more, or it is a part    halved if the destination is well, else something else is tried
-others     one     fewer than `FAILURES`    again
+none       many    the first                something else is tried: it is asked too seldom for more of the same
+none       many    more, or it is a part    halved if the destination is well, else something else is tried
+others     one     fewer than `FAILURES`    again (with no cause: something else is tried)
 others     one     more, or it is a part    something else is tried
 =========  ======  =======================  ============================================================
 
+No cause has an answer that calls for a person (`Misconfigured`): a firewall gives it to a request for what is in it.
 A **part** is what came of such a halving. A destination is **well** while fewer than `IN_A_ROW` attempts in a row
 failed. **Something else** is the next batch of another cluster, or one event of the same cluster; it takes the place of
 a repeat, so a destination that is down gets no more requests for it. Where it is taken, the batch is
@@ -57,12 +60,14 @@ class Step(Enum):
     CONDEMN = "never: it is a dead letter"
 
 
-def next_step(cause: RetryCause, size: int, failures: int, *, part: bool, well: bool) -> Step:
+def next_step(cause: RetryCause | None, size: int, failures: int, *, part: bool, well: bool) -> Step:
     """The table above. `size`: events in the batch; `failures` in a row, this one included."""
     if cause is RetryCause.ELSEWHERE:
         return Step.AGAIN
     if size > 1 and cause is RetryCause.TIMED_OUT:
         return Step.HALVE
+    if cause is None:
+        return Step.HALVE if size > 1 and well and (part or failures > 1) else Step.SOMETHING_ELSE
     if failures < FAILURES and not part:
         return Step.AGAIN
     if size > 1 and (well or cause is RetryCause.THROTTLED):
@@ -74,7 +79,7 @@ def next_step(cause: RetryCause, size: int, failures: int, *, part: bool, well: 
 class Family:
     """The parts of one batch that was halved because it failed. `explained`: an event in it was condemned."""
 
-    cause: RetryCause
+    cause: RetryCause | None
     parts: int = 1
     explained: bool = False
 
@@ -85,7 +90,7 @@ class Trial:
 
     family: Family | None = None
     """Of what this is a part."""
-    cause: RetryCause = RetryCause.UNKNOWN
+    cause: RetryCause | None = RetryCause.UNKNOWN
     why: str = ""
     failures: int = 0
     something_else: bool = False
@@ -129,7 +134,7 @@ class Trials:
             if trial.family.parts == 0 and not trial.family.explained:
                 self.others += 1
 
-    def failed(self, trial: Trial, cause: RetryCause, why: str, size: int, now: float) -> Step:
+    def failed(self, trial: Trial, cause: RetryCause | None, why: str, size: int, now: float) -> Step:
         """The batch of this trial failed."""
         trial.cause, trial.why = cause, why
         trial.failures += cause is not RetryCause.ELSEWHERE
@@ -177,7 +182,8 @@ class Trials:
 
     def suspects(self, trial: Trial, step: Step) -> bool:
         """Whether only this batch's cluster waits after `failed`: the destination is well and can be asked for more."""
-        return self.well and trial.cause is RetryCause.UNKNOWN and step in (Step.SOMETHING_ELSE, Step.HALVE)
+        known = trial.cause is RetryCause.UNKNOWN or (trial.cause is None and trial.family is not None)
+        return self.well and known and step in (Step.SOMETHING_ELSE, Step.HALVE)
 
     def waits(self, now: float) -> bool:
         """Whether an event under hearing waits before it is heard again."""
@@ -186,7 +192,7 @@ class Trials:
     def _begin(self, trial: Trial, now: float) -> None:
         trial.hearings, trial.since, trial.others = 0, now, self.others
 
-    def _enough(self, cause: RetryCause, now: float) -> tuple[int, float]:
+    def _enough(self, cause: RetryCause | None, now: float) -> tuple[int, float]:
         if cause is RetryCause.THROTTLED:
             return THROTTLED_HEARINGS, THROTTLED_SPAN
         if self._condemned is not None:

@@ -67,10 +67,16 @@ def test_what_failed_elsewhere_is_never_the_batch(size: int, failures: int, part
         (UNKNOWN, ONE, FAILURES - 1, False, True, Step.AGAIN),
         (UNKNOWN, ONE, FAILURES, False, False, Step.SOMETHING_ELSE),
         (UNKNOWN, ONE, 1, True, True, Step.SOMETHING_ELSE),
+        (None, MANY, 1, False, True, Step.SOMETHING_ELSE),
+        (None, MANY, 2, False, True, Step.HALVE),
+        (None, MANY, 2, False, False, Step.SOMETHING_ELSE),
+        (None, MANY, 1, True, True, Step.HALVE),
+        (None, ONE, 1, False, True, Step.SOMETHING_ELSE),
+        (None, ONE, 1, True, True, Step.SOMETHING_ELSE),
     ],
 )
 def test_the_table(  # noqa: PLR0917 - as the table has them
-    cause: RetryCause, size: int, failures: int, part: bool, well: bool, step: Step
+    cause: RetryCause | None, size: int, failures: int, part: bool, well: bool, step: Step
 ):
     assert next_step(cause, size, failures, part=part, well=well) is step
 
@@ -361,6 +367,33 @@ async def test_many_bad_events_are_found_sooner_than_the_first():
         await rig.clock.advance(300)
         assert rig.dead_lettered() == list(range(5, 200, 10))
         assert set(rig.destination.sequences()) == set(range(200)) - set(range(5, 200, 10))
+
+
+@pytest.mark.parametrize("place", [0, 4, 11])
+async def test_a_firewall_that_refuses_what_is_in_one_event_costs_that_event(place: int):
+    one, other = FakeRing("c1"), FakeRing("c2")
+    one.fill(12)
+    other.fill(12)
+    answer = fails_at(one.events[place], outcome=Misconfigured("HTTP 403: check the credentials"))
+    async with Rig(ScriptedDestination(answer), one, other) as rig:
+        await rig.clock.advance(600)
+        assert rig.dead_lettered() == [place]
+        assert set(rig.destination.sequences("c1")) == set(range(12)) - {place}
+        assert set(rig.destination.sequences("c2")) == set(range(12))
+        assert rig.forwarder.state is DestinationState.IDLE
+
+
+async def test_a_misconfigured_destination_is_asked_no_more_often_and_makes_no_dead_letters():
+    ring = FakeRing()
+    ring.fill(40)
+    destination = ScriptedDestination(lambda batch: Misconfigured("HTTP 401"))
+    async with Rig(destination, ring) as rig:
+        await rig.clock.advance(3600)
+        assert len(destination.attempts) <= 5 + 3600 / 300
+        destination.answer = fails_at()
+        await rig.clock.advance(301)
+        assert set(destination.sequences()) == set(range(40))
+        assert rig.dead_lettered() == []
 
 
 async def test_a_misconfiguration_in_the_middle_of_hearings_condemns_nothing():
