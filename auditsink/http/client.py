@@ -232,12 +232,9 @@ class Client:
                 found = TransportProblem(why, lasting=True, tls=True)
             case TimeoutError():
                 cause = RetryCause.TIMED_OUT if connected else RetryCause.ELSEWHERE
-                what = (
-                    "answer"
-                    if connected
-                    else "connection (nor a failure: see to the look-up of its name, and firewalls)"
-                )
-                found = TransportProblem(f"{self._origin}: no {what} within {self._timeout:g} s", cause=cause)
+                why = f"{self._origin}: no {'answer' if connected else 'connection'} within {self._timeout:g} s"
+                more = "" if connected else "; check the look-up of its name, and firewalls in between"
+                found = TransportProblem(f"{why}{more}", cause=cause)
             case ProxyRefusedError():
                 refused = by_proxy(problem.status)
                 lasting = isinstance(refused, Misconfigured)

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import gc
+import socket
+import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from auditsink.common import resolver
 from auditsink.http import client as module
 from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
@@ -263,3 +266,19 @@ async def test_a_connection_under_steady_use_is_renewed_now_and_then(chance: flo
         assert isinstance(await client.get(f"{url}/", {}), HttpAnswer)
         assert opened == 2
         await client.close()
+
+
+def test_a_name_whose_look_up_hangs_is_told_from_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch):
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(60))
+
+    async def ask() -> HttpAnswer | TransportProblem:
+        client = Client("http://hang.test", None, timeout=0.05, connections=1)
+        return await client.get("http://hang.test/", {})
+
+    problem = resolver.run(ask())
+    release.set()
+    assert isinstance(problem, TransportProblem)
+    assert problem.why == (
+        "http://hang.test: no connection within 0.05 s; check the look-up of its name, and firewalls in between"
+    )
