@@ -110,7 +110,7 @@ def _kept(out: Path, new: Report) -> Report:
 
 def _measure(name: str, scenario: Scenario, systems: Sequence[System], bench: Bench, done: Report) -> None:
     """All rounds of a scenario; the systems take turns within each."""
-    mine = systems[:1] if scenario.sink_only else systems
+    mine = [one for one in systems if isinstance(one, Sink)] if scenario.sink_only else systems
     rounds: dict[str, list[Figures]] = {system.name: [] for system in mine}
     for number in range(min(done.rounds, scenario.rounds)):
         for system in mine:

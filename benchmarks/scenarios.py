@@ -4,9 +4,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import median, quantiles
+
+import zstandard
+from isal import isal_zlib
 
 from auditsink.audit.eventlist import split
 from auditsink.testing.framings import FRAMINGS
@@ -26,6 +29,8 @@ BACKLOG_BYTES = 2**29
 """Of input behind a dead destination. What it takes must not grow with it, which `backlog-5` shows."""
 RING_BYTES = 2**26
 """Of the ring that is full at a restart, in the short form; 16 times that in the long one."""
+ROTATING = 2**20
+"""Bytes of a segment that holds some 30 batches."""
 IDLE_SECONDS = 3.0
 FRAME_SECONDS = 2.0
 """Of posting in each frame."""
@@ -34,9 +39,9 @@ USUAL = "apiserver"
 
 @dataclass(frozen=True)
 class Scenario:
-    """`targets`: what the sink should reach. `sink_only`: no peer has the same thing. `long`: only with `--full`.
+    """`targets`: what the sink should reach. `sink_only`: only another sink has the same thing.
 
-    `rounds`: no more of them than that, where one run is as good as the next.
+    `long`: only with `--full`. `rounds`: no more of them than that, where one run is as good as the next.
     """
 
     title: str
@@ -60,7 +65,37 @@ def arrival(bench: Bench, system: System) -> Figures:
 def full_speed(bench: Bench, system: System) -> Figures:
     """Batches as fast as they are answered."""
     with trial(bench, system) as one:
-        return one.run(Load(bench.batches, BATCH_CONNECTIONS, SECONDS * bench.stretch))
+        figures = one.run(Load(bench.batches, BATCH_CONNECTIONS, SECONDS * bench.stretch))
+    work = _work(bench.batches)
+    return figures | {"work_gb": work, "works": figures["cpu_gb"] / work}
+
+
+def _work(batches: bodies.Bodies) -> float:
+    """CPU seconds per GB of what nobody can leave out who splits, stores and compresses: the best of some turns."""
+    several = [file.read_bytes() for file in batches.directory.iterdir()]
+    compress = zstandard.ZstdCompressor(level=1).compress
+    turns: list[float] = []
+    for _ in range(5):
+        began = time.process_time()
+        for body in several:
+            compress(body)
+            isal_zlib.compress(b"\n".join(split(body).events), 1)
+        turns.append(time.process_time() - began)
+    return min(turns) * 1e9 / sum(map(len, several))
+
+
+def rotation(bench: Bench, system: System) -> Figures:
+    """Paced batches, with segments so small that one answer in 30 meets a rotation; and with the usual ones."""
+    load = Load(bench.batches, BATCH_CONNECTIONS, 2 * SECONDS * bench.stretch, rate=BATCHES_PER_SECOND)
+    found = {}
+    for key, size in (("p99", ROTATING), ("p99_between", None)):
+        with (
+            Receiver(bench.programs.hec) as receiver,
+            bench.place(receiver.port) as place,
+            system.run(replace(place, segment_bytes=size)) as running,
+        ):
+            found[key] = post(bench.programs.load, running, load).ack_ms["p99"]
+    return found | {"rotation": found["p99"] / found["p99_between"]}
 
 
 def paced(bench: Bench, system: System) -> Figures:
@@ -208,6 +243,9 @@ SCENARIOS = {
         {"delivered": 120_000, "cpu_gb": 6, "rss": 112, "written": 0.15},
     ),
     "paced": Scenario("25 batches a second, 8 connections", paced, {"cpu_gb": 10, "floors": 1.5, "rss": 64}),
+    "rotation": Scenario(
+        "25 batches a second, where segments end", rotation, {"rotation": 1.2}, sink_only=True, long=True
+    ),
     "single-1": Scenario("One event a request, 1 connection", partial(single, 1), long=True, rounds=2),
     "single-4": Scenario("One event a request, 4 connections", partial(single, 4), long=True, rounds=2),
     "single-16": Scenario("One event a request, 16 connections", partial(single, 16), {"cpu_event": 80, "rss": 80}),

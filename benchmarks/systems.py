@@ -34,6 +34,7 @@ class Place:
     directory: Path
     destinations: tuple[int, ...]
     ring_bytes: int = 2**33
+    segment_bytes: int | None = None
 
 
 @dataclass
@@ -192,7 +193,11 @@ def _sink_config(place: Place, port: int, admin: int) -> dict[str, object]:
     return {
         "receive": {"listen": f"127.0.0.1:{port}"},
         "admin": {"listen": f"127.0.0.1:{admin}"},
-        "spool": {"path": str(place.directory / "spool"), "max_bytes": place.ring_bytes},
+        "spool": {
+            "path": str(place.directory / "spool"),
+            "max_bytes": place.ring_bytes,
+            **({} if place.segment_bytes is None else {"segment_bytes": place.segment_bytes}),
+        },
         "destinations": destinations,
         "log": {"level": "warning"},
     }
