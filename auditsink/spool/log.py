@@ -145,7 +145,7 @@ class RingLog:
         active = self._active
         if active is None or active.unsynced or active.key is not self._key:
             return False
-        end = active.offset + sum(self._size(entry) for entry in entries)
+        end = active.offset + sum(_size(entry, self._key) for entry in entries)
         return (
             end <= (active.zeroed if self._zeros else active.held.size)
             and end + segment.FOOTER.size <= active.held.size
@@ -156,12 +156,9 @@ class RingLog:
         for entry in entries:
             self._place(entry)
 
-    def _size(self, entry: Entry) -> int:
-        encrypted = self._key is not None
-        return frame.size_of(len(entry.source), len(entry.table), len(entry.payload), encrypted=encrypted)
-
     def _place(self, entry: Entry) -> None:
-        key, size = self._key, self._size(entry)
+        key = self._key
+        size = _size(entry, key)
         active = self._active
         if active is None or active.key is not key or not active.fits(size):
             active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
@@ -359,6 +356,11 @@ class RingLog:
             raise
         self.ring.segments = (*self.ring.segments, held)
         return active
+
+
+def _size(entry: Entry, key: Key | None) -> int:
+    """Bytes of its frame."""
+    return frame.size_of(len(entry.source), len(entry.table), len(entry.payload), encrypted=key is not None)
 
 
 def _zero(active: _Active) -> None:

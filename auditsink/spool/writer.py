@@ -70,6 +70,7 @@ class Writer:
         self._door = threading.Lock()  # to `_closed`, `_arrived` and the queue's input
         self._closed = False
         self._arrived: list[Append] = []
+        self._arrived_bytes = 0  # of their bodies
         self._seen = self._looks = 0  # of `_arrived`, at the last look; and the looks
         self._queue: queue.SimpleQueue[list[Append] | Call | None] = queue.SimpleQueue()
         self._given = self._got = self._done = 0  # into the queue, out of it, and done with
@@ -101,6 +102,7 @@ class Writer:
         with self._door:
             if not self._closed:
                 self._arrived.append(append)
+                self._arrived_bytes += len(append.body)
                 if self._soon is None:
                     self._queue_arrived()
                 elif len(self._arrived) == 1:
@@ -152,8 +154,11 @@ class Writer:
     def _queue_arrived(self) -> None:
         if self._arrived:
             self._put(self._arrived)
-            self._arrived = []
-        self._seen = self._looks = 0
+        self._forget_arrived()
+
+    def _forget_arrived(self) -> None:
+        self._arrived = []
+        self._arrived_bytes = self._seen = self._looks = 0
 
     # The loop's commits.
 
@@ -161,7 +166,7 @@ class Writer:
         """In the loop's thread: see to the commit of what has arrived."""
         if self._pending is not None:
             return  # its end comes back here
-        if len(self._arrived) > self._seen and self._looks < MOST_LOOKS and self._little():
+        if len(self._arrived) > self._seen and self._looks < MOST_LOOKS and self._arrived_bytes <= LOOP_BYTES:
             self._seen = len(self._arrived)
             self._looks += 1
             assert self._soon is not None
@@ -177,15 +182,12 @@ class Writer:
             with self._door:
                 self._queue_arrived()
 
-    def _little(self) -> bool:
-        return sum(len(append.body) for append in self._arrived) <= LOOP_BYTES
-
     def _may_commit(self) -> bool:
         """Whether the loop may make the commit: it is little, for one ring, and the thread has nothing to do."""
         committer = self._committer
         if self._sync is None or not self._arrived or self._given != self._done:
             return False
-        if committer.trouble or committer.keys is not None or not self._little():
+        if committer.trouble or committer.keys is not None or self._arrived_bytes > LOOP_BYTES:
             return False
         if self._skip:
             self._skip -= 1
@@ -198,8 +200,8 @@ class Writer:
         with self._door:
             if self._closed:
                 return False  # `stop` takes it
-            appends, self._arrived = self._arrived, []
-            self._seen = self._looks = 0
+            appends = self._arrived
+            self._forget_arrived()
         self._busy_since = self._clock.monotonic()
         try:
             commit = self._committer.prepare(appends, reading=False)

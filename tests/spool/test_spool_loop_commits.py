@@ -63,6 +63,12 @@ def idle(spool: Spool) -> None:
     LOOPS[spool].until(lambda: done._given == done._done or LOOPS[spool].soon(lambda: None))
 
 
+def stuck(spool: Spool, reached: threading.Event) -> None:
+    """Make turns until the loop has gone on without the disk, which is held."""
+    LOOPS[spool].until(lambda: spool._writer._pending is not None)
+    assert reached.wait(30)
+
+
 def posted(spool: Spool, ring: Ring, *bodies: bytes) -> list[Receipt | SpoolRejection]:
     """Submit them; the answers are filled in as turns are made."""
     answers: list[Receipt | SpoolRejection] = []
@@ -126,7 +132,7 @@ def test_a_disk_that_hangs_does_not_freeze_the_loop(disk: Watched, spool: Spool,
     reached, go_on = threading.Event(), threading.Event()
     disk.hold("sync", reached, go_on)
     answers = posted(spool, ring, body_of("hangs"))
-    turns.until(reached.is_set)
+    stuck(spool, reached)
     late = posted(spool, ring, body_of("after it"))
     turned: list[bool] = []
     for _ in range(20):
@@ -147,7 +153,7 @@ def test_a_slow_disk_is_left_to_the_writer_for_a_while(disk: Watched, spool: Spo
     reached, go_on = threading.Event(), threading.Event()
     disk.hold("sync", reached, go_on)
     answers = posted(spool, ring, body_of("slow"))
-    turns.until(reached.is_set)
+    stuck(spool, reached)
     turns.soon(go_on.set)
     turns.until(lambda: answers)
     monkeypatch.setattr(writer, "LOOP_WAIT", 30)
@@ -186,7 +192,7 @@ def test_what_waits_for_the_disk_when_the_sink_stops_is_kept_and_told(
     reached, go_on = threading.Event(), threading.Event()
     disk.hold("sync", reached, go_on)
     answers = posted(spool, ring, body_of("a"))
-    turns.until(reached.is_set)
+    stuck(spool, reached)
     behind = posted(spool, ring, body_of("b"))
     stopping = threading.Thread(target=spool._writer.stop)
     stopping.start()

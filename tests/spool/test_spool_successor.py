@@ -2,6 +2,7 @@
 
 import errno
 import random
+import threading
 
 import pytest
 from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
@@ -17,7 +18,10 @@ LARGE = {"max_bytes": 2**23, "segment_bytes": INITIAL_BYTES}
 
 
 def made(spool: Spool) -> None:
-    """Wait for what the maker does."""
+    """Wait until the writer has nothing to do, nor the maker of what it was told."""
+    idle = threading.Event()
+    spool._writer._put(idle.set)
+    assert idle.wait(30)
     spool._writer._committer._maker.submit(lambda: None).result()
 
 
@@ -51,7 +55,7 @@ def test_a_rotation_finds_its_file_and_allocates_nothing():
         texts.append(incompressible(len(texts), 60_000))
         submit(spool, ring, body_of(texts[-1]))
     assert disk.calls["allocate"] == allocated
-    assert FILE not in disk.paths()
+    assert FILE not in disk.paths(), "it is the segment"
     assert read_all(ring, max_bytes=2**20) == (events_of(*texts), 0)
     spool.stop()
     assert disk.open_files == 0
@@ -63,7 +67,7 @@ def test_a_request_that_is_larger_than_the_file_gets_one_of_its_own():
     ring = spool.ring("default")
     texts = [*filled(spool, ring, 100), incompressible(0, 2 * INITIAL_BYTES)]
     assert isinstance(submit(spool, ring, body_of(texts[-1])), Receipt)
-    assert FILE not in disk.paths()
+    assert [held.size > INITIAL_BYTES for held in ring.segments] == [False, True]
     assert read_all(ring, max_bytes=2**23) == (events_of(*texts), 0)
     spool.stop()
     assert disk.open_files == 0
