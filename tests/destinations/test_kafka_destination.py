@@ -19,7 +19,7 @@ from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.common.secret import Secret
 from auditsink.config import ClientTls, KafkaConfig, KafkaSecurity
 from auditsink.delivery.destination import DestinationError
-from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Retry, RetryCause
 from auditsink.destinations.kafka import KafkaDestination, messages, topic_name
 from auditsink.testing.clock import FakeClock
 
@@ -172,7 +172,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time():
         async with lake([server], timeout=0.5) as destination:
             outcome = await deliver(destination, batch([event()]))
 
-    assert outcome == Retry(f"Kafka, topic audit.prod: {server}: no answer in time")
+    assert outcome == Retry(f"Kafka, topic audit.prod: {server}: no answer in time", cause=RetryCause.ELSEWHERE)
 
 
 async def test_brokers_that_vanish_and_come_back_elsewhere_lose_nothing():
