@@ -1,8 +1,10 @@
 """Dead letters over the admin port: listed, shown, delivered again, dropped. The command's parts and steps."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,20 +16,39 @@ from auditsink.admin.view import View
 from auditsink.delivery.destination import DestinationError
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.dead_letter_count import REASON_CHARACTERS
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.redelivery import Report, deliver_dead_letters
 
 MOST_LISTED = 200
 """Of each destination, the newest."""
+MOST_GROUPS = 100
+"""Reasons that are told apart for each destination; a server may put something new into each."""
 PREVIEW_CHARACTERS = 2000
 BODY_BYTES = 64 * 2**10
 
 
 class Choice(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a change: which ones of which destination. `ids` null: all of them, which must be said."""
+    """The body of a change: which ones of which destination. `ids` null: all of them, which must be said.
+
+    The others narrow it: to one cluster, to a group's `reason` as it is listed, to those refused up to a moment (what
+    came after somebody looked is not meant).
+    """
 
     destination: str
     ids: list[str] | None
+    cluster: str | None = None
+    reason: str | None = None
+    refused_until: datetime | None = None
+
+    def means(self, one: DeadLetter) -> bool:
+        """Whether it is among them."""
+        return (
+            (self.ids is None or one.id in self.ids)
+            and (self.cluster is None or one.cluster == self.cluster)
+            and (self.reason is None or _group(one) == self.reason)
+            and (self.refused_until is None or one.refused_at <= self.refused_until)
+        )
 
 
 class DeadLetterEndpoints:
@@ -38,7 +59,7 @@ class DeadLetterEndpoints:
         self._changing = asyncio.Lock()
 
     async def list(self, _: Request) -> Response:
-        """By destination: how many there are and the newest, each with the beginning of its event."""
+        """By destination: how many there are, the groups of equal reasons, and the newest with their beginnings."""
         return Response(await asyncio.to_thread(self._listed), media_type="application/json")
 
     async def show(self, request: Request) -> Response:
@@ -96,8 +117,7 @@ class DeadLetterEndpoints:
         configured = {one.name for one in self._view.destinations}
         listed = []
         for name, queue in sorted(self._queues().items()):
-            count, newest = _newest(queue)
-            listed.append({"name": name, "count": count, "configured": name in configured, "letters": newest})
+            listed.append({"name": name, "configured": name in configured} | _read(queue))
         return orjson.dumps({"destinations": listed})
 
 
@@ -105,12 +125,43 @@ def _busy() -> Response:
     return JSONResponse({"error": "another change of dead letters is under way; try again when it is done"}, 409)
 
 
-def _newest(queue: Iterable[DeadLetter]) -> tuple[int, list[dict[str, Any]]]:
-    count, newest = 0, deque[dict[str, Any]](maxlen=MOST_LISTED)
-    for dead_letter in queue:
+@dataclass(slots=True)
+class _Group:
+    """Dead letters with the same reason."""
+
+    first: datetime
+    last: datetime
+    clusters: Counter[str] = field(default_factory=Counter)
+
+    def add(self, one: DeadLetter) -> None:
+        self.first, self.last = min(self.first, one.refused_at), max(self.last, one.refused_at)
+        self.clusters[one.cluster] += 1
+
+    def document(self, reason: str) -> dict[str, Any]:
+        count = self.clusters.total()
+        times = {"since": self.first, "last": self.last}
+        return {"reason": reason, "count": count, **times, "clusters": dict(self.clusters.most_common())}
+
+
+def _group(one: DeadLetter) -> str:
+    """What it is grouped by: its reason, as far as `/status` tells it."""
+    return one.reason[:REASON_CHARACTERS]
+
+
+def _read(queue: Iterable[DeadLetter]) -> dict[str, Any]:
+    """How many, by group (the most frequent first, `ungrouped` beyond `MOST_GROUPS`), and the newest."""
+    count = ungrouped = 0
+    groups: dict[str, _Group] = {}
+    newest = deque[dict[str, Any]](maxlen=MOST_LISTED)
+    for one in queue:
         count += 1
-        newest.append(_shown(dead_letter))
-    return count, [*reversed(newest)]
+        newest.append(_shown(one))
+        if (reason := _group(one)) in groups or len(groups) < MOST_GROUPS:
+            groups.setdefault(reason, _Group(one.refused_at, one.refused_at)).add(one)
+        else:
+            ungrouped += 1
+    rows = sorted((group.document(reason) for reason, group in groups.items()), key=lambda row: -int(row["count"]))
+    return {"count": count, "groups": rows, "ungrouped": ungrouped, "letters": [*reversed(newest)]}
 
 
 def _shown(dead_letter: DeadLetter) -> dict[str, Any]:
@@ -121,12 +172,13 @@ def _shown(dead_letter: DeadLetter) -> dict[str, Any]:
 
 
 def _chosen(queue: DeadLetters, choice: Choice) -> list[DeadLetter]:
-    wanted = None if choice.ids is None else frozenset(choice.ids)
-    return [dead_letter for dead_letter in queue if wanted is None or dead_letter.id in wanted]
+    return [one for one in queue if choice.means(one)]
 
 
 def _drop(queue: DeadLetters, choice: Choice) -> int:
-    return queue.clear() if choice.ids is None else queue.remove(frozenset(choice.ids))
+    if choice == Choice(choice.destination, None):
+        return queue.clear()  # what cannot be read too
+    return queue.remove(frozenset(one.id for one in queue if choice.means(one)))
 
 
 async def _choice(request: Request) -> Choice | Response:
@@ -136,6 +188,10 @@ async def _choice(request: Request) -> Choice | Response:
         if len(body) > BODY_BYTES:
             return JSONResponse({"error": f"the body has more than {BODY_BYTES} bytes"}, 413)
     try:
-        return msgspec.json.decode(bytes(body), type=Choice)
+        choice = msgspec.json.decode(bytes(body), type=Choice)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return JSONResponse({"error": 'send {"destination": NAME, "ids": [ID, ...]}; ids null means all'}, 400)
+        text = 'send {"destination": NAME, "ids": [ID, ...]}; ids null means all, of a "cluster" or a "reason" if given'
+        return JSONResponse({"error": text}, 400)
+    if choice.refused_until is not None and choice.refused_until.tzinfo is None:
+        return JSONResponse({"error": "refused_until needs a time zone: end it with Z"}, 400)
+    return choice

@@ -22,6 +22,7 @@ FILES = {
     "refusals.js": "text/javascript; charset=utf-8",
     "time.js": "text/javascript; charset=utf-8",
     "verdict.js": "text/javascript; charset=utf-8",
+    "view.js": "text/javascript; charset=utf-8",
     "words.js": "text/javascript; charset=utf-8",
 }
 """Every file of `auditsink/admin/page/` and its type."""

@@ -23,8 +23,8 @@ _OBJECTS = (b',"requestObject":', b',"responseObject":')  # a quote inside of a 
 class TailLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`resource` is `pods`, `deployments.apps/scale`, or "" with a `uri`. `code` 0: the request was not answered yet.
 
-    `bytes`: of the event. `unreadable`: why nothing else is known. `raw`: the event on one line,
-    U+FFFD for what is not UTF-8.
+    `source`: the addresses that the event says it came from, the caller's first. `bytes`: of the event.
+    `unreadable`: why nothing else is known. `raw`: the event on one line, U+FFFD for what is not UTF-8.
     """
 
     cluster: str
@@ -40,6 +40,7 @@ class TailLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     code: int = 0
     stage: str = ""
     uri: str = ""
+    source: str = ""
     unreadable: str = ""
     raw: str | None = None
 
@@ -65,6 +66,7 @@ class _Event(msgspec.Struct, frozen=True, rename="camel"):
     stage: str = ""
     request_uri: str = msgspec.field(name="requestURI", default="")
     user: _User = _User()
+    source: list[str] | None = msgspec.field(name="sourceIPs", default=None)
     impersonated_user: _User | None = None
     object_ref: _ObjectRef | None = None
     response_status: _Status | None = None
@@ -115,6 +117,7 @@ def _fill(line: TailLine, event: _Event) -> None:
     line.verb, line.stage = _short(event.verb), _short(event.stage)
     line.user = _short(event.user.username)
     line.impersonated = _short(event.impersonated_user.username) if event.impersonated_user else ""
+    line.source = _short(", ".join(event.source or ()))
     line.code = event.response_status.code if event.response_status else 0
     reference = event.object_ref
     if reference is None or not reference.resource:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from corpus import bodies, event_list
 from auditsink import load
 from auditsink.admin.content import MOST_LISTENERS
 from auditsink.admin.pages import FILES
+from auditsink.delivery.destination import Batch
+from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.dead_letters import DeadLetters, place
 from auditsink.service import Sink
 
 TOKEN = "0123456789abcdef-token"
@@ -115,6 +119,38 @@ async def test_a_change_says_what_it_means(tmp_path: Path, body: bytes):
         for path in ("/letters/drop", "/letters/replay"):
             assert (await ask(sink, path, data=body, headers=headers))[0] == 400
         assert (await ask(sink, "/letters/drop", data=b"x" * 100_000, headers=headers))[0] == 413
+
+
+async def test_dead_letters_are_grouped_by_reason_and_dropped_by_group(tmp_path: Path):
+    letters = [refused(n, "prod" if n % 3 else "test", f"HTTP {400 + n % 2}") for n in range(12)]
+    async with running(tmp_path, token=True) as sink:
+        queue = DeadLetters(place(tmp_path / "spool", "disk"))
+        await asyncio.to_thread(queue.append, letters)
+        (listed,) = json.loads((await ask(sink, "/letters", headers=BEARER))[2])["destinations"]
+        first, second = listed["groups"]
+        assert (first["reason"], first["count"], first["clusters"]) == ("HTTP 400", 6, {"prod": 4, "test": 2})
+        assert (second["reason"], second["count"], listed["count"], listed["ungrouped"]) == ("HTTP 401", 6, 12, 0)
+        assert datetime.fromisoformat(first["since"]) == letters[0].refused_at
+
+        async def dropped(**choice: object) -> tuple[int, bytes]:
+            body = {"destination": "disk", "ids": None, **choice}
+            return (await ask(sink, "/letters/drop", json=body, headers=BEARER))[::2]
+
+        assert (await dropped(reason="HTTP 4"))[1] == b'{"dropped":0}'
+        assert (await dropped(reason="HTTP 400", cluster="test"))[1] == b'{"dropped":2}'
+        assert (await dropped(reason="HTTP 400", refused_until=second["since"]))[1] == b'{"dropped":0}'
+        assert (await dropped(reason="HTTP 400", refused_until="2026-01-01T00:00:00"))[0] == 400
+        # One that came after somebody looked is not meant.
+        await asyncio.to_thread(queue.append, [refused(12, "prod", "HTTP 400")])
+        assert (await dropped(reason="HTTP 400", refused_until=first["last"]))[1] == b'{"dropped":4}'
+        left = [(one.sequence, one.reason) for one in queue]
+        assert left == [(n, "HTTP 401") for n in range(1, 12, 2)] + [(12, "HTTP 400")]
+        assert (await dropped())[1] == b'{"dropped":7}'
+
+
+def refused(number: int, cluster: str, reason: str) -> DeadLetter:
+    batch = Batch(cluster, "", [b'{"n":%d}' % number], [number], 10**18)
+    return DeadLetter.of("disk", batch, 0, reason, 10**18 + number * 10**9)
 
 
 async def test_an_unknown_destination_cannot_be_replayed(tmp_path: Path):

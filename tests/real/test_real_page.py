@@ -114,6 +114,7 @@ async def test_the_tail_follows_filters_and_opens_events(browser: Any, tmp_path:
         await page.tab.click("#tail-start")
         await page.until("document.querySelector('#tail-note').textContent.includes('admin token')")
         await with_token(page)
+        await page.tab.evaluate("document.querySelector('#tail').scrollIntoView()")
         await page.tab.fill("#tail-filters input[name=verb]", "delete patch")
         await page.tab.click("#tail-start")
         await page.until("document.querySelector('#tail-note').textContent.startsWith('listening')")
@@ -127,6 +128,26 @@ async def test_the_tail_follows_filters_and_opens_events(browser: Any, tmp_path:
         await page.tab.click("#tail-stop")
         await page.until("document.querySelector('#tail-note').textContent.startsWith('stopped')")
         assert [text for text in page.complaints if "401" not in text] == []
+
+
+async def test_the_tail_starts_by_itself_and_waits_while_it_is_scrolled(browser: Any, tmp_path: Path):
+    async with staged(tmp_path, token=False) as sink:
+        await post_recorded(sink)
+        page = await opened(browser, sink)
+        await page.tab.evaluate("document.querySelector('#tail').scrollIntoView()")
+        await page.until("document.querySelectorAll('#tail-lines li').length === 50")
+        edges = """[...new Set([...document.querySelectorAll('#tail-lines .user')]
+            .map((one) => Math.round(one.getBoundingClientRect().left)))].length"""
+        assert await page.tab.evaluate(edges) == 1  # a column is one
+        assert await page.text("#tail-lines .source")
+        await page.tab.evaluate("document.querySelector('#tail-lines').scrollTop = 300")
+        await post_recorded(sink, "batch50-request-h2tls", every=8)
+        await page.tab.wait_for_selector("#tail-newest:not([hidden])")
+        assert await page.tab.locator("#tail-lines li").count() == 50
+        await page.tab.click("#tail-newest")
+        await page.until("document.querySelectorAll('#tail-lines li').length > 50")
+        assert await page.tab.is_hidden("#tail-newest")
+        assert not page.complaints
 
 
 async def test_hostile_events_neither_run_nor_turn_the_page_round(browser: Any, tmp_path: Path):
@@ -176,14 +197,25 @@ async def test_dead_letters_are_listed_replayed_and_dropped(browser: Any, tmp_pa
         await page.tab.wait_for_selector("#letters-list summary")
         count = int((await page.text("#letters-list .note")).split()[0])
         assert count > 0
-        await page.tab.click("#letters-list summary")
-        await page.tab.click("#letters-list details button:has-text('Replay')")
+
+        async def open_the_newest() -> None:
+            await page.tab.click("#letters-list .group > details > summary")
+            await page.tab.click("#letters-list .letter .letter summary")
+
+        await open_the_newest()
+        await page.tab.click("#letters-list .letter .letter button:has-text('Replay')")
         await page.until("document.querySelector('#letters-note').textContent.startsWith('Delivered 0 of 1')")
         page.tab.on("dialog", lambda dialog: dialog.accept())
-        await page.tab.click("#letters-list summary")
-        await page.tab.click("#letters-list details button:has-text('Drop')")
+        await open_the_newest()
+        await page.tab.click("#letters-list .letter .letter button:has-text('Drop')")
         await page.until("document.querySelector('#letters-note').textContent === 'Dropped 1.'")
         assert int((await page.text("#letters-list .note")).split()[0]) == count - 1
+        # One reason, one button: of a cluster, or all that is left.
+        await page.tab.select_option("#letters-list .group select", "prod-us")
+        await page.tab.click("#letters-list .group button:has-text('Drop these')")
+        await page.until(f"document.querySelector('#letters-note').textContent === 'Dropped {count // 3}.'")
+        await page.tab.click("#letters-list .group button:has-text('Replay these')")
+        await page.until("document.querySelector('#letters-note').textContent.startsWith('Delivered 0 of')")
         assert not page.complaints
 
 

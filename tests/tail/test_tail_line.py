@@ -37,6 +37,7 @@ def test_recorded_events_are_told_as_json_tells_them():
                 event["user"].get("username", ""), event["verb"], event["stage"]
             )  # fmt: skip
             assert found.code == event.get("responseStatus", {}).get("code", 0)
+            assert found.source == ", ".join(event["sourceIPs"])
             assert (found.namespace, found.name) == (reference.get("namespace", ""), reference.get("name", ""))
             assert found.resource.partition(".")[0].partition("/")[0] == reference.get("resource", "")
             assert bool(found.resource) != bool(found.uri)

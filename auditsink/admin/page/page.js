@@ -47,6 +47,7 @@ function askForToken(rules) {
     byId("token-input").value = "";
     note();
     letters.load();
+    tail.startNow();
   });
   byId("token-forget").addEventListener("click", () => { token.forget(); note(); });
   note();
@@ -64,4 +65,6 @@ watch(receive, (how, problem) => { say("connection", how); if (problem) verdict.
 const rules = await get("access");
 letters.start(rules);
 askForToken(rules);
-if (rules.open || token.get()) letters.load();
+const may = () => rules.open || token.get() !== "";
+if (may()) letters.load();
+tail.startWhenSeen(may);

@@ -1,7 +1,8 @@
 // Events as they pass, one line each, that opens to the event itself.
 
 import { ask, lots, Refused } from "./api.js";
-import { byId, el, name, say, visible } from "./dom.js";
+import { byId, el, name, say, show, visible } from "./dom.js";
+import { clock, day, time, zone } from "./time.js";
 import { bytes, count } from "./words.js";
 import { indented } from "./json.js";
 
@@ -12,14 +13,35 @@ const OPENED = 262144;
 
 let stopping = null;
 let totals = { shown: 0, skipped: 0 };
+let waiting = []; // lines that came while the list was scrolled, the newest first
+let wanted = false; // it runs, or goes on when the page is seen again
+let begun = false; // by itself or by hand: once
+let seen = false;
+let mayStart = () => false;
 
 export function start() {
   byId("tail-filters").append(...FIELDS.map((field) => el("label", {}, field,
     el("input", { name: field, type: "text", autocomplete: "off", autocapitalize: "none", spellcheck: "false" }))));
   byId("tail-form").addEventListener("submit", (event) => { event.preventDefault(); follow(); });
-  byId("tail-stop").addEventListener("click", stop);
-  byId("tail-clear").addEventListener("click", () => byId("tail-lines").replaceChildren());
-  document.addEventListener("visibilitychange", () => document.hidden && stop());
+  byId("tail-stop").addEventListener("click", () => { wanted = false; stop(); });
+  byId("tail-clear").addEventListener("click", () => { waiting = []; byId("tail-lines").replaceChildren(); });
+  byId("tail-newest").addEventListener("click", () => { byId("tail-lines").scrollTop = 0; flush(); });
+  byId("tail-lines").addEventListener("scroll", () => paused() || flush());
+  document.addEventListener("visibilitychange", () => { if (document.hidden) stop(); else if (wanted) follow(); });
+  show(byId("tail-heads"), COLUMNS.map(([kind, head]) => el("span", { class: kind }, head ?? `time (${zone(new Date())})`)));
+}
+
+// Starts when it is seen first, and where it may: `may` says so. One that nobody looks at takes no listener's place.
+export function startWhenSeen(may) {
+  mayStart = may;
+  new IntersectionObserver((entries) => {
+    seen = entries.at(-1).isIntersecting;
+    startNow();
+  }).observe(byId("tail"));
+}
+
+export function startNow() {
+  if (seen && !begun && mayStart()) follow();
 }
 
 function stop() {
@@ -28,16 +50,18 @@ function stop() {
 
 async function follow() {
   stop();
+  wanted = begun = true;
   const mine = stopping = new AbortController();
   const asked = new URLSearchParams({ last: FIRST, follow: 1 });
   for (const field of FIELDS) {
     for (const pattern of byId("tail-form").elements[field].value.split(/\s+/)) if (pattern) asked.append(field, pattern);
   }
+  waiting = [];
   byId("tail-lines").replaceChildren();
   totals = { shown: 0, skipped: 0 };
   running(true);
   try {
-    for await (const lot of lots(`tail?${asked}`, mine.signal)) add(lot);
+    for await (const lot of lots(`tail?${asked}`, mine.signal)) if (mine === stopping) add(lot);
     if (mine === stopping) say("tail-note", `the sink ended it; ${told()}`);
   } catch (problem) {
     if (mine === stopping) say("tail-note", mine.signal.aborted ? `stopped; ${told()}` : why(problem));
@@ -54,35 +78,53 @@ function running(yes) {
   if (yes) say("tail-note", "listening");
 }
 
+const paused = () => byId("tail-lines").scrollTop > 4;
+
+// While somebody has scrolled down nothing moves: what comes waits, and is there when they are back at the top.
 function add(lot) {
+  const lines = lot.filter((line) => line.skipped || line.cluster).reverse();
+  for (const line of lines) {
+    if (line.skipped) totals.skipped += line.skipped;
+    else totals.shown += 1;
+  }
+  waiting = [...lines, ...waiting].slice(0, LINES);
+  if (!paused()) flush();
+  else note();
+}
+
+function flush() {
   const list = byId("tail-lines");
-  const nodes = lot.map(item).filter(Boolean);
-  list.prepend(...nodes.reverse());
+  list.prepend(...waiting.map(item));
+  waiting = [];
   while (list.childElementCount > LINES) list.lastElementChild.remove();
-  say("tail-note", `listening; ${told()}`);
+  note();
+}
+
+function note() {
+  byId("tail-newest").hidden = waiting.length === 0;
+  byId("tail-newest").textContent = `Paused while scrolled: show ${count(waiting.length)} new`;
+  if (!byId("tail-stop").disabled) say("tail-note", `listening; ${told()}`);
 }
 
 function item(line) {
-  if (line.skipped) {
-    totals.skipped += line.skipped;
-    return el("li", { class: "gap" }, `${count(line.skipped)} skipped`);
-  }
-  if (!line.cluster) return null;
-  totals.shown += 1;
-  const details = el("details", {}, el("summary", {}, words(line)));
+  if (line.skipped) return el("li", { class: "gap" }, `${count(line.skipped)} skipped`);
+  const details = el("details", {}, el("summary", { class: "columns" }, COLUMNS.map(([kind, , cell]) => el("span", { class: kind }, cell(line)))));
   details.addEventListener("toggle", () => details.open && details.childElementCount === 1 && open(details, line));
   return el("li", {}, details);
 }
 
-function words(line) {
-  const part = (kind, text) => text !== "" && text != null && el("span", { class: kind }, name(text));
-  const place = [line.resource, line.namespace, line.name].filter(Boolean).join("/") || line.uri;
-  const user = line.impersonated ? `${line.user ?? ""} as ${line.impersonated}` : line.user;
-  return [
-    part("time", line.time.slice(11)), part("cluster", line.cluster), part("user", user), part("verb", line.verb),
-    part("place", place ?? line.unreadable), line.code && part(`code code${Math.floor(line.code / 100)}`, line.code), part("stage", line.stage),
-  ];
-}
+const text = (value) => (value ? name(value) : "");
+
+const COLUMNS = [
+  ["time", null, (line) => { const date = new Date(line.time); return time(date, { text: `${day(date)} ${clock(date, 4)}` }); }],
+  ["cluster", "cluster", (line) => text(line.cluster)],
+  ["source", "source address", (line) => text(line.source)],
+  ["user", "user", (line) => text(line.impersonated ? `${line.user ?? ""} as ${line.impersonated}` : line.user)],
+  ["verb", "verb", (line) => text(line.verb)],
+  ["place", "object", (line) => text([line.resource, line.namespace, line.name].filter(Boolean).join("/") || line.uri || line.unreadable)],
+  ["code", "code", (line) => (line.code ? el("span", { class: `code${Math.floor(line.code / 100)}` }, line.code) : "")],
+  ["stage", "stage", (line) => text(line.stage)],
+];
 
 async function open(details, line) {
   const pre = el("pre", { tabindex: "0", "aria-label": "The event as JSON" }, "loading");
