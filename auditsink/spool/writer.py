@@ -38,7 +38,8 @@ LOOP_BYTES = 2**18
 LOOP_WAIT = 0.002
 """Seconds that the loop waits for the disk."""
 SKIPPED = (16, 1024)
-"""Commits that are left to the writer after the disk took longer than that: at first, and at most, for it doubles."""
+"""Commits that are left to the writer after the disk took longer than that: at least, and at most. It doubles with each
+such sync, and halves with each that was quick."""
 MOST_LOOKS = 8
 """Turns of the loop, at most, in which more requests may join a commit before it begins."""
 SYNC_INTERVAL = 1.0
@@ -231,7 +232,7 @@ class Writer:
     def _wait(self) -> None:
         assert self._sync is not None
         if self._sync.wait(LOOP_WAIT):
-            self._next_skip = SKIPPED[0]
+            self._next_skip = max(self._next_skip // 2, SKIPPED[0])
             self._late()
         else:
             self._skip, self._next_skip = self._next_skip, min(2 * self._next_skip, SKIPPED[1])
