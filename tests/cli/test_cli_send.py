@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -140,7 +141,9 @@ def test_standard_input_is_read(sink: Sink, tmp_path: Path):
 
 def test_an_interrupt_ends_the_waiting_for_standard_input(sink: Sink):
     command = [sys.executable, "-m", "auditsink", "send", "-", "--url", sink.url]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have it ignored
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heard) as ran:  # noqa: PLW1509 - no threads yet in the child
         try:
             assert ran.stdin is not None
             ran.stdin.write(corpus.event("a") + b"\n")
