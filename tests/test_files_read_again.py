@@ -265,12 +265,12 @@ def keys() -> set[tuple[str, str]]:
     }
 
 
-def test_every_file_of_the_configuration_has_its_row():
+def test_every_file_of_the_configuration_has_its_row() -> None:
     assert keys() == set(ROWS)
 
 
 @pytest.mark.parametrize("key", ROWS, ids=".".join)
-def test_a_file_that_changes_is_in_force(tmp_path: Path, key: tuple[str, str]):
+def test_a_file_that_changes_is_in_force(tmp_path: Path, key: tuple[str, str]) -> None:
     row, file = ROWS[key], tmp_path / "file"
     file.write_bytes(row.contents())
     observe = row.observe(file)

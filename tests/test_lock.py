@@ -30,16 +30,16 @@ def wanted(extra: str = "") -> list[Requirement]:
 
 
 @pytest.mark.parametrize("requirement", [*wanted(), *wanted("all")], ids=str)
-def test_the_lock_holds_what_the_project_asks_for(requirement: Requirement):
+def test_the_lock_holds_what_the_project_asks_for(requirement: Requirement) -> None:
     assert requirement.specifier.contains(locked("requirements.lock")[requirement.name.lower()]), "make lock"
 
 
-def test_the_builder_is_locked_too():
+def test_the_builder_is_locked_too() -> None:
     (builder,) = map(Requirement, PROJECT["build-system"]["requires"])
     assert builder.specifier.contains(locked("requirements-build.lock")[builder.name])
     assert (ROOT / "requirements-build.in").read_text().strip() == str(builder)
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-build.lock"])
-def test_no_index_is_named(name: str):
+def test_no_index_is_named(name: str) -> None:
     assert not re.search(r"https?://|index", (ROOT / name).read_text())

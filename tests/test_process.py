@@ -71,7 +71,7 @@ def own_process() -> Iterator[None]:
     gc.set_threshold(*thresholds)
 
 
-def test_a_signal_stops_it_in_order(own_process: None, caplog: pytest.LogCaptureFixture):
+def test_a_signal_stops_it_in_order(own_process: None, caplog: pytest.LogCaptureFixture) -> None:
     sink = Recorded()
     with caplog.at_level(logging.INFO):
         assert asyncio.run(process._live(sink, ["a: is risky"], lambda: None, FileWatch([]))) == 0  # type: ignore[arg-type] # a stand-in
@@ -88,7 +88,7 @@ def test_a_signal_stops_it_in_order(own_process: None, caplog: pytest.LogCapture
     assert sink.failures == []
 
 
-def test_a_dead_thread_is_told_and_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_a_dead_thread_is_told_and_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     sink = Told()
     monkeypatch.setattr(threading, "excepthook", lambda dead: process._thread_died(sink, dead))  # type: ignore[arg-type] # a stand-in
     thread = threading.Thread(target=lambda: 1 / 0, name="writer")
@@ -99,20 +99,20 @@ def test_a_dead_thread_is_told_and_logged(monkeypatch: pytest.MonkeyPatch, caplo
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_what_asyncio_has_nobody_to_tell_is_logged(caplog: pytest.LogCaptureFixture):
+async def test_what_asyncio_has_nobody_to_tell_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     asyncio.get_running_loop().set_exception_handler(process._report)
     asyncio.get_running_loop().call_soon(lambda: 1 / 0)
     await asyncio.sleep(0)
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_idle_threads_are_joined(no_exit: None):
+def test_idle_threads_are_joined(no_exit: None) -> None:
     threads = ThreadPoolExecutor(2)
     assert threads.submit(lambda: 3).result() == 3
     process._leave_stuck_threads(threads)
 
 
-def test_a_thread_that_hangs_is_left_behind(no_exit: None, caplog: pytest.LogCaptureFixture):
+def test_a_thread_that_hangs_is_left_behind(no_exit: None, caplog: pytest.LogCaptureFixture) -> None:
     hanging = threading.Event()
     threads = ThreadPoolExecutor(2)
     threads.submit(hanging.wait, 60)
@@ -123,13 +123,13 @@ def test_a_thread_that_hangs_is_left_behind(no_exit: None, caplog: pytest.LogCap
     assert "a thread hangs" in caplog.text
 
 
-def test_a_stop_that_takes_too_long_is_cut_short(no_exit: None, caplog: pytest.LogCaptureFixture):
+def test_a_stop_that_takes_too_long_is_cut_short(no_exit: None, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(LeftError) as left:
         process._give_up()
     assert left.value.args == (1,)
 
 
-def test_a_second_signal_leaves_at_once(no_exit: None):
+def test_a_second_signal_leaves_at_once(no_exit: None) -> None:
     with pytest.raises(LeftError) as left:
         process._at_once(15, None)
     assert left.value.args == (143,)

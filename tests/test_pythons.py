@@ -22,11 +22,11 @@ FIRST, BEYOND = (tuple(map(int, part.split("."))) for part in re.findall(r"[\d.]
 PATTERNS = {"compile", "match", "fullmatch", "search", "sub", "split", "findall", "finditer"}
 
 
-def test_the_tests_run_on_a_python_that_is_promised():
+def test_the_tests_run_on_a_python_that_is_promised() -> None:
     assert FIRST <= sys.version_info[:3] < BEYOND
 
 
-def test_all_places_say_the_same():
+def test_all_places_say_the_same() -> None:
     minors = range(FIRST[1], BEYOND[1])
     classified = [one.rpartition(" ")[2] for one in PROJECT["classifiers"] if "Python :: 3." in one]
     assert classified == [f"3.{minor}" for minor in minors]
@@ -70,7 +70,7 @@ def never_gives_back(parsed: Any) -> bool:
     return parsed is codes.POSSESSIVE_REPEAT or parsed is codes.ATOMIC_GROUP  # by itself: 27 is one, and a character
 
 
-def test_no_pattern_has_what_an_early_python_matches_wrongly():
+def test_no_pattern_has_what_an_early_python_matches_wrongly() -> None:
     """CPython 3.11.2 lets `(?:"[^"]*+")*+` match too much."""
     several = {*held(), *written()}
     assert len(several) > 100
@@ -78,5 +78,5 @@ def test_no_pattern_has_what_an_early_python_matches_wrongly():
 
 
 @pytest.mark.parametrize("pattern", ["a*+", "(?:a|b{2}+)", "[a]?+", "(b(?>a))", "(?=a++)"])
-def test_such_a_pattern_is_found(pattern: str):
+def test_such_a_pattern_is_found(pattern: str) -> None:
     assert never_gives_back(parser.parse(pattern))

@@ -56,7 +56,7 @@ async def readyz(sink: Sink) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-async def test_a_batch_goes_in_and_comes_out(tmp_path: Path):
+async def test_a_batch_goes_in_and_comes_out(tmp_path: Path) -> None:
     body = corpus.plain_body("a")
     async with running(configured(tmp_path)) as sink:
         assert await post(sink, body.data) == 200
@@ -66,7 +66,7 @@ async def test_a_batch_goes_in_and_comes_out(tmp_path: Path):
     assert sink.snapshot().phase is Phase.STOPPING
 
 
-async def test_a_stopped_sink_can_be_started_again(tmp_path: Path):
+async def test_a_stopped_sink_can_be_started_again(tmp_path: Path) -> None:
     """The lock, the ports and the file are free; the accounting goes on."""
     for number in range(2):
         async with running(configured(tmp_path)) as sink:
@@ -82,7 +82,7 @@ def taken() -> Any:
 
 
 @pytest.mark.parametrize("key", ["receive", "admin"])
-async def test_a_port_in_use_is_told_and_everything_is_undone(tmp_path: Path, taken: str, key: str):
+async def test_a_port_in_use_is_told_and_everything_is_undone(tmp_path: Path, taken: str, key: str) -> None:
     with pytest.raises(StartError, match=f"{key}.listen {taken}: .*; stop what listens there, or choose another port"):
         await Sink(configured(tmp_path, **{key: f"{{listen: '{taken}'}}"})).start()
     async with running(configured(tmp_path)) as sink:
@@ -100,13 +100,13 @@ async def test_a_port_in_use_is_told_and_everything_is_undone(tmp_path: Path, ta
         ),
     ],
 )
-async def test_what_cannot_work_is_told(tmp_path: Path, changes: dict[str, str], expected: str):
+async def test_what_cannot_work_is_told(tmp_path: Path, changes: dict[str, str], expected: str) -> None:
     with pytest.raises(StartError, match=expected) as caught:
         await Sink(configured(tmp_path, **changes)).start()
     assert "\n" not in str(caught.value)
 
 
-async def test_a_sink_that_splits_wrongly_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_sink_that_splits_wrongly_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "_without_escapes", lambda text: text)
     with pytest.raises(StartError, match=r"this Python \(3\.\d+\.\d+.* splits an EventList wrongly") as caught:
         await Sink(configured(tmp_path)).start()
@@ -114,7 +114,7 @@ async def test_a_sink_that_splits_wrongly_does_not_start(tmp_path: Path, monkeyp
     assert not (tmp_path / "spool").exists(), "it stopped before it touched anything"
 
 
-async def test_a_destination_that_cannot_start_is_misconfigured_while_events_are_taken_for_it(tmp_path: Path):
+async def test_a_destination_that_cannot_start_is_misconfigured_while_events_are_taken_for_it(tmp_path: Path) -> None:
     (tmp_path / "place").write_text("")
     broken = f"{{name: broken, type: file, path: {tmp_path}/place/audit.ndjson, batch: {{max_wait: 10ms}}}}"
     well = f"{{name: well, type: file, path: {tmp_path}/well.ndjson, batch: {{max_wait: 10ms}}}}"
@@ -136,7 +136,7 @@ async def test_a_destination_that_cannot_start_is_misconfigured_while_events_are
     assert (tmp_path / "place" / "audit.ndjson").read_bytes().split() == b"\n".join(body.events).split()
 
 
-async def test_two_sinks_cannot_share_a_spool(tmp_path: Path):
+async def test_two_sinks_cannot_share_a_spool(tmp_path: Path) -> None:
     async with running(configured(tmp_path)):
         with pytest.raises(StartError, match=r"spool.path .* is in use by another auditsink"):
             await Sink(configured(tmp_path)).start()
@@ -153,14 +153,14 @@ async def ends(self: Forwarder) -> None:
 @pytest.mark.parametrize(("run", "how"), [(dies, "died of RuntimeError"), (ends, "ended by itself")])
 async def test_a_part_that_dies_turns_readiness_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[[Forwarder], Any], how: str
-):
+) -> None:
     monkeypatch.setattr(Forwarder, "run", run)
     async with running(configured(tmp_path)) as sink:
         assert (await readyz(sink))[0] == 503
         assert (await readyz(sink))[1].startswith(f"not ready: delivery to disk {how}; restart the sink")
 
 
-async def test_a_failure_told_from_another_thread_turns_readiness_off(tmp_path: Path):
+async def test_a_failure_told_from_another_thread_turns_readiness_off(tmp_path: Path) -> None:
     async with running(configured(tmp_path)) as sink:
         teller = threading.Thread(target=sink.fail, args=("thread writer died",))
         teller.start()
@@ -171,7 +171,7 @@ async def test_a_failure_told_from_another_thread_turns_readiness_off(tmp_path: 
 
 async def test_a_step_that_fails_does_not_keep_the_others_from_stopping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     async def broken(self: Forwarder, seconds: float) -> None:
         raise RuntimeError("a bug")
 
@@ -186,7 +186,7 @@ async def test_a_step_that_fails_does_not_keep_the_others_from_stopping(
     await asyncio.wait(sink._tasks)
 
 
-async def test_a_disk_that_hangs_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_disk_that_hangs_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The spool's stop is waited for only as long as there is time."""
     hanging = threading.Event()
     real = Spool.stop
@@ -202,5 +202,5 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_stop(tmp_path: Path, monke
         hanging.set()
 
 
-def test_the_shares_of_the_time_leave_room_for_the_spool():
+def test_the_shares_of_the_time_leave_room_for_the_spool() -> None:
     assert 0 < service.DRAIN_SHARE < service.FORWARD_SHARE < 1

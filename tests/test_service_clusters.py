@@ -27,7 +27,7 @@ destinations:
 
 
 @pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def looks_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.01)
     monkeypatch.setattr(server, "POLL_SECONDS", 0)
     (tmp_path / "clusters.d").mkdir()
@@ -79,7 +79,7 @@ def lines(path: Path) -> int:
     return len(path.read_bytes().splitlines()) if path.exists() else 0
 
 
-async def test_a_cluster_comes_and_goes_with_its_file(tmp_path: Path):
+async def test_a_cluster_comes_and_goes_with_its_file(tmp_path: Path) -> None:
     async with running(tmp_path) as sink:
         assert await post(sink, "a", "early", "t") == 401
         path = drop(tmp_path, "a", "{name: a, tokens: [t], destinations: [one], reservation: 8MiB}")
@@ -96,7 +96,7 @@ async def test_a_cluster_comes_and_goes_with_its_file(tmp_path: Path):
     assert lines(tmp_path / "two.ndjson") == 0
 
 
-async def test_what_a_removed_cluster_left_goes_where_it_was_to_go_after_a_restart(tmp_path: Path):
+async def test_what_a_removed_cluster_left_goes_where_it_was_to_go_after_a_restart(tmp_path: Path) -> None:
     path = drop(tmp_path, "a", "{name: a, anonymous: true, destinations: [one]}")
     async with running(
         tmp_path, one="http, url: 'http://127.0.0.1:1/'"
@@ -111,7 +111,7 @@ async def test_what_a_removed_cluster_left_goes_where_it_was_to_go_after_a_resta
     assert lines(tmp_path / "two.ndjson") == 0
 
 
-async def test_labels_go_into_events_where_a_destination_wants_them_and_change_with_the_file(tmp_path: Path):
+async def test_labels_go_into_events_where_a_destination_wants_them_and_change_with_the_file(tmp_path: Path) -> None:
     one, two = tmp_path / "one.ndjson", tmp_path / "two.ndjson"
     drop(tmp_path, "a", "{name: a, tokens: [t], labels: {team: x}}")
     async with running(tmp_path, f"file, path: {one}, labels_as: annotations") as sink:
@@ -132,7 +132,7 @@ async def test_labels_go_into_events_where_a_destination_wants_them_and_change_w
     ]
 
 
-async def test_a_file_that_would_overbook_is_refused_in_words_and_harms_nobody(tmp_path: Path):
+async def test_a_file_that_would_overbook_is_refused_in_words_and_harms_nobody(tmp_path: Path) -> None:
     drop(tmp_path, "a", "{name: a, anonymous: true, reservation: 40MiB}")
     async with running(tmp_path) as sink:
         path = drop(tmp_path, "b", "{name: b, anonymous: true, reservation: 21MiB}")
@@ -149,7 +149,7 @@ async def test_a_file_that_would_overbook_is_refused_in_words_and_harms_nobody(t
 
 async def test_a_sink_starts_beside_a_bad_file_and_not_without_its_directory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     drop(tmp_path, "a", "{name: a, anonymous: true}")
     bad = drop(tmp_path, "b", "{name: ../../etc, anonymous: true}")
     async with running(tmp_path) as sink:

@@ -62,7 +62,7 @@ asyncio.run(loaded(parse(sys.argv[1].encode(), "f", {})))
         ("type: stdout", []),
     ],
 )
-def test_a_sink_loads_what_its_configuration_needs(tmp_path: Path, destination: str, needs: list[str]):
+def test_a_sink_loads_what_its_configuration_needs(tmp_path: Path, destination: str, needs: list[str]) -> None:
     config = f"""
         receive: {{listen: 127.0.0.1:0}}
         admin: {{listen: 127.0.0.1:0}}

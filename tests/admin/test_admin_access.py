@@ -31,7 +31,7 @@ def code(need: Need, headers: Mapping[str, str], *, loopback: bool = True, token
 
 @pytest.mark.parametrize("loopback", [True, False])
 @pytest.mark.parametrize("token", [True, False])
-def test_probes_are_for_everybody(loopback: bool, token: bool):
+def test_probes_are_for_everybody(loopback: bool, token: bool) -> None:
     foreign = {"host": "pod.example", "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     assert code(Need.PROBE, foreign, loopback=loopback, token=token) == 200
 
@@ -45,11 +45,11 @@ def test_probes_are_for_everybody(loopback: bool, token: bool):
         ("0x7f.1", 421),
     ],
 )  # fmt: skip
-def test_a_loopback_port_is_asked_for_by_an_address_or_as_localhost(host: str, expected: int):
+def test_a_loopback_port_is_asked_for_by_an_address_or_as_localhost(host: str, expected: int) -> None:
     assert code(Need.NUMBERS, {"host": host}) == expected
 
 
-def test_behind_the_network_any_name_may_be_right():
+def test_behind_the_network_any_name_may_be_right() -> None:
     assert code(Need.NUMBERS, {"host": "auditsink.monitoring.svc:2020"}, loopback=False) == 200
 
 
@@ -68,7 +68,7 @@ def test_behind_the_network_any_name_may_be_right():
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, 403),
     ],
 )
-def test_a_browser_asks_from_the_page_itself(headers: dict[str, str], expected: int):
+def test_a_browser_asks_from_the_page_itself(headers: dict[str, str], expected: int) -> None:
     assert code(Need.NUMBERS, LOCAL | headers) == expected
 
 
@@ -91,7 +91,7 @@ def test_a_browser_asks_from_the_page_itself(headers: dict[str, str], expected: 
 )
 def test_content_needs_the_token_or_without_one_the_loopback(
     loopback: bool, token: bool, headers: dict[str, str], expected: int
-):
+) -> None:
     assert code(Need.CONTENT, LOCAL | headers, loopback=loopback, token=token) == expected
 
 
@@ -107,11 +107,11 @@ def test_content_needs_the_token_or_without_one_the_loopback(
         (False, BEARER | JSON, 403),
     ],
 )
-def test_changes_need_the_token_always(token: bool, headers: dict[str, str], expected: int):
+def test_changes_need_the_token_always(token: bool, headers: dict[str, str], expected: int) -> None:
     assert code(Need.CHANGE, LOCAL | headers, token=token) == expected
 
 
-def test_no_refusal_tells_the_token():
+def test_no_refusal_tells_the_token() -> None:
     access = Access(loopback=True, token=lambda: Secret(TOKEN), now=Watch())
     for sent in ("", "Bearer wrong", f"Basic {TOKEN}"):
         denied = access.denied(Need.CONTENT, LOCAL | {"authorization": sent}, "peer")
@@ -136,7 +136,7 @@ def test_who_guesses_has_to_wait_and_nobody_else():
     assert [ask(TOKEN) for _ in range(100)] == [200] * 100
 
 
-def test_the_throttle_forgets_past_a_bound():
+def test_the_throttle_forgets_past_a_bound() -> None:
     throttle = Throttle(Watch())
     for number in range(5000):
         throttle.failed(f"peer {number}")
@@ -144,21 +144,21 @@ def test_the_throttle_forgets_past_a_bound():
 
 
 @given(st.text(), st.text())
-def test_tokens_are_the_same_when_they_are_equal(one: str, other: str):
+def test_tokens_are_the_same_when_they_are_equal(one: str, other: str) -> None:
     assert same(one, other) is (one.encode(errors="surrogatepass") == other.encode(errors="surrogatepass"))
 
 
-def test_odd_bytes_in_a_header_are_a_wrong_token():
+def test_odd_bytes_in_a_header_are_a_wrong_token() -> None:
     assert same("\udcff\u2603", TOKEN) is False
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"short", b"x" * 15, b"a token of several words", "ä".encode() * 20, b"\xff" * 20]
 )
-def test_a_weak_token_is_refused(content: bytes):
+def test_a_weak_token_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"token|secret"):
         parse_token(content)
 
 
-def test_a_token_is_read_without_its_line_break():
+def test_a_token_is_read_without_its_line_break() -> None:
     assert parse_token(f"{TOKEN}\n".encode()).reveal() == TOKEN

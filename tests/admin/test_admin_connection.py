@@ -35,14 +35,14 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", REQUEST, REQUEST + b"Content-Length: 9\r\n\r\n1"])
-async def test_a_request_that_is_not_finished_is_not_waited_for(admin: AdminServer, sent: bytes):
+async def test_a_request_that_is_not_finished_is_not_waited_for(admin: AdminServer, sent: bytes) -> None:
     reader, writer = await asyncio.open_connection(*admin.address)
     writer.write(sent)
     assert b"200 OK" not in (await ended(reader))[:20] or b"Content-Length" in sent
     writer.close()
 
 
-async def test_a_second_request_that_is_not_finished_is_not_waited_for(admin: AdminServer):
+async def test_a_second_request_that_is_not_finished_is_not_waited_for(admin: AdminServer) -> None:
     reader, writer = await asyncio.open_connection(*admin.address)
     writer.write(REQUEST + b"\r\n")
     await reader.readuntil(b"alive\n")
@@ -51,7 +51,7 @@ async def test_a_second_request_that_is_not_finished_is_not_waited_for(admin: Ad
     writer.close()
 
 
-async def test_whoever_does_not_read_is_dropped(admin: AdminServer):
+async def test_whoever_does_not_read_is_dropped(admin: AdminServer) -> None:
     reader, writer = await asyncio.open_connection(*admin.address, limit=1)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5000)
     for one in admin._server.server_state.connections:
@@ -65,7 +65,7 @@ async def test_whoever_does_not_read_is_dropped(admin: AdminServer):
     writer.close()
 
 
-async def test_probes_are_answered_whoever_else_is_there(admin: AdminServer, monkeypatch: pytest.MonkeyPatch):
+async def test_probes_are_answered_whoever_else_is_there(admin: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 30.0)
     idle = [await asyncio.open_connection(*admin.address) for _ in range(6)]
     for path, beginning in (("/status", b"HTTP/1.1 503 "), ("/livez", b"HTTP/1.1 200 "), ("/readyz", b"HTTP/1.1 200 ")):
@@ -77,7 +77,7 @@ async def test_probes_are_answered_whoever_else_is_there(admin: AdminServer, mon
         writer.close()
 
 
-async def test_past_the_last_connection_there_is_none(admin: AdminServer, monkeypatch: pytest.MonkeyPatch):
+async def test_past_the_last_connection_there_is_none(admin: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 30.0)
     monkeypatch.setattr(connection, "BEYOND", 0)
     idle = [await asyncio.open_connection(*admin.address) for _ in range(4)]

@@ -58,7 +58,7 @@ async def post(sink: Sink, body: bytes, cluster: str = "prod") -> None:
         assert answer.status == 200
 
 
-async def test_the_newest_events_are_told_and_fetched_byte_for_byte(tmp_path: Path):
+async def test_the_newest_events_are_told_and_fetched_byte_for_byte(tmp_path: Path) -> None:
     body = next(iter(bodies("hostile-patches")))
     async with running(tmp_path, token=False) as sink:
         await post(sink, body.data)
@@ -84,13 +84,13 @@ async def test_the_newest_events_are_told_and_fetched_byte_for_byte(tmp_path: Pa
         ("/letters/event?destination=..%2F..&id=a", 404),
     ],
 )  # fmt: skip
-async def test_odd_questions_get_an_answer(tmp_path: Path, path: str, code: int):
+async def test_odd_questions_get_an_answer(tmp_path: Path, path: str, code: int) -> None:
     async with running(tmp_path, token=False) as sink:
         await post(sink, event_list([b'{"verb":"get"}']))
         assert (await ask(sink, path))[0] == code
 
 
-async def test_content_and_changes_need_the_token(tmp_path: Path):
+async def test_content_and_changes_need_the_token(tmp_path: Path) -> None:
     change = {"destination": "disk", "ids": None}
     async with running(tmp_path, token=True) as sink:
         for path in ("/tail", "/event?cluster=prod&sequence=0", "/letters", "/letters/event"):
@@ -103,7 +103,7 @@ async def test_content_and_changes_need_the_token(tmp_path: Path):
         assert told == {"delivered": 0, "of": 0, "refused": [], "stopped": None}
 
 
-async def test_on_the_network_content_is_not_shown_without_a_token(tmp_path: Path):
+async def test_on_the_network_content_is_not_shown_without_a_token(tmp_path: Path) -> None:
     async with running(tmp_path, token=False, listen="0.0.0.0") as sink:
         assert (await ask(sink, "/status"))[0] == 200
         assert (await ask(sink, "/tail"))[0] == 403
@@ -113,7 +113,7 @@ async def test_on_the_network_content_is_not_shown_without_a_token(tmp_path: Pat
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"[]", b'{"destination":"disk"}', b'{"destination":1,"ids":[]}', b"\xff" * 9]
 )
-async def test_a_change_says_what_it_means(tmp_path: Path, body: bytes):
+async def test_a_change_says_what_it_means(tmp_path: Path, body: bytes) -> None:
     headers = BEARER | {"Content-Type": "application/json"}
     async with running(tmp_path, token=True) as sink:
         for path in ("/letters/drop", "/letters/replay"):
@@ -121,7 +121,7 @@ async def test_a_change_says_what_it_means(tmp_path: Path, body: bytes):
         assert (await ask(sink, "/letters/drop", data=b"x" * 100_000, headers=headers))[0] == 413
 
 
-async def test_dead_letters_are_grouped_by_reason_and_dropped_by_group(tmp_path: Path):
+async def test_dead_letters_are_grouped_by_reason_and_dropped_by_group(tmp_path: Path) -> None:
     letters = [refused(n, "prod" if n % 3 else "test", f"HTTP {400 + n % 2}") for n in range(12)]
     async with running(tmp_path, token=True) as sink:
         queue = DeadLetters(place(tmp_path / "spool", "disk"))
@@ -153,13 +153,13 @@ def refused(number: int, cluster: str, reason: str) -> DeadLetter:
     return DeadLetter.of("disk", batch, 0, reason, 10**18 + number * 10**9)
 
 
-async def test_an_unknown_destination_cannot_be_replayed(tmp_path: Path):
+async def test_an_unknown_destination_cannot_be_replayed(tmp_path: Path) -> None:
     change = {"destination": "gone", "ids": None}
     async with running(tmp_path, token=True) as sink:
         assert (await ask(sink, "/letters/replay", json=change, headers=BEARER))[0] == 409
 
 
-async def test_listeners_are_bounded_and_end_with_the_sink(tmp_path: Path):
+async def test_listeners_are_bounded_and_end_with_the_sink(tmp_path: Path) -> None:
     async with running(tmp_path, token=False) as sink, aiohttp.ClientSession() as session:
         url = sink.addresses()["admin"] + "/tail?follow=1&last=1"
         streams = [await session.get(url) for _ in range(MOST_LISTENERS)]
@@ -182,7 +182,7 @@ async def test_listeners_are_bounded_and_end_with_the_sink(tmp_path: Path):
             stream.close()
 
 
-async def test_the_live_status_is_one_document_for_all(tmp_path: Path):
+async def test_the_live_status_is_one_document_for_all(tmp_path: Path) -> None:
     async with running(tmp_path, token=False) as sink, aiohttp.ClientSession() as session:
         streams = [await session.get(sink.addresses()["admin"] + "/stream") for _ in range(3)]
         documents = [await stream.content.readline() for stream in streams]
@@ -198,7 +198,7 @@ async def test_the_live_status_is_one_document_for_all(tmp_path: Path):
 @pytest.mark.parametrize(
     "path", ["/page/../server.py", "/page/..%2fserver.py", "/page/%2e%2e/server.py", "/page/x.js", "/page/"]
 )
-async def test_only_the_pages_own_files_are_served(tmp_path: Path, path: str):
+async def test_only_the_pages_own_files_are_served(tmp_path: Path, path: str) -> None:
     async with running(tmp_path, token=False) as sink:
         host, port = sink.addresses()["admin"].removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -209,7 +209,7 @@ async def test_only_the_pages_own_files_are_served(tmp_path: Path, path: str):
         assert b"import" not in answer
 
 
-async def test_the_whole_of_the_page_is_there(tmp_path: Path):
+async def test_the_whole_of_the_page_is_there(tmp_path: Path) -> None:
     async with running(tmp_path, token=False) as sink:
         for name, kind in FILES.items():
             code, headers, content = await ask(sink, f"/page/{name}")

@@ -44,19 +44,19 @@ async def get(server: AdminServer, path: str, method: str = "GET") -> tuple[int,
         return answer.status, {name.lower(): value for name, value in answer.headers.items()}, await answer.text()
 
 
-async def test_alive_is_always_yes(server: AdminServer, part: Part):
+async def test_alive_is_always_yes(server: AdminServer, part: Part) -> None:
     part.now = moment(phase=Phase.STOPPING)
     assert (await get(server, "/livez"))[::2] == (200, "alive\n")
 
 
-async def test_ready_says_why_not(server: AdminServer, part: Part):
+async def test_ready_says_why_not(server: AdminServer, part: Part) -> None:
     assert (await get(server, "/readyz"))[0] == 200
     part.now = moment(failures=("thread writer died",))
     code, _, text = await get(server, "/readyz")
     assert (code, text.splitlines()[0]) == (503, "not ready: thread writer died")
 
 
-async def test_status_and_metrics_are_served(server: AdminServer):
+async def test_status_and_metrics_are_served(server: AdminServer) -> None:
     code, headers, text = await get(server, "/status")
     assert (code, headers["content-type"]) == (200, "application/json")
     assert '"name":"siem"' in text
@@ -66,7 +66,7 @@ async def test_status_and_metrics_are_served(server: AdminServer):
     assert "\nauditsink_ready 1.0\n" in text
 
 
-async def test_the_page_comes_with_its_policy(server: AdminServer):
+async def test_the_page_comes_with_its_policy(server: AdminServer) -> None:
     code, headers, text = await get(server, "/")
     assert code == 200
     assert headers["content-security-policy"] == POLICY
@@ -77,16 +77,16 @@ async def test_the_page_comes_with_its_policy(server: AdminServer):
 @pytest.mark.parametrize(
     ("path", "method", "code"), [("/none", "GET", 404), ("/status", "POST", 405), ("/", "DELETE", 405)]
 )
-async def test_nothing_else_is_there(server: AdminServer, path: str, method: str, code: int):
+async def test_nothing_else_is_there(server: AdminServer, path: str, method: str, code: int) -> None:
     assert (await get(server, path, method))[0] == code
 
 
-async def test_a_port_in_use_is_told(server: AdminServer):
+async def test_a_port_in_use_is_told(server: AdminServer) -> None:
     with pytest.raises(ListenError, match=r"admin.listen 127.0.0.1:\d+: Address already in use"):
         AdminServer(Admin(listen=str(server.address)), View(moment))
 
 
-async def test_it_closes_although_a_client_holds_on(part: Part):
+async def test_it_closes_although_a_client_holds_on(part: Part) -> None:
     """An open connection without a request must not hold up the stop."""
     server = AdminServer(Admin(listen="127.0.0.1:0"), View(part.snapshot))
     server.start()
@@ -96,14 +96,14 @@ async def test_it_closes_although_a_client_holds_on(part: Part):
     writer.close()
 
 
-async def test_it_closes_before_it_was_started(part: Part):
+async def test_it_closes_before_it_was_started(part: Part) -> None:
     server = AdminServer(Admin(listen="127.0.0.1:0"), View(part.snapshot))
     await server.close()
     AdminServer(Admin(listen=str(server.address)), View(part.snapshot))._socket.close()
 
 
 @pytest.mark.parametrize("endless", [b"X: y\r\n", b"x"], ids=["headers", "one header"])
-async def test_a_head_without_an_end_is_cut_off(server: AdminServer, endless: bytes):
+async def test_a_head_without_an_end_is_cut_off(server: AdminServer, endless: bytes) -> None:
     """uvicorn keeps headers for as long as they come."""
     _, writer = await asyncio.open_connection(server.address.host, server.address.port)
     writer.write(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nY: ")

@@ -31,7 +31,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_all_who_wait_share_one_and_who_comes_later_gets_a_later_one():
+async def test_all_who_wait_share_one_and_who_comes_later_gets_a_later_one() -> None:
     rendering = Rendering()
     shared = SingleFlight(rendering.render, rendering.clock)
     first = [asyncio.create_task(shared.get()) for _ in range(50)]
@@ -45,7 +45,7 @@ async def test_all_who_wait_share_one_and_who_comes_later_gets_a_later_one():
     assert rendering.clock.slept == [PAUSE_SHARE]
 
 
-async def test_a_failure_is_told_to_those_who_waited_for_it_and_to_nobody_else():
+async def test_a_failure_is_told_to_those_who_waited_for_it_and_to_nobody_else() -> None:
     rendering = Rendering()
     rendering.go.set()
     shared = SingleFlight(rendering.render, rendering.clock)
@@ -55,7 +55,7 @@ async def test_a_failure_is_told_to_those_who_waited_for_it_and_to_nobody_else()
     assert await shared.get() == 4
 
 
-async def test_one_who_gives_up_takes_nothing_from_the_others():
+async def test_one_who_gives_up_takes_nothing_from_the_others() -> None:
     rendering = Rendering()
     shared = SingleFlight(rendering.render, rendering.clock)
     patient, other = asyncio.create_task(shared.get()), asyncio.create_task(shared.get())

@@ -34,7 +34,7 @@ def half() -> float:
     return 0.5
 
 
-async def test_a_batch_is_posted_until_it_is_taken(clock: Leaping):
+async def test_a_batch_is_posted_until_it_is_taken(clock: Leaping) -> None:
     post, seen = scripted(PostResult(500), PostResult(503, 3), PostResult(200))
     told: list[tuple[str, float, int]] = []
     result = await deliver(b"x", post, clock, lambda: 0.0, lambda *what: told.append((str(what[0]), *what[1:])))
@@ -44,7 +44,7 @@ async def test_a_batch_is_posted_until_it_is_taken(clock: Leaping):
     assert told == [("HTTP 500", 10.0, 2), ("HTTP 503", 3.0, 2)]
 
 
-async def test_a_batch_is_given_up_after_five_attempts(clock: Leaping):
+async def test_a_batch_is_given_up_after_five_attempts(clock: Leaping) -> None:
     post, seen = scripted(PostResult(403))
     result = await deliver(b"x", post, clock, lambda: 0.0, ignore)
     assert (result.last.status, len(seen), len(clock.slept)) == (403, 5, 4)
@@ -59,39 +59,39 @@ async def run(
     return totals
 
 
-async def test_what_was_sent_is_counted(clock: Leaping):
+async def test_what_was_sent_is_counted(clock: Leaping) -> None:
     post, seen = scripted(PostResult(500), PostResult(200))
     totals = await run(iter([Body(b"aa", 2), Body(b"bbb", 1), Body(b"c", 0)]), post, clock)
     assert totals == Totals(batches=3, events=3, bytes=6, retries=1, uncounted_events=3)
     assert sorted(set(seen)) == [b"aa", b"bbb", b"c"]
 
 
-async def test_what_was_given_up_is_counted(clock: Leaping):
+async def test_what_was_given_up_is_counted(clock: Leaping) -> None:
     post, _ = scripted(PostResult(500))
     totals = await run(iter([Body(b"aa", 2)]), post, clock)
     assert totals == Totals(retries=4, failed_batches=1, failed_events=2, last_failure="HTTP 500")
 
 
-async def test_what_the_sink_accepted_counts_and_not_what_was_read(clock: Leaping):
+async def test_what_the_sink_accepted_counts_and_not_what_was_read(clock: Leaping) -> None:
     post, _ = scripted(PostResult(200, accepted=1))
     totals = await run(iter([Body(b"aa", 2)]), post, clock)
     assert totals == Totals(batches=1, events=1, bytes=2)
 
 
-async def test_repeats_are_counted_apart(clock: Leaping):
+async def test_repeats_are_counted_apart(clock: Leaping) -> None:
     post, _ = scripted(PostResult(200, accepted=2, repeated=True))
     totals = await run(iter([Body(b"aa", 2)]), post, clock)
     assert totals == Totals(repeated_batches=1, repeated_events=2)
 
 
-async def test_what_this_run_repeated_after_a_lost_answer_is_no_repeat(clock: Leaping):
+async def test_what_this_run_repeated_after_a_lost_answer_is_no_repeat(clock: Leaping) -> None:
     post, _ = scripted(PostResult(0, problem="lost"), PostResult(200, accepted=2, repeated=True))
     totals = await run(iter([Body(b"aa", 2)]), post, clock)
     assert totals == Totals(batches=1, events=2, bytes=2, retries=1)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 407, 415, 501])
-async def test_a_hopeless_answer_ends_the_run_at_once(clock: Leaping, status: int):
+async def test_a_hopeless_answer_ends_the_run_at_once(clock: Leaping, status: int) -> None:
     post, seen = scripted(PostResult(status, said="why"))
     with pytest.raises(HopelessError, match=rf"HTTP {status} \(why\): .{{20,}}"):
         await run(iter([Body(b"a", 1)] * 9), post, clock, connections=1, for_ever=True)
@@ -118,11 +118,11 @@ async def test_a_hopeless_answer_ends_the_waiting_of_the_others(clock: Leaping):
 
 
 @pytest.mark.parametrize("status", [0, 408, 413, 425, 429, 500, 502, 503, 504, 599])
-def test_what_may_pass_is_not_hopeless(status: int):
+def test_what_may_pass_is_not_hopeless(status: int) -> None:
     assert remedy(PostResult(status)) is None
 
 
-def test_tls_that_fails_is_hopeless():
+def test_tls_that_fails_is_hopeless() -> None:
     assert remedy(PostResult(0, problem="no", tls=True)) is not None
 
 
@@ -151,20 +151,20 @@ async def test_an_event_that_is_too_large_costs_itself(clock: Leaping):
     assert (totals.events, totals.failed_events, totals.last_failure) == (4, 1, "HTTP 413")
 
 
-def test_halves_keep_every_event():
+def test_halves_keep_every_event() -> None:
     first, second = halves(body_of(EVENTS))
     assert (first, second) == (body_of(EVENTS[:2]), body_of(EVENTS[2:]))
     assert halves(body_of(EVENTS[:1])) == []
 
 
-async def test_for_ever_is_for_ever(clock: Leaping):
+async def test_for_ever_is_for_ever(clock: Leaping) -> None:
     post, seen = scripted(*[PostResult(503)] * 23, PostResult(200, accepted=1))
     taken: list[Body] = []
     totals = await run(iter([Body(b"a", 1)]), post, clock, for_ever=True, taken=taken.append)
     assert (totals.events, len(seen), taken) == (1, 24, [Body(b"a", 1)])
 
 
-async def test_a_rate_spreads_the_events(clock: Leaping):
+async def test_a_rate_spreads_the_events(clock: Leaping) -> None:
     """Four batches of 100 events at 50 a second start 2 s apart."""
     post, _ = scripted(PostResult(200))
     await run(iter([Body(b"x", 100)] * 4), post, clock, rate=50.0, connections=1)
@@ -217,7 +217,7 @@ def failing_on(bad: bytes) -> Callable[..., object]:
     return post
 
 
-async def test_the_scripted_apiserver_keeps_a_ledger(clock: Leaping):
+async def test_the_scripted_apiserver_keeps_a_ledger(clock: Leaping) -> None:
     apiserver = Apiserver(failing_on(b"b"), clock, half)
     await apiserver.storm([b"a", b"b", b"c"], at_once=2)
     assert sorted(apiserver.acknowledged) == [b"a", b"c"]

@@ -41,7 +41,7 @@ async def posted(answer: bytes) -> PostResult:
         return await webhook.post(b"{}", 30)
 
 
-async def test_the_request_is_kube_apiservers():
+async def test_the_request_is_kube_apiservers() -> None:
     async with answering(OK) as (port, seen), Webhook(f"http://127.0.0.1:{port}/audit/?x=1") as webhook:
         assert (await webhook.post(b'{"kind"}\n', 30)).taken
     head, body = seen[0].split(b"\r\n\r\n")
@@ -70,7 +70,7 @@ async def test_the_request_is_kube_apiservers():
         (b"200 OK\r\nContent-Type: nonsense\r\n", PostResult(200, None, "HTTP 200 with a malformed Content-Type")),
     ],
 )
-async def test_an_answer_is_read_like_client_go_reads_it(head: bytes, expected: PostResult):
+async def test_an_answer_is_read_like_client_go_reads_it(head: bytes, expected: PostResult) -> None:
     assert await posted(b"HTTP/1.1 " + head + b"Content-Length: 0\r\n\r\n") == expected
 
 
@@ -85,18 +85,18 @@ async def test_an_answer_is_read_like_client_go_reads_it(head: bytes, expected: 
         (b"403 No\r\n", b'{"error":"you are\\ncluster a"}', PostResult(403, said="you are cluster a")),
     ],
 )
-async def test_what_the_sink_says_is_read(head: bytes, body: bytes, expected: PostResult):
+async def test_what_the_sink_says_is_read(head: bytes, body: bytes, expected: PostResult) -> None:
     answer = await posted(b"HTTP/1.1 " + head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     assert asdict(answer) == asdict(expected)
 
 
-async def test_a_broken_answer_is_no_answer():
+async def test_a_broken_answer_is_no_answer() -> None:
     answer = await posted(b"what?\r\n\r\n")
     assert (answer.status, answer.taken) == (0, False)
     assert answer.problem
 
 
-async def test_a_port_that_nobody_listens_on_is_no_answer():
+async def test_a_port_that_nobody_listens_on_is_no_answer() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         async with Webhook(f"http://127.0.0.1:{unused.getsockname()[1]}/audit") as webhook:
@@ -105,7 +105,7 @@ async def test_a_port_that_nobody_listens_on_is_no_answer():
     assert "cannot connect" in str(answer)
 
 
-async def test_silence_is_no_answer_after_the_time_is_up():
+async def test_silence_is_no_answer_after_the_time_is_up() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -126,7 +126,7 @@ def authority(tmp_path: Path) -> trustme.CA:
     return ca
 
 
-async def test_over_tls_the_token_and_the_certificate_are_shown(authority: trustme.CA, tmp_path: Path):
+async def test_over_tls_the_token_and_the_certificate_are_shown(authority: trustme.CA, tmp_path: Path) -> None:
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(server)
@@ -140,7 +140,7 @@ async def test_over_tls_the_token_and_the_certificate_are_shown(authority: trust
     assert b"Authorization: Bearer t-1\r\n" in seen[0]
 
 
-async def test_over_plain_http_a_token_is_never_sent():
+async def test_over_plain_http_a_token_is_never_sent() -> None:
     async with (
         answering(OK) as (port, seen),
         Webhook(f"http://127.0.0.1:{port}/audit", token=lambda: Secret("t-1")) as webhook,
@@ -149,7 +149,7 @@ async def test_over_plain_http_a_token_is_never_sent():
     assert b"t-1" not in seen[0]
 
 
-async def test_a_certificate_of_another_authority_is_refused(authority: trustme.CA):
+async def test_a_certificate_of_another_authority_is_refused(authority: trustme.CA) -> None:
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(server)
     tls = tls_context(None, None, None)
@@ -159,7 +159,7 @@ async def test_a_certificate_of_another_authority_is_refused(authority: trustme.
     assert "certificate" in answer.problem
 
 
-async def test_tls_where_there_is_none_is_told_as_such():
+async def test_tls_where_there_is_none_is_told_as_such() -> None:
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

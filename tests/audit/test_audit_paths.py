@@ -32,18 +32,18 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_a_path_leads_inwards(text: str):
+def test_a_path_leads_inwards(text: str) -> None:
     assert parse(text) == GOOD[text]
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_path_is_refused(text: str):
+def test_what_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"path|begin|event"):
         parse(text)
 
 
 @given(st.text(max_size=40))
-def test_a_path_or_a_sentence(text: str):
+def test_a_path_or_a_sentence(text: str) -> None:
     try:
         steps = parse(text)
     except ValueError:

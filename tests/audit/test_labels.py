@@ -54,7 +54,7 @@ ANNOTATED = {
 
 
 @pytest.mark.parametrize("name", ANNOTATED)
-def test_labels_are_put_among_the_annotations(name: str):
+def test_labels_are_put_among_the_annotations(name: str) -> None:
     event, expected = ANNOTATED[name]
     assert labelled(event, "annotations") == expected
 
@@ -73,12 +73,12 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_labels_are_put_beside_the_fields(name: str):
+def test_labels_are_put_beside_the_fields(name: str) -> None:
     event, expected = FIELDS[name]
     assert labelled(event, "fields") == expected
 
 
-def test_a_field_of_an_audit_event_is_never_replaced():
+def test_a_field_of_an_audit_event_is_never_replaced() -> None:
     labels = dict.fromkeys(sorted(EVENT_FIELDS), "x") | {"team": "payments"}
     assert labelled(STAGE + b"}", "fields", labels) == STAGE + b"," + TEAM + b"}"
     assert editor((("stage", "prod"),), "fields") is None
@@ -99,29 +99,29 @@ def test_a_field_of_an_audit_event_is_never_replaced():
         b"",
     ],
 )
-def test_what_is_no_event_stays_as_it_came(event: bytes, how: LabelsAs):
+def test_what_is_no_event_stays_as_it_came(event: bytes, how: LabelsAs) -> None:
     assert labelled(event, how) == event
 
 
 @pytest.mark.parametrize("value", [b'"x"', b"[]", b"7", b"true"])
-def test_annotations_that_are_none_stay_as_they_came(value: bytes):
+def test_annotations_that_are_none_stay_as_they_came(value: bytes) -> None:
     event = b'{"annotations":' + value + b"}"
     assert labelled(event, "annotations") == event
 
 
-def test_none_and_no_labels_mean_that_nothing_is_done():
+def test_none_and_no_labels_mean_that_nothing_is_done() -> None:
     assert editor(tuple(LABELS.items()), "none") is None
     assert editor((), "annotations") is None
     assert editor((), "fields") is None
 
 
-def test_a_body_that_could_not_be_split_has_the_labels_in_its_document():
+def test_a_body_that_could_not_be_split_has_the_labels_in_its_document() -> None:
     document = unsplit_document(b'{"kind":"EventList"')
     assert labelled(document, "annotations") == document[:-1] + b',"annotations":{' + BOTH + b"}}"
     assert labelled(document, "fields") == document[:-1] + b"," + BOTH + b"}"
 
 
-def test_any_text_is_a_label():
+def test_any_text_is_a_label() -> None:
     value = 'quote " back\\slash line\nbreak é \U0001f600 }'
     for how in ("annotations", "fields"):
         found = json.loads(labelled(STAGE + b"}", how, {"team": value}))  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def test_any_text_is_a_label():
 
 
 @pytest.mark.parametrize("how", ["annotations", "fields"])
-def test_recorded_events_keep_every_byte_around_the_labels(how: LabelsAs):
+def test_recorded_events_keep_every_byte_around_the_labels(how: LabelsAs) -> None:
     quick = 0
     for event in corpus.events():
         found = labelled(event, how)
@@ -157,7 +157,7 @@ spellings = st.sampled_from([(",", ":"), (" ,\n", "\t:")])
 @given(st.dictionaries(keys, values, max_size=5), spellings, st.booleans(), st.sampled_from(["annotations", "fields"]))
 def test_any_object_has_the_labels_once_whatever_its_spelling(
     whole: dict[str, Any], spelling: tuple[str, str], ascii_only: bool, how: LabelsAs
-):
+) -> None:
     event = json.dumps(whole, separators=spelling, ensure_ascii=ascii_only).encode()
     found = labelled(event, how)
     if how == "annotations" and not isinstance(whole.get("annotations", {}), dict | None):
@@ -170,7 +170,7 @@ def test_any_object_has_the_labels_once_whatever_its_spelling(
 
 
 @given(texts() | hostile, st.sampled_from(["annotations", "fields"]))
-def test_no_bytes_make_it_fail_and_what_they_are_stays(event: bytes, how: LabelsAs):
+def test_no_bytes_make_it_fail_and_what_they_are_stays(event: bytes, how: LabelsAs) -> None:
     found = labelled(b'{"requestObject":' + event + b"}", how)
     assert event in found
     labelled(event, how)

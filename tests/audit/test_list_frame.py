@@ -22,7 +22,7 @@ def scanned(body: bytes) -> Split | None:
 
 @pytest.mark.parametrize("name", FRAMINGS)
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_a_well_formed_frame_takes_the_fast_way(name: str, count: int):
+def test_a_well_formed_frame_takes_the_fast_way(name: str, count: int) -> None:
     body = FRAMINGS[name](EVENTS[:count])
     fast = eventlist.split_fast(body)
     assert fast is not None
@@ -31,7 +31,7 @@ def test_a_well_formed_frame_takes_the_fast_way(name: str, count: int):
 
 
 @pytest.mark.parametrize("name", FRAMINGS)
-def test_recorded_events_come_out_of_any_frame_as_they_went_in(name: str):
+def test_recorded_events_come_out_of_any_frame_as_they_went_in(name: str) -> None:
     for recorded in corpus.bodies("hostile-patches", "batch50-request-h2tls"):
         body = FRAMINGS[name](recorded.events)
         split = eventlist.split_fast(body) or eventlist.split_slow(body)
@@ -40,7 +40,7 @@ def test_recorded_events_come_out_of_any_frame_as_they_went_in(name: str):
             assert split.events == recorded.events
 
 
-def test_no_mutant_is_split_otherwise_than_the_scanner_splits_it():
+def test_no_mutant_is_split_otherwise_than_the_scanner_splits_it() -> None:
     fast = unlike = 0
     for body in mutants(20261128, MUTANTS):
         split = eventlist.split_fast(body)
@@ -101,7 +101,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_is_odd_is_left_to_the_scanner(name: str):
+def test_what_is_odd_is_left_to_the_scanner(name: str) -> None:
     body = ODD[name]
     assert eventlist.split_fast(body) is None
     split = scanned(body)
@@ -109,19 +109,19 @@ def test_what_is_odd_is_left_to_the_scanner(name: str):
         assert all(event in (EVENT, b"{}") or len(event) == 40000 or b"ud800" in event for event in split.events)
 
 
-def test_a_byte_of_an_event_that_is_not_utf8_marks_the_request():
+def test_a_byte_of_an_event_that_is_not_utf8_marks_the_request() -> None:
     body = b"{" + NAMES + b', "items":[{"a":"\xff"}, {}]}'
     assert eventlist.split_fast(body) == eventlist.split_slow(body) == Split([b'{"a":"\xff"}', b"{}"], Mark.NOT_UTF8)
 
 
-def test_as_many_members_as_fit_around_the_items_are_counted_alike_by_both_ways():
+def test_as_many_members_as_fit_around_the_items_are_counted_alike_by_both_ways() -> None:
     crowd = b'"":0,' * ((list_frame.MOST_AROUND - 100) // 5)
     body = before(crowd)[:-1] + b"," + crowd[:-1] + b"}"
     assert eventlist.split_fast(body) == eventlist.split_slow(body) == Split([EVENT], Mark(0))
 
 
 @pytest.mark.parametrize("piece", [b'"a" ', b'"a":{', b'"a":"', b'{"a":1,', b" ", b'"":0,', b"0", b'"a":{"":0,'])
-def test_hostile_beginnings_are_told_at_once(piece: bytes):
+def test_hostile_beginnings_are_told_at_once(piece: bytes) -> None:
     """Each is read once, whatever it is; a beginning that is longer than any is not read to its end."""
     body = b"{" + piece * (32 * 2**20 // len(piece)) + NAMES + b',"items":[{}]}'
     assert list_frame.opened(body) is None

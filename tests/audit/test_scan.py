@@ -19,7 +19,7 @@ def items(body: bytes) -> list[bytes] | None:
     return None if ranges is None else [body[start:stop] for start, stop in ranges]
 
 
-def test_reads_kind_version_and_ranges():
+def test_reads_kind_version_and_ranges() -> None:
     body = FRAME + b'{"a":1}, "b" ,[2]\n]}\n'
     ranges = [(len(FRAME) + start, len(FRAME) + stop) for start, stop in ((0, 7), (9, 12), (14, 17))]
     assert scan.event_list(body) == scan.Found("EventList", "audit.k8s.io/v1", ranges)
@@ -27,7 +27,7 @@ def test_reads_kind_version_and_ranges():
 
 @given(free())
 @settings(max_examples=50)
-def test_finds_every_event_whatever_the_order_of_keys_and_the_white_space(made: Made):
+def test_finds_every_event_whatever_the_order_of_keys_and_the_white_space(made: Made) -> None:
     found = scan.event_list(made.body)
     assert (found.kind, found.api_version) == ("EventList", "audit.k8s.io/v1")
     assert items(made.body) == made.events
@@ -35,17 +35,17 @@ def test_finds_every_event_whatever_the_order_of_keys_and_the_white_space(made: 
 
 @given(free(hostile | texts()))
 @settings(max_examples=50)
-def test_finds_hostile_events_byte_for_byte(made: Made):
+def test_finds_hostile_events_byte_for_byte(made: Made) -> None:
     assert items(made.body) == made.events
 
 
 @pytest.mark.parametrize("body", corpus.hostile_bodies(), ids=lambda body: body.name)
-def test_hostile_bodies_are_split_or_left_whole(body: corpus.Body):
+def test_hostile_bodies_are_split_or_left_whole(body: corpus.Body) -> None:
     found = items(body.data)
     assert (found or [body.data]) == body.events
 
 
-def test_recorded_batches_are_split_as_json_splits_them():
+def test_recorded_batches_are_split_as_json_splits_them() -> None:
     seen = 0
     for body in corpus.bodies("hostile-patches", "batch50-request-h2tls"):
         assert items(body.data) == body.events
@@ -62,7 +62,7 @@ def test_recorded_batches_are_split_as_json_splits_them():
         b'{"kind":"EventList","api\\u0056ersion":"audit.k8s.io/v1","it\\u0065ms":[]}',
     ],
 )
-def test_no_items_is_an_empty_list(body: bytes):
+def test_no_items_is_an_empty_list(body: bytes) -> None:
     assert scan.event_list(body) == scan.Found("EventList", "audit.k8s.io/v1", [])
 
 
@@ -91,19 +91,19 @@ def test_no_items_is_an_empty_list(body: bytes):
         b"1],x:1}",
     ],
 )
-def test_what_cannot_be_split_keeps_the_name_it_opened_with(rest: bytes):
+def test_what_cannot_be_split_keeps_the_name_it_opened_with(rest: bytes) -> None:
     assert scan.event_list(FRAME + rest) == scan.Found("EventList", "audit.k8s.io/v1", None)
 
 
 @pytest.mark.parametrize("value", [b'"text"', b"17", b"{}", b'{"0":{}}', b"true", b"nulls"])
-def test_items_that_are_no_list_are_not_split(value: bytes):
+def test_items_that_are_no_list_are_not_split(value: bytes) -> None:
     assert scan.event_list(FRAME[:-1] + value + b"}").items is None
 
 
 @pytest.mark.parametrize(
     "body", [b"", b" ", b"[]", b"null", b'"kind"', b"}", b"\xff", b'{"kind"', b'{"kind":', b"{kind:1}"]
 )
-def test_what_is_no_object_has_no_name(body: bytes):
+def test_what_is_no_object_has_no_name(body: bytes) -> None:
     assert scan.event_list(body) == scan.Found("", "", None)
 
 
@@ -118,22 +118,22 @@ def test_what_is_no_object_has_no_name(body: bytes):
         (b'"\\u0041"', "A"),
     ],
 )
-def test_a_kind_that_is_no_short_text_is_no_kind(value: bytes, kind: str):
+def test_a_kind_that_is_no_short_text_is_no_kind(value: bytes, kind: str) -> None:
     assert scan.event_list(b'{"kind":' + value + b"}").kind == kind
 
 
-def test_the_first_kind_counts():
+def test_the_first_kind_counts() -> None:
     assert scan.event_list(b'{"kind":"EventList","kind":"Other"}').kind == "EventList"
 
 
 @given(st.binary() | st.text(alphabet='{}[]",:\\ a1').map(str.encode))
-def test_arbitrary_bytes_never_raise(body: bytes):
+def test_arbitrary_bytes_never_raise(body: bytes) -> None:
     scan.event_list(body)
     scan.event_list(FRAME + body)
 
 
 @given(canonical(), st.data())
-def test_one_broken_byte_loses_nothing_silently(made: Made, data: st.DataObject):
+def test_one_broken_byte_loses_nothing_silently(made: Made, data: st.DataObject) -> None:
     """Whatever a byte is replaced by: either the split still covers every byte, or there is none."""
     place = data.draw(st.integers(len(FRAME), len(made.body) - 1))
     body = made.body[:place] + bytes([data.draw(st.integers(0, 255))]) + made.body[place + 1 :]
@@ -152,7 +152,7 @@ def test_one_broken_byte_loses_nothing_silently(made: Made, data: st.DataObject)
 @pytest.mark.parametrize(
     "piece", [b'{"a":"%s"}', b'{"a":"\\%s"}', b'{"%s":[{}]}', b'"%s\\""', b'{"b":"%s\\\\","c":[]}']
 )
-def test_strings_across_the_window_of_a_match(piece: bytes, offset: int):
+def test_strings_across_the_window_of_a_match(piece: bytes, offset: int) -> None:
     item = piece.replace(b"%s", b"x" * (2**16 + offset - piece.index(b"%s")))
     assert items(FRAME + item + b"," + item + b"]}") == [item, item]
 
@@ -174,7 +174,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_mebibytes_are_split_like_any_others(name: str):
+def test_hostile_mebibytes_are_split_like_any_others(name: str) -> None:
     """Each would exhaust a parser, or keep one busy that looks at a byte again for each level it lies in."""
     rest, count = HOSTILE[name]
     found = scan.event_list(FRAME + rest)
@@ -183,7 +183,7 @@ def test_hostile_mebibytes_are_split_like_any_others(name: str):
 
 
 @pytest.mark.parametrize("rest", [b"1," * 2**13 + b"1]}", b"{}," * 2**13 + b"{}]}"])
-def test_more_items_than_any_batch_holds_end_the_walk(rest: bytes, monkeypatch: pytest.MonkeyPatch):
+def test_more_items_than_any_batch_holds_end_the_walk(rest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "MOST_ITEMS", 2**12)
     assert scan.event_list(FRAME + rest).items is None
 
@@ -215,7 +215,7 @@ _pieces = st.sampled_from([b"[", b"]", b"{", b"}", b'"', b"\\", b"[]", b"{}", b'
 
 @given(st.lists(_pieces, max_size=60), st.sampled_from([b"[", b"{"]), st.integers(1, 70), st.integers(2, 70))
 @settings(max_examples=500)
-def test_a_value_ends_where_a_plain_walk_ends_it(pieces: list[bytes], opens: bytes, first: int, most: int):
+def test_a_value_ends_where_a_plain_walk_ends_it(pieces: list[bytes], opens: bytes, first: int, most: int) -> None:
     """Whatever the windows are: brackets, strings and escapes fall on their edges."""
     item = opens + b"".join(pieces)
     with pytest.MonkeyPatch.context() as patch:
@@ -227,7 +227,7 @@ def test_a_value_ends_where_a_plain_walk_ends_it(pieces: list[bytes], opens: byt
 
 
 @given(st.recursive(st.just(b'"]"'), lambda some: st.lists(some, max_size=4).map(lambda m: b"[" + b",".join(m) + b"]")))
-def test_nested_values_of_any_form_stand_beside_each_other(value: bytes):
+def test_nested_values_of_any_form_stand_beside_each_other(value: bytes) -> None:
     assert items(FRAME + value + b"," + value + b"]}") == [value, value]
 
 
@@ -257,7 +257,7 @@ CHANGES = [
 
 @given(st.sampled_from(OBJECTS), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3), st.sampled_from(CHANGES))))
 @settings(max_examples=1000)
-def test_plain_members_are_what_the_walk_finds(value: bytes, changes: list[tuple[int, int, bytes]]):
+def test_plain_members_are_what_the_walk_finds(value: bytes, changes: list[tuple[int, int, bytes]]) -> None:
     for place, cut, piece in changes[:3]:
         value = value[:place] + piece + value[place + cut :]
     plain = scan.plain_members(value)
@@ -266,7 +266,7 @@ def test_plain_members_are_what_the_walk_finds(value: bytes, changes: list[tuple
 
 
 @pytest.mark.parametrize("value", OBJECTS)
-def test_members_among_white_space_are_plain(value: bytes):
+def test_members_among_white_space_are_plain(value: bytes) -> None:
     assert scan.plain_members(value) is not None
 
 
@@ -274,5 +274,5 @@ def test_members_among_white_space_are_plain(value: bytes):
     "value",
     [b'{"a":1,"a":1}', b'{ "a":1, "b":2, "a":3 }', b'{"\\u0061":1}', b'{"\xff":1}', b"[]", b"1", b'{"a":1}x', b""],
 )
-def test_what_a_parser_would_hide_is_not_plain(value: bytes):
+def test_what_a_parser_would_hide_is_not_plain(value: bytes) -> None:
     assert scan.plain_members(value) is None

@@ -9,7 +9,7 @@ from auditsink.audit import eventlist, list_frame, scan, self_check
 from auditsink.audit.eventlist import Split
 
 
-def test_what_the_tests_run_on_splits_rightly():
+def test_what_the_tests_run_on_splits_rightly() -> None:
     assert self_check.fault() is None
 
 
@@ -28,7 +28,7 @@ BROKEN: dict[str, tuple[object, str, object]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_part_that_is_wrong_is_told_in_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_part_that_is_wrong_is_told_in_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, what, instead = BROKEN[name]
     monkeypatch.setattr(where, what, instead)
     said = self_check.fault()

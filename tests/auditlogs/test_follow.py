@@ -88,32 +88,32 @@ def log(tmp_path: Path) -> Log:
     return Log(tmp_path / "audit.log")
 
 
-def test_a_growing_log_is_read_as_it_grows(log: Log):
+def test_a_growing_log_is_read_as_it_grows(log: Log) -> None:
     log.write(lines(1, 2))
     assert log.follow(log.append(3), log.append(4, 5)) == [1, 2, 3, 4, 5]
     assert log.said == []
 
 
-def test_a_log_that_is_not_there_yet_is_waited_for(log: Log):
+def test_a_log_that_is_not_there_yet_is_waited_for(log: Log) -> None:
     assert log.follow(log.append(1)) == [1]
     assert log.said == [f"{log.path}: is not there; waiting for it"]
 
 
-def test_a_line_is_sent_when_it_is_whole(log: Log):
+def test_a_line_is_sent_when_it_is_whole(log: Log) -> None:
     whole = event(1)
     steps = [lambda: log.write(whole[:50]), lambda: log.write(whole[50:]), lambda: log.write(b"\n")]
     assert log.follow(*steps) == [1]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_after_a_restart_nothing_is_sent_twice(log: Log, batch: int):
+def test_after_a_restart_nothing_is_sent_twice(log: Log, batch: int) -> None:
     log.write(lines(1, 2, 3))
     assert log.follow(batch=batch) == [1, 2, 3]
     assert log.follow(log.append(4), batch=batch) == [4]
     assert log.follow(batch=batch) == []
 
 
-def test_what_was_not_taken_is_sent_again(log: Log):
+def test_what_was_not_taken_is_sent_again(log: Log) -> None:
     log.write(lines(1, 2, 3, 4))
     follower = Follower(log.path, None, batch=2, say=log.said.append, wait=lambda: False)
     log.place = follower.place(next(follower.bodies()))
@@ -121,7 +121,7 @@ def test_what_was_not_taken_is_sent_again(log: Log):
 
 
 @pytest.mark.parametrize("name", ["audit-2025-01-04T14-13-20.123.log", "audit.log.1", "audit.log-20250104"])
-def test_a_renamed_log_is_read_to_its_end_and_then_the_new_one(log: Log, name: str):
+def test_a_renamed_log_is_read_to_its_end_and_then_the_new_one(log: Log, name: str) -> None:
     def late() -> None:
         """The writer still has the old file open."""
         with log.path.with_name(name).open("ab") as stream:
@@ -131,12 +131,12 @@ def test_a_renamed_log_is_read_to_its_end_and_then_the_new_one(log: Log, name: s
     assert log.follow(log.append(2), log.rename(name), late, log.append(4), log.append(5)) == [1, 2, 3, 4, 5]
 
 
-def test_the_end_of_a_renamed_log_counts_without_a_line_break(log: Log):
+def test_the_end_of_a_renamed_log_counts_without_a_line_break(log: Log) -> None:
     log.write(lines(1) + event(2))
     assert log.follow(log.rename("audit.log.1"), log.append(3)) == [1, 2, 3]
 
 
-def test_a_log_that_was_renamed_twice_between_two_looks_is_read_whole(log: Log):
+def test_a_log_that_was_renamed_twice_between_two_looks_is_read_whole(log: Log) -> None:
     def twice() -> None:
         log.append(2)()
         log.rename("audit.log.2")()
@@ -148,7 +148,7 @@ def test_a_log_that_was_renamed_twice_between_two_looks_is_read_whole(log: Log):
     assert log.follow(twice) == [1, 2, 3, 4]
 
 
-def test_a_log_that_was_removed_is_read_to_its_end(log: Log):
+def test_a_log_that_was_removed_is_read_to_its_end(log: Log) -> None:
     def remove() -> None:
         log.write(lines(2))
         log.path.unlink()
@@ -157,12 +157,12 @@ def test_a_log_that_was_removed_is_read_to_its_end(log: Log):
     assert log.follow(remove, log.append(3)) == [1, 2, 3]
 
 
-def test_a_copied_and_truncated_log_is_read_to_its_end_in_the_copy(log: Log):
+def test_a_copied_and_truncated_log_is_read_to_its_end_in_the_copy(log: Log) -> None:
     log.write(lines(1))
     assert log.follow(log.copy_truncate("audit.log.1", lines(2, 3)), log.append(4)) == [1, 2, 3, 4]
 
 
-def test_a_truncated_log_that_has_grown_beyond_the_old_one_is_noticed(log: Log):
+def test_a_truncated_log_that_has_grown_beyond_the_old_one_is_noticed(log: Log) -> None:
     def step() -> None:
         log.copy_truncate("audit.log.1", lines(2))()
         log.write(lines(3, 4, 5, 6))
@@ -171,7 +171,7 @@ def test_a_truncated_log_that_has_grown_beyond_the_old_one_is_noticed(log: Log):
     assert log.follow(step) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_truncated_log_without_a_copy_is_said(log: Log):
+def test_a_truncated_log_without_a_copy_is_said(log: Log) -> None:
     def truncate() -> None:
         with log.path.open("r+b") as stream:
             stream.truncate()
@@ -181,7 +181,7 @@ def test_a_truncated_log_without_a_copy_is_said(log: Log):
     assert any("is neither there nor beside it" in said for said in log.said)
 
 
-def test_a_log_that_lost_its_end_is_read_again(log: Log):
+def test_a_log_that_lost_its_end_is_read_again(log: Log) -> None:
     """Twice is better than never, and the end of it must not be waited for."""
 
     def cut() -> None:
@@ -193,21 +193,21 @@ def test_a_log_that_lost_its_end_is_read_again(log: Log):
     assert any("is neither there nor beside it" in said for said in log.said)
 
 
-def test_a_packed_log_grows_no_more(log: Log):
+def test_a_packed_log_grows_no_more(log: Log) -> None:
     log.path.write_bytes(gzip.compress(lines(1, 2)))
     assert log.follow() == [1, 2]
     assert log.follow() == []
     assert len(log.said) < 5
 
 
-def test_what_cannot_be_read_as_a_file_is_told(log: Log):
+def test_what_cannot_be_read_as_a_file_is_told(log: Log) -> None:
     log.path.mkdir()
     assert log.follow() == []
     assert log.said == [f"{log.path}: cannot be read; check its permissions"]
 
 
 @pytest.mark.parametrize("pack", [False, True])
-def test_a_log_that_was_rotated_during_a_restart_is_found_beside_it(log: Log, pack: bool):
+def test_a_log_that_was_rotated_during_a_restart_is_found_beside_it(log: Log, pack: bool) -> None:
     log.write(lines(1, 2))
     assert log.follow() == [1, 2]
     log.append(3)()
@@ -218,7 +218,7 @@ def test_a_log_that_was_rotated_during_a_restart_is_found_beside_it(log: Log, pa
     assert log.follow(log.append(7)) == [3, 4, 5, 6, 7]
 
 
-def test_a_log_that_was_truncated_during_a_restart_is_found_in_its_copy(log: Log):
+def test_a_log_that_was_truncated_during_a_restart_is_found_in_its_copy(log: Log) -> None:
     log.write(lines(1, 2))
     assert log.follow() == [1, 2]
     log.copy_truncate("audit.log.1", lines(3))()
@@ -226,20 +226,20 @@ def test_a_log_that_was_truncated_during_a_restart_is_found_in_its_copy(log: Log
     assert log.follow() == [3, 4, 5, 6]
 
 
-def test_older_logs_are_left_alone(log: Log):
+def test_older_logs_are_left_alone(log: Log) -> None:
     log.path.with_name("audit.log.1").write_bytes(lines(1, 2))
     log.write(lines(3))
     assert log.follow(log.rename("audit.log.2"), log.append(4)) == [3, 4]
 
 
-def test_other_files_beside_it_are_none_of_the_log(log: Log):
+def test_other_files_beside_it_are_none_of_the_log(log: Log) -> None:
     log.path.with_name("audit.log.state").write_text('{"version":1}')
     log.path.with_name("auditing.log").write_bytes(lines(9))
     log.write(lines(1))
     assert log.follow(log.rename("audit.log.1"), log.append(2)) == [1, 2]
 
 
-def test_a_log_whose_rest_is_gone_is_said_and_the_others_are_read(log: Log):
+def test_a_log_whose_rest_is_gone_is_said_and_the_others_are_read(log: Log) -> None:
     log.write(lines(1, 2))
     assert log.follow() == [1, 2]
     log.path.unlink()
@@ -250,7 +250,7 @@ def test_a_log_whose_rest_is_gone_is_said_and_the_others_are_read(log: Log):
     assert "is neither there nor beside it" in log.said[0]
 
 
-def test_a_damaged_packed_log_costs_its_rest(log: Log):
+def test_a_damaged_packed_log_costs_its_rest(log: Log) -> None:
     log.write(lines(1))
     assert log.follow() == [1]
     log.path.unlink()
@@ -261,7 +261,7 @@ def test_a_damaged_packed_log_costs_its_rest(log: Log):
     assert any("cannot be read" in said for said in log.said)
 
 
-def test_torn_lines_are_told_with_their_numbers_over_restarts(log: Log):
+def test_torn_lines_are_told_with_their_numbers_over_restarts(log: Log) -> None:
     log.write(lines(1) + event(2)[:40] + b"\n" + lines(3))
     assert log.follow() == [1, 3]
     log.write(event(4)[:40] + b"\n" + lines(5))
@@ -271,13 +271,13 @@ def test_torn_lines_are_told_with_their_numbers_over_restarts(log: Log):
     ]
 
 
-def test_a_flood_of_torn_lines_is_told_ten_times(log: Log):
+def test_a_flood_of_torn_lines_is_told_ten_times(log: Log) -> None:
     log.write(b"oops\n" * 1000 + lines(1))
     assert log.follow() == [1]
     assert len(log.said) == 10
 
 
-def test_parts_of_a_container_line_are_one_event_over_a_restart(log: Log):
+def test_parts_of_a_container_line_are_one_event_over_a_restart(log: Log) -> None:
     part = b"2025-01-04T14:13:20.1Z stdout "
     log.write(part + b"F " + event(1) + b"\n" + part + b"P " + event(2)[:40] + b"\n")
     assert log.follow() == [1]
@@ -285,7 +285,7 @@ def test_parts_of_a_container_line_are_one_event_over_a_restart(log: Log):
     assert log.follow() == [2]
 
 
-def test_a_place_survives_in_its_file(tmp_path: Path):
+def test_a_place_survives_in_its_file(tmp_path: Path) -> None:
     place = LogPlace(offset=7, line=1, inode=3, head_bytes=7, head_sha256="ab", began="2025")
     with StateFile(tmp_path / "state") as state:
         assert state.load() is None
@@ -296,7 +296,7 @@ def test_a_place_survives_in_its_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"{}", b'{"version":2,"offset":1}', b"\xff"])
-def test_a_file_that_is_no_state_is_told(tmp_path: Path, content: bytes):
+def test_a_file_that_is_no_state_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state").write_bytes(content)
     with (
         StateFile(tmp_path / "state") as state,
@@ -305,7 +305,7 @@ def test_a_file_that_is_no_state_is_told(tmp_path: Path, content: bytes):
         state.load()
 
 
-def test_two_cannot_use_one_state_file(tmp_path: Path):
+def test_two_cannot_use_one_state_file(tmp_path: Path) -> None:
     with (
         StateFile(tmp_path / "state"),
         pytest.raises(StateFileError, match="another auditsink send uses it"),
@@ -314,7 +314,7 @@ def test_two_cannot_use_one_state_file(tmp_path: Path):
         raise AssertionError("both have it")
 
 
-def test_a_state_file_that_cannot_be_written_is_told(tmp_path: Path):
+def test_a_state_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(StateFileError, match="cannot be written"), StateFile(tmp_path / "gone" / "state"):
         raise AssertionError("it was opened")
 

@@ -158,7 +158,7 @@ LOGS: dict[str, tuple[bytes, list[bytes], list[tuple[int, str]]]] = {
 
 @pytest.mark.parametrize("size", [1, 7, 64, 2**20])
 @pytest.mark.parametrize("name", LOGS)
-def test_a_log_gives_its_events_byte_for_byte_and_names_every_other_line(name: str, size: int):
+def test_a_log_gives_its_events_byte_for_byte_and_names_every_other_line(name: str, size: int) -> None:
     log, expected, others = LOGS[name]
     items = read(log, size)
     assert events_of(items) == expected
@@ -219,7 +219,7 @@ ENVELOPES: dict[str, tuple[bytes, list[bytes]]] = {
 
 
 @pytest.mark.parametrize("name", ENVELOPES)
-def test_events_are_taken_out_of_envelopes_byte_for_byte(name: str):
+def test_events_are_taken_out_of_envelopes_byte_for_byte(name: str) -> None:
     log, expected = ENVELOPES[name]
     assert events_of(read(log + b"\n", 13)) == expected
     assert skipped(read(log + b"\n")) == []
@@ -259,12 +259,12 @@ NO_AUDIT = {
 
 
 @pytest.mark.parametrize("name", NO_AUDIT)
-def test_what_holds_no_audit_event_is_named(name: str):
+def test_what_holds_no_audit_event_is_named(name: str) -> None:
     log, why = NO_AUDIT[name]
     assert read(log + b"\n") == [LogItem(1, Nothing(why))]
 
 
-def test_an_element_of_an_envelope_that_is_no_event_costs_no_other():
+def test_an_element_of_an_envelope_that_is_no_event_costs_no_other() -> None:
     log = wrapped(logEvents=[{"message": text(KLOG)}, {"message": text(A)}])
     assert read(log) == [LogItem(1, Nothing("is a line of the apiserver's own log")), LogItem(1, LoggedEvent(A))]
 
@@ -273,27 +273,27 @@ HOSTILE = [body for body in corpus.hostile_bodies() if body.name not in {"trunca
 """Those that are whole JSON."""
 
 
-def test_hostile_events_stay_as_they_are():
+def test_hostile_events_stay_as_they_are() -> None:
     """Nesting, invalid UTF-8, lone surrogates, numbers without end: what an API's caller had logged."""
     several = [one for body in HOSTILE for one in body.events if one.startswith(b'{"level"')]
     hostile = [one.replace(b"{", HEAD, 1) for one in several]
     assert events_of(read(lines(*hostile), 999)) == hostile
 
 
-def test_hostile_lists_stay_as_they_are():
+def test_hostile_lists_stay_as_they_are() -> None:
     items = read(b"".join(body.data for body in HOSTILE))
     assert events_of(items) == [body.data for body in HOSTILE]
     counts = [item.content.events for item in items if isinstance(item.content, LoggedList)]
     assert counts == [len(body.events) for body in HOSTILE]
 
 
-def test_bytes_that_are_no_utf8_come_out_of_an_envelope_as_they_went_in():
+def test_bytes_that_are_no_utf8_come_out_of_an_envelope_as_they_went_in() -> None:
     bad = A.replace(b'"get"', b'"g\xff\xfe\\u00e9t"')
     inner = bad.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     assert events_of(read(b'{"log":"' + inner + b'\\n","stream":"stdout","time":"t"}\n')) == [bad]
 
 
-def test_an_overlong_line_costs_itself():
+def test_an_overlong_line_costs_itself() -> None:
     long = HEAD + b'"x":"' + b"y" * 5000 + b'"}'
     assert read(lines(A, long, B), 100, limit=1000) == [
         LogItem(1, LoggedEvent(A)),
@@ -302,19 +302,19 @@ def test_an_overlong_line_costs_itself():
     ]
 
 
-def test_an_overlong_line_of_whole_values_costs_nothing():
+def test_an_overlong_line_of_whole_values_costs_nothing() -> None:
     """Firehose puts megabytes of records one behind the other."""
     assert events_of(read(EKS * 50, size=300, limit=2000)) == [A, B] * 50
 
 
-def test_a_document_that_is_too_long_is_read_element_by_element():
+def test_a_document_that_is_too_long_is_read_element_by_element() -> None:
     document = json.dumps({"events": [{"message": text(one)} for one in (A, B, C) * 20]}, indent=4).encode()
     items = read(document, limit=2000)
     assert events_of(items) == [A, B, C] * 20
     assert skipped(items)[0] == (1, TOO_LONG)
 
 
-def test_a_container_line_that_is_too_long_costs_itself():
+def test_a_container_line_that_is_too_long_costs_itself() -> None:
     part = b"2025-01-04T14:13:20.1Z stdout P " + b"x" * 500
     log = lines(*[part] * 5, b"2025-01-04T14:13:20.1Z stdout F x", b"2025-01-04T14:13:20.1Z stdout F " + A)
     assert read(log, limit=1000) == [LogItem(1, Nothing(TOO_LONG)), LogItem(7, LoggedEvent(A))]
@@ -335,11 +335,11 @@ def test_a_container_line_that_is_too_long_costs_itself():
         pytest.param(base64.b64encode(bytes(range(256)) * 4000), id="text"),
     ],
 )
-def test_a_hostile_log_ends_and_holds_no_event(log: bytes):
+def test_a_hostile_log_ends_and_holds_no_event(log: bytes) -> None:
     assert events_of(read(log, 2**16)) == []
 
 
-def test_the_position_is_behind_what_was_given_out():
+def test_the_position_is_behind_what_was_given_out() -> None:
     reader = LogReader()
     log = lines(A, b"2025-01-04T14:13:20.1Z stdout P " + B[:50])
     assert events_of(reader.feed(log)) == [A]
@@ -351,7 +351,7 @@ def test_the_position_is_behind_what_was_given_out():
     assert [(item.line, item.content) for item in again.feed(C + b"\n")] == [(4, LoggedEvent(C))]
 
 
-def test_an_open_document_keeps_the_position_back():
+def test_an_open_document_keeps_the_position_back() -> None:
     reader = LogReader()
     assert list(reader.feed(PRETTY[:60])) == []
     assert reader.settled == Position(0, 0)
@@ -368,7 +368,7 @@ PIECES = [
 
 @settings(max_examples=300, deadline=None)
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=25), size=st.integers(1, 70))
-def test_how_a_log_is_cut_makes_no_difference_and_what_is_sent_stood_there(pieces: list[bytes], size: int):
+def test_how_a_log_is_cut_makes_no_difference_and_what_is_sent_stood_there(pieces: list[bytes], size: int) -> None:
     log = b"".join(pieces)
     items = read(log)
     assert read(log, size) == items

@@ -80,7 +80,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["batch50-request-h2tls", "hostile-patches"])
-def test_an_archive_of_the_corpus_gives_its_bodies_unchanged(name: str):
+def test_an_archive_of_the_corpus_gives_its_bodies_unchanged(name: str) -> None:
     data, counts, noted = found(corpus.archive(name).read_bytes())
     expected = list(corpus.bodies(name))
     assert data == [body.data for body in expected]
@@ -90,7 +90,7 @@ def test_an_archive_of_the_corpus_gives_its_bodies_unchanged(name: str):
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-def test_a_log_is_batched(packer: str):
+def test_a_log_is_batched(packer: str) -> None:
     data, counts, noted = found(PACKERS[packer](LOG), batch=2)
     assert (counts, noted.passed, noted.broken) == ([2, 2, 1], [], [])
     assert [event for body in data for event in corpus.cut(body.decode())] == LINES
@@ -98,14 +98,14 @@ def test_a_log_is_batched(packer: str):
 
 
 @pytest.mark.parametrize("packer", list(PACKERS)[1:])
-def test_several_members_are_one_log(packer: str):
+def test_several_members_are_one_log(packer: str) -> None:
     """`logrotate` and `cat` make such files."""
     pack = PACKERS[packer]
     assert found(pack(LOG) + pack(b"") + pack(LOG))[1] == [10]
 
 
 @pytest.mark.parametrize("packer", list(PACKERS)[1:])
-def test_a_log_that_is_cut_off_gives_what_is_there_and_is_told(packer: str):
+def test_a_log_that_is_cut_off_gives_what_is_there_and_is_told(packer: str) -> None:
     several = b"".join(
         corpus.event(f"{number}", b'{"x":"%s"}' % os.urandom(300).hex().encode()) + b"\n" for number in range(2000)
     )
@@ -116,13 +116,13 @@ def test_a_log_that_is_cut_off_gives_what_is_there_and_is_told(packer: str):
 
 
 @pytest.mark.parametrize("packer", list(PACKERS)[1:])
-def test_what_does_not_unpack_is_told(packer: str):
+def test_what_does_not_unpack_is_told(packer: str) -> None:
     packed = PACKERS[packer](LOG * 50)
     _, _, noted = found(packed[: len(packed) // 2] + b"\xff" * 40 + packed[len(packed) // 2 + 40 :])
     assert [name for name, _ in noted.broken] == ["f"]
 
 
-def test_a_stream_that_wants_too_much_memory_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_a_stream_that_wants_too_much_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compression, "LZMA_MEMORY", 2**20)
     monkeypatch.setattr(compression, "ZSTD_WINDOW", 2**20)
     parameters = zstandard.ZstdCompressionParameters(window_log=25, compression_level=1)
@@ -160,17 +160,17 @@ PASSED = [
         pytest.param(zipped(MEMBERS), id="zip"),
     ],
 )
-def test_an_archive_gives_all_logs_and_lists_in_it(content: bytes):
+def test_an_archive_gives_all_logs_and_lists_in_it(content: bytes) -> None:
     _, counts, noted = found(content)
     assert (counts, noted.passed, noted.broken) == (EXPECTED, PASSED, [])
 
 
-def test_an_archive_in_an_archive_gives_its_logs():
+def test_an_archive_in_an_archive_gives_its_logs() -> None:
     _, counts, noted = found(tar("w", {"inner.tar.gz": tar("w:gz", {"audit.log": LOG})}))
     assert (counts, noted.passed) == ([5], [])
 
 
-def test_a_zip_in_an_archive_is_told():
+def test_a_zip_in_an_archive_is_told() -> None:
     _, _, noted = found(tar("w", {"inner.zip": zipped({"audit.log": LOG})}))
     assert noted.passed[0][:2] == (
         "f/inner.zip",
@@ -178,7 +178,7 @@ def test_a_zip_in_an_archive_is_told():
     )
 
 
-def test_a_member_that_cannot_be_read_costs_no_other():
+def test_a_member_that_cannot_be_read_costs_no_other() -> None:
     broken = bytearray(zipped({"a.log": LOG, "b.log": LOG}))
     broken[broken.index(b"a.log") + 20] ^= 0xFF
     _, counts, noted = found(bytes(broken))
@@ -189,7 +189,7 @@ def test_a_member_that_cannot_be_read_costs_no_other():
     assert [name for name, _ in noted.broken] == ["f/a.log.gz"]
 
 
-def test_what_is_packed_again_and_again_is_given_up():
+def test_what_is_packed_again_and_again_is_given_up() -> None:
     content = LOG
     for _ in range(9):
         content = gzip.compress(content)
@@ -211,12 +211,12 @@ def test_what_is_packed_again_and_again_is_given_up():
         (b"PAR1xxxx", "is a Parquet file, which is not read; export it as JSON lines"),
     ],
 )
-def test_anything_else_is_passed_over_and_named(content: bytes, why: str):
+def test_anything_else_is_passed_over_and_named(content: bytes, why: str) -> None:
     data, _, noted = found(content)
     assert (data, noted.passed) == ([], [("f", why, 1, [])])
 
 
-def test_lines_without_an_event_are_told_by_number_and_counted():
+def test_lines_without_an_event_are_told_by_number_and_counted() -> None:
     _, counts, noted = found(b"oops\n" * 25 + LOG + LINES[0][:40] + b"\n")
     assert counts == [5]
     assert noted.passed == [
@@ -225,7 +225,7 @@ def test_lines_without_an_event_are_told_by_number_and_counted():
     ]
 
 
-def test_the_words_of_a_hostile_file_do_not_fill_the_memory():
+def test_the_words_of_a_hostile_file_do_not_fill_the_memory() -> None:
     kinds = b"".join(b'{"kind":"K%d","apiVersion":"v1"}\n' % number for number in range(500))
     _, _, noted = found(kinds + LOG)
     assert len(noted.passed) <= 33
@@ -233,21 +233,21 @@ def test_the_words_of_a_hostile_file_do_not_fill_the_memory():
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
-def test_what_windows_makes_of_a_log_is_read(encoding: str):
+def test_what_windows_makes_of_a_log_is_read(encoding: str) -> None:
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     data, counts, _ = found((mark + LOG.decode()).replace("\n", "\r\n").encode(encoding))
     assert counts == [5]
     assert list(corpus.cut(data[0].decode())) == LINES
 
 
-def test_a_batch_ends_at_its_bytes_too():
+def test_a_batch_ends_at_its_bytes_too() -> None:
     batcher = Batcher(400, 1000)
     bodies = [body for size in (600, 600, 2000, 10) for body in batcher.add(LoggedEvent(b"x" * size))]
     assert [body.events for body in [*bodies, *batcher.flush()]] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-def test_memory_does_not_grow_with_the_file(packer: str, monkeypatch: pytest.MonkeyPatch):
+def test_memory_does_not_grow_with_the_file(packer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """16 MB of a log and of a line without an end, through every way of packing; a line may have 1 MB."""
     monkeypatch.setattr(sources, "LogReader", partial(LogReader, limit=2**20))
     stream = io.BytesIO(PACKERS[packer](LOG * 4_000 + b"{" + bytes(12_000_000)))
@@ -259,7 +259,7 @@ def test_memory_does_not_grow_with_the_file(packer: str, monkeypatch: pytest.Mon
     assert peak < (28e6 if packer == "zstd" else 14e6)  # a piece of zstd's may become 22 MB, and here it does
 
 
-def test_a_pipe_that_pauses_gives_what_has_come():
+def test_a_pipe_that_pauses_gives_what_has_come() -> None:
     reading, writing = os.pipe()
     go_on = threading.Event()
     try:
@@ -280,7 +280,7 @@ def test_a_pipe_that_pauses_gives_what_has_come():
 
 
 @pytest.mark.parametrize("content", [tar("w:gz", {"audit.log": LOG}), zstandard.compress(LOG), LOG, LINES[0]])
-def test_a_pipe_may_hold_what_a_file_may(content: bytes):
+def test_a_pipe_may_hold_what_a_file_may(content: bytes) -> None:
     reading, writing = os.pipe()
     os.write(writing, content)
     os.close(writing)
@@ -291,7 +291,7 @@ def test_a_pipe_may_hold_what_a_file_may(content: bytes):
     assert sum(body.events for body in bodies) in {1, 5}
 
 
-def test_a_zip_in_a_pipe_is_told():
+def test_a_zip_in_a_pipe_is_told() -> None:
     reading, writing = os.pipe()
     os.write(writing, zipped({"audit.log": LOG}))
     os.close(writing)
@@ -303,7 +303,7 @@ def test_a_zip_in_a_pipe_is_told():
     assert "is a zip archive" in noted.passed[0][1]
 
 
-def test_a_file_of_the_disk_is_read(tmp_path: Path):
+def test_a_file_of_the_disk_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(zipped({"audit.log": LOG}))
     with path.open("rb") as stream:

@@ -50,13 +50,13 @@ def keeping(kept: list[bytes]) -> Iterator[int]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self):
+        def do_POST(self) -> None:
             kept.append(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *args: object):
+        def log_message(self, *args: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -65,7 +65,7 @@ def keeping(kept: list[bytes]) -> Iterator[int]:
         server.shutdown()
 
 
-def test_batches_are_of_the_size_that_the_issue_is_about(batches: Bodies):
+def test_batches_are_of_the_size_that_the_issue_is_about(batches: Bodies) -> None:
     assert len(batches.sizes) > 10
     assert all(bodies.BATCH_BYTES <= size < 1.6 * bodies.BATCH_BYTES for size in batches.sizes)
 
@@ -73,7 +73,7 @@ def test_batches_are_of_the_size_that_the_issue_is_about(batches: Bodies):
 @pytest.mark.parametrize("name", ["items first", "pretty-printed"])
 def test_batches_in_another_frame_hold_the_same_events(
     programs: Programs, batches: Bodies, receiver: Receiver, tmp_path: Path, name: str
-):
+) -> None:
     framed = bodies.framed(batches, tmp_path / "framed", FRAMINGS[name])
     assert framed.events == batches.events
     posted = post_to(programs.load, receiver.port, "/audit", Load(framed, 4, 30, posts=10))
@@ -81,7 +81,7 @@ def test_batches_in_another_frame_hold_the_same_events(
     assert receiver.received().events == posted.events == sum(batches.events[:10])
 
 
-def test_every_event_that_was_posted_is_counted_once(programs: Programs, batches: Bodies, receiver: Receiver):
+def test_every_event_that_was_posted_is_counted_once(programs: Programs, batches: Bodies, receiver: Receiver) -> None:
     posted = post_to(programs.load, receiver.port, "/audit", Load(batches, 4, 30, posts=45))
     received = receiver.received()
     assert (posted.posts, posted.refused, posted.broken) == (45, {}, 0)
@@ -90,7 +90,7 @@ def test_every_event_that_was_posted_is_counted_once(programs: Programs, batches
     assert posted.began_ns < received.first_ns <= received.most_ns <= received.last_ns
 
 
-def test_no_two_bodies_are_the_same(programs: Programs, tmp_path: Path):
+def test_no_two_bodies_are_the_same(programs: Programs, tmp_path: Path) -> None:
     """Else the sink would call them repetitions and store the first one only."""
     directory = tmp_path / "one"
     directory.mkdir()
@@ -103,13 +103,13 @@ def test_no_two_bodies_are_the_same(programs: Programs, tmp_path: Path):
     assert {len(one) for one in kept} == {len(body)}
 
 
-def test_a_rate_is_kept(programs: Programs, batches: Bodies, receiver: Receiver):
+def test_a_rate_is_kept(programs: Programs, batches: Bodies, receiver: Receiver) -> None:
     posted = post_to(programs.load, receiver.port, "/audit", Load(batches, 2, 30, posts=6, rate=20))
     assert posted.posts == 6
     assert posted.seconds >= 5 / 20
 
 
-def test_gzip_and_chunked_bodies_are_counted_as_well(receiver: Receiver):
+def test_gzip_and_chunked_bodies_are_counted_as_well(receiver: Receiver) -> None:
     text = b'{"event":{"auditID":"a"}}{"event":{"auditID":"b"}}' * 5000
     connection = http.client.HTTPConnection("127.0.0.1", receiver.port)
     packed = gzip.compress(text)
@@ -124,7 +124,7 @@ def test_gzip_and_chunked_bodies_are_counted_as_well(receiver: Receiver):
     assert (received.requests, received.events) == (3, 30_000)
 
 
-def test_a_process_is_measured_with_its_children():
+def test_a_process_is_measured_with_its_children() -> None:
     burn = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(5 * 10**7))'])"
     child = subprocess.Popen([sys.executable, "-c", f"{burn}\ninput()"], stdin=subprocess.PIPE)
     try:
@@ -137,13 +137,13 @@ def test_a_process_is_measured_with_its_children():
         child.communicate(b"\n")
 
 
-def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(native.NativeError, match="no C compiler"):
         native.build(tmp_path)
 
 
-def test_what_reaches_the_disk_is_counted_or_said_not_to_be(tmp_path: Path):
+def test_what_reaches_the_disk_is_counted_or_said_not_to_be(tmp_path: Path) -> None:
     before = disk.written(tmp_path)
     if before is None:
         pytest.skip("this directory's file system has no device of its own")

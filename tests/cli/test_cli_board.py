@@ -38,7 +38,7 @@ def text(*seen: LastSeen, width: int = 100, height: int = 50) -> str:
     return "\n".join(line.text for line in board(seen, width, height))
 
 
-def test_rates_are_taken_over_what_was_seen():
+def test_rates_are_taken_over_what_was_seen() -> None:
     before = LastSeen(10.0, document(1000, [destination("siem", 900, 100)]))
     shown = text(before, LastSeen(20.0, document(3000, [destination("siem", 905, 95)])))
     assert "receive  200/s events, 3,000 in all" in shown
@@ -46,25 +46,25 @@ def test_rates_are_taken_over_what_was_seen():
     assert "prod     200/s     3,000  1 MiB    5.0s       50" in shown
 
 
-def test_a_first_look_and_a_sink_that_was_started_anew_have_no_rate_below_zero():
+def test_a_first_look_and_a_sink_that_was_started_anew_have_no_rate_below_zero() -> None:
     first, fewer = document(1000, [destination("siem", 9, 1)]), document(10, [destination("siem", 1, 1)])
     assert "receive  - events" in text(LastSeen(1.0, first))
     assert "receive  0/s events" in text(LastSeen(1.0, first), LastSeen(2.0, fewer))
 
 
-def test_the_bar_shows_what_is_held_and_where_each_destination_is():
+def test_the_bar_shows_what_is_held_and_where_each_destination_is() -> None:
     several = [destination("all", 100, 0), destination("none", 0, 100), destination("half", 50, 50)]
     (bar,) = [line for line in text(LastSeen(1.0, document(1000, several)), width=60).splitlines() if "ring" in line]
     assert bar == "ring     [2#########3########1....................] 50%"
 
 
-def test_destinations_at_the_same_place_stand_beside_each_other():
+def test_destinations_at_the_same_place_stand_beside_each_other() -> None:
     several = [destination(name, 100, 0) for name in "abcd"]
     (bar,) = [line for line in text(LastSeen(1.0, document(1000, several)), width=60).splitlines() if "ring" in line]
     assert "#1234..." in bar
 
 
-def test_trouble_is_told_in_words():
+def test_trouble_is_told_in_words() -> None:
     bad = destination(
         "siem",
         0,
@@ -83,7 +83,7 @@ def test_trouble_is_told_in_words():
 
 
 @pytest.mark.parametrize("height", [3, 8, 12, 20])
-def test_it_fits_the_terminal_with_a_thousand_clusters(height: int):
+def test_it_fits_the_terminal_with_a_thousand_clusters(height: int) -> None:
     many = [cluster(f"c{number}", 1, number) for number in range(1000)]
     lines = board([LastSeen(1.0, document(1000, [destination("siem", 1, 1)], clusters=many))], 100, height)
     assert len(lines) <= height
@@ -92,7 +92,7 @@ def test_it_fits_the_terminal_with_a_thousand_clusters(height: int):
         assert lines[-1].text == f"... and {1000 - (height - 8 - 3):,} more"
 
 
-def test_nothing_hostile_reaches_the_terminal(capsys: pytest.CaptureFixture[str]):
+def test_nothing_hostile_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     bad = destination(HOSTILE, 1, 1, last_error=HOSTILE, advice=[HOSTILE], type=HOSTILE, state=HOSTILE)
     seen = LastSeen(1.0, document(1000, [bad], version=HOSTILE, reasons=[HOSTILE], clusters=[cluster(HOSTILE, 1, 1)]))
     for line in board([seen], 100, 50):
@@ -101,7 +101,7 @@ def test_nothing_hostile_reaches_the_terminal(capsys: pytest.CaptureFixture[str]
 
 def test_lines_are_cut_to_the_terminal_and_drawn_over_the_old_ones(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     draw([StyledLine("abcdef", Style.BAD), StyledLine("ab")], 4)
     assert capsys.readouterr().out == "\x1b[H\x1b[31mabcd\x1b[0m\x1b[K\nab\x1b[K\x1b[J"
@@ -110,7 +110,7 @@ def test_lines_are_cut_to_the_terminal_and_drawn_over_the_old_ones(
     assert styled("x", Style.BAD) == "x"
 
 
-def test_the_screen_is_given_back_whatever_happens(capsys: pytest.CaptureFixture[str]):
+def test_the_screen_is_given_back_whatever_happens(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), terminal.screen():
         raise KeyboardInterrupt
     assert capsys.readouterr().out.endswith("\x1b[?25h\x1b[?1049l")

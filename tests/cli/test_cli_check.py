@@ -17,7 +17,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_good_file_is_told_in_words(auditsink: Call, tmp_path: Path):
+def test_a_good_file_is_told_in_words(auditsink: Call, tmp_path: Path) -> None:
     spool = f"spool: {{path: {tmp_path}, max_bytes: 128MiB}}\n"
     said = auditsink("check", "-c", written(tmp_path, f"{LOCAL}{spool}destinations: [{{name: out, type: stdout}}]"))
     assert (said.code, said.err) == (0, "")
@@ -26,7 +26,9 @@ def test_a_good_file_is_told_in_words(auditsink: Call, tmp_path: Path):
     assert "Risks" not in said.out
 
 
-def test_without_a_file_the_embedded_default_is_told(auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_file_the_embedded_default_is_told(
+    auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     said = auditsink("check")
     assert said.code == 0
@@ -34,7 +36,7 @@ def test_without_a_file_the_embedded_default_is_told(auditsink: Call, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_mistake_is_a_line(auditsink: Call, tmp_path: Path):
+def test_every_mistake_is_a_line(auditsink: Call, tmp_path: Path) -> None:
     path = written(tmp_path, "receive: {liste: 1}\nspool: {max_bytes: x}\ndestinations: []")
     said = auditsink("check", "-c", path)
     assert (said.code, said.out) == (1, "")
@@ -44,7 +46,7 @@ def test_every_mistake_is_a_line(auditsink: Call, tmp_path: Path):
     ]
 
 
-def test_risks_are_said_and_are_no_error(auditsink: Call, tmp_path: Path):
+def test_risks_are_said_and_are_no_error(auditsink: Call, tmp_path: Path) -> None:
     said = auditsink(
         "check", "-c", written(tmp_path, "spool: {max_bytes: 500TiB}\ndestinations: [{name: out, type: stdout}]")
     )
@@ -53,7 +55,7 @@ def test_risks_are_said_and_are_no_error(auditsink: Call, tmp_path: Path):
     assert "  spool.max_bytes: 500 TiB is more than the " in said.out
 
 
-def test_a_secret_that_everybody_may_read_is_a_risk(auditsink: Call, tmp_path: Path):
+def test_a_secret_that_everybody_may_read_is_a_risk(auditsink: Call, tmp_path: Path) -> None:
     keys = tmp_path / "spool.keys"
     keys.write_text(f"2026-11 {'A' * 43}=\n")
     text = f"{LOCAL}spool: {{path: {tmp_path}, max_bytes: 128MiB, encryption: {{key_file: {keys}}}}}\n"
@@ -67,7 +69,7 @@ def test_a_secret_that_everybody_may_read_is_a_risk(auditsink: Call, tmp_path: P
         assert (said.code, risk in said.out) == (0, told)
 
 
-def test_a_key_file_that_is_none_is_an_error(auditsink: Call, tmp_path: Path):
+def test_a_key_file_that_is_none_is_an_error(auditsink: Call, tmp_path: Path) -> None:
     keys = tmp_path / "spool.keys"
     keys.write_text("2026-11 not-a-key\n")
     text = f"{LOCAL}spool: {{path: {tmp_path}, encryption: {{key_file: {keys}}}}}\n"
@@ -78,7 +80,7 @@ def test_a_key_file_that_is_none_is_an_error(auditsink: Call, tmp_path: Path):
     assert "not-a-key" not in said.err
 
 
-def test_a_missing_file_is_an_error(auditsink: Call, tmp_path: Path):
+def test_a_missing_file_is_an_error(auditsink: Call, tmp_path: Path) -> None:
     text = "destinations: [{name: a, type: splunk, url: 'https://h', token_file: /nowhere/token}]"
     said = auditsink("check", "-c", written(tmp_path, text))
     assert said.code == 1
@@ -88,7 +90,7 @@ def test_a_missing_file_is_an_error(auditsink: Call, tmp_path: Path):
     )
 
 
-def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "PROBE_SECONDS", 2)
     with socket.socket() as unused, socket.socket() as silent:
         for one in (unused, silent):
@@ -111,7 +113,7 @@ def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeyp
     assert bad.startswith("auditsink: destinations[3] (bad): ")
 
 
-def test_asking_local_destinations_makes_nothing(auditsink: Call, tmp_path: Path):
+def test_asking_local_destinations_makes_nothing(auditsink: Call, tmp_path: Path) -> None:
     destinations = (
         f"[{{name: a, type: file, path: {tmp_path}/new/a}}, {{name: o, type: local, path: {tmp_path}/objects}}, "
         f"{{name: d, type: file, path: {tmp_path}}}]"
@@ -127,7 +129,7 @@ def test_asking_local_destinations_makes_nothing(auditsink: Call, tmp_path: Path
 
 def test_a_port_that_is_taken_is_told_and_the_file_may_come_from_the_environment(
     auditsink: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         path = written(tmp_path, f"receive: {{listen: '127.0.0.1:{port}'}}\ndestinations: [{{name: o, type: stdout}}]")

@@ -45,7 +45,7 @@ def left(spool: Path, destination: str) -> list[bytes]:
     return [dead_letter.content for dead_letter in DeadLetters(dead_letters.place(spool, destination))]
 
 
-def test_they_are_listed_without_control_characters(auditsink: Call, spool: Path):
+def test_they_are_listed_without_control_characters(auditsink: Call, spool: Path) -> None:
     said = auditsink("deadletter", "ls", "--path", spool)
     lines = said.out.splitlines()
     assert said.code == 0
@@ -57,12 +57,12 @@ def test_they_are_listed_without_control_characters(auditsink: Call, spool: Path
     assert "\x1b" not in said.out
 
 
-def test_only_one_destinations_are_listed(auditsink: Call, spool: Path, config: Path):
+def test_only_one_destinations_are_listed(auditsink: Call, spool: Path, config: Path) -> None:
     assert "siem" not in auditsink("deadletter", "ls", "-c", config, "--destination", "disk").out
     assert auditsink("deadletter", "ls", "--path", spool, "--destination", "none").out == "no dead letters\n"
 
 
-def test_one_is_shown(auditsink: Call, spool: Path):
+def test_one_is_shown(auditsink: Call, spool: Path) -> None:
     dead_letter = letters("disk")[1]
     said = auditsink("deadletter", "show", "--path", spool, "--destination", "disk", dead_letter.id)
     assert said.code == 0
@@ -70,19 +70,19 @@ def test_one_is_shown(auditsink: Call, spool: Path):
     assert said.out.endswith('event:       {"auditID":"\\xff?[2J"}\n')
 
 
-def test_one_is_shown_byte_for_byte(spool: Path, capfdbinary: pytest.CaptureFixture[bytes]):
+def test_one_is_shown_byte_for_byte(spool: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert cli.run(["deadletter", "show", "--path", str(spool), "--raw", letters("disk")[1].id]) == 0
     assert capfdbinary.readouterr().out == EVENTS[1]
 
 
-def test_an_id_that_there_is_not_is_told(auditsink: Call, config: Path):
+def test_an_id_that_there_is_not_is_told(auditsink: Call, config: Path) -> None:
     for name in ("show", "replay", "drop"):
         said = auditsink("deadletter", name, "-c", config, "nope")
         assert (said.code, said.out) == (1, "")
         assert said.err == "auditsink: no dead letter 'nope'; auditsink deadletter ls shows those that there are\n"
 
 
-def test_what_arrives_is_taken_away(auditsink: Call, spool: Path, config: Path):
+def test_what_arrives_is_taken_away(auditsink: Call, spool: Path, config: Path) -> None:
     said = auditsink("deadletter", "replay", "-c", config, "--destination", "disk")
     assert (said.code, said.out) == (0, "disk: delivered 3 of 3\n")
     assert left(spool, "disk") == []
@@ -90,14 +90,16 @@ def test_what_arrives_is_taken_away(auditsink: Call, spool: Path, config: Path):
     assert left(spool, "siem") == EVENTS
 
 
-def test_one_alone_is_delivered(auditsink: Call, spool: Path, config: Path):
+def test_one_alone_is_delivered(auditsink: Call, spool: Path, config: Path) -> None:
     chosen = letters("disk")[2].id
     said = auditsink("deadletter", "replay", "-c", config, "--destination", "disk", chosen)
     assert (said.code, said.out) == (0, "disk: delivered 1 of 1\n")
     assert left(spool, "disk") == EVENTS[:2]
 
 
-def test_what_does_not_arrive_stays(auditsink: Call, spool: Path, config: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_does_not_arrive_stays(
+    auditsink: Call, spool: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Hurried(command.SystemClock):
         async def sleep(self, seconds: float) -> None:
             return None
@@ -110,14 +112,14 @@ def test_what_does_not_arrive_stays(auditsink: Call, spool: Path, config: Path, 
     assert left(spool, "siem") == EVENTS
 
 
-def test_a_destination_that_is_not_configured_is_told(auditsink: Call, spool: Path, config: Path):
+def test_a_destination_that_is_not_configured_is_told(auditsink: Call, spool: Path, config: Path) -> None:
     DeadLetters(dead_letters.place(spool, "gone"), 2**20).append(letters("gone"))
     said = auditsink("deadletter", "replay", "-c", config, "--destination", "gone")
     assert said.code == 1
     assert said.err == "auditsink: destination 'gone' is not in the configuration; give the -c FILE that has it\n"
 
 
-def test_a_destination_that_cannot_be_built_is_told(auditsink: Call, spool: Path, config: Path):
+def test_a_destination_that_cannot_be_built_is_told(auditsink: Call, spool: Path, config: Path) -> None:
     (spool / "audit.ndjson").mkdir()
     said = auditsink("deadletter", "replay", "-c", config, "--destination", "disk")
     assert said.code == 1
@@ -125,7 +127,7 @@ def test_a_destination_that_cannot_be_built_is_told(auditsink: Call, spool: Path
     assert left(spool, "disk") == EVENTS
 
 
-def test_they_are_dropped_only_when_asked_twice(auditsink: Call, spool: Path, monkeypatch: pytest.MonkeyPatch):
+def test_they_are_dropped_only_when_asked_twice(auditsink: Call, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
     said = auditsink("deadletter", "drop", "--path", spool)
     assert (said.code, said.err.splitlines()[-1]) == (130, "auditsink: nothing was thrown away (--yes does not ask)")
@@ -137,13 +139,13 @@ def test_they_are_dropped_only_when_asked_twice(auditsink: Call, spool: Path, mo
     assert left(spool, "disk") == left(spool, "siem") == []
 
 
-def test_a_path_that_is_no_spool_is_told(auditsink: Call, tmp_path: Path):
+def test_a_path_that_is_no_spool_is_told(auditsink: Call, tmp_path: Path) -> None:
     said = auditsink("deadletter", "ls", "--path", tmp_path / "none")
     assert (said.code, said.out) == (1, "")
     assert said.err.endswith("none: is no directory; give the spool's by --path, or the sink's -c FILE\n")
 
 
-def test_a_name_without_dead_letters_may_be_misspelt(auditsink: Call, spool: Path):
+def test_a_name_without_dead_letters_may_be_misspelt(auditsink: Call, spool: Path) -> None:
     said = auditsink("deadletter", "ls", "--path", spool, "--destination", "siam")
     assert (said.code, said.out) == (0, "no dead letters\n")
     assert said.err == "no dead letters of 'siam'; there are some of: disk, siem\n"
@@ -151,7 +153,7 @@ def test_a_name_without_dead_letters_may_be_misspelt(auditsink: Call, spool: Pat
 
 def test_a_terminal_gets_no_control_characters(
     spool: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-):
+) -> None:
     one = letters("disk")[1].id
     arguments = ["deadletter", "show", "--path", str(spool), "--destination", "disk", "--raw", one]
     assert cli.run(arguments) == 0
@@ -161,13 +163,13 @@ def test_a_terminal_gets_no_control_characters(
     assert capfdbinary.readouterr().out == '{"auditID":"\ufffd?[2J"}'.encode()
 
 
-def test_they_are_told_whole_for_other_programs(spool: Path, capfdbinary: pytest.CaptureFixture[bytes]):
+def test_they_are_told_whole_for_other_programs(spool: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert cli.run(["deadletter", "ls", "--path", str(spool), "--destination", "siem", "-o", "json"]) == 0
     lines = capfdbinary.readouterr().out.splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == [5, 6, 7]
 
 
-def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(auditsink: Call, spool: Path, config: Path):
+def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(auditsink: Call, spool: Path, config: Path) -> None:
     first = letters("disk")[0].id
     said = auditsink("deadletter", "replay", "-c", config, "--path", spool, "--destination", "disk", first[:6])
     assert said.out == "disk: delivered 1 of 1\n"

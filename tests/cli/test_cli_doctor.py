@@ -16,7 +16,7 @@ APISERVER = Path(__file__).parents[2] / "config" / "apiserver"
 NOBODY = "http://127.0.0.1:1"
 
 
-async def test_a_running_sink_is_asked_and_its_trouble_told_in_order(tmp_path: Path, auditsink: Call):
+async def test_a_running_sink_is_asked_and_its_trouble_told_in_order(tmp_path: Path, auditsink: Call) -> None:
     destinations = [
         {"name": "disk", "type": "file", "path": str(tmp_path / "audit.ndjson")},
         {"name": "siem", "type": "splunk", "url": NOBODY, "token": "very-secret"},
@@ -35,14 +35,14 @@ async def test_a_running_sink_is_asked_and_its_trouble_told_in_order(tmp_path: P
     assert "sink: does not answer" not in said.out
 
 
-def test_no_sink_is_the_first_thing_to_fix(auditsink: Call):
+def test_no_sink_is_the_first_thing_to_fix(auditsink: Call) -> None:
     said = auditsink("doctor", "--url", NOBODY)
     assert said.code == 4
     assert "sink: does not answer" in said.out.splitlines()[1]
 
 
 @pytest.mark.parametrize("content", ["- a list", "{", "\x00"])
-def test_a_file_that_is_no_kubeconfig_is_one_line(content: str, tmp_path: Path, auditsink: Call):
+def test_a_file_that_is_no_kubeconfig_is_one_line(content: str, tmp_path: Path, auditsink: Call) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(content)
     said = auditsink("doctor", "--url", NOBODY, "--kubeconfig", str(file))
@@ -50,7 +50,7 @@ def test_a_file_that_is_no_kubeconfig_is_one_line(content: str, tmp_path: Path, 
     assert f"{file}: is no kubeconfig" in said.err
 
 
-def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, auditsink: Call):
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, auditsink: Call) -> None:
     said = auditsink("doctor", "--url", NOBODY, "--apiserver", str(tmp_path / "gone"))
     assert said.code == 1
     assert "gone" in said.err
@@ -106,7 +106,7 @@ def findings(said: Said) -> list[str]:
     return [line.strip() for line in said.out.splitlines() if line.startswith("  kubeconfig")]
 
 
-def test_a_kubeconfig_that_fits_the_sink_is_in_order(files: Files, auditsink: Call):
+def test_a_kubeconfig_that_fits_the_sink_is_in_order(files: Files, auditsink: Call) -> None:
     assert findings(auditsink("doctor", *files.options())) == []
     files.cluster |= {"server": "https://10.0.0.1:9880/audit", "tls-server-name": "sink.example.com"}
     assert findings(auditsink("doctor", *files.options())) == []
@@ -115,7 +115,7 @@ def test_a_kubeconfig_that_fits_the_sink_is_in_order(files: Files, auditsink: Ca
     assert [line.split(":")[0] for line in findings(auditsink("doctor", *files.options()))] == ["kubeconfig server"]
 
 
-def test_a_client_certificate_is_looked_at_as_the_sink_would(files: Files, auditsink: Call):
+def test_a_client_certificate_is_looked_at_as_the_sink_would(files: Files, auditsink: Call) -> None:
     del files.receive["tokens_file"]
     files.tls["client_ca_file"] = str(files.place / "ca.pem")
     files.more = {"clusters": [{"name": "shoot-1", "certificates": ["cn:shoot-1"]}]}
@@ -148,7 +148,7 @@ def test_a_client_certificate_is_looked_at_as_the_sink_would(files: Files, audit
 )
 def test_a_kubeconfig_that_does_not_fit_the_sink_is_told(
     files: Files, auditsink: Call, cluster: dict[str, Any], user: dict[str, Any], expected: str
-):
+) -> None:
     files.cluster |= cluster
     files.user |= user
     said = auditsink("doctor", *files.options())
@@ -156,7 +156,7 @@ def test_a_kubeconfig_that_does_not_fit_the_sink_is_told(
     assert "token-of" not in said.out + said.err
 
 
-def test_the_form_of_the_flags_is_said(tmp_path: Path, auditsink: Call):
+def test_the_form_of_the_flags_is_said(tmp_path: Path, auditsink: Call) -> None:
     (tmp_path / "config.yaml").write_text(
         "kube-apiserver-arg: [audit-policy-file=/p, audit-webhook-truncate-enabled]\n"
     )
@@ -167,7 +167,9 @@ def test_the_form_of_the_flags_is_said(tmp_path: Path, auditsink: Call):
     assert "holds no audit flag in any form that is known" in said.out
 
 
-async def test_a_trial_posts_an_empty_list_and_refused_ones_are_told_with_their_peer(tmp_path: Path, auditsink: Call):
+async def test_a_trial_posts_an_empty_list_and_refused_ones_are_told_with_their_peer(
+    tmp_path: Path, auditsink: Call
+) -> None:
     async with Sink(tmp_path / "sink", [{"name": "out", "type": "stdout"}]) as sink:
         good = {"clusters": [{"name": "c", "cluster": {"server": f"{sink.receive}/prod"}}], "current-context": "x",
                 "contexts": [{"name": "x", "context": {"cluster": "c"}}]}  # fmt: skip
@@ -184,6 +186,6 @@ async def test_a_trial_posts_an_empty_list_and_refused_ones_are_told_with_their_
         assert re.search(r"1 requests were refused .*, the last from 127\.0\.0\.1:\d+ to /audit-wrong at 20", said.out)
 
 
-def test_a_trial_needs_a_kubeconfig(auditsink: Call):
+def test_a_trial_needs_a_kubeconfig(auditsink: Call) -> None:
     said = auditsink("doctor", "--url", NOBODY, "--try")
     assert (said.code, "name its --kubeconfig" in said.err) == (2, True)

@@ -27,20 +27,20 @@ def loaded(statement: str, modules: list[str]) -> str:
     ).stdout
 
 
-def test_help_lists_every_command_and_loads_none(auditsink: Call):
+def test_help_lists_every_command_and_loads_none(auditsink: Call) -> None:
     said = auditsink("--help")
     assert said.code == 0
     assert all(f"\n  {name} " in said.out for name in cli.COMMANDS)
     assert loaded("from auditsink import cli; cli.run(['--help'])", HEAVY) == "[]\n"
 
 
-def test_without_arguments_the_help_comes_as_it_is(auditsink: Call):
+def test_without_arguments_the_help_comes_as_it_is(auditsink: Call) -> None:
     said = auditsink()
     assert (said.code, said.out) == (2, "")
     assert said.err == auditsink("--help").out
 
 
-def test_send_needs_neither_kafka_nor_the_admin_port():
+def test_send_needs_neither_kafka_nor_the_admin_port() -> None:
     assert loaded("import auditsink.cli.send", ["aiokafka", "starlette", "uvicorn", "prometheus_client"]) == "[]\n"
 
 
@@ -57,7 +57,7 @@ def commands_below(command: click.Command, path: tuple[str, ...]) -> Iterator[tu
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_has_help_with_an_example(auditsink: Call, name: str):
+def test_every_command_has_help_with_an_example(auditsink: Call, name: str) -> None:
     command = cli.commands.get_command(click.Context(cli.commands), name)
     assert command is not None
     for path in commands_below(command, (name,)):
@@ -66,7 +66,7 @@ def test_every_command_has_help_with_an_example(auditsink: Call, name: str):
         assert f"auditsink {' '.join(path)}" in said.out.partition("Example")[2]
 
 
-def test_the_version_is_told(auditsink: Call):
+def test_the_version_is_told(auditsink: Call) -> None:
     assert auditsink("--version") == (0, f"auditsink {__version__}\n", "")
 
 
@@ -78,7 +78,7 @@ def test_the_version_is_told(auditsink: Call):
         (["status", "--nope"], "auditsink: No such option '--nope'. See `auditsink status --help`.\n"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_2(auditsink: Call, arguments: list[str], line: str):
+def test_a_wrong_command_line_is_one_line_and_2(auditsink: Call, arguments: list[str], line: str) -> None:
     said = auditsink(*arguments)
     assert (said.code, said.out) == (2, "")
     assert said.err.replace("option: --nope", "option '--nope'") == line
@@ -96,7 +96,7 @@ def test_a_wrong_command_line_is_one_line_and_2(auditsink: Call, arguments: list
 )
 def test_every_end_is_quiet(
     auditsink: Call, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, line: str
-):
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise raised
 
@@ -107,14 +107,14 @@ def test_every_end_is_quiet(
     assert said.err.count("\n") == (1 if line else 0)
 
 
-def test_a_developer_can_have_the_traceback(auditsink: Call, monkeypatch: pytest.MonkeyPatch):
+def test_a_developer_can_have_the_traceback(auditsink: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli.commands, "main", lambda *_, **__: 1 / 0)
     monkeypatch.setenv("AUDITSINK_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         auditsink()
 
 
-def test_a_reader_that_goes_away_is_no_error_message():
+def test_a_reader_that_goes_away_is_no_error_message() -> None:
     """`auditsink --help | head -1`."""
     read, write = os.pipe()
     os.close(read)
@@ -125,7 +125,7 @@ def test_a_reader_that_goes_away_is_no_error_message():
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_ctrl_c_is_no_traceback():
+def test_ctrl_c_is_no_traceback() -> None:
     # A shell starts what runs in its background with the signal ignored.
     heeded = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     interrupt = "cli.commands.main = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)"

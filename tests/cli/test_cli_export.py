@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_out_and_in_again(place: Path, auditsink: Call):
+def test_out_and_in_again(place: Path, auditsink: Call) -> None:
     said = auditsink("spool", "export", "--path", place / "spool", "--to", place / "out")
     assert said == (0, "cluster blue: 2 events of 1 segments\ncluster green: 2 events of 1 segments\n", "")
     said = auditsink("spool", "import", "--path", place / "again", place / "out")
@@ -46,7 +46,7 @@ def test_out_and_in_again(place: Path, auditsink: Call):
     assert auditsink("spool", "verify", "--path", place / "again").code == 0
 
 
-def test_what_a_running_sink_still_writes_is_told(tmp_path: Path, auditsink: Call):
+def test_what_a_running_sink_still_writes_is_told(tmp_path: Path, auditsink: Call) -> None:
     take(tmp_path / "spool", "blue").stop()
     spool = take(tmp_path / "spool")
     running = take_more(spool)
@@ -65,7 +65,7 @@ def take_more(spool: Spool) -> Spool:
     return spool
 
 
-def test_one_cluster_and_a_time(place: Path, auditsink: Call):
+def test_one_cluster_and_a_time(place: Path, auditsink: Call) -> None:
     said = auditsink(
         "spool", "export", "--path", place / "spool", "--to", place / "a", "--cluster", "blue", "--since", "1h"
     )
@@ -76,7 +76,7 @@ def test_one_cluster_and_a_time(place: Path, auditsink: Call):
     assert said == (1, "", f"auditsink: {place / 'b'} holds no event\n")
 
 
-def test_a_spool_in_use_is_not_imported_into(place: Path, auditsink: Call):
+def test_a_spool_in_use_is_not_imported_into(place: Path, auditsink: Call) -> None:
     auditsink("spool", "export", "--path", place / "spool", "--to", place / "out")
     spool = take(place / "spool")
     said = auditsink("spool", "import", "--path", place / "spool", place / "out")
@@ -95,14 +95,14 @@ def test_a_spool_in_use_is_not_imported_into(place: Path, auditsink: Call):
         (["import", "--path", "{}/x"], "Missing argument 'FROM'"),
     ],
 )
-def test_mistakes_are_one_line(place: Path, auditsink: Call, arguments: list[str], told: str):
+def test_mistakes_are_one_line(place: Path, auditsink: Call, arguments: list[str], told: str) -> None:
     said = auditsink("spool", *(one.format(place) for one in arguments))
     assert said.code in {1, 2}
     assert told in said.err
     assert said.err.count("\n") == 1
 
 
-def test_what_is_still_written_comes_along_when_asked_for_and_goes_back_in(tmp_path: Path, auditsink: Call):
+def test_what_is_still_written_comes_along_when_asked_for_and_goes_back_in(tmp_path: Path, auditsink: Call) -> None:
     take(tmp_path / "spool", "blue").stop()
     running = take_more(take(tmp_path / "spool"))
     said = auditsink("spool", "export", "--path", tmp_path / "spool", "--to", tmp_path / "out", "--include-open")
@@ -115,7 +115,7 @@ def test_what_is_still_written_comes_along_when_asked_for_and_goes_back_in(tmp_p
     assert auditsink("spool", "verify", "--path", tmp_path / "again").code == 0
 
 
-def test_a_time_without_a_zone_is_told(place: Path, auditsink: Call):
+def test_a_time_without_a_zone_is_told(place: Path, auditsink: Call) -> None:
     said = auditsink(
         "spool", "export", "--path", place / "spool", "--to", place / "o", "--since", "2026-11-22T21:00:00"
     )

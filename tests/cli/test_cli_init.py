@@ -61,7 +61,7 @@ def options(place: Path, destination: str, **others: object) -> list[object]:
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
 @pytest.mark.parametrize("destination", DESTINATIONS)
-def test_what_it_writes_passes_check(destination: str, credential: str, tmp_path: Path, auditsink: Call):
+def test_what_it_writes_passes_check(destination: str, credential: str, tmp_path: Path, auditsink: Call) -> None:
     done = auditsink(*options(tmp_path, destination, credential=credential, server="sink.example.com:9880"))
     assert done.code == 0, done.err
     assert str(tmp_path / "made") in done.out
@@ -75,7 +75,7 @@ def test_what_it_writes_passes_check(destination: str, credential: str, tmp_path
 @pytest.mark.parametrize("credential", CREDENTIALS)
 async def test_a_sink_takes_what_its_apiserver_posts_and_nothing_without_the_credential(
     credential: str, address: str, tmp_path: Path, auditsink: Call
-):
+) -> None:
     done = auditsink(*options(tmp_path, "file", credential=credential, listen=address))
     assert done.code == 0, done.err
     sink = Sink(tmp_path / "sink", [])
@@ -125,7 +125,7 @@ def call(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
-def test_the_doctor_finds_nothing_in_kubeconfig_and_flags(credential: str, tmp_path: Path, auditsink: Call):
+def test_the_doctor_finds_nothing_in_kubeconfig_and_flags(credential: str, tmp_path: Path, auditsink: Call) -> None:
     assert auditsink(*options(tmp_path, "stdout", credential=credential)).code == 0
     place = tmp_path / "made" / "apiserver"
     used, findings = read_kubeconfig(yaml.safe_load((place / "kubeconfig.yaml").read_text()))
@@ -136,7 +136,7 @@ def test_the_doctor_finds_nothing_in_kubeconfig_and_flags(credential: str, tmp_p
     assert load.parse_policy((place / "policy.yaml").read_bytes(), "policy").rules
 
 
-def test_secrets_are_for_their_owner_and_are_not_shown(tmp_path: Path, auditsink: Call):
+def test_secrets_are_for_their_owner_and_are_not_shown(tmp_path: Path, auditsink: Call) -> None:
     done = auditsink(*options(tmp_path, "splunk", credential="token"))
     made = tmp_path / "made"
     hidden = [path for path in made.rglob("*") if "token" in path.name or path.suffix == ".key"]
@@ -147,7 +147,7 @@ def test_secrets_are_for_their_owner_and_are_not_shown(tmp_path: Path, auditsink
     assert (made / "token").read_text() == (made / "apiserver" / "token").read_text()
 
 
-def test_no_file_is_replaced_unless_that_is_asked_for(tmp_path: Path, auditsink: Call):
+def test_no_file_is_replaced_unless_that_is_asked_for(tmp_path: Path, auditsink: Call) -> None:
     words = options(tmp_path, "stdout", credential="token")
     assert auditsink(*words).code == 0
     before = (tmp_path / "made" / "token").read_text()
@@ -176,13 +176,13 @@ def test_no_file_is_replaced_unless_that_is_asked_for(tmp_path: Path, auditsink:
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
     words: list[str], code: int, complaint: str, tmp_path: Path, auditsink: Call
-):
+) -> None:
     refused = auditsink("init", tmp_path / "made", *words)
     assert (refused.code, complaint in refused.err) == (code, True), refused.err
     assert not (tmp_path / "made").exists()
 
 
-def test_it_asks_a_person_again_until_the_answer_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_it_asks_a_person_again_until_the_answer_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(init, "_person", lambda: True)
     answers = [
         "splunk", "https://splunk:8088", "typed-token", "Not A Name", "prod", "token", "9880", "0.0.0.0:9880",
@@ -200,7 +200,7 @@ def test_it_asks_a_person_again_until_the_answer_can_be(tmp_path: Path, monkeypa
     assert cluster["server"] == "https://audit.example:9880/audit/prod"
 
 
-def test_a_certificate_of_ones_own_is_taken(tmp_path: Path, auditsink: Call):
+def test_a_certificate_of_ones_own_is_taken(tmp_path: Path, auditsink: Call) -> None:
     for name in ("a.crt", "a.key", "ca.crt"):
         (tmp_path / name).write_text(name)
     mine = {"tls-cert": tmp_path / "a.crt", "tls-key": tmp_path / "a.key", "tls-ca": tmp_path / "ca.crt"}
@@ -214,7 +214,7 @@ def test_a_certificate_of_ones_own_is_taken(tmp_path: Path, auditsink: Call):
 
 def test_without_the_library_for_certificates_it_says_what_to_install(
     tmp_path: Path, auditsink: Call, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name in [name for name in sys.modules if name.startswith("auditsink.gardener.certificates")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cryptography", None)
@@ -228,7 +228,7 @@ printable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=
 
 
 @given(printable, printable)
-def test_whatever_is_answered_stands_in_the_file_as_it_was_answered(to: str, spool: str):
+def test_whatever_is_answered_stands_in_the_file_as_it_was_answered(to: str, spool: str) -> None:
     answers = Answers(
         directory=Path("/made"), destination="file", to=f"/{to}", secret_file=None, cluster="prod",
         listen="127.0.0.1:9880", server="127.0.0.1:9880", credential="none", spool=Path(f"/{spool}"),

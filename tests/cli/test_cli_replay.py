@@ -52,7 +52,7 @@ def delivered(config: Path) -> list[bytes]:
     return (config.parent / "audit.ndjson").read_bytes().splitlines()
 
 
-def test_what_was_received_within_a_time_is_delivered_again(config: Path, ring: Ring, auditsink: Call):
+def test_what_was_received_within_a_time_is_delivered_again(config: Path, ring: Ring, auditsink: Call) -> None:
     said = auditsink(
         "replay",
         "-c",
@@ -68,7 +68,7 @@ def test_what_was_received_within_a_time_is_delivered_again(config: Path, ring: 
     assert delivered(config) == [b'{"blue":%d}' % number for number in range(4, 10)]
 
 
-def test_everything_of_all_clusters_or_of_one(config: Path, ring: Ring, auditsink: Call):
+def test_everything_of_all_clusters_or_of_one(config: Path, ring: Ring, auditsink: Call) -> None:
     assert auditsink("replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z").code == 0
     assert len(delivered(config)) == 21
     said = auditsink(
@@ -78,7 +78,9 @@ def test_everything_of_all_clusters_or_of_one(config: Path, ring: Ring, auditsin
     assert delivered(config)[-1] == b'{"green":0}'
 
 
-def test_no_cursor_moves_and_the_owner_is_not_disturbed(tmp_path: Path, config: Path, ring: Ring, auditsink: Call):
+def test_no_cursor_moves_and_the_owner_is_not_disturbed(
+    tmp_path: Path, config: Path, ring: Ring, auditsink: Call
+) -> None:
     cursor = ring.path / "cursors" / "disk.cursor"
     before = cursor.read_bytes()
     spool = Spool.open(SpoolConfig(path=tmp_path / "spool", max_bytes=Size(2**26)))
@@ -89,7 +91,7 @@ def test_no_cursor_moves_and_the_owner_is_not_disturbed(tmp_path: Path, config: 
     spool.stop()
 
 
-def test_another_spool_may_be_named(tmp_path: Path, config: Path, ring: Ring, auditsink: Call):
+def test_another_spool_may_be_named(tmp_path: Path, config: Path, ring: Ring, auditsink: Call) -> None:
     (tmp_path / "spool").rename(tmp_path / "restored")
     arguments = ["replay", "-c", config, "--destination", "disk", "--since", "2020-01-01T00:00:00Z"]
     assert "is no spool" in auditsink(*arguments).err
@@ -123,7 +125,9 @@ def test_refused_events_are_told_and_the_exit_code_is_1(
     assert said.err.endswith("disk: delivered 20 events, 1 refused for good\n")
 
 
-def test_ctrl_c_says_where_it_stopped(config: Path, ring: Ring, auditsink: Call, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_says_where_it_stopped(
+    config: Path, ring: Ring, auditsink: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Replay.run
 
     async def interrupted(self: Replay, cluster: str, records: object) -> None:
@@ -145,7 +149,7 @@ def test_ctrl_c_says_where_it_stopped(config: Path, ring: Ring, auditsink: Call,
         (["--destination", "disk", "--since", "2h", "--cluster", "red"], "has no ring of cluster 'red'"),
     ],
 )
-def test_mistakes_are_one_line(config: Path, ring: Ring, auditsink: Call, arguments: list[str], told: str):
+def test_mistakes_are_one_line(config: Path, ring: Ring, auditsink: Call, arguments: list[str], told: str) -> None:
     said = auditsink("replay", "-c", config, *arguments)
     assert said.code in {1, 2}
     assert told in said.err

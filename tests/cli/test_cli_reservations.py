@@ -12,7 +12,7 @@ from auditsink.cli import reservations
 HEADER = ["CLUSTER", "RESERVED", "USED", "SHARED", "OLDEST", "STATE"]
 
 
-async def test_a_running_sink_says_whose_its_bytes_are(auditsink: Call, tmp_path: Path):
+async def test_a_running_sink_says_whose_its_bytes_are(auditsink: Call, tmp_path: Path) -> None:
     clusters = [
         {"name": "prod", "anonymous": True, "reservation": "8MiB"},
         {"name": "test", "anonymous": True},
@@ -28,7 +28,7 @@ async def test_a_running_sink_says_whose_its_bytes_are(auditsink: Call, tmp_path
         assert [one["cluster"] for one in document["clusters"]] == ["prod", "test"]
 
 
-def test_names_and_problems_cannot_steer_a_terminal():
+def test_names_and_problems_cannot_steer_a_terminal() -> None:
     one = {"cluster": "a", "reserved_bytes": 2**20, "used_bytes": 2**21, "shared_bytes": 2**20, "oldest_seconds": 90,
            "state": "shared"}  # fmt: skip
     values = {"reserved_bytes": 1, "max_bytes": 2, "shared_bytes": 1, "clusters": [one], "problems": ["bad \x1b[31m"]}
@@ -37,7 +37,7 @@ def test_names_and_problems_cannot_steer_a_terminal():
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:1"])
-def test_what_is_no_sink_is_told_in_a_line(auditsink: Call, url: str):
+def test_what_is_no_sink_is_told_in_a_line(auditsink: Call, url: str) -> None:
     said = auditsink("reservations", "--url", url)
     assert said.code in {1, 2}
     assert said.err.startswith("auditsink: ")

@@ -74,7 +74,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def test_an_archive_is_posted_byte_for_byte(auditsink: Call, sink: Sink):
+def test_an_archive_is_posted_byte_for_byte(auditsink: Call, sink: Sink) -> None:
     name = "batch50-request-h2tls"
     said = auditsink("send", corpus.archive(name), "--url", sink.url, "--connections", 1)
     assert said.code == 0
@@ -87,19 +87,19 @@ def test_an_archive_is_posted_byte_for_byte(auditsink: Call, sink: Sink):
     )
 
 
-def test_an_audit_log_is_batched(auditsink: Call, sink: Sink, tmp_path: Path):
+def test_an_audit_log_is_batched(auditsink: Call, sink: Sink, tmp_path: Path) -> None:
     (tmp_path / "audit.log").write_bytes(b"\n".join(corpus.event(f"e{number}") for number in range(25)) + b"\n")
     said = auditsink("send", tmp_path / "audit.log", "--url", sink.url, "--batch", 10)
     assert said.out.startswith("sent 3 batches, 25 events")
     assert sorted(body.count(b"auditID") for body in sink.bodies) == [5, 10, 10]
 
 
-def test_a_rate_is_kept(auditsink: Call, sink: Sink, hurried: list[float]):
+def test_a_rate_is_kept(auditsink: Call, sink: Sink, hurried: list[float]) -> None:
     auditsink("send", corpus.archive("batch100-metadata-mtls-h2"), "--url", sink.url, "--rate", 100)
     assert sum(hurried) > 1402 / 100 - 2
 
 
-def test_what_is_given_up_is_said_and_1(auditsink: Call, sink: Sink, hurried: list[float], tmp_path: Path):
+def test_what_is_given_up_is_said_and_1(auditsink: Call, sink: Sink, hurried: list[float], tmp_path: Path) -> None:
     sink.status = 500
     (tmp_path / "a.json").write_bytes(corpus.plain_body("a").data)
     said = auditsink("send", tmp_path / "a.json", "--url", sink.url)
@@ -113,7 +113,7 @@ def test_what_is_given_up_is_said_and_1(auditsink: Call, sink: Sink, hurried: li
 
 def test_a_hopeless_answer_ends_the_command_with_the_remedy(
     auditsink: Call, sink: Sink, hurried: list[float], tmp_path: Path
-):
+) -> None:
     sink.status = 404
     (tmp_path / "a.json").write_bytes(corpus.plain_body("a").data)
     said = auditsink("send", tmp_path / "a.json", tmp_path / "a.json", "--url", sink.url, "--connections", 1)
@@ -121,7 +121,7 @@ def test_a_hopeless_answer_ends_the_command_with_the_remedy(
     assert "auditsink: stopped: HTTP 404 (no): there is nothing at that path; --url ends in" in said.err
 
 
-def test_a_torn_line_is_told_with_its_number(auditsink: Call, sink: Sink, tmp_path: Path):
+def test_a_torn_line_is_told_with_its_number(auditsink: Call, sink: Sink, tmp_path: Path) -> None:
     (tmp_path / "audit.log").write_bytes(
         b"\n".join([corpus.event("a"), corpus.event("b")[:30], corpus.event("c"), b""])
     )
@@ -130,7 +130,7 @@ def test_a_torn_line_is_told_with_its_number(auditsink: Call, sink: Sink, tmp_pa
     assert said.err == f"passed over 1: is torn or glued to another, and no whole event ({tmp_path}/audit.log:2)\n"
 
 
-def test_standard_input_is_read(sink: Sink, tmp_path: Path):
+def test_standard_input_is_read(sink: Sink, tmp_path: Path) -> None:
     (tmp_path / "audit.log").write_bytes(corpus.event("a") + b"\n" + corpus.event("b"))
     command = [sys.executable, "-m", "auditsink", "send", "-", "--url", sink.url]
     with (tmp_path / "audit.log").open("rb") as stream:
@@ -139,7 +139,7 @@ def test_standard_input_is_read(sink: Sink, tmp_path: Path):
     assert ran.stdout.startswith("sent 1 batches, 2 events")
 
 
-def test_an_interrupt_ends_the_waiting_for_standard_input(sink: Sink):
+def test_an_interrupt_ends_the_waiting_for_standard_input(sink: Sink) -> None:
     command = [sys.executable, "-m", "auditsink", "send", "-", "--url", sink.url]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have it ignored
     pipe = subprocess.PIPE
@@ -195,14 +195,14 @@ def test_a_followed_log_is_sent_over_a_rotation_and_a_restart(sink: Sink, tmp_pa
     assert sink.events() == [corpus.event(f"e{number}") for number in range(5)]
 
 
-def test_alike_failures_are_said_once(auditsink: Call, sink: Sink, hurried: list[float]):
+def test_alike_failures_are_said_once(auditsink: Call, sink: Sink, hurried: list[float]) -> None:
     sink.status = 500
     said = auditsink("send", corpus.archive("hostile-patches"), "--url", sink.url)
     assert said.err.count("attempt 2 of 5") == 1
     assert said.out.startswith("sent 0 batches")
 
 
-def test_a_damaged_file_does_not_keep_the_others_back(auditsink: Call, sink: Sink, tmp_path: Path):
+def test_a_damaged_file_does_not_keep_the_others_back(auditsink: Call, sink: Sink, tmp_path: Path) -> None:
     (tmp_path / "cut.tar.gz").write_bytes(corpus.archive("batch50-request-h2tls").read_bytes()[:20_000])
     (tmp_path / "good.json").write_bytes(corpus.plain_body("a").data)
     said = auditsink("send", tmp_path / "cut.tar.gz", tmp_path / "good.json", "--url", sink.url)
@@ -211,7 +211,7 @@ def test_a_damaged_file_does_not_keep_the_others_back(auditsink: Call, sink: Sin
     assert f"auditsink: {tmp_path}/cut.tar.gz: is damaged or cut off" in said.err
 
 
-def test_nothing_to_send_is_an_error(auditsink: Call, sink: Sink, tmp_path: Path):
+def test_nothing_to_send_is_an_error(auditsink: Call, sink: Sink, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("hello")
     said = auditsink("send", tmp_path / "x", "--url", sink.url)
     assert said.code == 1
@@ -253,7 +253,7 @@ def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch
 )
 def test_options_that_cannot_work_are_told(
     auditsink: Call, tmp_path: Path, options: list[str], code: int, message: str
-):
+) -> None:
     (tmp_path / "FILE").write_text("hello")
     (tmp_path / "EMPTY").touch()
     given = [str(tmp_path / one) if one in {"FILE", "EMPTY"} else one for one in options]
@@ -263,7 +263,7 @@ def test_options_that_cannot_work_are_told(
     assert said.err.count("\n") == 1
 
 
-def test_a_token_is_read_again_for_each_request(tmp_path: Path):
+def test_a_token_is_read_again_for_each_request(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("first-token\n")
     token = send._token(tmp_path / "token")
     assert token().reveal() == "first-token"

@@ -80,19 +80,19 @@ def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, taken: str, sections
     assert said.startswith(filled(expected))
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path):
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
     code, said = serve(tmp_path, None, "-c", str(path))
     assert (code, said) == (1, f"auditsink: {path}: No such file or directory; check the path and its permissions\n")
 
 
-def test_its_exit_code_is_the_process_own(auditsink: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_its_exit_code_is_the_process_own(auditsink: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(config(tmp_path))
     monkeypatch.setattr(process, "run", lambda given, **_: len(given.destinations))
     assert auditsink("serve", "-c", tmp_path / "config.yaml") == (1, "", "")
 
 
-def test_a_failed_start_is_told_line_by_line(auditsink: Call, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_start_is_told_line_by_line(auditsink: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Config, **_more: object) -> int:
         raise StartError("a: is wrong\nb: is wrong too")
 

@@ -33,7 +33,7 @@ def spool_path(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_ls_shows_segments_and_cursors(spool_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_ls_shows_segments_and_cursors(spool_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["spool", "ls", "--path", str(spool_path)]) == 0
     out = capsys.readouterr().out
     assert "cluster blue: 3 events in 2 batches" in out
@@ -41,7 +41,7 @@ def test_ls_shows_segments_and_cursors(spool_path: Path, capsys: pytest.CaptureF
     assert "siem" in out
 
 
-def test_cat_prints_one_event_a_line(spool_path: Path, capfdbinary: pytest.CaptureFixture[bytes]):
+def test_cat_prints_one_event_a_line(spool_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "blue"]) == 0
     assert capfdbinary.readouterr().out == b'{"n":1}\n{"n":2}\n{"n": 3}\n'
     assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "blue", "--since", "1", "--limit", "1"]) == 0
@@ -52,7 +52,7 @@ def test_cat_prints_one_event_a_line(spool_path: Path, capfdbinary: pytest.Captu
 
 def test_a_terminal_gets_no_control_characters_of_an_event(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """They are legal in JSON beyond ASCII, and reach the ring raw in what only the scanner can split."""
     event = '{"a":"\x1b[31m\x9b1m\u202e"}'.encode()
     body = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + event + b"]}"
@@ -67,7 +67,9 @@ def test_a_terminal_gets_no_control_characters_of_an_event(
     assert capfdbinary.readouterr().out == b'{"a":"?[31m?1m?"}\n'
 
 
-def test_verify_is_0_on_a_whole_spool_and_1_on_a_damaged_one(spool_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_verify_is_0_on_a_whole_spool_and_1_on_a_damaged_one(
+    spool_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["spool", "verify", "--path", str(spool_path)]) == 0
     assert "cluster blue: 3 events in 2 batches, 1 segments, whole" in capsys.readouterr().out
     path = spool_path / "rings" / "blue" / "00000000000000000000.seg"
@@ -89,13 +91,13 @@ def test_verify_is_0_on_a_whole_spool_and_1_on_a_damaged_one(spool_path: Path, c
         (["cat", "--path", "/", "--since", "-1"], "'--since'"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]):
+def test_mistakes_are_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["spool", *arguments]) in {1, 2}
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
 
 
-def test_an_unknown_cluster_is_told_with_those_there_are(spool_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_cluster_is_told_with_those_there_are(spool_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "red"]) == 1
     assert "there are: blue, green" in capsys.readouterr().err

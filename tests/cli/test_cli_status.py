@@ -50,7 +50,7 @@ def url(answer: dict[str, Any]) -> Iterator[str]:
         thread.join()
 
 
-def test_the_table_shows_the_accounting(auditsink: Call, url: str):
+def test_the_table_shows_the_accounting(auditsink: Call, url: str) -> None:
     said = auditsink("status", "--url", url)
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines() == [
@@ -65,18 +65,18 @@ def test_the_table_shows_the_accounting(auditsink: Call, url: str):
     ]
 
 
-def test_an_error_is_told_with_its_time_and_what_comes_next():
+def test_an_error_is_told_with_its_time_and_what_comes_next() -> None:
     """It stands there when all is well again, too; and a destination that is paused may wait for minutes."""
     one = STATUS["destinations"][0] | {"last_error_at": "2026-11-22T10:00:00Z", "next_attempt_seconds": 250.9}
     shown = tables.status(STATUS | {"destinations": [one]}).splitlines()[-1]
     assert shown == "siem (last error, 2026-11-22T10:00:00Z): bad ?[31m day; next try in 4m 10s"
 
 
-def test_json_is_passed_on(auditsink: Call, url: str):
+def test_json_is_passed_on(auditsink: Call, url: str) -> None:
     assert orjson.loads(auditsink("status", "--url", url + "/", "-o", "json").out) == STATUS
 
 
-def test_watch_shows_it_again_until_it_ends(auditsink: Call, url: str, monkeypatch: pytest.MonkeyPatch):
+def test_watch_shows_it_again_until_it_ends(auditsink: Call, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -92,7 +92,7 @@ def test_watch_shows_it_again_until_it_ends(auditsink: Call, url: str, monkeypat
     assert said.out.count("siem, None: bad ?[31m day") == 3
 
 
-def test_watch_as_json_is_a_document_a_line(auditsink: Call, url: str, monkeypatch: pytest.MonkeyPatch):
+def test_watch_as_json_is_a_document_a_line(auditsink: Call, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status.time, "sleep", interrupted_after(2))
     said = auditsink("status", "--url", url, "--watch", "-o", "json")
     assert said.code == 130
@@ -101,7 +101,7 @@ def test_watch_as_json_is_a_document_a_line(auditsink: Call, url: str, monkeypat
 
 def test_watch_goes_on_when_the_sink_goes_away(
     auditsink: Call, url: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(status.time, "sleep", interrupted_after(2, lambda: answer.update(code=500)))
     said = auditsink("status", "--url", url, "--watch")
     assert (said.code, said.out.count("auditsink 1.2: running")) == (130, 2)
@@ -132,13 +132,13 @@ def interrupted_after(calls: int, deed: Callable[[], None] = lambda: None) -> Ca
 )
 def test_something_else_on_the_port_is_told(
     auditsink: Call, url: str, answer: dict[str, Any], change: dict[str, Any], expected: str
-):
+) -> None:
     answer.update(change)
     said = auditsink("status", "--url", url)
     assert (said.code, said.out, said.err) == (1, "", f"auditsink: {url}{expected}")
 
 
-def test_a_sink_that_is_not_there_is_told(auditsink: Call):
+def test_a_sink_that_is_not_there_is_told(auditsink: Call) -> None:
     said = auditsink("status", "--url", "http://127.0.0.1:1")
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("auditsink: http://127.0.0.1:1: no answer (")
@@ -149,15 +149,15 @@ def test_a_sink_that_is_not_there_is_told(auditsink: Call):
     ("value", "text"),
     [(0, "0.0s"), (9.94, "9.9s"), (12.7, "12s"), (60, "1m 0s"), (3599, "59m 59s"), (7262, "2h 1m"), (349200, "4d 1h")],
 )
-def test_spans_are_told_in_two_units(value: float, text: str):
+def test_spans_are_told_in_two_units(value: float, text: str) -> None:
     assert tables.seconds(value) == text
 
 
-def test_an_empty_table_is_its_header():
+def test_an_empty_table_is_its_header() -> None:
     assert tables.table(("A", "LONG"), []) == "A  LONG"
 
 
-def test_clusters_that_wait_by_themselves_are_named():
+def test_clusters_that_wait_by_themselves_are_named() -> None:
     held = [{"cluster": f"c{number:02d}", "why": "no topic\x1b", "next_attempt_seconds": 29.6} for number in range(30)]
     trouble = STATUS | {"destinations": [STATUS["destinations"][0] | {"held": held}]}
     lines = [line for line in tables.status(trouble).splitlines() if "does not take" in line]
@@ -166,7 +166,9 @@ def test_clusters_that_wait_by_themselves_are_named():
 
 
 @pytest.mark.parametrize(("level", "code"), [("good", 0), ("look", 3), ("bad", 4), ("odd", 4)])
-def test_the_exit_code_says_how_the_sink_is(level: str, code: int, auditsink: Call, url: str, answer: dict[str, Any]):
+def test_the_exit_code_says_how_the_sink_is(
+    level: str, code: int, auditsink: Call, url: str, answer: dict[str, Any]
+) -> None:
     verdict = {"level": level, "text": "It is so", "commands": ["auditsink doctor"]}
     answer["content"] = orjson.dumps(STATUS | {"verdict": verdict})
     assert auditsink("status", "--url", url).code == 0

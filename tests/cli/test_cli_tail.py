@@ -65,7 +65,7 @@ def url(answers: Answers) -> Iterator[str]:
         thread.join()
 
 
-def test_events_are_a_line_each(auditsink: Call, url: str, answers: Answers):
+def test_events_are_a_line_each(auditsink: Call, url: str, answers: Answers) -> None:
     answers.lines = [{"looked_at": 5}, EVENT, {"skipped": 1200}, {}, EVENT | {"impersonated": "eve"}]
     said = auditsink("tail", "--url", url + "/")
     assert said.code == 0
@@ -73,7 +73,7 @@ def test_events_are_a_line_each(auditsink: Call, url: str, answers: Answers):
     assert said.err == "auditsink: 1,200 events skipped\n"
 
 
-def test_filters_and_the_token_are_sent(auditsink: Call, url: str, answers: Answers, tmp_path: Path):
+def test_filters_and_the_token_are_sent(auditsink: Call, url: str, answers: Answers, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret-secret-secret\n")
     auditsink(
@@ -86,7 +86,7 @@ def test_filters_and_the_token_are_sent(auditsink: Call, url: str, answers: Answ
     ]  # fmt: skip
 
 
-def test_json_is_the_event_itself_the_large_ones_fetched(auditsink: Call, url: str, answers: Answers):
+def test_json_is_the_event_itself_the_large_ones_fetched(auditsink: Call, url: str, answers: Answers) -> None:
     raw = '{"verb":"get","n":123456789012345678901234567890}'
     answers.lines = [EVENT | {"raw": raw}, EVENT]
     said = auditsink("tail", "--url", url, "-o", "json")
@@ -94,13 +94,13 @@ def test_json_is_the_event_itself_the_large_ones_fetched(auditsink: Call, url: s
     assert answers.asked[1][:2] == ("/event", [("cluster", "prod"), ("sequence", "7")])
 
 
-def test_an_end_of_what_was_to_be_followed_is_an_error(auditsink: Call, url: str):
+def test_an_end_of_what_was_to_be_followed_is_an_error(auditsink: Call, url: str) -> None:
     said = auditsink("tail", "--url", url, "-f")
     assert (said.code, said.out.strip()) == (1, LINE)
     assert "the sink has ended the tail" in said.err
 
 
-def test_a_refusal_is_told_with_the_sinks_words(auditsink: Call, url: str, answers: Answers):
+def test_a_refusal_is_told_with_the_sinks_words(auditsink: Call, url: str, answers: Answers) -> None:
     answers.code, answers.lines = 403, [{"error": "set admin.token_file"}]
     said = auditsink("tail", "--url", url)
     assert (said.code, said.err) == (1, f"auditsink: {url}/tail: answers 403; set admin.token_file\n")
@@ -108,7 +108,7 @@ def test_a_refusal_is_told_with_the_sinks_words(auditsink: Call, url: str, answe
 
 def test_a_token_that_is_missing_or_wrong_is_told_by_the_option(
     auditsink: Call, url: str, answers: Answers, tmp_path: Path
-):
+) -> None:
     answers.code = 401
     asked = f"auditsink: {url}/tail: answers 401; "
     assert auditsink("tail", "--url", url).err == f"{asked}give --token-file, a file with what {HELD}\n"
@@ -118,7 +118,9 @@ def test_a_token_that_is_missing_or_wrong_is_told_by_the_option(
     assert said.err == f"{asked}--token-file does not hold what {HELD}\n"
 
 
-def test_a_redirect_does_not_take_the_token_elsewhere(auditsink: Call, url: str, answers: Answers, tmp_path: Path):
+def test_a_redirect_does_not_take_the_token_elsewhere(
+    auditsink: Call, url: str, answers: Answers, tmp_path: Path
+) -> None:
     token = tmp_path / "token"
     token.write_text("secret-secret-secret\n")
     answers.code, answers.location = 302, url + "/elsewhere"
@@ -127,7 +129,7 @@ def test_a_redirect_does_not_take_the_token_elsewhere(auditsink: Call, url: str,
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", "ä".encode(), b"two\nlines"])
-def test_a_token_that_cannot_be_sent_is_told(auditsink: Call, url: str, tmp_path: Path, content: bytes):
+def test_a_token_that_cannot_be_sent_is_told(auditsink: Call, url: str, tmp_path: Path, content: bytes) -> None:
     token = tmp_path / "token"
     token.write_bytes(content)
     said = auditsink("tail", "--url", url, "--token-file", token)
@@ -135,7 +137,7 @@ def test_a_token_that_cannot_be_sent_is_told(auditsink: Call, url: str, tmp_path
     assert said.err.startswith(f"auditsink: --token-file {token}: ")
 
 
-def test_something_else_on_the_port_is_told(auditsink: Call, url: str, answers: Answers):
+def test_something_else_on_the_port_is_told(auditsink: Call, url: str, answers: Answers) -> None:
     answers.lines = ["no object"]  # type: ignore[list-item]  # that is the point
     said = auditsink("tail", "--url", url)
     assert (said.code, said.err) == (
@@ -147,7 +149,7 @@ def test_something_else_on_the_port_is_told(auditsink: Call, url: str, answers: 
 
 
 @pytest.mark.parametrize("colours", [True, False])
-def test_nothing_hostile_reaches_the_terminal(colours: bool, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_hostile_reaches_the_terminal(colours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     words: dict[str, Any] = {key: HOSTILE for key, value in EVENT.items() if isinstance(value, str)}
     shown = tail.line(EVENT | words | {"impersonated": HOSTILE}, colours=colours)
@@ -156,6 +158,6 @@ def test_nothing_hostile_reaches_the_terminal(colours: bool, monkeypatch: pytest
     assert shown.isprintable()
 
 
-def test_a_request_without_an_object_shows_its_address():
+def test_a_request_without_an_object_shows_its_address() -> None:
     told = {"cluster": "prod", "time": "2026-11-23T10:00:00.123Z", "uri": "/healthz", "stage": "Panic"}
     assert tail.line(told, colours=False) == "10:00:00.123Z prod /healthz Panic"

@@ -92,7 +92,7 @@ def place(tmp_path: Path, recorded: list[bytes]) -> Place:
     return made
 
 
-def test_all_that_a_sink_left_is_proven(place: Place, auditsink: Call):
+def test_all_that_a_sink_left_is_proven(place: Place, auditsink: Call) -> None:
     """The spool, an export of it and the file: 788 events, each exactly as stated."""
     assert auditsink("spool", "export", "--path", place.spool, "--to", place.path / "out").code == 0
     for what in (["--spool", place.spool], ["--export", place.path / "out"], ["--file", place.file]):
@@ -103,7 +103,7 @@ def test_all_that_a_sink_left_is_proven(place: Place, auditsink: Call):
         assert "not covered" not in said.out
 
 
-def test_a_restored_spool_is_the_same_evidence(place: Place, auditsink: Call):
+def test_a_restored_spool_is_the_same_evidence(place: Place, auditsink: Call) -> None:
     assert auditsink("spool", "export", "--path", place.spool, "--to", place.path / "out").code == 0
     assert auditsink("spool", "import", "--path", place.path / "again", place.path / "out").code == 0
     said = auditsink(*place.given, "--spool", place.path / "again")
@@ -112,7 +112,7 @@ def test_a_restored_spool_is_the_same_evidence(place: Place, auditsink: Call):
 
 
 @pytest.mark.parametrize("pack", ["plain", "gz", "zst"])
-def test_rotated_and_compressed_files_in_any_order(place: Place, auditsink: Call, pack: str):
+def test_rotated_and_compressed_files_in_any_order(place: Place, auditsink: Call, pack: str) -> None:
     packs = {"plain": bytes, "gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}
     ending = "" if pack == "plain" else f".{pack}"
     parts = {
@@ -128,7 +128,7 @@ def test_rotated_and_compressed_files_in_any_order(place: Place, auditsink: Call
     assert "proven:       788 events" in said.out
 
 
-def test_a_removed_line_is_named(place: Place, auditsink: Call):
+def test_a_removed_line_is_named(place: Place, auditsink: Call) -> None:
     place.write(place.lines[:200] + place.lines[201:])
     said = auditsink(*place.given, "--file", place.file)
     assert said.code == 1
@@ -136,7 +136,7 @@ def test_a_removed_line_is_named(place: Place, auditsink: Call):
     assert said.err.endswith("auditsink: 1 mismatch, named above\n")
 
 
-def test_a_changed_line_is_named(place: Place, auditsink: Call):
+def test_a_changed_line_is_named(place: Place, auditsink: Call) -> None:
     place.write([*place.lines[:200], place.lines[200].replace(b'"verb":"', b'"verb":"un'), *place.lines[201:]])
     said = auditsink(*place.given, "--file", place.file)
     assert said.code == 1
@@ -144,14 +144,14 @@ def test_a_changed_line_is_named(place: Place, auditsink: Call):
     assert f"note: {place.file}:201 stands in the place of event 200 of cluster blue" in said.out
 
 
-def test_repeats_are_allowed_and_counted(place: Place, auditsink: Call):
+def test_repeats_are_allowed_and_counted(place: Place, auditsink: Call) -> None:
     place.write(place.lines[:300] + place.lines[250:])
     said = auditsink(*place.given, "--file", place.file)
     assert (said.code, said.err) == (0, "")
     assert "repeats:      50 lines" in said.out
 
 
-def test_what_was_accepted_since_the_last_checkpoint_is_not_covered(place: Place, auditsink: Call):
+def test_what_was_accepted_since_the_last_checkpoint_is_not_covered(place: Place, auditsink: Call) -> None:
     place.checkpoints.write_bytes(b"".join(place.checkpoints.read_bytes().splitlines(keepends=True)[:-1]))
     for what in (["--spool", place.spool], ["--file", place.file]):
         said = auditsink(*place.given, *what)
@@ -160,7 +160,7 @@ def test_what_was_accepted_since_the_last_checkpoint_is_not_covered(place: Place
         assert "proven:       788" not in said.out
 
 
-def test_a_checkpoint_that_was_changed_or_taken_out_is_found(place: Place, auditsink: Call):
+def test_a_checkpoint_that_was_changed_or_taken_out_is_found(place: Place, auditsink: Call) -> None:
     lines = place.checkpoints.read_bytes().splitlines(keepends=True)
     assert len(lines) >= 3
     place.checkpoints.write_bytes(b"".join([*lines[:1], *lines[2:]]))
@@ -174,7 +174,7 @@ def test_a_checkpoint_that_was_changed_or_taken_out_is_found(place: Place, audit
     assert "the signature is wrong" in said.err
 
 
-def test_a_damaged_spool_is_found(place: Place, auditsink: Call):
+def test_a_damaged_spool_is_found(place: Place, auditsink: Call) -> None:
     path = sorted((place.spool / "rings" / "blue").glob("*.seg"))[1]
     content = bytearray(path.read_bytes())
     content[6000] ^= 1
@@ -184,7 +184,7 @@ def test_a_damaged_spool_is_found(place: Place, auditsink: Call):
     assert "MISMATCH: cluster blue: missing: event" in said.err
 
 
-def test_a_removed_segment_is_found_and_a_dropped_one_is_none(place: Place, auditsink: Call):
+def test_a_removed_segment_is_found_and_a_dropped_one_is_none(place: Place, auditsink: Call) -> None:
     first, *_others, last = sorted((place.spool / "rings" / "blue").glob("*.seg"))
     kept = last.read_bytes()
     last.unlink()
@@ -194,7 +194,7 @@ def test_a_removed_segment_is_found_and_a_dropped_one_is_none(place: Place, audi
     assert "missing: events 0 to " in auditsink(*place.given, "--spool", place.spool).err
 
 
-def test_what_the_ring_dropped_is_told_and_no_mismatch(tmp_path: Path, auditsink: Call, recorded: list[bytes]):
+def test_what_the_ring_dropped_is_told_and_no_mismatch(tmp_path: Path, auditsink: Call, recorded: list[bytes]) -> None:
     place = Place(tmp_path)
     place.live(*recorded)
 
@@ -211,7 +211,7 @@ def test_what_the_ring_dropped_is_told_and_no_mismatch(tmp_path: Path, auditsink
     assert f"not here:     {int(second.stem):,} events were stated" in said.out
 
 
-def test_a_ring_that_was_made_anew_is_told(place: Place, auditsink: Call, recorded: list[bytes]):
+def test_a_ring_that_was_made_anew_is_told(place: Place, auditsink: Call, recorded: list[bytes]) -> None:
     (place.spool / "rings").rename(place.path / "old")
     place.live(*recorded[:3])
     said = auditsink(*place.given, "--spool", place.spool)
@@ -219,7 +219,7 @@ def test_a_ring_that_was_made_anew_is_told(place: Place, auditsink: Call, record
     assert "missing: 788 events of the ring " in said.err
 
 
-def test_an_export_claims_what_lies_between_its_ends(place: Place, auditsink: Call):
+def test_an_export_claims_what_lies_between_its_ends(place: Place, auditsink: Call) -> None:
     out = place.path / "out"
     auditsink("spool", "export", "--path", place.spool, "--to", out)
     manifest = (out / "manifest.json").read_bytes()
@@ -236,7 +236,7 @@ def test_an_export_claims_what_lies_between_its_ends(place: Place, auditsink: Ca
     assert "missing: events " in auditsink(*place.given, "--export", out).err
 
 
-def test_another_key_is_no_proof(place: Place, auditsink: Call):
+def test_another_key_is_no_proof(place: Place, auditsink: Call) -> None:
     other = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
     place.public.write_bytes(other.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
     said = auditsink(*place.given, "--spool", place.spool)
@@ -244,14 +244,14 @@ def test_another_key_is_no_proof(place: Place, auditsink: Call):
     assert "which is not among those given by --public-key" in said.err
 
 
-def test_without_a_key_it_says_what_is_not_proven(place: Place, auditsink: Call):
+def test_without_a_key_it_says_what_is_not_proven(place: Place, auditsink: Call) -> None:
     said = auditsink("verify", "--checkpoints", place.checkpoints, "--spool", place.spool)
     assert said.code == 0
     assert "note: signatures were not checked (give --public-key)" in said.out
     assert "chain checked" in said.out
 
 
-def test_the_lines_of_a_log_do_for_a_spool_and_not_for_a_file(place: Place, auditsink: Call):
+def test_the_lines_of_a_log_do_for_a_spool_and_not_for_a_file(place: Place, auditsink: Call) -> None:
 
     log = place.path / "sink.log"
     entries = [json.loads(line) for line in place.checkpoints.read_bytes().splitlines()]
@@ -289,14 +289,14 @@ def mistakes(place: Place) -> dict[str, tuple[list[object], str]]:
     }
 
 
-def test_mistakes_are_told_with_what_to_do(mistakes: dict[str, tuple[list[object], str]], auditsink: Call):
+def test_mistakes_are_told_with_what_to_do(mistakes: dict[str, tuple[list[object], str]], auditsink: Call) -> None:
     for name, (arguments, told) in mistakes.items():
         said = auditsink("verify", *arguments)
         assert said.code in {1, 2}, name
         assert told in said.err, (name, said.err)
 
 
-def test_nothing_is_imported_for_signatures_before_they_are_asked_for(place: Place):
+def test_nothing_is_imported_for_signatures_before_they_are_asked_for(place: Place) -> None:
 
     script = (
         "import sys; from auditsink.cli import run;"

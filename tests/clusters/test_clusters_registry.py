@@ -42,7 +42,7 @@ def names(registry: Registry) -> set[str]:
     return set(registry.cluster_set.clusters)
 
 
-def test_a_plain_list_declares_members(tmp_path: Path):
+def test_a_plain_list_declares_members(tmp_path: Path) -> None:
     registry = Registry(configured(tmp_path, "clusters: [{name: a, tokens: [t]}, {name: b, anonymous: true}]"))
     assert names(registry) == {"a", "b"}
     assert registry.cluster_set.tokens == {digest(b"t"): "a"}
@@ -64,12 +64,14 @@ def test_a_plain_list_declares_members(tmp_path: Path):
         ("{directory: /nowhere/d}", "clusters.directory /nowhere/d: is no directory"),
     ],
 )
-def test_what_cannot_be_in_the_configuration_itself_is_refused_at_the_start(tmp_path: Path, clusters: str, why: str):
+def test_what_cannot_be_in_the_configuration_itself_is_refused_at_the_start(
+    tmp_path: Path, clusters: str, why: str
+) -> None:
     with pytest.raises(ClustersError, match=why):
         Registry(configured(tmp_path, f"clusters: {clusters}"))
 
 
-def test_a_file_that_is_dropped_is_in_force_at_the_next_look_and_one_that_is_removed_no_more(tmp_path: Path):
+def test_a_file_that_is_dropped_is_in_force_at_the_next_look_and_one_that_is_removed_no_more(tmp_path: Path) -> None:
     registry = watching(tmp_path, a="{name: a, tokens: [t]}")
     published: list[ClusterSet] = []
     registry._on_change = published.append
@@ -109,7 +111,7 @@ def test_a_file_that_is_dropped_is_in_force_at_the_next_look_and_one_that_is_rem
         ("", "name: is missing"),
     ],
 )
-def test_a_bad_file_is_named_with_the_reason_and_leaves_the_others(tmp_path: Path, text: str, why: str):
+def test_a_bad_file_is_named_with_the_reason_and_leaves_the_others(tmp_path: Path, text: str, why: str) -> None:
     registry = watching(tmp_path, a="{name: a, tokens: [t]}")
     before = registry.cluster_set
     path = drop(tmp_path, "b", text)
@@ -124,7 +126,7 @@ def test_a_bad_file_is_named_with_the_reason_and_leaves_the_others(tmp_path: Pat
     assert (names(registry), registry.problems) == ({"a", "b"}, ())
 
 
-def test_a_file_that_is_broken_or_no_longer_fits_keeps_what_it_said(tmp_path: Path):
+def test_a_file_that_is_broken_or_no_longer_fits_keeps_what_it_said(tmp_path: Path) -> None:
     registry = watching(
         tmp_path, a="{name: a, tokens: [t], reservation: 40MiB}", b="{name: b, tokens: [u], reservation: 40MiB}"
     )
@@ -140,14 +142,14 @@ def test_a_file_that_is_broken_or_no_longer_fits_keeps_what_it_said(tmp_path: Pa
     assert registry.problems == ()
 
 
-def test_a_file_that_moves_takes_its_cluster_along(tmp_path: Path):
+def test_a_file_that_moves_takes_its_cluster_along(tmp_path: Path) -> None:
     registry = watching(tmp_path, a="{name: a, tokens: [t]}")
     (tmp_path / "clusters.d" / "a.yaml").rename(tmp_path / "clusters.d" / "z.yaml")
     registry.poll()
     assert (names(registry), registry.problems) == ({"a"}, ())
 
 
-def test_drafts_and_hidden_files_are_nothing(tmp_path: Path):
+def test_drafts_and_hidden_files_are_nothing(tmp_path: Path) -> None:
     registry = watching(tmp_path)
     for name in ("a.yaml.tmp", ".a.yaml", "a.txt", "README"):
         (tmp_path / "clusters.d" / name).write_text("{name: a, anonymous: true}")
@@ -155,7 +157,7 @@ def test_drafts_and_hidden_files_are_nothing(tmp_path: Path):
     assert (names(registry), registry.problems) == (set(), ())
 
 
-def test_a_directory_that_is_gone_changes_nothing_and_is_reported(tmp_path: Path):
+def test_a_directory_that_is_gone_changes_nothing_and_is_reported(tmp_path: Path) -> None:
     registry = watching(tmp_path, a="{name: a, tokens: [t]}")
     shutil.rmtree(tmp_path / "clusters.d")
     assert not registry.poll()
@@ -163,7 +165,7 @@ def test_a_directory_that_is_gone_changes_nothing_and_is_reported(tmp_path: Path
     assert "clusters.d: No such file or directory" in registry.problems[0]
 
 
-def test_a_mounted_config_map_is_swapped_as_a_whole(tmp_path: Path):
+def test_a_mounted_config_map_is_swapped_as_a_whole(tmp_path: Path) -> None:
     """Kubernetes: names are links into `..data`, which is a link that is replaced."""
     place = tmp_path / "clusters.d"
     for version, text in (("1", "{name: a, tokens: [t]}"), ("2", "{name: a, tokens: [u]}")):
@@ -192,13 +194,13 @@ class TestTokenFiles:
     def registry(self, tmp_path: Path, file: Path) -> Registry:
         return Registry(configured(tmp_path, f"clusters: [{{name: a, token_file: {file}}}]"))
 
-    def test_another_token_is_in_force(self, registry: Registry, file: Path):
+    def test_another_token_is_in_force(self, registry: Registry, file: Path) -> None:
         file.write_text("# changed\nsecond\nthird\n")
         assert registry.poll()
         assert set(registry.cluster_set.tokens) == {digest(b"second"), digest(b"third")}
 
     @pytest.mark.parametrize("gone", [False, True])
-    def test_emptied_or_removed_revokes_at_the_second_look(self, registry: Registry, file: Path, gone: bool):
+    def test_emptied_or_removed_revokes_at_the_second_look(self, registry: Registry, file: Path, gone: bool) -> None:
         file.unlink() if gone else file.write_text("")
         assert not registry.poll()
         assert registry.cluster_set.tokens, "an editor may be about to write it again"
@@ -210,7 +212,7 @@ class TestTokenFiles:
         assert registry.poll()
         assert (set(registry.cluster_set.tokens), registry.problems) == ({digest(b"back")}, ())
 
-    def test_empty_for_a_moment_is_nothing(self, registry: Registry, file: Path):
+    def test_empty_for_a_moment_is_nothing(self, registry: Registry, file: Path) -> None:
         file.write_text("")
         registry.poll()
         file.write_text("first\n")
@@ -220,7 +222,7 @@ class TestTokenFiles:
         assert set(registry.cluster_set.tokens) == {digest(b"first")}
 
     @pytest.mark.parametrize("text", ["two words\n", "t\u00f6ken\n", "first\nsec ond\n"])
-    def test_nonsense_locks_nobody_out(self, registry: Registry, file: Path, text: str):
+    def test_nonsense_locks_nobody_out(self, registry: Registry, file: Path, text: str) -> None:
         file.write_text(text)
         assert not registry.poll()
         assert not registry.poll()
@@ -228,7 +230,7 @@ class TestTokenFiles:
         assert registry.problems[0].endswith("the last good tokens stay in force")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-    def test_a_file_that_may_not_be_read_locks_nobody_out(self, registry: Registry, file: Path):
+    def test_a_file_that_may_not_be_read_locks_nobody_out(self, registry: Registry, file: Path) -> None:
         file.write_text("second\n")
         file.chmod(0)
         registry.poll()
@@ -246,7 +248,7 @@ class TestAfterARestart:
         registry.remember(rings)
         return registry
 
-    def test_what_was_declared_is_known(self, tmp_path: Path):
+    def test_what_was_declared_is_known(self, tmp_path: Path) -> None:
         (tmp_path / "spool").mkdir()
         registry = watching(tmp_path, a=self.CLUSTER)
         registry.remember([])
@@ -258,20 +260,20 @@ class TestAfterARestart:
             assert process.routing("never-seen") == retained.RetainedCluster()
         assert self.restarted(tmp_path, []).routing("a") == retained.RetainedCluster(), "its ring is gone"
 
-    def test_a_declaration_beats_the_memory_of_one(self, tmp_path: Path):
+    def test_a_declaration_beats_the_memory_of_one(self, tmp_path: Path) -> None:
         (tmp_path / "spool").mkdir()
         watching(tmp_path, a=self.CLUSTER).remember(["a"])
         drop(tmp_path, "a", "{name: a, tokens: [t]}")
         assert self.restarted(tmp_path, ["a"]).routing("a") == retained.RetainedCluster()
 
-    def test_a_memory_that_cannot_be_read_stops_the_start(self, tmp_path: Path):
+    def test_a_memory_that_cannot_be_read_stops_the_start(self, tmp_path: Path) -> None:
         (tmp_path / "spool").mkdir()
         (tmp_path / "spool" / retained.NAME).write_text("{")
         with pytest.raises(ClustersError, match=r"clusters.json: .*restore it"):
             watching(tmp_path).remember([])
 
 
-def test_whoever_cannot_be_told_apart_gets_fewer_rings(tmp_path: Path):
+def test_whoever_cannot_be_told_apart_gets_fewer_rings(tmp_path: Path) -> None:
     assert most_clusters(configured(tmp_path, "")) == MOST_CLAIMED
     assert most_clusters(configured(tmp_path, "receive: {max_clusters: 5}")) == 5
     assert most_clusters(configured(tmp_path, "receive: {tokens_file: t}")) == MOST_CLUSTERS

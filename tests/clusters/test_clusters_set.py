@@ -29,7 +29,7 @@ def entries() -> Entries:
         (Cluster(name="b", destinations=["siem", "nowhere"]), {}, "destinations: there is none called 'nowhere'"),
     ],
 )
-def test_one_that_contradicts_is_left_out(cluster: Cluster, tokens: dict[bytes, str], why: str):
+def test_one_that_contradicts_is_left_out(cluster: Cluster, tokens: dict[bytes, str], why: str) -> None:
     entered = entries()
     before = entered.cluster_set()
     problem = entered.enter(cluster, tokens)
@@ -38,7 +38,7 @@ def test_one_that_contradicts_is_left_out(cluster: Cluster, tokens: dict[bytes, 
     assert entered.cluster_set() == before
 
 
-def test_no_more_than_there_may_be_and_no_certificates_that_nobody_asks_for():
+def test_no_more_than_there_may_be_and_no_certificates_that_nobody_asks_for() -> None:
     entered = entries()
     assert entered.enter(Cluster(name="b"), {}) is None
     assert entered.enter(Cluster(name="c"), {}) is None
@@ -47,14 +47,14 @@ def test_no_more_than_there_may_be_and_no_certificates_that_nobody_asks_for():
     assert "set receive.tls.client_ca_file" in str(plain.enter(Cluster(name="a", certificates=["cn:a"]), {}))
 
 
-def test_who_leaves_gives_everything_back():
+def test_who_leaves_gives_everything_back() -> None:
     entered = entries()
     entered.leave(A, TOKENS)
     assert entered.cluster_set() == ClusterSet()
     assert entered.enter(Cluster(name="a", certificates=["cn:a"], reservation=Size(90 * MIB)), TOKENS) is None
 
 
-def test_a_certificate_stands_for_the_clusters_of_all_its_names():
+def test_a_certificate_stands_for_the_clusters_of_all_its_names() -> None:
     entered = entries()
     assert entered.enter(Cluster(name="b", certificates=["cn:b"]), {}) is None
     assert entered.cluster_set().proven(["cn:b", "dns:elsewhere"]) == {"b"}

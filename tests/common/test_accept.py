@@ -64,7 +64,7 @@ async def greeting(address: Any) -> bytes:
     return said
 
 
-async def test_connections_get_their_protocol():
+async def test_connections_get_their_protocol() -> None:
     listening = scarce()
     async with accepting(listening) as acceptor:
         found = await asyncio.gather(*(greeting(listening.getsockname()) for _ in range(20)))
@@ -75,7 +75,7 @@ async def test_connections_get_their_protocol():
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 async def test_without_descriptors_it_asks_once_a_pause_says_so_once_and_loses_nobody(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr(accept, "PAUSE_SECONDS", 0.01)
     listening = scarce(*[number] * 5)
     async with accepting(listening):
@@ -86,13 +86,13 @@ async def test_without_descriptors_it_asks_once_a_pause_says_so_once_and_loses_n
     assert listening.asked < 5 + 20 + 20 + 1
 
 
-async def test_a_client_that_has_gone_already_is_nobodys_trouble():
+async def test_a_client_that_has_gone_already_is_nobodys_trouble() -> None:
     listening = scarce(errno.ECONNABORTED)
     async with accepting(listening):
         assert await greeting(listening.getsockname()) == b"hello"
 
 
-async def test_closing_frees_the_port_also_while_it_rests():
+async def test_closing_frees_the_port_also_while_it_rests() -> None:
     listening = scarce(*[errno.EMFILE] * 1000)
     address = listening.getsockname()
     async with accepting(listening) as acceptor:
@@ -103,7 +103,7 @@ async def test_closing_frees_the_port_also_while_it_rests():
         pass
 
 
-async def test_a_protocol_that_cannot_be_made_leaks_no_descriptor():
+async def test_a_protocol_that_cannot_be_made_leaks_no_descriptor() -> None:
     def broken() -> asyncio.Protocol:
         raise ZeroDivisionError
 

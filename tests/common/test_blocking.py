@@ -21,7 +21,7 @@ def fail() -> None:
     raise TimeoutError("the system's own")
 
 
-async def test_a_call_returns_what_it_returns_and_raises_what_it_raises():
+async def test_a_call_returns_what_it_returns_and_raises_what_it_raises() -> None:
     calls = BlockingCalls("test")
     assert await calls.run(60, int, "7") == 7
     with pytest.raises(TimeoutError, match="the system's own"):
@@ -30,7 +30,7 @@ async def test_a_call_returns_what_it_returns_and_raises_what_it_raises():
     calls.close()
 
 
-async def test_a_call_that_hangs_is_told_of_and_keeps_the_next_one_from_being_made(hanging: threading.Event):
+async def test_a_call_that_hangs_is_told_of_and_keeps_the_next_one_from_being_made(hanging: threading.Event) -> None:
     calls = BlockingCalls("test")
     made: list[str] = []
     with pytest.raises(StuckError):
@@ -44,7 +44,7 @@ async def test_a_call_that_hangs_is_told_of_and_keeps_the_next_one_from_being_ma
     calls.close()
 
 
-async def test_neighbours_have_threads_of_their_own(hanging: threading.Event):
+async def test_neighbours_have_threads_of_their_own(hanging: threading.Event) -> None:
     stuck, well = BlockingCalls("stuck", 2), BlockingCalls("well", 2)
     waiting = [asyncio.create_task(stuck.run(None, hanging.wait, 60)) for _ in range(5)]
     assert await well.run(60, int, "1") == 1
@@ -75,7 +75,7 @@ async def test_threads_are_begun_as_they_are_needed_and_end_with_it(hanging: thr
     assert running() == 0
 
 
-async def test_a_caller_that_is_cancelled_waits_no_more(hanging: threading.Event):
+async def test_a_caller_that_is_cancelled_waits_no_more(hanging: threading.Event) -> None:
     calls = BlockingCalls("test")
     made: list[int] = []
     first = asyncio.create_task(calls.run(None, hanging.wait, 60))

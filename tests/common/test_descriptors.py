@@ -16,20 +16,20 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return found
 
 
-def test_the_limit_is_raised_as_far_as_it_may(limits: dict[str, int]):
+def test_the_limit_is_raised_as_far_as_it_may(limits: dict[str, int]) -> None:
     assert descriptors.raise_limit() == (1024, 2048)
     assert limits["soft"] == 2048
     assert descriptors.limit() == 2048
     assert descriptors.raise_limit() == (2048, 2048)
 
 
-def test_no_limit_is_a_large_one(limits: dict[str, int]):
+def test_no_limit_is_a_large_one(limits: dict[str, int]) -> None:
     limits["hard"] = resource.RLIM_INFINITY
     assert descriptors.raise_limit() == (1024, ENDLESS)
 
 
 @pytest.mark.parametrize("most", [64, 100, 200, 1024, 4096, 65536])
-def test_all_together_stay_below_the_limit(most: int):
+def test_all_together_stay_below_the_limit(most: int) -> None:
     connections = left_for_connections(0, most)
     assert connections >= FEWEST
     admin = for_admin(200, most)
@@ -37,6 +37,6 @@ def test_all_together_stay_below_the_limit(most: int):
     assert for_admin(4, most) == 4
 
 
-def test_rings_have_theirs_first():
+def test_rings_have_theirs_first() -> None:
     assert left_for_connections(100, 4096) == 4096 - 600 - OTHERS
     assert left_for_connections(1000, 1024) == FEWEST

@@ -10,7 +10,7 @@ from auditsink.common.listen import ListenError, bound, listen
 @pytest.mark.parametrize(
     ("text", "host"), [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("localhost:0", "127.0.0.1")]
 )
-def test_it_listens_where_it_is_told(text: str, host: str):
+def test_it_listens_where_it_is_told(text: str, host: str) -> None:
     with listen("admin.listen", text) as listening:
         address = bound(listening)
         assert (address.host, address.port > 0) == (host, True)
@@ -18,7 +18,7 @@ def test_it_listens_where_it_is_told(text: str, host: str):
             pass
 
 
-def test_no_host_is_every_address():
+def test_no_host_is_every_address() -> None:
     with listen("admin.listen", ":0") as listening:
         port = bound(listening).port
         for host in ("127.0.0.1", "::1"):
@@ -33,14 +33,14 @@ def test_no_host_is_every_address():
         ("no-such-host.invalid:0", "; check the address"),
     ],
 )
-def test_an_address_that_cannot_be_is_told_with_its_key(text: str, why: str):
+def test_an_address_that_cannot_be_is_told_with_its_key(text: str, why: str) -> None:
     with pytest.raises(ListenError) as caught:
         listen("admin.listen", text)
     assert str(caught.value).startswith(f"admin.listen {text}: ")
     assert str(caught.value).endswith(why)
 
 
-def test_a_port_in_use_is_told_with_its_key():
+def test_a_port_in_use_is_told_with_its_key() -> None:
     with listen("admin.listen", "127.0.0.1:0") as listening:
         text = str(bound(listening))
         with pytest.raises(ListenError) as caught:

@@ -43,7 +43,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     found.answers.set()
 
 
-def test_a_secret_on_a_disk_that_hangs_stays_what_it_was_until_the_disk_is_back(disk: Disk, tmp_path: Path):
+def test_a_secret_on_a_disk_that_hangs_stays_what_it_was_until_the_disk_is_back(disk: Disk, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first")
     watched = WatchedFile(file, parse_secret)
@@ -62,7 +62,9 @@ def test_a_secret_on_a_disk_that_hangs_stays_what_it_was_until_the_disk_is_back(
     assert watched.error is None
 
 
-def test_a_context_on_a_disk_that_hangs_stays_in_use(disk: Disk, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_context_on_a_disk_that_hangs_stays_in_use(
+    disk: Disk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     tls = Tls(ClientTls(ca_file=tmp_path / "ca.pem"), "tls")
     before = tls.context()
@@ -76,7 +78,7 @@ def test_a_context_on_a_disk_that_hangs_stays_in_use(disk: Disk, tmp_path: Path,
         pass
 
 
-def test_a_watch_over_several_files_says_nothing_while_one_hangs(disk: Disk, tmp_path: Path):
+def test_a_watch_over_several_files_says_nothing_while_one_hangs(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     files = FileWatch([tmp_path / "a", tmp_path / "b"])
     disk.hangs = True
@@ -103,7 +105,7 @@ def test_a_file_is_not_looked_at_for_every_request(monkeypatch: pytest.MonkeyPat
     assert look(ask) == 2
 
 
-def test_what_a_look_raises_is_raised():
+def test_what_a_look_raises_is_raised() -> None:
     def ask() -> int:
         raise OSError(5, "Input/output error")
 
@@ -113,13 +115,13 @@ def test_what_a_look_raises_is_raised():
             look(ask)
 
 
-def test_a_pipe_is_no_file(tmp_path: Path):
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="is no regular file"):
         watch.content(tmp_path / "pipe")
 
 
-def test_stuck_is_told_at_once_the_second_time(monkeypatch: pytest.MonkeyPatch):
+def test_stuck_is_told_at_once_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     look: Look[bool] = Look()
     monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.01)

@@ -29,7 +29,7 @@ print(full - before, resident() - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_freed_bodies_leave_the_process():
+def test_freed_bodies_leave_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     full, left = map(int, done.stdout.split())
     assert full > 90 * 2**20, "the blocks were there"

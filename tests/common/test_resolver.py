@@ -46,7 +46,7 @@ async def refused(asked: Any) -> str:
     return str(caught.value)
 
 
-async def test_a_look_up_says_what_the_system_says(names: Names):
+async def test_a_look_up_says_what_the_system_says(names: Names) -> None:
     asking = Resolver()
     assert await asking.look_up("good", 1) == ["address of good"]
     with pytest.raises(socket.gaierror, match="no such name"):
@@ -54,7 +54,7 @@ async def test_a_look_up_says_what_the_system_says(names: Names):
     assert "0 look-ups" in repr(asking)
 
 
-async def test_all_who_ask_for_a_name_wait_for_one_look_up_and_not_for_ever(names: Names):
+async def test_all_who_ask_for_a_name_wait_for_one_look_up_and_not_for_ever(names: Names) -> None:
     asking = Resolver()
     several = [refused(asking.look_up("hang", 1, seconds=0.01)) for _ in range(20)]
     assert set(await asyncio.gather(*several)) == {"[Errno -3] the look-up of its name has not returned for 0.01 s"}
@@ -62,7 +62,7 @@ async def test_all_who_ask_for_a_name_wait_for_one_look_up_and_not_for_ever(name
     assert await asking.look_up("good", 1) == ["address of good"]
 
 
-async def test_who_gives_up_leaves_the_look_up_to_the_others(names: Names):
+async def test_who_gives_up_leaves_the_look_up_to_the_others(names: Names) -> None:
     asking = Resolver()
     first = asyncio.create_task(asking.look_up("hang", 1))
     second = asyncio.create_task(asking.look_up("hang", 1))
@@ -75,7 +75,7 @@ async def test_who_gives_up_leaves_the_look_up_to_the_others(names: Names):
     assert names.asked == ["hang"]
 
 
-async def test_one_that_is_lost_is_begun_anew_a_few_times(names: Names):
+async def test_one_that_is_lost_is_begun_anew_a_few_times(names: Names) -> None:
     now = 0.0
     asking = Resolver(lambda: now)
     for _ in range(10):
@@ -84,7 +84,7 @@ async def test_one_that_is_lost_is_begun_anew_a_few_times(names: Names):
     assert names.asked == ["hang"] * MOST_OF_A_NAME
 
 
-async def test_many_names_that_hang_are_told_of_and_take_no_more_threads(names: Names):
+async def test_many_names_that_hang_are_told_of_and_take_no_more_threads(names: Names) -> None:
     asking = Resolver()
     for number in range(MOST):
         await refused(asking.look_up(f"hang{number}", 1, seconds=0.001))
@@ -96,7 +96,7 @@ async def test_many_names_that_hang_are_told_of_and_take_no_more_threads(names: 
     assert await asking.look_up("good", 1) == ["address of good"]
 
 
-def test_every_library_on_the_loop_looks_up_this_way_and_a_process_with_a_hanging_name_ends(names: Names):
+def test_every_library_on_the_loop_looks_up_this_way_and_a_process_with_a_hanging_name_ends(names: Names) -> None:
     """`asyncio.run` would wait for its threads at its end, for ever."""
 
     async def connect() -> None:
@@ -108,7 +108,7 @@ def test_every_library_on_the_loop_looks_up_this_way_and_a_process_with_a_hangin
     assert names.asked == ["hang.test"]
 
 
-def test_an_address_needs_no_look_up(names: Names):
+def test_an_address_needs_no_look_up(names: Names) -> None:
     async def connect(port: int) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.close()

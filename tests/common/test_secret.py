@@ -13,19 +13,19 @@ from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, pa
 VALUE = "hunter2-hunter2"
 
 
-def test_a_secret_prints_as_stars():
+def test_a_secret_prints_as_stars() -> None:
     shown = Secret(VALUE)
     assert f"{shown} {shown!r} {[shown]}" == "*** *** [***]"
     assert shown.reveal() == VALUE
     assert not hasattr(shown, "__dict__")
 
 
-def test_an_empty_secret_is_false():
+def test_an_empty_secret_is_false() -> None:
     assert not Secret("")
     assert Secret(" ")
 
 
-def test_secrets_in_use_are_known_for_as_long_as_they_live():
+def test_secrets_in_use_are_known_for_as_long_as_they_live() -> None:
     held = Secret(VALUE)
     assert VALUE in secret.alive()
     del held
@@ -34,12 +34,12 @@ def test_secrets_in_use_are_known_for_as_long_as_they_live():
 
 
 @pytest.mark.parametrize("content", [b"hunter2", b"hunter2\n", b"  hunter2\r\n"])
-def test_a_secret_file_may_end_as_editors_end_it(content: bytes):
+def test_a_secret_file_may_end_as_editors_end_it(content: bytes) -> None:
     assert parse_secret(content).reveal() == "hunter2"
 
 
 @pytest.mark.parametrize(("content", "why"), [(b"\n ", "is empty"), (b"hunter2\xff", "is not UTF-8 text")])
-def test_a_useless_secret_file_says_why_without_its_content(content: bytes, why: str):
+def test_a_useless_secret_file_says_why_without_its_content(content: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why) as problem:
         parse_secret(content)
     assert "hunter" not in str(problem.value)
@@ -61,7 +61,7 @@ def replace(path: Path, text: str) -> None:
     fresh.rename(path)
 
 
-def test_a_watched_file_is_parsed_again_only_when_it_is_another(path: Path):
+def test_a_watched_file_is_parsed_again_only_when_it_is_another(path: Path) -> None:
     parsed: list[bytes] = []
     watched = WatchedFile(path, lambda content: parsed.append(content) or content.decode())
     assert watched.get() == "one"
@@ -73,7 +73,7 @@ def test_a_watched_file_is_parsed_again_only_when_it_is_another(path: Path):
     assert parsed == [b"one", b"two"]
 
 
-def test_a_change_in_place_is_seen_by_its_time(path: Path):
+def test_a_change_in_place_is_seen_by_its_time(path: Path) -> None:
     watched = WatchedFile(path, bytes.decode)
     path.write_text("two")
     os.utime(path, ns=(1, 1))
@@ -81,7 +81,7 @@ def test_a_change_in_place_is_seen_by_its_time(path: Path):
     assert watched.get() == "two"
 
 
-def test_a_file_that_vanishes_keeps_its_value_and_says_so(path: Path):
+def test_a_file_that_vanishes_keeps_its_value_and_says_so(path: Path) -> None:
     watched = WatchedFile(path, bytes.decode)
     path.unlink()
     assert watched.changed() is False
@@ -93,7 +93,7 @@ def test_a_file_that_vanishes_keeps_its_value_and_says_so(path: Path):
     assert (watched.get(), watched.error) == ("back", None)
 
 
-def test_a_file_that_no_longer_parses_keeps_its_value_and_says_so(path: Path):
+def test_a_file_that_no_longer_parses_keeps_its_value_and_says_so(path: Path) -> None:
     watched = WatchedFile(path, parse_secret)
     replace(path, "\n")
     assert watched.changed() is False
@@ -102,7 +102,7 @@ def test_a_file_that_no_longer_parses_keeps_its_value_and_says_so(path: Path):
     assert watched.get().reveal() == "one"
 
 
-def test_the_first_read_must_succeed(tmp_path: Path):
+def test_the_first_read_must_succeed(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"nowhere: No such file.*check the path and its permissions"):
         WatchedFile(tmp_path / "nowhere", bytes.decode)
     (tmp_path / "empty").touch()
@@ -110,7 +110,7 @@ def test_the_first_read_must_succeed(tmp_path: Path):
         WatchedFile(tmp_path / "empty", parse_secret)
 
 
-def test_forms_are_made_once_for_each_change_of_the_set_of_secrets(monkeypatch: pytest.MonkeyPatch):
+def test_forms_are_made_once_for_each_change_of_the_set_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     forms = redaction._forms
     monkeypatch.setattr(redaction, "_forms", lambda value: made.append(value) or forms(value))
@@ -123,7 +123,7 @@ def test_forms_are_made_once_for_each_change_of_the_set_of_secrets(monkeypatch: 
     assert made[-1] == "tunny-in-oil"
 
 
-def test_secrets_that_overlap_in_a_text_leave_nothing_of_either():
+def test_secrets_that_overlap_in_a_text_leave_nothing_of_either() -> None:
     first, second = Secret("abcdefgh"), Secret("efghijkl")
     assert redaction.redact("<abcdefghijkl>") == "<***>"
     del first, second

@@ -23,7 +23,7 @@ NOW = 1_795_382_018_661_308_000
         ("1.5d", timestamps.at(NOW) - timedelta(hours=36)),
     ],
 )
-def test_a_time_is_understood(written: str, expected: datetime):
+def test_a_time_is_understood(written: str, expected: datetime) -> None:
     assert timestamps.at(timestamps.parse(written, NOW)) == expected
 
 
@@ -31,15 +31,15 @@ def test_a_time_is_understood(written: str, expected: datetime):
     "written",
     ["", "yesterday", "2026-13-01", "2026-11-22T25:00Z", "2026-11-22T21:13:38ZZ", "-2h", "٣h", "2026-11-22T21:00+99"],
 )
-def test_what_is_no_time_is_told_with_an_example(written: str):
+def test_what_is_no_time_is_told_with_an_example(written: str) -> None:
     with pytest.raises(ValueError, match=r"is no time.*write a time like 2026-11-22T21:00:00Z"):
         timestamps.parse(written, NOW)
 
 
 @given(st.integers(0, 4 * 10**18))
-def test_nanoseconds_come_back_to_the_microsecond(ns: int):
+def test_nanoseconds_come_back_to_the_microsecond(ns: int) -> None:
     assert abs(timestamps.nanoseconds(timestamps.at(ns)) - ns) <= 1000
 
 
-def test_the_text_for_people_is_utc():
+def test_the_text_for_people_is_utc() -> None:
     assert timestamps.text(datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))) == "2026-01-01T00:00:00Z"

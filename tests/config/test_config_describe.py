@@ -25,7 +25,7 @@ def risks(text: str) -> list[str]:
     return list(load.parse(text.encode(), "f", {}).risks())
 
 
-def test_the_plan_says_what_would_run():
+def test_the_plan_says_what_would_run() -> None:
     assert plan(SAFE).splitlines() == [
         "listens on https://0.0.0.0:9880 for POST /audit and /audit/CLUSTER",
         "takes batches from whoever shows a certificate of client_ca_file",
@@ -52,23 +52,23 @@ def test_the_plan_says_what_would_run():
 CLUSTERS = 'clusters: [{name: a, certificates: ["cn:a"]}, {name: b, certificates: ["cn:b"]}]'
 
 
-def test_a_careful_configuration_has_no_risks():
+def test_a_careful_configuration_has_no_risks() -> None:
     assert risks(SAFE + CLUSTERS) == []
 
 
-def test_a_certificate_that_may_speak_for_anybody_is_a_risk():
+def test_a_certificate_that_may_speak_for_anybody_is_a_risk() -> None:
     (risk,) = risks(SAFE)
     assert risk.startswith("clusters: is not set, so whoever has any certificate")
 
 
-def test_declared_clusters_are_said():
+def test_declared_clusters_are_said() -> None:
     assert "takes batches from the 2 clusters declared here, each by its own credential, and nobody" in plan(
         SAFE + CLUSTERS
     )
     assert "from those of the files in /d, each by its own" in plan(SAFE + "clusters: {directory: /d}")
 
 
-def test_an_anonymous_cluster_is_a_risk_and_no_other_can_be_posted_for():
+def test_an_anonymous_cluster_is_a_risk_and_no_other_can_be_posted_for() -> None:
     text = (
         "receive: {listen: '0.0.0.0:9880'}\nclusters: [{name: a, anonymous: true}, {name: b, tokens: [t]}]\n"
         f"destinations: [{DISK}]"
@@ -77,7 +77,7 @@ def test_an_anonymous_cluster_is_a_risk_and_no_other_can_be_posted_for():
     assert "each by its own credential (without one: a), and nobody else" in plan(text)
 
 
-def test_nothing_secret_is_said():
+def test_nothing_secret_is_said() -> None:
     text = SAFE.replace("https://", "http://") + "admin: {listen: '0.0.0.0:2020'}"
     assert "CANARY" not in plan(text) + "\n".join(risks(text))
 
@@ -93,7 +93,7 @@ def test_nothing_secret_is_said():
         ),
     ],
 )
-def test_who_may_post_is_said(text: str, who: str):
+def test_who_may_post_is_said(text: str, who: str) -> None:
     assert f"takes batches from {who}\n" in plan(f"{text}\ndestinations: [{DISK}]")
 
 
@@ -119,7 +119,7 @@ LOCAL = 'receive: {listen: "127.0.0.1:1"'
         (LOCAL + "}\nadmin: {listen: ':2020'}", ["admin.listen: whoever reaches it"]),
     ],
 )
-def test_a_risk_of_the_sink_is_said(section: str, expected: list[str]):
+def test_a_risk_of_the_sink_is_said(section: str, expected: list[str]) -> None:
     found = risks(f"{section}\ndestinations: [{DISK}]")
     assert len(found) == len(expected)
     assert all(one.startswith(start) for one, start in zip(found, expected, strict=True))
@@ -144,6 +144,6 @@ def test_a_risk_of_the_sink_is_said(section: str, expected: list[str]):
         ),
     ],
 )
-def test_a_risk_of_a_destination_is_said(destination: str, expected: str):
+def test_a_risk_of_a_destination_is_said(destination: str, expected: str) -> None:
     (found,) = risks(f"{LOCAL}}}\ndestinations: [{{name: a, {destination}}}]")
     assert expected in found

@@ -34,11 +34,11 @@ def loaded(text: str) -> config.Config:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_loads(path: Path):
+def test_an_example_loads(path: Path) -> None:
     assert load.load(path, ENVIRONMENT).destinations
 
 
-def test_the_reference_says_the_defaults():
+def test_the_reference_says_the_defaults() -> None:
     reference = load.load(CONFIG / "auditsink.yaml", {})
     (disk,) = reference.destinations
     assert isinstance(disk, config.FileConfig)
@@ -55,7 +55,7 @@ def with_option(lines: list[str], place: int) -> str:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_each_optional_line_works_when_its_mark_is_removed(path: Path):
+def test_each_optional_line_works_when_its_mark_is_removed(path: Path) -> None:
     lines = path.read_text().splitlines()
     places = [place for place, line in enumerate(lines) if OPTIONAL.match(line)]
     assert places
@@ -96,7 +96,7 @@ OWNERS = {
 
 
 @pytest.mark.parametrize("name", OWNERS)
-def test_no_key_is_missing(name: str):
+def test_no_key_is_missing(name: str) -> None:
     """Whoever adds a key adds it to the example, or this fails."""
     text = (CONFIG / name).read_text()
     wanted = {key for kind in OWNERS[name] for key in sections(kind)}
@@ -110,7 +110,7 @@ def test_no_key_is_missing(name: str):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_example_of_a_format_says_its_defaults(name: str):
+def test_the_example_of_a_format_says_its_defaults(name: str) -> None:
     (destination,) = load.load(CONFIG / f"{name}.yaml", ENVIRONMENT).destinations
     assert isinstance(destination, config.HttpConfig)
     assert destination.format == name
@@ -118,7 +118,7 @@ def test_the_example_of_a_format_says_its_defaults(name: str):
 
 
 @pytest.mark.parametrize("path", KUBECONFIGS, ids=lambda path: path.name)
-def test_a_kubeconfig_points_to_the_receive_port(path: Path):
+def test_a_kubeconfig_points_to_the_receive_port(path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     (cluster,), (user,), (context,) = document["clusters"], document["users"], document["contexts"]
     assert context["name"] == document["current-context"]
@@ -133,7 +133,7 @@ def test_a_kubeconfig_points_to_the_receive_port(path: Path):
         assert user["user"]
 
 
-def test_the_policy_is_one_that_kube_apiserver_takes():
+def test_the_policy_is_one_that_kube_apiserver_takes() -> None:
     policy = yaml.safe_load((CONFIG / "apiserver" / "policy.yaml").read_text())
     assert (policy["kind"], policy["apiVersion"]) == ("Policy", "audit.k8s.io/v1")
     assert set(policy["omitStages"]) < {"RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"}
@@ -145,7 +145,7 @@ def test_the_policy_is_one_that_kube_apiserver_takes():
     assert policy["rules"][-1] == {"level": "Metadata"}, "the last rule takes what no other took"
 
 
-def test_the_policy_never_records_the_body_of_a_secret():
+def test_the_policy_never_records_the_body_of_a_secret() -> None:
     """The rule that keeps secrets at Metadata stands before every rule that records bodies."""
     rules = yaml.safe_load((CONFIG / "apiserver" / "policy.yaml").read_text())["rules"]
     first_body = next(place for place, rule in enumerate(rules) if rule["level"].startswith("Request"))
@@ -154,7 +154,7 @@ def test_the_policy_never_records_the_body_of_a_secret():
     assert rules[first_secret]["level"] == "Metadata"
 
 
-def test_the_flags_are_flags():
+def test_the_flags_are_flags() -> None:
     flags = yaml.safe_load((CONFIG / "apiserver" / "flags.yaml").read_text())
     assert len(flags) == 10
     assert all(re.fullmatch(r"--audit-[a-z-]+=[\w./-]+", flag) for flag in flags)

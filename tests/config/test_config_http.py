@@ -72,7 +72,7 @@ def mistakes(destination: str) -> list[str]:
         ),
     ],
 )
-def test_a_mistake_is_one_line_that_names_its_key(destination: str, expected: str):
+def test_a_mistake_is_one_line_that_names_its_key(destination: str, expected: str) -> None:
     (told,) = mistakes(destination)
     assert told.startswith(f"f.yaml: destinations[0].{expected}")
     assert "SECRET" not in told
@@ -89,5 +89,5 @@ def test_a_mistake_is_one_line_that_names_its_key(destination: str, expected: st
         f'{HTTP}, proxy: {{url: "http://p:3128/"}}',
     ],
 )
-def test_what_makes_sense_is_taken(destination: str):
+def test_what_makes_sense_is_taken(destination: str) -> None:
     assert load.parse(f"destinations: [{{name: a, {destination}}}]".encode(), "f.yaml", {}).destinations

@@ -27,22 +27,22 @@ def mistakes(text: str | bytes, **environment: str) -> list[str]:
     return [re.sub(r"^f\.yaml:\d+: (?=\D)", "f.yaml: ", line) for line in caught.value.mistakes]
 
 
-def test_what_is_left_out_is_the_default():
+def test_what_is_left_out_is_the_default() -> None:
     config = parsed(DISK)
     assert config == Config(destinations=[FileConfig(name="disk", path=Path("./audit.ndjson"))])
 
 
-def test_units_are_read():
+def test_units_are_read() -> None:
     config = parsed("receive: {max_body: 2MiB, retry_after: 7s}\nspool: {max_bytes: 1073741824}\n" + DISK)
     assert (config.receive.max_body, config.receive.retry_after, config.spool.max_bytes) == (2 * 2**20, 7.0, 2**30)
 
 
-def test_an_empty_section_is_the_default_section():
+def test_an_empty_section_is_the_default_section() -> None:
     """All keys of a section commented out leave `receive:` with nothing below it."""
     assert parsed("receive:\nlog:\n" + DISK) == parsed(DISK)
 
 
-def test_every_type_of_destination_is_told_by_its_type_key():
+def test_every_type_of_destination_is_told_by_its_type_key() -> None:
     config = parsed(
         """
         destinations:
@@ -66,7 +66,7 @@ def test_every_type_of_destination_is_told_by_its_type_key():
     assert "t-1" not in repr(config)
 
 
-def test_an_unknown_key_names_its_path_and_the_nearest_known_one():
+def test_an_unknown_key_names_its_path_and_the_nearest_known_one() -> None:
     text = 'destinations: [{name: a, type: http, url: "http://h", timeot: 3s}]'
     (mistake,) = mistakes(text)
     assert mistake.startswith(
@@ -86,7 +86,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest_known_one():
         ("$${HOST:-here}", {}, "${HOST:-here}"),
     ],
 )
-def test_a_variable_may_have_a_default(text: str, variables: dict[str, str], expected: str):
+def test_a_variable_may_have_a_default(text: str, variables: dict[str, str], expected: str) -> None:
     config = parsed(
         f"destinations: [{{name: a, type: splunk, url: 'http://h', token: t, source: '{text}'}}]", **variables
     )
@@ -95,7 +95,7 @@ def test_a_variable_may_have_a_default(text: str, variables: dict[str, str], exp
     assert splunk.source == expected
 
 
-def test_what_stands_under_a_key_for_anchors_is_used_by_its_aliases_alone():
+def test_what_stands_under_a_key_for_anchors_is_used_by_its_aliases_alone() -> None:
     text = """
         x-patience: &patience {initial: 2s, max: 30s, x-why: "${NOPE}"}
         destinations: [{name: a, type: stdout, backoff: *patience}]
@@ -104,12 +104,12 @@ def test_what_stands_under_a_key_for_anchors_is_used_by_its_aliases_alone():
     assert destination.backoff.initial == 2
 
 
-def test_a_type_that_is_no_text_is_a_mistake_like_any_other():
+def test_a_type_that_is_no_text_is_a_mistake_like_any_other() -> None:
     (mistake,) = mistakes("destinations: [{name: a, type: [splunk]}]")
     assert mistake.startswith("f.yaml: destinations[0].type: expected one of azure, ")
 
 
-def test_all_mistakes_are_told_in_one_run():
+def test_all_mistakes_are_told_in_one_run() -> None:
     text = """
         receive: {listen: "nowhere", max_body: big}
         spool: {segment_bytes: 1GiB}
@@ -160,7 +160,7 @@ def test_all_mistakes_are_told_in_one_run():
         (DISK + 'spool: {path: "\\ud800"}', "spool.path: holds a character that is no text"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_by_path_and_remedy(text: str, expected: str):
+def test_a_mistake_is_told_by_path_and_remedy(text: str, expected: str) -> None:
     told = mistakes(text)
     assert len(told) == 1
     assert expected in told[0]
@@ -204,13 +204,13 @@ def test_a_mistake_is_told_by_path_and_remedy(text: str, expected: str):
         ("type: stdout, in_flight: 65", ".in_flight: must be from 1 to 64"),
     ],
 )
-def test_a_destination_that_makes_no_sense_is_refused(destination: str, expected: str):
+def test_a_destination_that_makes_no_sense_is_refused(destination: str, expected: str) -> None:
     told = mistakes(f"destinations: [{{name: a, {destination}}}]")
     assert len(told) == 1
     assert expected in told[0]
 
 
-def test_names_and_files_of_destinations_are_unique():
+def test_names_and_files_of_destinations_are_unique() -> None:
     told = mistakes("destinations: [{name: a, type: file, path: x}, {name: a, type: file, path: x}]")
     assert told == [
         "f.yaml: destinations[1].name: is the same as destinations[0].name; names must be unique",
@@ -221,13 +221,13 @@ def test_names_and_files_of_destinations_are_unique():
     ]
 
 
-def test_transactional_ids_are_unique():
+def test_transactional_ids_are_unique() -> None:
     one = 'type: kafka, bootstrap_servers: ["h:1"], transactional_id: sink-1'
     (told,) = mistakes(f"destinations: [{{name: a, {one}}}, {{name: b, {one}}}]")
     assert told.startswith("f.yaml: destinations[1].transactional_id: is the same as destinations[0].transactional_id")
 
 
-def test_the_environment_fills_values_of_every_type():
+def test_the_environment_fills_values_of_every_type() -> None:
     text = """
         receive: {max_connections: "${N}"}
         destinations:
@@ -244,7 +244,7 @@ def test_the_environment_fills_values_of_every_type():
     assert splunk.token.reveal() == "t-2"
 
 
-def test_an_unset_variable_is_told_by_path_and_name():
+def test_an_unset_variable_is_told_by_path_and_name() -> None:
     (mistake,) = mistakes('destinations: [{name: a, type: http, url: "${NOPE}"}]')
     assert mistake == (
         "f.yaml: destinations[0].url: the environment variable NOPE is not set; set it, write ${NOPE:-default}, "
@@ -253,11 +253,11 @@ def test_an_unset_variable_is_told_by_path_and_name():
 
 
 @pytest.mark.parametrize("text", ["${", "${}", "${a b}", "${1}", "x${y"])
-def test_a_reference_that_is_no_name_is_refused(text: str):
+def test_a_reference_that_is_no_name_is_refused(text: str) -> None:
     assert "names no environment variable" in mistakes(f'destinations: [{{name: a, type: http, url: "{text}"}}]')[0]
 
 
-def test_quoted_numbers_are_no_numbers_but_numbers_from_the_environment_are():
+def test_quoted_numbers_are_no_numbers_but_numbers_from_the_environment_are() -> None:
     assert "expected a whole number" in mistakes(DISK + 'receive: {max_clusters: "5"}')[0]
     assert "expected a whole number" in mistakes(DISK + 'receive: {max_clusters: "${N}"}', N="five")[0]
     assert parsed(DISK + 'receive: {max_clusters: "${N}"}', N="5").receive.max_clusters == 5
@@ -283,14 +283,14 @@ def test_quoted_numbers_are_no_numbers_but_numbers_from_the_environment_are():
         ("x" * (2**20 + 1), "f.yaml: is larger than 1 MiB"),
     ],
 )
-def test_broken_yaml_is_told_by_line_and_column(text: str | bytes, expected: str):
+def test_broken_yaml_is_told_by_line_and_column(text: str | bytes, expected: str) -> None:
     told = mistakes(text)
     assert len(told) == 1
     assert told[0].startswith(expected)
 
 
 @pytest.mark.parametrize("pattern", ["[{}]", "{{<<: [{}]}}"])
-def test_aliases_of_aliases_do_not_explode(pattern: str):
+def test_aliases_of_aliases_do_not_explode(pattern: str) -> None:
     """Ten lines that stand for nine to the tenth values are refused before anything of that size exists."""
     names = "abcdefghijk"
     lines = ["a: &a {x: 1}"]
@@ -300,7 +300,7 @@ def test_aliases_of_aliases_do_not_explode(pattern: str):
     assert mistakes("\n".join(lines)) == ["f.yaml: holds more than 100,000 values once its aliases are written out"]
 
 
-def test_anchors_and_merges_of_a_sane_size_work():
+def test_anchors_and_merges_of_a_sane_size_work() -> None:
     config = parsed(
         """
         destinations:
@@ -313,19 +313,19 @@ def test_anchors_and_merges_of_a_sane_size_work():
     assert (second.name, second.timeout) == ("b", 3.0)
 
 
-def test_a_date_is_text():
+def test_a_date_is_text() -> None:
     config = parsed("destinations: [{name: a, type: kafka, bootstrap_servers: ['k:1'], topic: 2026-11-22}]")
     assert isinstance(config.destinations[0], KafkaConfig)
     assert config.destinations[0].topic == "2026-11-22"
 
 
-def test_a_thousand_mistakes_are_told_in_fifty_lines():
+def test_a_thousand_mistakes_are_told_in_fifty_lines() -> None:
     told = mistakes("\n".join(f"k{number}: 1" for number in range(1000)))
     assert len(told) == 51
     assert told[-1] == "and 951 more mistakes"
 
 
-def test_a_secret_glued_to_its_key_is_not_shown():
+def test_a_secret_glued_to_its_key_is_not_shown() -> None:
     """`{token:abc}` is one key in YAML."""
     told = mistakes('destinations: [{name: a, type: splunk, url: "https://h", token:CANARY, acknowledge:CANARY 2}]')
     assert "CANARY" not in "\n".join(told)
@@ -345,7 +345,7 @@ WRONG = st.sampled_from([
 
 
 @given(st.lists(st.tuples(KEYS, WRONG), min_size=1, max_size=6), st.sampled_from([*"abcde", "splunk", "http", "kafka"]))
-def test_no_message_shows_a_value(pairs: list[tuple[str, str]], kind: str):
+def test_no_message_shows_a_value(pairs: list[tuple[str, str]], kind: str) -> None:
     """Wherever a secret ends up by mistake, it is not repeated."""
     text = f"destinations:\n- type: {kind}\n" + "".join(f"  {key}: {value}\n" for key, value in pairs)
     try:
@@ -357,26 +357,26 @@ def test_no_message_shows_a_value(pairs: list[tuple[str, str]], kind: str):
         assert config.destinations
 
 
-def test_a_file_that_cannot_be_read_is_told_by_its_path(tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_told_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(load.ConfigError, match=r"none\.yaml: No such file or directory; check the path"):
         load.load(tmp_path / "none.yaml")
     with pytest.raises(load.ConfigError, match=r"Is a directory"):
         load.load(tmp_path)
 
 
-def test_a_file_is_read(tmp_path: Path):
+def test_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text(DISK)
     assert load.load(tmp_path / "f.yaml", {}) == parsed(DISK)
 
 
-def test_the_embedded_default_listens_on_loopback_only():
+def test_the_embedded_default_listens_on_loopback_only() -> None:
     config = load.embedded_default()
     assert (config.receive.listen, config.admin.listen) == ("127.0.0.1:9880", "127.0.0.1:2020")
     assert config.spool.path == Path("data/spool")
     assert config.destinations == [FileConfig(name="file", path=Path("data/audit.ndjson"))]
 
 
-def test_files_that_are_missing_or_empty_are_told_by_key(tmp_path: Path):
+def test_files_that_are_missing_or_empty_are_told_by_key(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "good").write_text("x")
     config = parsed(
@@ -392,7 +392,7 @@ def test_files_that_are_missing_or_empty_are_told_by_key(tmp_path: Path):
     ]
 
 
-def test_each_mistake_has_its_line_and_a_missing_key_that_of_its_section():
+def test_each_mistake_has_its_line_and_a_missing_key_that_of_its_section() -> None:
     text = """receive:
   listen: x
 destinations:
@@ -410,7 +410,7 @@ destinations:
     ]
 
 
-def test_several_documents_are_refused_in_words():
+def test_several_documents_are_refused_in_words() -> None:
     (mistake,) = mistakes("receive: {}\n---\ndestinations: []\n")
     assert mistake == (
         "f.yaml:2:1: but found another document behind a line of ---; a configuration is one document: "
@@ -418,7 +418,7 @@ def test_several_documents_are_refused_in_words():
     )
 
 
-def test_variables_stand_for_keys_over_a_file_and_without_one():
+def test_variables_stand_for_keys_over_a_file_and_without_one() -> None:
     found = parsed(
         "destinations: [{name: a, type: stdout}, {name: b, type: stdout}]",
         AUDITSINK__RECEIVE__LISTEN="127.0.0.1:1",
@@ -441,7 +441,7 @@ def test_variables_stand_for_keys_over_a_file_and_without_one():
         ("AUDITSINK__receive", "{swordfish", "holds no YAML; quote it"),
     ],
 )
-def test_a_variable_that_fits_nowhere_is_told_without_its_value(name: str, value: str, said: str):
+def test_a_variable_that_fits_nowhere_is_told_without_its_value(name: str, value: str, said: str) -> None:
     (mistake,) = mistakes("receive: {listen: a}\ndestinations: [{name: a, type: stdout}]", **{name: value})
     assert mistake.startswith(f"f.yaml: {name}: {said}")
     assert "swordfish" not in mistake

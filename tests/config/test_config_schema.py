@@ -120,27 +120,27 @@ def takes(plain: Any) -> bool:
     return True
 
 
-def test_the_committed_schema_is_what_the_command_prints(capsysbinary: pytest.CaptureFixture[bytes]):
+def test_the_committed_schema_is_what_the_command_prints(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert cli.run(["schema"]) == 0
     assert capsysbinary.readouterr().out == COMMITTED.read_bytes(), "make schema"
 
 
-def test_it_is_a_schema():
+def test_it_is_a_schema() -> None:
     jsonschema.Draft7Validator.check_schema(schema({}))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_every_example_validates(path: Path):
+def test_every_example_validates(path: Path) -> None:
     VALIDATOR.validate(document.parse(path.read_bytes()))
 
 
-def test_a_file_with_everything_validates_and_the_loader_takes_it():
+def test_a_file_with_everything_validates_and_the_loader_takes_it() -> None:
     VALIDATOR.validate(good())
     assert takes(good())
 
 
 @pytest.mark.parametrize(("path", "value"), MISTAKES)
-def test_a_mistake_does_not_validate_nor_does_the_loader_take_it(path: str, value: Any):
+def test_a_mistake_does_not_validate_nor_does_the_loader_take_it(path: str, value: Any) -> None:
     plain = changed(good(), path, value)
     assert not VALIDATOR.is_valid(plain)
     assert not takes(plain)
@@ -150,7 +150,7 @@ REQUIRED = ("destinations", "destinations.0.url", "destinations.0.type", "receiv
 
 
 @pytest.mark.parametrize(("path", "may_be_missing"), [*((path, False) for path in REQUIRED), ("spool", True)])
-def test_a_missing_key_is_a_mistake_where_there_is_no_default(path: str, may_be_missing: bool):
+def test_a_missing_key_is_a_mistake_where_there_is_no_default(path: str, may_be_missing: bool) -> None:
     plain = place = good()
     *way, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
     for part in way:
@@ -160,19 +160,19 @@ def test_a_missing_key_is_a_mistake_where_there_is_no_default(path: str, may_be_
 
 
 @pytest.mark.parametrize("path", ["receive.max_body", "receive.retry_after", "receive.max_connections", "log.level"])
-def test_what_is_expected_can_stand_in_the_environment(path: str):
+def test_what_is_expected_can_stand_in_the_environment(path: str) -> None:
     for reference in ("${HOSTNAME}", "${HOSTNAME:-5}"):
         VALIDATOR.validate(changed(good(), path, reference))
 
 
-def test_a_default_stands_for_what_the_environment_does_not_say():
+def test_a_default_stands_for_what_the_environment_does_not_say() -> None:
     for path, value in (("receive.max_body", "${NOT_SET:-1MiB}"), ("log.level", "${NOT_SET:-debug}")):
         plain = changed(good(), path, value)
         VALIDATOR.validate(plain)
         assert takes(plain)
 
 
-def test_a_policy_may_say_more_where_that_is_passed_over_and_null_is_absent():
+def test_a_policy_may_say_more_where_that_is_passed_over_and_null_is_absent() -> None:
     rule = {"level": "None", "users": None, "resources": [{"group": None, "resource": ["pods"]}]}
     policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "metadata": None, "rules": [rule]}
     wanted: dict[str, Any] = {"policy": policy, "policy_unknown_keys": "warn"}
@@ -184,13 +184,13 @@ def test_a_policy_may_say_more_where_that_is_passed_over_and_null_is_absent():
     assert takes(plain)
 
 
-def test_anchors_may_stand_under_keys_that_nobody_reads_and_a_section_may_be_empty():
+def test_anchors_may_stand_under_keys_that_nobody_reads_and_a_section_may_be_empty() -> None:
     plain = changed({**good(), "x-backoff": {"initial": "1s"}, "receive": None}, "spool.x-note", [1])
     VALIDATOR.validate(plain)
     assert takes(plain)
 
 
-def test_a_policy_has_no_keys_for_anchors_since_kube_apiserver_takes_none():
+def test_a_policy_has_no_keys_for_anchors_since_kube_apiserver_takes_none() -> None:
     plain = changed(good(), "destinations.3.filter", {"policy": {"rules": [{"level": "Metadata"}]}})
     assert VALIDATOR.is_valid(plain)
     assert takes(plain)
@@ -199,7 +199,7 @@ def test_a_policy_has_no_keys_for_anchors_since_kube_apiserver_takes_none():
     assert not takes(plain)
 
 
-def test_an_editor_is_told_what_is_wrong_with_the_type_that_is_meant():
+def test_an_editor_is_told_what_is_wrong_with_the_type_that_is_meant() -> None:
     (problem,) = VALIDATOR.iter_errors(changed(good(), "destinations.1.topc", "audit"))
     assert "'topc'" in problem.message
     assert [*problem.absolute_path] == ["destinations", 1]
@@ -226,7 +226,7 @@ LIMITED = {
 
 
 @pytest.mark.parametrize(("name", "path"), LIMITED.items())
-def test_its_bounds_are_the_loaders(name: str, path: str):
+def test_its_bounds_are_the_loaders(name: str, path: str) -> None:
     least, most = (dict(bounds(schema({}), one))[name] for one in ("minimum", "maximum"))
     for value, fits in ((least, True), (most, True), (least - 1, False), (most + 1, False)):
         plain = changed(good(), path, value)
@@ -234,7 +234,7 @@ def test_its_bounds_are_the_loaders(name: str, path: str):
         assert VALIDATOR.is_valid(plain) is fits
 
 
-def test_every_bound_is_compared_with_the_loaders():
+def test_every_bound_is_compared_with_the_loaders() -> None:
     shared = {name for name, _ in bounds(schema({}), "minimum")} - {*LIMITED}
     assert all(name.endswith(".in_flight") for name in shared)
 
@@ -250,7 +250,7 @@ JUNK = [None, 0, -1, 1.5, True, "", "a", "5s", "1GiB", "${HOSTNAME}", "${NO:-5s}
 
 
 @given(st.integers(0, 2**32), st.sampled_from([*map(Path.read_bytes, EXAMPLES), GOOD.encode()]))
-def test_what_it_refuses_the_loader_refuses_too(seed: int, text: bytes):
+def test_what_it_refuses_the_loader_refuses_too(seed: int, text: bytes) -> None:
     chance, plain = random.Random(seed), document.parse(text)
     for _ in range(chance.randint(1, 3)):
         *way, last = chance.choice([*walk(plain)] or [("destinations",)])

@@ -47,7 +47,7 @@ COLLISIONS = {
 
 
 @pytest.mark.parametrize("name", COLLISIONS)
-def test_two_files_that_get_in_each_others_way_are_refused(place: Path, name: str):
+def test_two_files_that_get_in_each_others_way_are_refused(place: Path, name: str) -> None:
     *several, expected = COLLISIONS[name]
     config = parsed(place, ", ".join(file(f"f{n}", path.format(place), more) for n, (path, more) in enumerate(several)))
     found = collisions(config)
@@ -56,7 +56,7 @@ def test_two_files_that_get_in_each_others_way_are_refused(place: Path, name: st
         assert found[0].startswith(expected)
 
 
-def test_the_checkpoints_and_every_named_file_are_no_destinations(place: Path):
+def test_the_checkpoints_and_every_named_file_are_no_destinations(place: Path) -> None:
     evidence = f", evidence: {{path: {place}/here/a.1}}"
     (found,) = collisions(parsed(place, file("f", place / "here" / "a"), evidence))
     assert found.startswith("evidence.path: is the file of destinations[0].path")
@@ -74,38 +74,38 @@ def test_the_checkpoints_and_every_named_file_are_no_destinations(place: Path):
         ("", ", endpoint: 'https://elsewhere'", False),
     ],
 )
-def test_objects_that_would_replace_each_other_are_refused(place: Path, first: str, second: str, collide: bool):
+def test_objects_that_would_replace_each_other_are_refused(place: Path, first: str, second: str, collide: bool) -> None:
     found = collisions(parsed(place, f"{bucket('a', first)}, {bucket('b', second)}"))
     assert bool(found) == collide
 
 
-def test_directories_of_objects_are_compared_by_where_they_are(place: Path):
+def test_directories_of_objects_are_compared_by_where_they_are(place: Path) -> None:
     local = "{{name: {0}, type: local, path: {1}}}"
     found = collisions(parsed(place, f"{local.format('a', place / 'here')}, {local.format('b', place / 'link')}"))
     assert len(found) == 1
     assert collisions(parsed(place, f"{local.format('a', place / 'here')}, {local.format('b', place / 'b')}")) == []
 
 
-def test_a_ring_that_is_larger_than_its_volume_is_told(place: Path):
+def test_a_ring_that_is_larger_than_its_volume_is_told(place: Path) -> None:
     config = parsed(place, "{name: out, type: stdout}")
     (found,) = cramped(config, lambda _: 2**29)
     assert found.startswith("spool.max_bytes: 1 GiB is more than the whole volume")
     assert cramped(config, lambda _: PLENTY) == []
 
 
-def test_what_fits_alone_and_not_together_is_told(place: Path):
+def test_what_fits_alone_and_not_together_is_told(place: Path) -> None:
     config = parsed(place, file("f", place / "a", ", rotate_bytes: 100MiB, keep: 4"))
     (found,) = cramped(config, lambda _: 2**30 + 500 * 2**20)
     assert "destinations[0].dead_letter_bytes, destinations[0].rotate_bytes" in found
     assert cramped(config, lambda _: 2**30 + 600 * 2**20) == []
 
 
-def test_a_destination_in_the_spools_directory_is_told(place: Path):
+def test_a_destination_in_the_spools_directory_is_told(place: Path) -> None:
     for one in (file("f", place / "spool" / "a"), f"{{name: l, type: local, path: {place}/spool/objects}}"):
         (found,) = cramped(parsed(place, one), lambda _: PLENTY)
         assert found.startswith("destinations[0].path: lies in the spool's directory")
 
 
-def test_the_real_volume_is_asked(place: Path):
+def test_the_real_volume_is_asked(place: Path) -> None:
     text = f"{{spool: {{path: {place}/a/b, max_bytes: 900000GiB}}, destinations: [{{name: o, type: stdout}}]}}"
     assert cramped(load.parse(text.encode(), "f", {}))

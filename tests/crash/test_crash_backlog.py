@@ -46,7 +46,7 @@ async def fill(sink: Sink, storm: Storm, limit: int) -> tuple[int, int]:
     return quarter, anonymous(sink)
 
 
-async def test_a_backlog_fills_the_ring_and_not_the_memory(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_backlog_fills_the_ring_and_not_the_memory(tmp_path: Path, effort: Effort, report: Report) -> None:
     """200 until the ring is full, then 503 with a whole number in Retry-After; all of it arrives, in order."""
     limit = effort.of(3, 128) * MIB
     ledger = Ledger(tmp_path / "ledger")

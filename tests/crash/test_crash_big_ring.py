@@ -74,7 +74,7 @@ async def start(sink: Sink) -> Start:
     return Start(seconds, bytes_read(sink), sink.resident, (await sink.status())["accepted_events"])
 
 
-async def test_a_start_with_many_rings(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_start_with_many_rings(tmp_path: Path, effort: Effort, report: Report) -> None:
     """After a kill that left the last segment of each without its seal; each has the cursors of two destinations."""
     count = effort.of(20, 300)
     also = NOWHERE | {"name": "also"}
@@ -97,7 +97,7 @@ async def test_a_start_with_many_rings(tmp_path: Path, effort: Effort, report: R
     assert killed.resident - empty.resident < HELD_AT_START
 
 
-async def test_a_start_does_not_depend_on_what_the_ring_holds(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_start_does_not_depend_on_what_the_ring_holds(tmp_path: Path, effort: Effort, report: Report) -> None:
     """After an orderly stop, and after a kill that left a segment without its seal."""
     size = effort.of(64, 10 * 1024) * MIB
     if shutil.disk_usage(tmp_path).free < 1.5 * size:

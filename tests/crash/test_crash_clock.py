@@ -17,7 +17,7 @@ CLIENTS = 4
 BATCH = 200
 
 
-async def test_a_clock_that_jumps_costs_nothing(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_clock_that_jumps_costs_nothing(tmp_path: Path, effort: Effort, report: Report) -> None:
     """After every jump batches go on being taken and delivered, also by a sink that starts in the new time."""
     offset = tmp_path / "offset"
     set_clock(offset, 0)

@@ -107,7 +107,7 @@ async def fill_and_free(
     await all_there(place, spool, ledger, report, times_full=rounds, refusals=storm.refused[503], peak=peak // MIB)
 
 
-async def test_a_full_tmpfs_is_answered_503_until_there_is_room(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_full_tmpfs_is_answered_503_until_there_is_room(tmp_path: Path, effort: Effort, report: Report) -> None:
     if (why := tmpfs_refusal()) is not None:
         pytest.skip(why)
     with tmpfs(tmp_path / "small", 200 * MIB) as disk:
@@ -117,7 +117,7 @@ async def test_a_full_tmpfs_is_answered_503_until_there_is_room(tmp_path: Path, 
 
 
 @only_long
-async def test_a_full_ext4_is_answered_503_until_there_is_room(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_full_ext4_is_answered_503_until_there_is_room(tmp_path: Path, effort: Effort, report: Report) -> None:
     if (why := loop_refusal()) is not None:
         pytest.skip(why)
     with mounted(blank(tmp_path / "disk.img", 200 * MIB), tmp_path / "small"):
@@ -157,7 +157,7 @@ class Ballast:
         self._file.unlink()
 
 
-async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, report: Report) -> None:
     """What ext4 does after an error; it cannot be undone while mounted, so the sink is started again afterwards."""
     if (why := loop_refusal()) is not None:
         pytest.skip(why)
@@ -185,7 +185,9 @@ async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, repor
 
 @only_long
 @pytest.mark.parametrize("kind", ["zeros", "reserved"])
-def test_a_journal_that_aborts_in_mid_sync_takes_nothing_that_was_answered(tmp_path: Path, report: Report, kind: str):
+def test_a_journal_that_aborts_in_mid_sync_takes_nothing_that_was_answered(
+    tmp_path: Path, report: Report, kind: str
+) -> None:
     """Into blocks that are only reserved, a sync needs the journal, and can return 0 for what the abort loses.
 
     The control shows that: the same spool without zeros ahead of its frames. How often is the kernel's affair.
@@ -229,7 +231,7 @@ def _stored(path: Path) -> set[int]:
 
 
 @only_long
-async def test_a_disk_that_hangs_gives_no_answer_and_no_200(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_disk_that_hangs_gives_no_answer_and_no_200(tmp_path: Path, effort: Effort, report: Report) -> None:
     """A frozen file system stands for storage that has gone quiet: no error, and no sync that returns."""
     if (why := loop_refusal()) is not None:
         pytest.skip(why)
@@ -263,7 +265,7 @@ def frozen(disk: Path) -> Iterator[None]:
         run("fsfreeze", "--unfreeze", disk)
 
 
-async def test_a_spool_directory_that_is_deleted_under_the_sink(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_spool_directory_that_is_deleted_under_the_sink(tmp_path: Path, effort: Effort, report: Report) -> None:
     """What was in it is gone with it; nothing more is promised until a restart makes a new one."""
     ledger = Ledger(tmp_path / "ledger")
     noted = NotedFile(tmp_path / "audit.ndjson")
@@ -292,7 +294,7 @@ async def test_a_spool_directory_that_is_deleted_under_the_sink(tmp_path: Path, 
 
 async def test_a_second_sink_on_the_same_spool_refuses_and_harms_nothing(
     tmp_path: Path, effort: Effort, report: Report
-):
+) -> None:
     ledger = Ledger(tmp_path / "ledger")
     noted = NotedFile(tmp_path / "audit.ndjson")
     async with Sink(tmp_path / "sink", [trail(noted.path)], spool=SMALL) as sink:

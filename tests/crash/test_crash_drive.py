@@ -15,7 +15,7 @@ PAGE = 4096
 @pytest.mark.parametrize(("storeys", "kept"), [(1, 50), (2, 0)], ids=["no-cache", "volatile-cache"])
 def test_a_power_cut_keeps_what_was_synced_and_a_volatile_cache_forgets_what_was_only_sent(
     tmp_path: Path, storeys: int, kept: int
-):
+) -> None:
     """Three files, every page written: synced, sent to the device without a flush, and left to the kernel."""
     if (why := loop_refusal()) is not None:
         pytest.skip(why)

@@ -147,7 +147,7 @@ async def proof(place: Path, output: Path) -> list[str]:
     return said.decode().splitlines()
 
 
-async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort, report: Report):
+async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort, report: Report) -> None:
     """Storms, rotations, recoveries and orderly stops are cut short; three destinations are compared in the end.
 
     What the ring holds is encrypted, and checkpoints state it once a second.
@@ -197,7 +197,7 @@ async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort
 
 async def test_what_drop_oldest_drops_is_counted_to_the_event_over_kills(
     tmp_path: Path, effort: Effort, report: Report
-):
+) -> None:
     """One destination is down for all of it: what it gets in the end and what was dropped make up what was accepted."""
     ledger = Ledger(tmp_path / "ledger")
     noted = NotedFile(tmp_path / "audit.ndjson")

@@ -89,7 +89,7 @@ async def together(quiet: Clients, noisy: Clients, sink: str, noise_at: str, **a
     return found | {"noisy_statuses": beside[0]["noisy_statuses"] if beside else {}}
 
 
-async def test_whoever_is_past_its_share_is_refused_and_nobody_else(tmp_path: Path, effort: Effort):
+async def test_whoever_is_past_its_share_is_refused_and_nobody_else(tmp_path: Path, effort: Effort) -> None:
     quiet, noisy = await Clients.start(), await Clients.start()
     async with sink_of(tmp_path, quiet.collector, quiet=20, share=2 * MIB) as sink:
         await begin(sink, 20)
@@ -112,7 +112,7 @@ async def test_whoever_is_past_its_share_is_refused_and_nobody_else(tmp_path: Pa
 
 
 @only_long
-async def test_200_clusters_feel_nothing_of_a_noisy_one(tmp_path: Path, report: Report):
+async def test_200_clusters_feel_nothing_of_a_noisy_one(tmp_path: Path, report: Report) -> None:
     """Three kinds of runs by turns: `alone`, `elsewhere` (the noisy client posts, but not to the sink), `beside`.
 
     The clients share the machine with the sink: what the noisy one costs just by being there shows in `elsewhere`.

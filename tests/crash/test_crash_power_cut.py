@@ -160,7 +160,7 @@ async def verify(spool: Path) -> str:
 )
 async def test_a_power_cut_loses_nothing_that_was_answered_200(
     tmp_path: Path, effort: Effort, report: Report, storeys: int, flowing: bool
-):
+) -> None:
     """`durability: fsync`, on a disk without a cache and on one that forgets its own; destinations down and up."""
     async with scene(tmp_path, "fsync", storeys=storeys, flowing=flowing) as made:
         await cut_under_load(made, effort)
@@ -174,7 +174,7 @@ async def test_a_power_cut_loses_nothing_that_was_answered_200(
 @pytest.mark.parametrize("storeys", [1, pytest.param(2, marks=only_long)], ids=["no-cache", "volatile-cache"])
 async def test_with_durability_os_the_same_power_cut_loses_events(
     tmp_path: Path, effort: Effort, report: Report, storeys: int
-):
+) -> None:
     """The control: if this lost nothing, the test above would prove nothing."""
     async with scene(tmp_path, "os", storeys=storeys, flowing=False) as made:
         await cut_under_load(made, effort, kills=False)
@@ -184,7 +184,9 @@ async def test_with_durability_os_the_same_power_cut_loses_events(
 
 
 @only_long
-async def test_with_durability_interval_a_power_cut_costs_a_second(tmp_path: Path, effort: Effort, report: Report):
+async def test_with_durability_interval_a_power_cut_costs_a_second(
+    tmp_path: Path, effort: Effort, report: Report
+) -> None:
     """Under load the newest may be lost; what is older than the interval is there."""
     async with scene(tmp_path, "interval", storeys=2, flowing=False) as made:
         await cut_under_load(made, effort, kills=False)

@@ -13,7 +13,7 @@ def credential(file: Path) -> Credential:
     return Credential("destinations[siem].token", None, file, header_safe=True)
 
 
-def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path):
+def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
     token = credential(file)
@@ -25,7 +25,7 @@ def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path):
 
 def test_a_rotation_half_done_keeps_the_last_good_token_and_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
     token = credential(file)
@@ -45,9 +45,9 @@ def test_a_rotation_half_done_keeps_the_last_good_token_and_says_so_once(
     assert token.reveal() == "second"
 
 
-def test_a_token_from_the_configuration_itself_is_just_that():
+def test_a_token_from_the_configuration_itself_is_just_that() -> None:
     assert Credential("k", Secret("inline"), None, header_safe=True).reveal() == "inline"
 
 
-def test_a_password_may_hold_spaces_and_any_letters():
+def test_a_password_may_hold_spaces_and_any_letters() -> None:
     assert Credential("k", Secret("pass wörd"), None, header_safe=False).reveal() == "pass wörd"

@@ -51,7 +51,7 @@ async def waiting(acks: Acknowledgements, *ack_ids: int):
     return tasks
 
 
-async def test_an_acknowledged_id_is_delivered(acks: Acknowledgements, indexer: Indexer, clock: FakeClock):
+async def test_an_acknowledged_id_is_delivered(acks: Acknowledgements, indexer: Indexer, clock: FakeClock) -> None:
     (task,) = await waiting(acks, 0)
     indexer.ready.add(0)
     await clock.advance(1)
@@ -62,7 +62,7 @@ async def test_an_acknowledged_id_is_delivered(acks: Acknowledgements, indexer: 
 
 async def test_nothing_is_delivered_before_its_acknowledgement(
     acks: Acknowledgements, indexer: Indexer, clock: FakeClock
-):
+) -> None:
     (task,) = await waiting(acks, 0)
     await clock.advance(200)
 
@@ -74,7 +74,7 @@ async def test_nothing_is_delivered_before_its_acknowledgement(
 
 async def test_a_round_asks_for_each_in_its_channel_and_each_is_told_once(
     acks: Acknowledgements, indexer: Indexer, clock: FakeClock
-):
+) -> None:
     tasks = await waiting(acks, 2, 0, 1)
     indexer.ready |= {0, 2}
     await clock.advance(1)
@@ -88,7 +88,7 @@ async def test_a_round_asks_for_each_in_its_channel_and_each_is_told_once(
 
 async def test_questions_come_sooner_at_first_and_then_every_ten_seconds(
     acks: Acknowledgements, indexer: Indexer, clock: FakeClock
-):
+) -> None:
     await waiting(acks, 0)
     times = []
     for second in range(1, 47):
@@ -99,7 +99,7 @@ async def test_questions_come_sooner_at_first_and_then_every_ten_seconds(
     assert times == [1, 3, 7, 15, 25, 35, 45]
 
 
-async def test_after_five_minutes_it_is_sent_again(acks: Acknowledgements, clock: FakeClock):
+async def test_after_five_minutes_it_is_sent_again(acks: Acknowledgements, clock: FakeClock) -> None:
     (task,) = await waiting(acks, 0)
     await clock.advance(299)
     assert not task.done()
@@ -111,7 +111,7 @@ async def test_after_five_minutes_it_is_sent_again(acks: Acknowledgements, clock
 
 async def test_after_a_broken_connection_it_is_sent_again_when_three_more_questions_gave_nothing(
     acks: Acknowledgements, indexer: Indexer, clock: FakeClock
-):
+) -> None:
     """A receiver that was restarted has forgotten what it gave out; one that was not tells it in that time."""
     before, told = await waiting(acks, 0, 1)
     await clock.advance(100)
@@ -129,7 +129,7 @@ async def test_after_a_broken_connection_it_is_sent_again_when_three_more_questi
     assert not after.done(), "it was sent when the connection was there again"
 
 
-async def test_a_second_break_does_not_prolong_the_wait(acks: Acknowledgements, clock: FakeClock):
+async def test_a_second_break_does_not_prolong_the_wait(acks: Acknowledgements, clock: FakeClock) -> None:
     (task,) = await waiting(acks, 0)
     for _ in range(6):
         acks.broke()
@@ -139,7 +139,7 @@ async def test_a_second_break_does_not_prolong_the_wait(acks: Acknowledgements, 
 
 async def test_a_channel_carries_the_next_request_only_when_its_own_was_acknowledged(
     acks: Acknowledgements, indexer: Indexer, clock: FakeClock
-):
+) -> None:
     assert (acks.channel(), acks.channel()) == ("new-0", "new-1")
     good, bad = await waiting(acks, 0, 1)
     indexer.ready.add(0)
@@ -150,7 +150,7 @@ async def test_a_channel_carries_the_next_request_only_when_its_own_was_acknowle
     assert acks.channel() == "new-2"
 
 
-async def test_trouble_with_asking_is_waited_out(acks: Acknowledgements, indexer: Indexer, clock: FakeClock):
+async def test_trouble_with_asking_is_waited_out(acks: Acknowledgements, indexer: Indexer, clock: FakeClock) -> None:
     (task,) = await waiting(acks, 0)
     indexer.trouble = Retry("connection refused")
     await clock.advance(100)
@@ -164,7 +164,7 @@ async def test_trouble_with_asking_is_waited_out(acks: Acknowledgements, indexer
 
 async def test_acknowledgement_that_is_switched_off_over_there_is_told_to_all(
     acks: Acknowledgements, indexer: Indexer, clock: FakeClock
-):
+) -> None:
     tasks = await waiting(acks, 0, 1)
     indexer.trouble = Misconfigured("ACK is disabled")
     await clock.advance(1)
@@ -172,7 +172,7 @@ async def test_acknowledgement_that_is_switched_off_over_there_is_told_to_all(
     assert await asyncio.gather(*tasks) == [indexer.trouble] * 2
 
 
-async def test_nobody_is_asked_when_nobody_waits(acks: Acknowledgements, indexer: Indexer, clock: FakeClock):
+async def test_nobody_is_asked_when_nobody_waits(acks: Acknowledgements, indexer: Indexer, clock: FakeClock) -> None:
     (task,) = await waiting(acks, 0)
     indexer.ready.add(0)
     await clock.advance(1)
@@ -187,7 +187,9 @@ async def test_nobody_is_asked_when_nobody_waits(acks: Acknowledgements, indexer
     assert await later == Delivered()
 
 
-async def test_an_attempt_that_is_cancelled_waits_no_more(acks: Acknowledgements, indexer: Indexer, clock: FakeClock):
+async def test_an_attempt_that_is_cancelled_waits_no_more(
+    acks: Acknowledgements, indexer: Indexer, clock: FakeClock
+) -> None:
     (task,) = await waiting(acks, 0)
     task.cancel()
     await settle()
@@ -197,7 +199,7 @@ async def test_an_attempt_that_is_cancelled_waits_no_more(acks: Acknowledgements
     assert indexer.asked == []
 
 
-async def test_closing_lets_everybody_go(acks: Acknowledgements):
+async def test_closing_lets_everybody_go(acks: Acknowledgements) -> None:
     (task,) = await waiting(acks, 0)
     await acks.close()
 

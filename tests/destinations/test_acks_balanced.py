@@ -65,7 +65,7 @@ async def _attempt(siem: SplunkDestination, number: int) -> Outcome:
     return await (await siem.prepare(batch([event(number)])))()
 
 
-async def test_cookies_that_stick_have_all_delivered_once():
+async def test_cookies_that_stick_have_all_delivered_once() -> None:
     clock = FakeClock()
     async with behind(clock, sticky=True) as (siem, receivers):
         first = await outcomes(clock, await attempts(siem, 1))
@@ -73,7 +73,7 @@ async def test_cookies_that_stick_have_all_delivered_once():
     assert sorted(len(one.events) for one in receivers) == [0, 7]
 
 
-async def test_without_cookies_an_id_given_twice_means_the_request_of_its_channel():
+async def test_without_cookies_an_id_given_twice_means_the_request_of_its_channel() -> None:
     clock = FakeClock()
     async with behind(clock, sticky=False) as (siem, receivers):
         assert await outcomes(clock, await attempts(siem, 6)) == [Delivered()] * 6
@@ -82,7 +82,7 @@ async def test_without_cookies_an_id_given_twice_means_the_request_of_its_channe
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_without_cookies_one_at_a_time_is_delivered_only_when_its_own_receiver_says_so(count: int):
+async def test_without_cookies_one_at_a_time_is_delivered_only_when_its_own_receiver_says_so(count: int) -> None:
     clock = FakeClock()
     async with behind(clock, sticky=False) as (siem, receivers):
         for _ in range(count):
@@ -91,7 +91,7 @@ async def test_without_cookies_one_at_a_time_is_delivered_only_when_its_own_rece
     assert sum(len(one.events) for one in receivers) == count
 
 
-async def test_a_receiver_that_was_restarted_acknowledges_nothing_of_before():
+async def test_a_receiver_that_was_restarted_acknowledges_nothing_of_before() -> None:
     """It gives the id that waits to the next request; what it lost is sent again and not called delivered."""
     clock = FakeClock()
     async with HecServer(token=TOKEN, acknowledge="on") as server:

@@ -56,17 +56,17 @@ NO_TIMES = [
 
 @pytest.mark.parametrize(("text", "expected"), TIMES.items())
 @pytest.mark.parametrize("annotations", [None, {}, {"authorization.k8s.io/decision": "allow"}])
-def test_every_form_of_a_time_is_read(text: str, expected: bytes, annotations: dict[str, str] | None):
+def test_every_form_of_a_time_is_read(text: str, expected: bytes, annotations: dict[str, str] | None) -> None:
     assert event_time(event(stage=text, annotations=annotations), RECEIVED_NS) == expected
 
 
 @pytest.mark.parametrize("text", NO_TIMES)
-def test_what_is_no_time_falls_back_to_when_the_request_came_in(text: str):
+def test_what_is_no_time_falls_back_to_when_the_request_came_in(text: str) -> None:
     assert event_time(event(stage=text), RECEIVED_NS) == b"1795382018.659272"
 
 
 @pytest.mark.parametrize("text", NO_TIMES)
-def test_what_is_no_time_is_none_for_both_ways(text: str):
+def test_what_is_no_time_is_none_for_both_ways(text: str) -> None:
     only = json.dumps({"stageTimestamp": text}).encode()
 
     assert by_decoding(only) is None
@@ -74,7 +74,7 @@ def test_what_is_no_time_is_none_for_both_ways(text: str):
 
 
 @pytest.mark.parametrize("value", ["null", "17", "1.5", "true", "[]", "{}", '["2026-11-22T21:13:38.661308Z"]'])
-def test_a_time_of_another_type_falls_back_to_when_the_sink_received_the_event(value: str):
+def test_a_time_of_another_type_falls_back_to_when_the_sink_received_the_event(value: str) -> None:
     document = f'{{"requestReceivedTimestamp":{value},"stageTimestamp":{value}}}'.encode()
 
     assert event_time(document, RECEIVED_NS) == RECEIVED
@@ -83,16 +83,16 @@ def test_a_time_of_another_type_falls_back_to_when_the_sink_received_the_event(v
 @pytest.mark.parametrize(
     "document", [b"", b"17", b'"text"', b"null", b"[]", b"{}", b"{", b'{"stageTimestamp":"', b"\xff"]
 )
-def test_what_is_no_event_at_all_gets_the_time_of_its_receipt(document: Any):
+def test_what_is_no_event_at_all_gets_the_time_of_its_receipt(document: Any) -> None:
     assert event_time(document, RECEIVED_NS) == RECEIVED
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_content_does_not_hide_the_time(name: str):
+def test_hostile_content_does_not_hide_the_time(name: str) -> None:
     assert by_position(HOSTILE[name]) == STAGE
 
 
-def test_braces_in_annotations_send_the_event_the_slow_way():
+def test_braces_in_annotations_send_the_event_the_slow_way() -> None:
     odd = event(annotations={"mutation": '[{"op":"add"}]'})
 
     assert by_position(odd) is None
@@ -113,7 +113,7 @@ FORGED = '"requestReceivedTimestamp":"1999-01-01T00:00:00.000000Z","stageTimesta
         json.dumps({f'x",{FORGED},"annotations":{{}}': 1}),
     ],
 )
-def test_a_caller_cannot_forge_the_time_from_inside_its_object(request_object: Any):
+def test_a_caller_cannot_forge_the_time_from_inside_its_object(request_object: Any) -> None:
     forged = request_object.encode()
     without_times = b'{"level":"Request","requestObject":' + forged + b"}"
     null_times = b'{"requestObject":' + forged + b',"requestReceivedTimestamp":null,"stageTimestamp":null}'
@@ -126,7 +126,7 @@ def test_a_caller_cannot_forge_the_time_from_inside_its_object(request_object: A
     assert event_time(null_and_annotated, RECEIVED_NS) == RECEIVED
 
 
-def test_spaces_and_another_order_of_keys_are_read_the_slow_way():
+def test_spaces_and_another_order_of_keys_are_read_the_slow_way() -> None:
     indented = b'{ "stageTimestamp" : "2026-11-22T21:13:38.661308Z",\n "level" : "Metadata" }'
 
     assert by_position(indented) is None
@@ -134,7 +134,7 @@ def test_spaces_and_another_order_of_keys_are_read_the_slow_way():
 
 
 @pytest.mark.parametrize("depth", [100, 900, 1200, 20_000])
-def test_how_deep_a_body_nests_does_not_change_the_time(depth: int):
+def test_how_deep_a_body_nests_does_not_change_the_time(depth: int) -> None:
     """Interpreters end recursion at different depths."""
     nest = b"[" * depth + b"]" * depth
     deep = b'{ "stageTimestamp" : "2026-11-22T21:13:38.661308Z", "requestObject": ' + nest + b" }"
@@ -142,16 +142,16 @@ def test_how_deep_a_body_nests_does_not_change_the_time(depth: int):
     assert event_time(nest, RECEIVED_NS) == RECEIVED
 
 
-def test_a_time_behind_very_long_annotations_is_still_found():
+def test_a_time_behind_very_long_annotations_is_still_found() -> None:
     assert event_time(event(annotations={"a": "b" * 200_000}), RECEIVED_NS) == STAGE
 
 
-def test_milliseconds_are_truncated():
+def test_milliseconds_are_truncated() -> None:
     assert milliseconds(b"1795382018.661999") == 1795382018661
     assert milliseconds(b"0.000999") == 0
 
 
-def test_the_time_of_receipt_has_microseconds_and_is_never_negative():
+def test_the_time_of_receipt_has_microseconds_and_is_never_negative() -> None:
     assert event_time(b"{}", 1_500_000_999) == b"1.500000"
     assert event_time(b"{}", -5) == b"0.000000"
 
@@ -186,7 +186,7 @@ def forgeries(draw: st.DrawFn):
 
 
 @given(st.one_of(forgeries(), st.dictionaries(keys, values, max_size=5)), st.booleans())
-def test_the_fast_way_never_says_anything_but_what_the_slow_way_says(document: Any, compact: bool):
+def test_the_fast_way_never_says_anything_but_what_the_slow_way_says(document: Any, compact: bool) -> None:
     raw = json.dumps(document, separators=(",", ":") if compact else None).encode()
     fast = by_position(raw)
 
@@ -200,7 +200,7 @@ def test_the_fast_way_never_says_anything_but_what_the_slow_way_says(document: A
 )
 def test_what_an_apiserver_writes_is_always_found_the_fast_way(
     at: datetime, annotations: dict[str, str] | None, request_object: Any
-):
+) -> None:
     stage = f"{at.year:04}{at.strftime('-%m-%dT%H:%M:%S.%fZ')}"
     raw = event(stage=stage, annotations=annotations, request=json.dumps(request_object).encode())
 
@@ -212,7 +212,7 @@ def _microseconds(at: datetime) -> int:
     return (since.days * 86400 + since.seconds) * 10**6 + since.microseconds
 
 
-def test_recorded_events_have_the_time_that_their_stage_timestamp_says():
+def test_recorded_events_have_the_time_that_their_stage_timestamp_says() -> None:
     recorded = corpus.events("batch-default-mixed-http", "blocking-rr-h1tls", "hostile-patches")
     expected = [datetime.fromisoformat(json.loads(one)["stageTimestamp"]).timestamp() for one in recorded]
 
@@ -220,5 +220,5 @@ def test_recorded_events_have_the_time_that_their_stage_timestamp_says():
     assert sum(by_position(one) is not None for one in recorded) > 0.99 * len(recorded)
 
 
-def test_the_samples_themselves_are_what_they_claim():
+def test_the_samples_themselves_are_what_they_claim() -> None:
     assert json.loads(event())["stageTimestamp"] == STAGE_TIME

@@ -41,7 +41,7 @@ def lines(*events: bytes) -> bytes:
     return b"".join(one + b"\n" for one in events)
 
 
-async def test_events_are_lines_byte_for_byte_and_in_order(path: Path):
+async def test_events_are_lines_byte_for_byte_and_in_order(path: Path) -> None:
     disk = destination(path)
     assert await deliver(disk, [event(0), event(1)]) == Delivered()
     assert await deliver(disk, [event(2)]) == Delivered()
@@ -51,7 +51,7 @@ async def test_events_are_lines_byte_for_byte_and_in_order(path: Path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_bytes_that_are_no_utf8_stay_as_they_are(path: Path):
+async def test_bytes_that_are_no_utf8_stay_as_they_are(path: Path) -> None:
     disk = destination(path)
     await deliver(disk, [HOSTILE["invalid-utf8"]], marks=Mark.NOT_UTF8)
     await disk.close()
@@ -59,7 +59,7 @@ async def test_bytes_that_are_no_utf8_stay_as_they_are(path: Path):
     assert path.read_bytes() == lines(HOSTILE["invalid-utf8"])
 
 
-async def test_line_breaks_between_tokens_become_spaces(path: Path):
+async def test_line_breaks_between_tokens_become_spaces(path: Path) -> None:
     disk = destination(path)
     await deliver(disk, [HOSTILE["raw-newlines"]])
     await disk.close()
@@ -67,7 +67,7 @@ async def test_line_breaks_between_tokens_become_spaces(path: Path):
     assert path.read_bytes() == lines(HOSTILE["raw-newlines"].replace(b"\n", b" ").replace(b"\r", b" "))
 
 
-async def test_a_body_that_could_not_be_split_is_one_document(path: Path):
+async def test_a_body_that_could_not_be_split_is_one_document(path: Path) -> None:
     disk = destination(path)
     await deliver(disk, [b"{\xff\n"], marks=Mark.UNSPLIT | Mark.NOT_UTF8)
     await disk.close()
@@ -75,7 +75,7 @@ async def test_a_body_that_could_not_be_split_is_one_document(path: Path):
     assert path.read_bytes() == lines(unsplit_document(b"{\xff\n"))
 
 
-async def test_delivered_means_synced_first(path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_delivered_means_synced_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = destination(path)
     synced = []
     monkeypatch.setattr(module.os, "fdatasync", lambda fd: synced.append(os.fstat(fd).st_size))
@@ -99,7 +99,7 @@ async def test_delivered_means_synced_first(path: Path, monkeypatch: pytest.Monk
         (b"x" * 65_535 + b"\n{", b"x" * 65_535 + b"\n"),
     ],
 )
-async def test_a_torn_last_line_is_repaired_at_the_start(tmp_path: Path, before: bytes, after: bytes):
+async def test_a_torn_last_line_is_repaired_at_the_start(tmp_path: Path, before: bytes, after: bytes) -> None:
     path = tmp_path / "audit.ndjson"
     path.write_bytes(before)
     disk = destination(path)
@@ -109,7 +109,7 @@ async def test_a_torn_last_line_is_repaired_at_the_start(tmp_path: Path, before:
     assert path.read_bytes() == after + lines(event(0))
 
 
-async def test_a_full_file_becomes_number_one_and_the_oldest_goes(path: Path):
+async def test_a_full_file_becomes_number_one_and_the_oldest_goes(path: Path) -> None:
     disk = destination(path, rotate_bytes=10 * (len(event(0)) + 1), keep=2)
     for number in range(7):
         await deliver(disk, [event(number)] * 5)
@@ -121,7 +121,7 @@ async def test_a_full_file_becomes_number_one_and_the_oldest_goes(path: Path):
     assert path.with_name("audit.ndjson.2").read_bytes() == lines(*[event(2)] * 5, *[event(3)] * 5)
 
 
-async def test_a_batch_larger_than_a_file_is_not_split(path: Path):
+async def test_a_batch_larger_than_a_file_is_not_split(path: Path) -> None:
     disk = destination(path, rotate_bytes=100, keep=1)
     await deliver(disk, [event(0)] * 3)
     await deliver(disk, [event(1)] * 3)
@@ -131,7 +131,7 @@ async def test_a_batch_larger_than_a_file_is_not_split(path: Path):
     assert path.with_name("audit.ndjson.1").read_bytes() == lines(*[event(0)] * 3)
 
 
-async def test_a_file_that_was_full_before_the_start_is_rotated_first(tmp_path: Path):
+async def test_a_file_that_was_full_before_the_start_is_rotated_first(tmp_path: Path) -> None:
     path = tmp_path / "audit.ndjson"
     path.write_bytes(b"{}\n" * 100)
     disk = destination(path, rotate_bytes=200, keep=1)
@@ -142,7 +142,7 @@ async def test_a_file_that_was_full_before_the_start_is_rotated_first(tmp_path: 
 
 
 @pytest.mark.parametrize("accident", ["rename", "remove", "replace", "truncate"])
-async def test_a_file_taken_away_from_outside_is_opened_anew(path: Path, accident: str):
+async def test_a_file_taken_away_from_outside_is_opened_anew(path: Path, accident: str) -> None:
     disk = destination(path)
     await deliver(disk, [event(0)])
     aside = path.with_name("aside")
@@ -163,7 +163,7 @@ async def test_a_file_taken_away_from_outside_is_opened_anew(path: Path, acciden
         assert aside.read_bytes() == lines(event(0))
 
 
-async def test_a_directory_taken_away_is_waited_for(path: Path):
+async def test_a_directory_taken_away_is_waited_for(path: Path) -> None:
     disk = destination(path)
     path.unlink()
     path.parent.rmdir()
@@ -196,12 +196,12 @@ class Disk:
             self.room -= len(content)
         return self._write(fd, content)
 
-    def fdatasync(self, fd: int):
+    def fdatasync(self, fd: int) -> None:
         if self.sync_problem is not None:
             raise OSError(self.sync_problem, os.strerror(self.sync_problem))
 
 
-async def test_a_full_disk_takes_back_what_was_half_written(path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_full_disk_takes_back_what_was_half_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = destination(path)
     await deliver(disk, [event(0)])
     system = Disk(monkeypatch)
@@ -219,7 +219,7 @@ async def test_a_full_disk_takes_back_what_was_half_written(path: Path, monkeypa
     assert path.read_bytes() == lines(event(0), event(1), event(2))
 
 
-async def test_a_failed_sync_is_not_trusted(path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_failed_sync_is_not_trusted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = destination(path)
     await deliver(disk, [event(0)])
     system = Disk(monkeypatch)
@@ -235,7 +235,9 @@ async def test_a_failed_sync_is_not_trusted(path: Path, monkeypatch: pytest.Monk
 
 
 @given(room=st.integers(1, 400), several=st.integers(1, 4))
-def test_short_writes_never_leave_half_a_line(tmp_path_factory: pytest.TempPathFactory, room: int, several: int):
+def test_short_writes_never_leave_half_a_line(
+    tmp_path_factory: pytest.TempPathFactory, room: int, several: int
+) -> None:
     path = tmp_path_factory.mktemp("short") / "a"
     content = lines(*(event(number) for number in range(several)))
     with pytest.MonkeyPatch.context() as patch:
@@ -252,7 +254,7 @@ def test_short_writes_never_leave_half_a_line(tmp_path_factory: pytest.TempPathF
     assert path.read_bytes() == content
 
 
-async def test_several_writers_share_a_file_through_its_rotations(path: Path):
+async def test_several_writers_share_a_file_through_its_rotations(path: Path) -> None:
     sink = destination(path, rotate_bytes=1000, keep=100)
     command = destination(path, rotate_bytes=1000, keep=100)
     for number in range(0, 20, 2):
@@ -268,7 +270,7 @@ async def test_several_writers_share_a_file_through_its_rotations(path: Path):
     assert b"".join(one.read_bytes() for one in written) == lines(*(event(number) for number in range(20)))
 
 
-async def test_a_file_that_another_process_is_writing_to_is_waited_for(path: Path):
+async def test_a_file_that_another_process_is_writing_to_is_waited_for(path: Path) -> None:
     disk = destination(path)
     other = os.open(path, os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
@@ -285,7 +287,7 @@ async def test_a_file_that_another_process_is_writing_to_is_waited_for(path: Pat
     assert path.read_bytes() == lines(event(0), event(1))
 
 
-async def test_a_line_that_another_writer_tore_is_repaired_before_ours(path: Path):
+async def test_a_line_that_another_writer_tore_is_repaired_before_ours(path: Path) -> None:
     disk = destination(path)
     path.write_bytes(b'{"torn')
     assert await deliver(disk, [event(0)]) == Delivered()
@@ -294,7 +296,7 @@ async def test_a_line_that_another_writer_tore_is_repaired_before_ours(path: Pat
     assert path.read_bytes() == lines(event(0))
 
 
-async def test_a_device_is_no_destination(tmp_path: Path):
+async def test_a_device_is_no_destination(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
 
@@ -302,7 +304,7 @@ async def test_a_device_is_no_destination(tmp_path: Path):
         destination(fifo)
 
 
-async def test_probing_writes_nothing(path: Path):
+async def test_probing_writes_nothing(path: Path) -> None:
     disk = destination(path)
     assert await disk.probe() == Delivered()
     await disk.close()
@@ -310,7 +312,7 @@ async def test_probing_writes_nothing(path: Path):
     assert path.read_bytes() == b""
 
 
-async def test_a_batch_that_comes_again_after_a_crash_is_there_as_whole_lines(path: Path):
+async def test_a_batch_that_comes_again_after_a_crash_is_there_as_whole_lines(path: Path) -> None:
     disk = destination(path)
     await deliver(disk, [event(0)])
     await disk.close()
@@ -333,7 +335,7 @@ def hanging() -> Iterator[threading.Event]:
 
 async def test_a_disk_that_hangs_ends_the_attempt_in_time_and_no_second_call_is_made(
     path: Path, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
-):
+) -> None:
     disk, neighbour = destination(path, timeout=0.05), destination(path.with_name("neighbour"))
     real, calls = os.fdatasync, []
 
@@ -362,7 +364,7 @@ async def test_a_disk_that_hangs_ends_the_attempt_in_time_and_no_second_call_is_
 
 async def test_closing_does_not_wait_for_a_disk_that_hangs(
     path: Path, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
-):
+) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
     disk = destination(path, timeout=0.01)
     monkeypatch.setattr(module.os, "fdatasync", lambda _: hanging.wait(60))

@@ -33,7 +33,7 @@ async def delivered(one: ForwardDestination, events: Sequence[bytes], cluster: s
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 @pytest.mark.parametrize("acknowledge", [True, False])
-async def test_events_arrive_as_maps_with_their_own_time(compression: str, *, acknowledge: bool):
+async def test_events_arrive_as_maps_with_their_own_time(compression: str, *, acknowledge: bool) -> None:
     async with ForwardServer() as server:
         one = destination(server, compression=compression, acknowledge=acknowledge, tag="audit.{cluster}")
 
@@ -48,7 +48,7 @@ async def test_events_arrive_as_maps_with_their_own_time(compression: str, *, ac
     assert message.entries == [((1795382018, 661308000), json.loads(event(number))) for number in (0, 1)]
 
 
-async def test_a_connection_is_kept_and_order_with_it():
+async def test_a_connection_is_kept_and_order_with_it() -> None:
     async with ForwardServer() as server:
         one = destination(server)
         for number in range(3):
@@ -59,7 +59,7 @@ async def test_a_connection_is_kept_and_order_with_it():
     assert [record["auditID"] for record in server.records] == ["id-0", "id-1", "id-2"]
 
 
-async def test_a_connection_is_renewed_after_a_while():
+async def test_a_connection_is_renewed_after_a_while() -> None:
     async with ForwardServer() as server:
         clock = FakeClock()
         config = ForwardConfig(name="tailer", address=f"127.0.0.1:{server.port}")
@@ -80,7 +80,7 @@ async def test_a_connection_is_renewed_after_a_while():
         ("nothing", "no answer within 0.2 s"),
     ],
 )
-async def test_without_its_acknowledgement_a_batch_goes_again_and_arrives(act: Act, expected: str):
+async def test_without_its_acknowledgement_a_batch_goes_again_and_arrives(act: Act, expected: str) -> None:
     async with ForwardServer(script=[act]) as server:
         one = destination(server, timeout=0.2)
         attempt = await one.prepare(batch([event()]))
@@ -94,7 +94,7 @@ async def test_without_its_acknowledgement_a_batch_goes_again_and_arrives(act: A
     assert server.records[-1] == json.loads(event())
 
 
-async def test_a_resting_connection_that_was_closed_is_not_used():
+async def test_a_resting_connection_that_was_closed_is_not_used() -> None:
     async with ForwardServer(script=["last"]) as server:
         one = destination(server)
         assert await delivered(one, [event(0)]) == Delivered()
@@ -108,7 +108,7 @@ async def test_a_resting_connection_that_was_closed_is_not_used():
     assert [record["auditID"] for record in server.records] == ["id-0", "id-1"]
 
 
-async def test_something_else_at_the_address_is_a_misconfiguration():
+async def test_something_else_at_the_address_is_a_misconfiguration() -> None:
     async with ForwardServer(script=["http"]) as server:
         one = destination(server)
         outcome = await delivered(one, [event()])
@@ -117,7 +117,7 @@ async def test_something_else_at_the_address_is_a_misconfiguration():
     assert "no forward input" in outcome.why
 
 
-async def test_nobody_there_is_tried_again():
+async def test_nobody_there_is_tried_again() -> None:
     async with ForwardServer() as server:
         pass
     outcome = await delivered(destination(server), [event()])
@@ -127,7 +127,7 @@ async def test_nobody_there_is_tried_again():
 
 
 @pytest.mark.parametrize("users", [{}, {"audit": "s3cret"}])
-async def test_who_knows_the_key_is_let_in(users: dict[str, str]):
+async def test_who_knows_the_key_is_let_in(users: dict[str, str]) -> None:
     async with ForwardServer(shared_key="between-us", users=users) as server:
         login = {"username": "audit", "password": Secret("s3cret")} if users else {}
         one = destination(server, shared_key=Secret("between-us"), hostname="sink-0", **login)
@@ -151,7 +151,7 @@ async def test_who_knows_the_key_is_let_in(users: dict[str, str]):
         ({}, "asks for a shared key"),
     ],
 )
-async def test_who_does_not_is_told_so(settings: dict[str, Any], expected: str):
+async def test_who_does_not_is_told_so(settings: dict[str, Any], expected: str) -> None:
     async with ForwardServer(shared_key="between-us", users={"audit": "s3cret"}) as server:
         outcome = await delivered(destination(server, **settings), [event()])
 
@@ -161,7 +161,7 @@ async def test_who_does_not_is_told_so(settings: dict[str, Any], expected: str):
     assert server.messages == []
 
 
-async def test_an_impostor_gets_no_event():
+async def test_an_impostor_gets_no_event() -> None:
     async with ForwardServer(shared_key="between-us", impostor=True) as server:
         outcome = await delivered(destination(server, shared_key=Secret("between-us")), [event()])
 
@@ -170,7 +170,7 @@ async def test_an_impostor_gets_no_event():
     assert server.messages == []
 
 
-async def test_a_key_where_none_is_asked_for_waits_for_the_greeting_in_vain():
+async def test_a_key_where_none_is_asked_for_waits_for_the_greeting_in_vain() -> None:
     async with ForwardServer() as server:
         outcome = await delivered(destination(server, shared_key=Secret("between-us"), timeout=0.2), [event()])
 
@@ -203,7 +203,7 @@ def _client(authority: trustme.CA, place: Path, name: str = "audittailer", *, ce
     )
 
 
-async def test_both_sides_show_certificates(authority: trustme.CA, tmp_path: Path):
+async def test_both_sides_show_certificates(authority: trustme.CA, tmp_path: Path) -> None:
     async with ForwardServer(tls=_server_context(authority, client=True)) as server:
         one = destination(server, tls=_client(authority, tmp_path))
 
@@ -213,7 +213,7 @@ async def test_both_sides_show_certificates(authority: trustme.CA, tmp_path: Pat
     assert server.records == [json.loads(event())]
 
 
-async def test_another_name_in_the_certificate_is_refused(authority: trustme.CA, tmp_path: Path):
+async def test_another_name_in_the_certificate_is_refused(authority: trustme.CA, tmp_path: Path) -> None:
     async with ForwardServer(tls=_server_context(authority, client=False)) as server:
         outcome = await delivered(destination(server, tls=_client(authority, tmp_path, "elsewhere")), [event()])
 
@@ -221,7 +221,7 @@ async def test_another_name_in_the_certificate_is_refused(authority: trustme.CA,
     assert "certificate is refused" in outcome.why
 
 
-async def test_a_certificate_that_is_missing_is_no_delivery(authority: trustme.CA, tmp_path: Path):
+async def test_a_certificate_that_is_missing_is_no_delivery(authority: trustme.CA, tmp_path: Path) -> None:
     async with ForwardServer(tls=_server_context(authority, client=True)) as server:
         outcome = await delivered(
             destination(server, tls=_client(authority, tmp_path, certificate=False), timeout=1.0), [event()]
@@ -231,7 +231,7 @@ async def test_a_certificate_that_is_missing_is_no_delivery(authority: trustme.C
     assert server.messages == []
 
 
-async def test_tls_to_a_port_that_speaks_none(authority: trustme.CA, tmp_path: Path):
+async def test_tls_to_a_port_that_speaks_none(authority: trustme.CA, tmp_path: Path) -> None:
     async with ForwardServer(script=["http"]) as server:
         outcome = await delivered(destination(server, tls=_client(authority, tmp_path), timeout=1.0), [event()])
 
@@ -240,7 +240,7 @@ async def test_tls_to_a_port_that_speaks_none(authority: trustme.CA, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-async def test_no_event_stops_its_message(kind: str):
+async def test_no_event_stops_its_message(kind: str) -> None:
     async with ForwardServer() as server:
         one = destination(server)
         assert await delivered(one, [HOSTILE[kind], event(1)]) == Delivered()
@@ -254,7 +254,7 @@ async def test_no_event_stops_its_message(kind: str):
 
 @pytest.mark.parametrize(("depth", "text"), [(5, False), (99, False), (100, True), (9_000, True)])
 @pytest.mark.parametrize("around", ["%s", '{"s":"]]}}[[","v":%s}'], ids=["plain", "brackets in a text"])
-def test_what_nests_deeper_than_receivers_take_is_text(depth: int, around: str, *, text: bool):
+def test_what_nests_deeper_than_receivers_take_is_text(depth: int, around: str, *, text: bool) -> None:
     more = around != "%s"
     nested = around.replace("%s", "[" * (depth - more) + "]" * (depth - more))
 
@@ -263,16 +263,16 @@ def test_what_nests_deeper_than_receivers_take_is_text(depth: int, around: str, 
     assert (wire.UNREADABLE.encode() in record) == text
 
 
-def test_a_number_that_has_no_place_makes_the_event_text():
+def test_a_number_that_has_no_place_makes_the_event_text() -> None:
     assert b'"n": 1' in wire.record(b'{"n": 1%s}' % (b"0" * 40))
 
 
-def test_an_event_without_a_time_has_that_of_its_arrival():
+def test_an_event_without_a_time_has_that_of_its_arrival() -> None:
     found = wire.entries(batch([b"{}"]), [b"{}"], whole_seconds=True)
 
     assert found == b"\x92\xce" + (RECEIVED_NS // 10**9).to_bytes(4) + b"\x80"
 
 
-def test_an_address_that_is_none_is_told_by_its_key():
+def test_an_address_that_is_none_is_told_by_its_key() -> None:
     with pytest.raises(DestinationError, match=r"destinations\[tailer\]\.address: is no address"):
         ForwardDestination(ForwardConfig(name="tailer", address="nonsense"), FakeClock())

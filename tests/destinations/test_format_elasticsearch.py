@@ -51,7 +51,7 @@ def three():
     return exchange("elasticsearch", [event(number) for number in range(3)])
 
 
-def test_an_event_stands_untouched_in_a_document_beside_its_time_and_cluster():
+def test_an_event_stands_untouched_in_a_document_beside_its_time_and_cluster() -> None:
     ((action, document),) = sent(exchange("elasticsearch", [event(7)], cluster="prod-1"))
 
     assert action["_index"] == "logs-kubernetes.audit_logs-default"
@@ -61,7 +61,7 @@ def test_an_event_stands_untouched_in_a_document_beside_its_time_and_cluster():
     assert (found["event.dataset"], found["orchestrator.cluster.name"]) == ("kubernetes.audit_logs", "prod-1")
 
 
-def test_the_index_may_name_the_cluster_and_the_day_of_the_event():
+def test_the_index_may_name_the_cluster_and_the_day_of_the_event() -> None:
     settings = {"elasticsearch": config.Elasticsearch(index="audit-{cluster}-{date}", fields={})}
     odd = event(2, stage="2024-02-29T23:59:59.999999Z")
     found = sent(exchange("elasticsearch", [event(1), odd], settings=settings))
@@ -87,7 +87,7 @@ def test_an_id_is_the_same_for_a_repeat_and_differs_for_all_else():
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_event_cannot_break_its_neighbours_lines(name: str):
+def test_a_hostile_event_cannot_break_its_neighbours_lines(name: str) -> None:
     found = sent(exchange("elasticsearch", [event(1), HOSTILE[name], event(2)], marks=Mark.NOT_UTF8))
 
     assert found[0][1].endswith(event(1) + b"}")
@@ -96,7 +96,7 @@ def test_a_hostile_event_cannot_break_its_neighbours_lines(name: str):
     assert found[1][1].endswith(b":" + expected + b"}")
 
 
-def test_what_could_not_be_split_is_a_document_that_says_so():
+def test_what_could_not_be_split_is_a_document_that_says_so() -> None:
     raw = b'{"kind":"EventList","items":[{"a\xff'
     ((_, document),) = sent(exchange("elasticsearch", [raw], marks=Mark.UNSPLIT | Mark.NOT_UTF8))
 
@@ -105,18 +105,18 @@ def test_what_could_not_be_split_is_a_document_that_says_so():
     assert str(RECEIVED_NS).startswith("1700000000123456")
 
 
-def test_all_taken_is_delivered_and_what_is_there_already_counts_as_taken():
+def test_all_taken_is_delivered_and_what_is_there_already_counts_as_taken() -> None:
     assert three().answered(bulk(TAKEN, TAKEN, TAKEN)) == Delivered()
     assert three().answered(bulk(THERE, TAKEN, THERE)) == Delivered()
 
 
-def test_one_refused_document_is_one_refusal_with_its_reason():
+def test_one_refused_document_is_one_refusal_with_its_reason() -> None:
     assert three().answered(bulk(TAKEN, BAD, TAKEN)) == Delivered(
         (EventRejection(1, "HTTP 400, mapper_parsing_exception: failed to parse: Duplicate"),)
     )
 
 
-def test_what_is_busy_is_sent_again_alone_and_in_order_until_it_is_settled():
+def test_what_is_busy_is_sent_again_alone_and_in_order_until_it_is_settled() -> None:
     made = three()
     first = made.answered(bulk(BUSY, BAD, BUSY))
     assert isinstance(first, Retry)
@@ -134,7 +134,7 @@ def test_what_is_busy_is_sent_again_alone_and_in_order_until_it_is_settled():
     )
 
 
-def test_after_its_end_an_exchange_begins_anew():
+def test_after_its_end_an_exchange_begins_anew() -> None:
     """The forwarder may not believe that all events are bad, and attempts the same batch again."""
     made = three()
     assert len(made.answered(bulk(BAD, BAD, BAD)).refused) == 3
@@ -142,7 +142,7 @@ def test_after_its_end_an_exchange_begins_anew():
     assert made.answered(bulk(TAKEN, TAKEN, TAKEN)) == Delivered()
 
 
-def test_a_missing_index_needs_a_person_for_all_or_for_its_cluster():
+def test_a_missing_index_needs_a_person_for_all_or_for_its_cluster() -> None:
     assert three().answered(bulk(NO_INDEX, TAKEN, TAKEN)) == Misconfigured(
         "1 of 3 events got HTTP 404, index_not_found_exception: no such index [x]"
     )
@@ -181,7 +181,7 @@ def error(status: int, kind: str) -> Item:
         (Item(None, "text"), Fate.AGAIN),
     ],
 )
-def test_the_fate_of_an_item(item: Item, expected: Fate):
+def test_the_fate_of_an_item(item: Item, expected: Fate) -> None:
     assert fate(item) is expected
 
 
@@ -203,26 +203,26 @@ def test_the_fate_of_an_item(item: Item, expected: Fate):
         (HttpAnswer(200, {}, b'{"errors":true,"items":[' + b" " * 2**22), TooLarge),
     ],
 )
-def test_an_answer_about_the_whole_request(given: HttpAnswer, kind: type):
+def test_an_answer_about_the_whole_request(given: HttpAnswer, kind: type) -> None:
     assert isinstance(three().answered(given), kind)
 
 
 @pytest.mark.parametrize("given", [HttpAnswer(200, {}, b""), bulk(), bulk(TAKEN), bulk(TAKEN, BAD), bulk(*[TAKEN] * 4)])
-def test_a_success_without_a_result_for_each_event_is_none(given: HttpAnswer):
+def test_a_success_without_a_result_for_each_event_is_none(given: HttpAnswer) -> None:
     """Some servers stop at a line that they cannot read, and say 200."""
     found = three().answered(given)
     assert isinstance(found, Poison)
     assert found.index is None
 
 
-def test_items_of_any_shape_are_read():
+def test_items_of_any_shape_are_read() -> None:
     strange = answer(200, {"errors": True, "items": [{}, {"create": {}}, {"index": {"status": 201, "error": 7}}]})
     made = three()
     assert isinstance(made.answered(strange), Retry)
     assert numbers(made) == [0, 1]
 
 
-def test_a_reason_from_the_other_side_is_short_and_on_one_line():
+def test_a_reason_from_the_other_side_is_short_and_on_one_line() -> None:
     long = {"status": 400, "error": {"type": "t", "reason": "a\n" * 100_000}}
     (refusal,) = exchange("elasticsearch", [event()]).answered(bulk(long)).refused
     assert len(refusal.why) < 300
@@ -232,18 +232,18 @@ def test_a_reason_from_the_other_side_is_short_and_on_one_line():
 @pytest.mark.parametrize(
     ("given", "kind"), [(answer(200), Delivered), (answer(400), Delivered), (answer(401), Misconfigured)]
 )
-def test_a_probe_sends_no_document(given: HttpAnswer, kind: type):
+def test_a_probe_sends_no_document(given: HttpAnswer, kind: type) -> None:
     form = made("elasticsearch")
     assert form.probe().body.strip() == b""
     assert isinstance(form.probed(given), kind)
 
 
-def test_a_busy_answer_may_say_when_to_come_back():
+def test_a_busy_answer_may_say_when_to_come_back() -> None:
     busy = answer(200, {"errors": True, "items": [{"create": BUSY}]}, retry_after="7")
     assert made("elasticsearch").exchange(batch([event()])).answered(busy).after == 7.0
 
 
-def test_what_went_into_the_failure_store_is_delivered_and_counted_as_such():
+def test_what_went_into_the_failure_store_is_delivered_and_counted_as_such() -> None:
     made = exchange("elasticsearch", [event(0), event(1), event(2)])
     outcome = made.answered(
         bulk(
@@ -257,7 +257,7 @@ def test_what_went_into_the_failure_store_is_delivered_and_counted_as_such():
     assert "items.*.failure_store" in made.request.target
 
 
-def test_it_counts_over_the_attempts_of_a_batch_and_a_store_that_failed_is_a_refusal():
+def test_it_counts_over_the_attempts_of_a_batch_and_a_store_that_failed_is_a_refusal() -> None:
     made = exchange("elasticsearch", [event(0), event(1), event(2)])
     failed = {"status": 400, "failure_store": "failed", "error": {"type": "document_parsing_exception", "reason": "r"}}
     assert isinstance(made.answered(bulk({"status": 201, "failure_store": "used"}, {"status": 429}, failed)), Retry)

@@ -36,7 +36,7 @@ def enqueued():
     return found
 
 
-def test_an_event_stands_untouched_in_a_document_with_an_id_of_its_own():
+def test_an_event_stands_untouched_in_a_document_with_an_id_of_its_own() -> None:
     found = exchange("meilisearch", [event(1), event(2)], cluster="prod-1")
 
     assert found.request.target == "/indexes/kube-apiserver-audit/documents?primaryKey=id"
@@ -48,14 +48,14 @@ def test_an_event_stands_untouched_in_a_document_with_an_id_of_its_own():
     assert parsed["id"] != json.loads(second)["id"]
 
 
-def test_the_index_may_name_the_cluster():
+def test_the_index_may_name_the_cluster() -> None:
     settings = {"meilisearch": config.Meilisearch(index="audit_{cluster}")}
     found = exchange("meilisearch", [event()], settings=settings, cluster="a.b-c")
     assert found.request.target.startswith("/indexes/audit_a_b-c/documents?")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_event_cannot_break_its_neighbours_lines(name: str):
+def test_a_hostile_event_cannot_break_its_neighbours_lines(name: str) -> None:
     found = documents(exchange("meilisearch", [event(1), HOSTILE[name], event(2)], marks=Mark.NOT_UTF8))
 
     assert len(found) == 3
@@ -63,12 +63,12 @@ def test_a_hostile_event_cannot_break_its_neighbours_lines(name: str):
     assert found[1].endswith(b',"event":' + expected + b"}")
 
 
-def test_what_could_not_be_split_is_a_document_that_says_so():
+def test_what_could_not_be_split_is_a_document_that_says_so() -> None:
     (found,) = documents(exchange("meilisearch", [b"{\xff"], marks=Mark.UNSPLIT | Mark.NOT_UTF8))
     assert found.endswith(b',"event":' + unsplit_document(b"{\xff") + b"}")
 
 
-def test_a_batch_is_delivered_when_its_task_has_succeeded():
+def test_a_batch_is_delivered_when_its_task_has_succeeded() -> None:
     made = enqueued()
     assert (made.request.method, made.request.target, made.request.body) == ("GET", "/tasks/7", b"")
     assert made.answered(task("enqueued")) is None
@@ -76,7 +76,7 @@ def test_a_batch_is_delivered_when_its_task_has_succeeded():
     assert made.answered(task("succeeded")) == Delivered()
 
 
-def test_questions_become_rarer_and_an_attempt_ends():
+def test_questions_become_rarer_and_an_attempt_ends() -> None:
     made = enqueued()
     pauses = [made.request.pause]
     while (outcome := made.answered(task("processing"))) is None:
@@ -87,7 +87,7 @@ def test_questions_become_rarer_and_an_attempt_ends():
     assert 60 <= sum(pauses) < 63
 
 
-def test_the_next_attempt_asks_on_and_sends_nothing_twice():
+def test_the_next_attempt_asks_on_and_sends_nothing_twice() -> None:
     made = enqueued()
     while made.answered(task("processing")) is None:
         pass
@@ -98,7 +98,7 @@ def test_the_next_attempt_asks_on_and_sends_nothing_twice():
 
 
 @pytest.mark.parametrize("given", [task("canceled"), answer(404, {"code": "task_not_found"}), failed("x", "internal")])
-def test_a_task_that_came_to_nothing_is_made_again(given: HttpAnswer):
+def test_a_task_that_came_to_nothing_is_made_again(given: HttpAnswer) -> None:
     made = enqueued()
     assert isinstance(made.answered(given), Retry)
     assert made.request.method == "POST"
@@ -119,7 +119,7 @@ def test_a_task_that_came_to_nothing_is_made_again(given: HttpAnswer):
         ("internal", "internal", Retry),
     ],
 )
-def test_why_a_task_failed_decides(code: str, kind: str, expected: type):
+def test_why_a_task_failed_decides(code: str, kind: str, expected: type) -> None:
     made = enqueued()
     found = made.answered(failed(code, kind))
     assert isinstance(found, expected)
@@ -144,19 +144,19 @@ def test_why_a_task_failed_decides(code: str, kind: str, expected: type):
         (answer(200, {"taskUid": 7}), Misconfigured),
     ],
 )
-def test_an_answer_to_the_documents(given: HttpAnswer, kind: type):
+def test_an_answer_to_the_documents(given: HttpAnswer, kind: type) -> None:
     made = exchange("meilisearch", [event()])
     assert isinstance(made.answered(given), kind)
     assert made.request.method == "POST"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"status":7}', b"[" * 100_000])
-def test_an_answer_about_a_task_that_is_none(body: bytes):
+def test_an_answer_about_a_task_that_is_none(body: bytes) -> None:
     assert isinstance(enqueued().answered(HttpAnswer(200, {}, body)), Misconfigured)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(200, Delivered), (401, Misconfigured), (403, Misconfigured)])
-def test_a_probe_asks_with_the_key_for_a_task(status: int, kind: type):
+def test_a_probe_asks_with_the_key_for_a_task(status: int, kind: type) -> None:
     form = made("meilisearch")
     assert (form.probe().method, form.probe().target) == ("GET", "/tasks?limit=1")
     assert isinstance(form.probed(answer(status)), kind)

@@ -29,7 +29,7 @@ def told(status: int, document: object = None) -> Outcome | None:
     return exchange("otlp", [event()]).answered(answer(status, document))
 
 
-def test_an_event_is_a_record_with_its_bytes_as_body():
+def test_an_event_is_a_record_with_its_bytes_as_body() -> None:
     first, second = records(exchange("otlp", [event(1), event(2)]))
 
     assert first["body"] == {"stringValue": event(1).decode()}
@@ -42,7 +42,7 @@ def test_an_event_is_a_record_with_its_bytes_as_body():
     assert uid == records(exchange("otlp", [event(1)]))[0]["attributes"][0]
 
 
-def test_the_resource_is_configured():
+def test_the_resource_is_configured() -> None:
     settings = {"otlp": config.Otlp(resource={"k8s.cluster.name": "{cluster}", "a": "b"})}
     document = json.loads(exchange("otlp", [event()], settings=settings).request.body)
     assert document["resourceLogs"][0]["resource"]["attributes"] == [
@@ -52,14 +52,14 @@ def test_the_resource_is_configured():
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_event_is_a_body_as_utf8(name: str):
+def test_a_hostile_event_is_a_body_as_utf8(name: str) -> None:
     found = records(exchange("otlp", [event(1), HOSTILE[name], event(2)], marks=Mark.NOT_UTF8))
 
     bodies = [record["body"]["stringValue"] for record in found]
     assert bodies == [event(1).decode(), HOSTILE[name].decode(errors="replace"), event(2).decode()]
 
 
-def test_what_could_not_be_split_is_a_body_that_says_so():
+def test_what_could_not_be_split_is_a_body_that_says_so() -> None:
     (record,) = records(exchange("otlp", [b"{\xff"], marks=Mark.UNSPLIT | Mark.NOT_UTF8))
     assert record["body"]["stringValue"].encode() == unsplit_document(b"{\xff")
 
@@ -75,22 +75,22 @@ def test_what_could_not_be_split_is_a_body_that_says_so():
         {"unknown": 1},
     ],
 )
-def test_success(document: object):
+def test_success(document: object) -> None:
     assert told(200, document) == Delivered()
 
 
 @pytest.mark.parametrize("count", ["2", 2])
-def test_a_partial_success_is_bisected_because_nobody_says_which(count: object):
+def test_a_partial_success_is_bisected_because_nobody_says_which(count: object) -> None:
     found = told(200, {"partialSuccess": {"rejectedLogRecords": count, "errorMessage": "too old"}})
     assert found == Poison(None, "2 records rejected: too old")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"partialSuccess":{"rejectedLogRecords":"x"}}', b"[" * 100_000])
-def test_a_success_that_is_no_receiver_s(body: bytes):
+def test_a_success_that_is_no_receiver_s(body: bytes) -> None:
     assert isinstance(exchange("otlp", [event()]).answered(HttpAnswer(200, {}, body)), Misconfigured)
 
 
-def test_bad_data_is_bisected_with_the_receiver_s_reason():
+def test_bad_data_is_bisected_with_the_receiver_s_reason() -> None:
     assert told(400, {"code": 3, "message": "ReadString: expects"}) == Poison(None, "HTTP 400: ReadString: expects")
     found = exchange("otlp", [event()]).answered(HttpAnswer(400, {}, b"json encoding is not supported"))
     assert found == Poison(None, "HTTP 400: json encoding is not supported")
@@ -104,12 +104,12 @@ def test_bad_data_is_bisected_with_the_receiver_s_reason():
         (413, TooLarge),
     ],
 )
-def test_other_answers(status: int, kind: type):
+def test_other_answers(status: int, kind: type) -> None:
     assert isinstance(told(status), kind)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(200, Delivered), (400, Delivered), (403, Misconfigured)])
-def test_a_probe_sends_no_record(status: int, kind: type):
+def test_a_probe_sends_no_record(status: int, kind: type) -> None:
     form = made("otlp")
     assert json.loads(form.probe().body) == {"resourceLogs": []}
     assert isinstance(form.probed(answer(status)), kind)

@@ -22,23 +22,23 @@ def outcome(answer: Reply, *, count: int = 3, **settings: Any):
     return classify(answer.status, headers, answer.body, count=count, **settings)
 
 
-def test_every_code_has_a_row_here():
+def test_every_code_has_a_row_here() -> None:
     assert sorted(CODES) == sorted(ACCEPTED + ACCEPTED_SLOWLY + BUSY + MISCONFIGURED + POISON)
 
 
 @pytest.mark.parametrize("code", ACCEPTED)
-def test_accepted(code: int):
+def test_accepted(code: int) -> None:
     assert outcome(reply(code)) == Delivered()
 
 
 @pytest.mark.parametrize("code", ACCEPTED_SLOWLY)
-def test_accepted_with_a_queue_near_its_end_slows_down(code: int):
+def test_accepted_with_a_queue_near_its_end_slows_down(code: int) -> None:
     assert outcome(reply(code)) == Delivered(slow_down=5.0)
     assert outcome(reply(code, retry_after="2")) == Delivered(slow_down=2.0)
 
 
 @pytest.mark.parametrize("code", BUSY)
-def test_busy_is_tried_again(code: int):
+def test_busy_is_tried_again(code: int) -> None:
     found = outcome(reply(code, retry_after="7"))
 
     assert isinstance(found, Retry)
@@ -47,7 +47,7 @@ def test_busy_is_tried_again(code: int):
 
 
 @pytest.mark.parametrize("code", MISCONFIGURED)
-def test_misconfigured_says_what_to_do(code: int):
+def test_misconfigured_says_what_to_do(code: int) -> None:
     found = outcome(reply(code))
 
     assert isinstance(found, Misconfigured)
@@ -60,7 +60,7 @@ def test_misconfigured_says_what_to_do(code: int):
     ("number", "index"),
     [(0, 0), (2, 2), (3, None), (-1, None), ("1", None), (1.0, None), (True, None), (None, None), ([1], None)],
 )
-def test_poison_names_its_event_if_it_can_be_one_of_ours(code: int, number: object, index: int | None):
+def test_poison_names_its_event_if_it_can_be_one_of_ours(code: int, number: object, index: int | None) -> None:
     found = outcome(reply(code, number=number), count=3)
 
     assert isinstance(found, Poison)
@@ -68,11 +68,11 @@ def test_poison_names_its_event_if_it_can_be_one_of_ours(code: int, number: obje
 
 
 @pytest.mark.parametrize("code", POISON)
-def test_poison_without_a_number_names_none(code: int):
+def test_poison_without_a_number_names_none(code: int) -> None:
     assert outcome(reply(code)).index is None
 
 
-def test_a_refused_index_is_the_clusters_own_fault_when_its_name_is_in_it():
+def test_a_refused_index_is_the_clusters_own_fault_when_its_name_is_in_it() -> None:
     assert isinstance(outcome(reply(7, number=0), templated_index=True), Poison)
     assert outcome(reply(7, number=0), templated_index=True).index is None
 
@@ -104,20 +104,20 @@ def test_a_refused_index_is_the_clusters_own_fault_when_its_name_is_in_it():
         (599, Retry),
     ],
 )
-def test_an_answer_that_hec_did_not_write_is_judged_by_its_status(status: int, kind: type):
+def test_an_answer_that_hec_did_not_write_is_judged_by_its_status(status: int, kind: type) -> None:
     found = outcome(html(status))
 
     assert isinstance(found, kind)
     assert f"HTTP {status}" in found.why
 
 
-def test_a_login_page_is_not_taken_for_success():
+def test_a_login_page_is_not_taken_for_success() -> None:
     assert isinstance(classify(200, {}, b"<html>please log in</html>", count=1), Misconfigured)
     assert isinstance(classify(200, {}, b"", count=1), Misconfigured)
 
 
 @pytest.mark.parametrize("code", ACCEPTED + ACCEPTED_SLOWLY)
-def test_success_needs_the_status_200_as_well(code: int):
+def test_success_needs_the_status_200_as_well(code: int) -> None:
     assert isinstance(outcome(reply(code, status=503)), Retry)
     assert isinstance(outcome(reply(code, status=404)), Misconfigured)
 
@@ -143,11 +143,11 @@ def test_success_needs_the_status_200_as_well(code: int):
         b'{"x":' * 50_000,
     ],
 )
-def test_a_strange_document_is_never_success(content: bytes):
+def test_a_strange_document_is_never_success(content: bytes) -> None:
     assert isinstance(classify(200, {}, content, count=1), Misconfigured)
 
 
-def test_a_foreign_text_is_shown_short_and_on_one_line():
+def test_a_foreign_text_is_shown_short_and_on_one_line() -> None:
     content = orjson.dumps({"code": 9, "text": "busy\n\x1b[31m" + "x" * 1000})
     found = classify(503, {}, content, count=1)
 
@@ -157,28 +157,28 @@ def test_a_foreign_text_is_shown_short_and_on_one_line():
     assert len(found.why) < 300
 
 
-def test_an_ack_id_is_an_integer_or_nothing():
+def test_an_ack_id_is_an_integer_or_nothing() -> None:
     assert ack_id(reply(0, ack_id=7).body) == 7
     assert ack_id(b'{"code":0,"ackId":0}') == 0
     for other in (b'{"code":0}', b'{"ackId":"7"}', b'{"ackId":true}', b'{"ackId":null}', b"<html>"):
         assert ack_id(other) is None
 
 
-def test_acknowledged_ids_are_those_that_are_true():
+def test_acknowledged_ids_are_those_that_are_true() -> None:
     assert acknowledged(200, {}, b'{"acks":{"0":true,"1":false,"2":true}}') == {0, 2}
 
 
 @pytest.mark.parametrize("name", ["x", "-1", "1.0", "", "٣", "9" * 5000])
-def test_an_id_that_is_none_is_not_acknowledged(name: str):
+def test_an_id_that_is_none_is_not_acknowledged(name: str) -> None:
     assert acknowledged(200, {}, orjson.dumps({"acks": {name: True, "5": 1, "6": "true"}})) == frozenset()
 
 
-def test_an_answer_without_acks_is_judged_as_any_other():
+def test_an_answer_without_acks_is_judged_as_any_other() -> None:
     assert isinstance(acknowledged(400, {}, reply(14).body), Misconfigured)
     assert isinstance(acknowledged(503, {}, reply(9).body), Retry)
     assert isinstance(acknowledged(200, {}, b'{"acks":[0]}'), Misconfigured)
 
 
-def test_an_answer_that_is_no_object_is_none():
+def test_an_answer_that_is_no_object_is_none() -> None:
     assert parse(b"<html>") is None
     assert parse(b'{"text":"x","code":1}').code == 1

@@ -22,7 +22,7 @@ def body(of: Batch, **settings: Any) -> bytes:
     return hec.body(of, hec.EnvelopeHeads(config(**settings)))
 
 
-def test_an_envelope_is_exactly_this():
+def test_an_envelope_is_exactly_this() -> None:
     found = body(batch([b'{"a":1}'], cluster="prod"), index="k8s_audit", source="apiserver", fields={"stage": "prod"})
 
     assert found == (
@@ -31,7 +31,7 @@ def test_an_envelope_is_exactly_this():
     )
 
 
-def test_envelopes_follow_each_other_and_keep_order_and_bytes():
+def test_envelopes_follow_each_other_and_keep_order_and_bytes() -> None:
     several = [event(number) for number in range(5)]
     found = list(envelopes(body(batch(several))))
 
@@ -40,7 +40,7 @@ def test_envelopes_follow_each_other_and_keep_order_and_bytes():
 
 
 @pytest.mark.parametrize("value", ['quote"', "back\\slash", "line\nbreak", "ünïcode", "\x00", "}{"])
-def test_configured_values_are_escaped(value: str):
+def test_configured_values_are_escaped(value: str) -> None:
     settings = {"host": value, "source": value, "sourcetype": value, "index": value, "fields": {value: value}}
     (found,) = envelopes(body(batch([event()]), **settings))
 
@@ -48,14 +48,14 @@ def test_configured_values_are_escaped(value: str):
     assert found.fields == {value: value}
 
 
-def test_a_hostile_cluster_name_stays_inside_its_string():
+def test_a_hostile_cluster_name_stays_inside_its_string() -> None:
     (found,) = envelopes(body(batch([event()], cluster='x","index":"main'), host="h-{cluster}", index="audit"))
 
     assert found.host == 'h-x","index":"main'
     assert found.index == "audit"
 
 
-def test_every_described_field_may_name_the_cluster():
+def test_every_described_field_may_name_the_cluster() -> None:
     settings = {name: f"{name}-{{cluster}}" for name in ("host", "source", "sourcetype", "index")}
     (found,) = envelopes(body(batch([event()], cluster="c1"), **settings))
 
@@ -68,13 +68,13 @@ def test_every_described_field_may_name_the_cluster():
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "invalid-utf8"])
-def test_hostile_events_go_out_byte_for_byte(name: str):
+def test_hostile_events_go_out_byte_for_byte(name: str) -> None:
     found = list(envelopes(body(batch([event(1), HOSTILE[name], event(2)]))))
 
     assert [bytes(one.event) for one in found] == [event(1), HOSTILE[name], event(2)]
 
 
-def test_invalid_utf8_is_replaced_and_marked_on_that_event_alone():
+def test_invalid_utf8_is_replaced_and_marked_on_that_event_alone() -> None:
     found = list(envelopes(body(batch([event(1), HOSTILE["invalid-utf8"], event(2)], marks=Mark.NOT_UTF8))))
 
     assert [bytes(one.event) for one in found] == [
@@ -86,17 +86,17 @@ def test_invalid_utf8_is_replaced_and_marked_on_that_event_alone():
     assert [bytes(one.time) for one in found] == [STAGE] * 3
 
 
-def test_the_whole_body_is_utf8_when_an_event_was_not():
+def test_the_whole_body_is_utf8_when_an_event_was_not() -> None:
     body(batch([HOSTILE["invalid-utf8"]], marks=Mark.NOT_UTF8)).decode()
 
 
-def test_text_outside_ascii_is_not_called_altered():
+def test_text_outside_ascii_is_not_called_altered() -> None:
     (found,) = envelopes(body(batch([event(request='{"name":"☃"}'.encode())], marks=Mark.NOT_UTF8)))
 
     assert found.fields == {}
 
 
-def test_a_body_that_could_not_be_split_is_one_marked_event():
+def test_a_body_that_could_not_be_split_is_one_marked_event() -> None:
     raw = b'{"kind":"EventList","items":[{"a\xff'
     (found,) = envelopes(body(batch([raw], marks=Mark.UNSPLIT | Mark.NOT_UTF8), fields={"stage": "prod"}))
 
@@ -105,13 +105,13 @@ def test_a_body_that_could_not_be_split_is_one_marked_event():
     assert bytes(found.time) == RECEIVED
 
 
-def test_a_batch_of_one_event_of_any_type_is_an_envelope():
+def test_a_batch_of_one_event_of_any_type_is_an_envelope() -> None:
     for odd in (b"17", b'"text"', b"true", b"[1,2]"):
         (found,) = envelopes(body(batch([odd])))
         assert bytes(found.event) == odd
 
 
-def test_heads_are_rendered_once_for_a_cluster_and_bounded():
+def test_heads_are_rendered_once_for_a_cluster_and_bounded() -> None:
     heads = hec.EnvelopeHeads(config())
     mine = batch([b"{}"], cluster="c")
     first = heads.of(mine)
@@ -123,7 +123,7 @@ def test_heads_are_rendered_once_for_a_cluster_and_bounded():
     assert heads.of(mine) == first
 
 
-def test_labels_are_fields_and_say_more_than_the_destination_does():
+def test_labels_are_fields_and_say_more_than_the_destination_does() -> None:
     labelled = replace(batch([b'{"a":1}', b'{"b":"\xff"}']), labels={"stage": "prod", "team": "payments"})
     plain, altered = envelopes(body(replace(labelled, marks=Mark.NOT_UTF8), fields={"stage": "all", "site": "x"}))
 
@@ -132,5 +132,5 @@ def test_labels_are_fields_and_say_more_than_the_destination_does():
     assert altered.fields == plain.fields | {hec.ALTERED: "utf8"}
 
 
-def test_the_time_is_a_number_in_the_document():
+def test_the_time_is_a_number_in_the_document() -> None:
     assert json.loads(body(batch([event()])))["time"] == 1795382018.661308

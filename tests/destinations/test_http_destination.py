@@ -40,12 +40,12 @@ def classify(status: int, headers: dict[str, str]):
 
 
 @pytest.mark.parametrize("status", SUCCESS)
-def test_success(status: int):
+def test_success(status: int) -> None:
     assert classify(status, {}) == Delivered()
 
 
 @pytest.mark.parametrize("status", POISON)
-def test_refused_content_is_to_be_found_by_bisection(status: int):
+def test_refused_content_is_to_be_found_by_bisection(status: int) -> None:
     found = classify(status, {})
 
     assert isinstance(found, Poison)
@@ -53,7 +53,7 @@ def test_refused_content_is_to_be_found_by_bisection(status: int):
 
 
 @pytest.mark.parametrize("status", MISCONFIGURED)
-def test_what_a_person_must_mend(status: int):
+def test_what_a_person_must_mend(status: int) -> None:
     found = classify(status, {})
 
     assert isinstance(found, Misconfigured)
@@ -61,14 +61,14 @@ def test_what_a_person_must_mend(status: int):
 
 
 @pytest.mark.parametrize("status", PASSING)
-def test_what_passes(status: int):
+def test_what_passes(status: int) -> None:
     found = classify(status, {"retry-after": "4"})
 
     assert isinstance(found, Retry)
     assert (found.why, found.after) == (f"HTTP {status}", 4.0)
 
 
-def test_too_large():
+def test_too_large() -> None:
     assert isinstance(classify(413, {}), TooLarge)
 
 
@@ -90,7 +90,7 @@ async def deliver(destination: HttpDestination, events: Sequence[bytes], **setti
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 @pytest.mark.parametrize("form", FORMATS)
-async def test_every_format_delivers_every_event_in_order(form: str, compression: str):
+async def test_every_format_delivers_every_event_in_order(form: str, compression: str) -> None:
     events = [event(number) for number in range(200)]
     async with Collector() as server, hook(server, format=form, compression=compression) as destination:
         assert await deliver(destination, events) == Delivered()
@@ -102,7 +102,7 @@ async def test_every_format_delivers_every_event_in_order(form: str, compression
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_hostile_events_arrive_with_their_neighbours_and_as_utf8(form: str):
+async def test_hostile_events_arrive_with_their_neighbours_and_as_utf8(form: str) -> None:
     events = [event(1), *HOSTILE.values(), event(2)]
     async with Collector() as server, hook(server, format=form) as destination:
         assert await deliver(destination, events, marks=Mark.NOT_UTF8) == Delivered()
@@ -115,7 +115,7 @@ async def test_hostile_events_arrive_with_their_neighbours_and_as_utf8(form: str
 
 
 @pytest.mark.parametrize("form", FORMATS)
-async def test_a_body_that_could_not_be_split_arrives_as_one_document(form: str):
+async def test_a_body_that_could_not_be_split_arrives_as_one_document(form: str) -> None:
     raw = b'{"kind":"EventList","items":[{"a\xff'
     async with Collector() as server, hook(server, format=form) as destination:
         assert await deliver(destination, [raw], marks=Mark.UNSPLIT | Mark.NOT_UTF8) == Delivered()
@@ -123,7 +123,7 @@ async def test_a_body_that_could_not_be_split_arrives_as_one_document(form: str)
     assert server.events == [unsplit_document(raw)]
 
 
-async def test_an_event_list_is_one_that_an_auditsink_takes():
+async def test_an_event_list_is_one_that_an_auditsink_takes() -> None:
     events = [event(1), HOSTILE["nested-objects"], HOSTILE["raw-newlines"]]
     async with Collector() as server, hook(server, format="event_list") as destination:
         await deliver(destination, events)
@@ -131,7 +131,7 @@ async def test_an_event_list_is_one_that_an_auditsink_takes():
     assert eventlists.split(server.requests[0].body).events == events
 
 
-async def test_ndjson_has_one_document_on_each_line():
+async def test_ndjson_has_one_document_on_each_line() -> None:
     async with Collector() as server, hook(server) as destination:
         await deliver(destination, [HOSTILE["raw-newlines"], event(1)])
 
@@ -147,7 +147,7 @@ async def test_ndjson_has_one_document_on_each_line():
         (HttpAuth(username="jane", password=Secret("pä ss:")), "Basic " + b64encode("jane:pä ss:".encode()).decode()),
     ],
 )
-async def test_credentials_are_shown(auth: HttpAuth, header: str):
+async def test_credentials_are_shown(auth: HttpAuth, header: str) -> None:
     async with Collector(authorization=header) as server:
         async with hook(server, auth=auth) as destination:
             assert await deliver(destination, [event()]) == Delivered()
@@ -155,7 +155,7 @@ async def test_credentials_are_shown(auth: HttpAuth, header: str):
             assert isinstance(await deliver(destination, [event()]), Misconfigured)
 
 
-async def test_a_credential_in_a_file_is_read_again_when_it_changes(tmp_path: Path):
+async def test_a_credential_in_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "bearer"
     file.write_text("old\n")
     async with (
@@ -169,7 +169,7 @@ async def test_a_credential_in_a_file_is_read_again_when_it_changes(tmp_path: Pa
         assert await attempt() == Delivered()
 
 
-async def test_url_and_headers_may_name_the_cluster():
+async def test_url_and_headers_may_name_the_cluster() -> None:
     async with (
         Collector() as server,
         hook(server, "/in/{cluster}?c={cluster}", headers={"X-Cluster": "{cluster}!"}) as destination,
@@ -183,7 +183,7 @@ async def test_url_and_headers_may_name_the_cluster():
     assert second.headers["x-cluster"] == "../a_b?__X:__!"
 
 
-async def test_one_refused_event_makes_the_batch_poison():
+async def test_one_refused_event_makes_the_batch_poison() -> None:
     async with Collector(refuse=lambda raw: b'"id-3"' in raw) as server, hook(server) as destination:
         assert isinstance(await deliver(destination, [event(number) for number in range(5)]), Poison)
         assert await deliver(destination, [event(number) for number in range(3)]) == Delivered()
@@ -201,14 +201,14 @@ async def test_one_refused_event_makes_the_batch_poison():
         (Reply(413), TooLarge),
     ],
 )
-async def test_what_the_other_side_does_becomes_an_outcome(answer: Reply, kind: type):
+async def test_what_the_other_side_does_becomes_an_outcome(answer: Reply, kind: type) -> None:
     async with Collector(script=[answer]) as server, hook(server) as destination:
         assert isinstance(await deliver(destination, [event()]), kind)
 
 
 class TestProbe:
     @pytest.mark.parametrize("form", FORMATS)
-    async def test_an_open_door_is_found_open_and_no_event_is_delivered(self, form: str):
+    async def test_an_open_door_is_found_open_and_no_event_is_delivered(self, form: str) -> None:
         async with Collector() as server, hook(server, format=form) as destination:
             assert await destination.probe() == Delivered()
         assert server.events == []
@@ -217,7 +217,7 @@ class TestProbe:
         ("answer", "kind"),
         [(Reply(400), Delivered), (Reply(401), Misconfigured), (Reply(404), Misconfigured), (Reply(500), Retry)],
     )
-    async def test_the_answer_decides(self, answer: Reply, kind: type):
+    async def test_the_answer_decides(self, answer: Reply, kind: type) -> None:
         async with Collector(script=[answer]) as server, hook(server) as destination:
             assert isinstance(await destination.probe(), kind)
 
@@ -235,11 +235,11 @@ class TestProbe:
         ("http://h?pipeline=p", "/_bulk", "http://h/_bulk?pipeline=p"),
     ],
 )
-def test_the_endpoint_of_a_format_is_added_to_the_url(url: str, target: str, expected: str):
+def test_the_endpoint_of_a_format_is_added_to_the_url(url: str, target: str, expected: str) -> None:
     assert below(url, "/_bulk", target) == expected
 
 
-async def test_what_is_still_owed_goes_out_alone_and_compressed_anew():
+async def test_what_is_still_owed_goes_out_alone_and_compressed_anew() -> None:
     """Through the whole destination: the server is busy with one of three, then takes it."""
     busy = {"errors": True, "items": [{"create": {"status": one}} for one in (201, 429, 201)]}
     taken = {"errors": False, "items": [{"create": {"status": 201}}]}
@@ -255,7 +255,7 @@ async def test_what_is_still_owed_goes_out_alone_and_compressed_anew():
     assert second.body == b"".join(first.body.splitlines(keepends=True)[2:4])
 
 
-async def test_a_task_is_asked_about_until_it_has_succeeded():
+async def test_a_task_is_asked_about_until_it_has_succeeded() -> None:
     script = [
         Reply(202, b'{"taskUid":7}'),
         Reply(200, b'{"status":"processing"}'),
@@ -283,7 +283,7 @@ async def test_a_task_is_asked_about_until_it_has_succeeded():
 
 
 @pytest.mark.parametrize(("status", "only"), [(403, True), (404, True), (401, False), (405, False)])
-async def test_an_address_of_its_own_that_is_refused_concerns_one_cluster(status: int, only: bool):
+async def test_an_address_of_its_own_that_is_refused_concerns_one_cluster(status: int, only: bool) -> None:
     async with Collector(script=[Reply(status)] * 2) as server:
         async with hook(server, "/in/{cluster}") as destination:
             assert (await deliver(destination, [event()])).cluster_only is only
@@ -291,7 +291,7 @@ async def test_an_address_of_its_own_that_is_refused_concerns_one_cluster(status
             assert not (await deliver(destination, [event()])).cluster_only
 
 
-async def test_the_word_before_a_token_may_be_another():
+async def test_the_word_before_a_token_may_be_another() -> None:
     async with (
         Collector(authorization="ApiKey t0ken") as server,
         hook(server, auth=HttpAuth(scheme="ApiKey", bearer=Secret("t0ken"))) as destination,

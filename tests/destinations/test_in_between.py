@@ -55,7 +55,7 @@ async def both(form: str, reply: Reply) -> tuple[Outcome, Outcome]:
 
 
 @pytest.mark.parametrize("form", [*FORMATS, "splunk"])
-async def test_a_login_page_with_status_200_delivers_nothing(form: str):
+async def test_a_login_page_with_status_200_delivers_nothing(form: str) -> None:
     delivery, probe = await both(form, Reply(200, PAGE, {"Content-Type": "text/html"}))
     assert isinstance(delivery, Misconfigured)
     assert "'Sign in'" in delivery.why
@@ -63,7 +63,7 @@ async def test_a_login_page_with_status_200_delivers_nothing(form: str):
 
 
 @pytest.mark.parametrize("form", [*FORMATS, "splunk"])
-async def test_a_port_that_wants_tls_is_named(form: str):
+async def test_a_port_that_wants_tls_is_named(form: str) -> None:
     delivery, probe = await both(form, Reply(400, GO))
     assert isinstance(delivery, Misconfigured)
     assert "write https:// into url" in delivery.why
@@ -71,7 +71,7 @@ async def test_a_port_that_wants_tls_is_named(form: str):
 
 
 @pytest.mark.parametrize("form", [*FORMATS, "splunk"])
-async def test_a_proxy_that_refuses_everything_pauses_and_costs_no_event(form: str):
+async def test_a_proxy_that_refuses_everything_pauses_and_costs_no_event(form: str) -> None:
     delivery, probe = await both(form, Reply(400, b"<html><title>ERR_INVALID_URL</title></html>"))
     assert isinstance(delivery, Misconfigured)
     assert "ERR_INVALID_URL" in delivery.why
@@ -93,7 +93,7 @@ async def test_a_proxy_that_refuses_everything_pauses_and_costs_no_event(form: s
         (b"OK", Misconfigured),
     ],
 )
-async def test_an_auditsink_says_how_many_it_accepted(told: bytes, kind: type[Outcome]):
+async def test_an_auditsink_says_how_many_it_accepted(told: bytes, kind: type[Outcome]) -> None:
     delivery, _ = await both("event_list", Reply(200, told))
     assert isinstance(delivery, kind)
 
@@ -101,17 +101,17 @@ async def test_an_auditsink_says_how_many_it_accepted(told: bytes, kind: type[Ou
 @pytest.mark.parametrize(
     ("status", "said", "kind"), [(204, b"", Delivered), (200, b"", Delivered), (200, b"ok", Misconfigured)]
 )
-async def test_loki_says_yes_without_a_word(status: int, said: bytes, kind: type[Outcome]):
+async def test_loki_says_yes_without_a_word(status: int, said: bytes, kind: type[Outcome]) -> None:
     delivery, _ = await both("loki", Reply(status, said))
     assert isinstance(delivery, kind)
 
 
-async def test_an_unknown_collector_may_say_what_it_likes_but_no_page():
+async def test_an_unknown_collector_may_say_what_it_likes_but_no_page() -> None:
     for said in (b"", b"ok", b'{"status":"success"}', b"<ack/>"):
         assert (await both("ndjson", Reply(202, said)))[0] == Delivered()
 
 
-async def test_a_collector_that_refuses_emptiness_otherwise_than_an_event_is_believed():
+async def test_a_collector_that_refuses_emptiness_otherwise_than_an_event_is_believed() -> None:
     class Collector(ScriptedServer):
         async def respond(self, request: Received) -> Reply:
             return Reply(400, b"no events" if b"auditID" not in request.body else b"no such field: auditID")

@@ -20,7 +20,7 @@ def filled(compression: str) -> BatchBuilder:
 
 
 @pytest.mark.parametrize("compression", CODECS)
-async def test_it_reads_as_aiokafkas_own(compression: str):
+async def test_it_reads_as_aiokafkas_own(compression: str) -> None:
     compressed = await Compressed.of(filled(compression))
     compressed._set_producer_state(*STATE)
     found = DefaultRecordBatch(bytes(compressed._build()))
@@ -30,7 +30,7 @@ async def test_it_reads_as_aiokafkas_own(compression: str):
     assert [record.value for record in found] == [event(number) for number in range(100)]
 
 
-async def test_it_is_aiokafkas_own_byte_for_byte():
+async def test_it_is_aiokafkas_own_byte_for_byte() -> None:
     own = filled("none")
     own._set_producer_state(*STATE)
     compressed = await Compressed.of(filled("none"))

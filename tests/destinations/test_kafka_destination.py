@@ -54,7 +54,7 @@ async def consumed(servers: list[str], topic: str, count: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "zstd"])
-async def test_events_arrive_in_order_with_key_time_and_headers(servers: list[str], compression: str):
+async def test_events_arrive_in_order_with_key_time_and_headers(servers: list[str], compression: str) -> None:
     topic = f"order-{compression}"
     events = [event(number) for number in range(300)]
     async with lake(servers, topic=topic, compression=compression) as destination:
@@ -70,14 +70,14 @@ async def test_events_arrive_in_order_with_key_time_and_headers(servers: list[st
     assert dict(found[7].headers) == {"cluster": b"prod", "sequence": b"1007", "auditID": b"id-7"}
 
 
-async def test_hostile_events_arrive_byte_for_byte(servers: list[str]):
+async def test_hostile_events_arrive_byte_for_byte(servers: list[str]) -> None:
     async with lake(servers, topic="hostile") as destination:
         assert await deliver(destination, batch([*HOSTILE.values()], marks=Mark.NOT_UTF8)) == Delivered()
 
     assert [one.value for one in await consumed(servers, "hostile", len(HOSTILE))] == [*HOSTILE.values()]
 
 
-async def test_a_body_that_could_not_be_split_is_one_document(servers: list[str]):
+async def test_a_body_that_could_not_be_split_is_one_document(servers: list[str]) -> None:
     async with lake(servers, topic="unsplit") as destination:
         assert await deliver(destination, batch([b"{\xff"], marks=Mark.UNSPLIT)) == Delivered()
 
@@ -86,7 +86,7 @@ async def test_a_body_that_could_not_be_split_is_one_document(servers: list[str]
     assert found.timestamp == RECEIVED_NS // 10**6
 
 
-async def test_each_cluster_has_its_topic_and_more_than_one_kafka_batch_keeps_the_order(servers: list[str]):
+async def test_each_cluster_has_its_topic_and_more_than_one_kafka_batch_keeps_the_order(servers: list[str]) -> None:
     large = [event(number, request=b'"' + b"x" * 200_000 + b'"') for number in range(12)]
     async with lake(servers, topic="big.{cluster}") as destination:
         assert await deliver(destination, batch(large, cluster="c1")) == Delivered()
@@ -96,7 +96,7 @@ async def test_each_cluster_has_its_topic_and_more_than_one_kafka_batch_keeps_th
     assert [one.value for one in await consumed(servers, "big.c2", 1)] == [event(99)]
 
 
-def test_topic_names_are_fit_for_kafka():
+def test_topic_names_are_fit_for_kafka() -> None:
     assert topic_name("audit.{cluster}", "prod-1") == "audit.prod-1"
     assert topic_name("audit.{cluster}", "a/b c:ü") == "audit.a_b_c__"
     assert len(topic_name("{cluster}", "x" * 1000)) == 249
@@ -114,32 +114,32 @@ def test_topic_names_are_fit_for_kafka():
         (b"abc", 479470107),
     ],
 )
-def test_the_partition_is_hashed_as_in_the_java_client(key: bytes, hashed: int):
+def test_the_partition_is_hashed_as_in_the_java_client(key: bytes, hashed: int) -> None:
     assert murmur2(key) & 0xFFFFFFFF == hashed & 0xFFFFFFFF
 
 
-def test_labels_are_headers():
+def test_labels_are_headers() -> None:
     (message,) = messages(replace(batch([b"{}"], cluster="a"), labels={"stage": "prod", "team": "z\u00fc"}))
     assert message.headers[:3] == [("cluster", b"a"), ("label.stage", b"prod"), ("label.team", "z\u00fc".encode())]
     assert message.value == b"{}"
 
 
 @pytest.mark.parametrize("audit_id", ["x" * 3000, 'quote"', "line\nbreak", "", "ünï", "back\\slash"])
-def test_an_audit_id_that_a_client_made_up_is_no_header(audit_id: str):
+def test_an_audit_id_that_a_client_made_up_is_no_header(audit_id: str) -> None:
     raw = json.dumps({"level": "Metadata", "auditID": audit_id}, separators=(",", ":")).encode()
     (message,) = messages(batch([raw]))
 
     assert [name for name, _ in message.headers] == ["cluster", "sequence"]
 
 
-def test_a_usual_audit_id_is_a_header():
+def test_a_usual_audit_id_is_a_header() -> None:
     raw = b'{"level":"Metadata","auditID":"04326dcf-b279-4da9-ab0b-461b319f821d","stage":"Panic"}'
     (message,) = messages(batch([raw]))
 
     assert message.headers[2] == ("auditID", b"04326dcf-b279-4da9-ab0b-461b319f821d")
 
 
-async def test_a_broker_that_is_down_is_waited_for(servers: list[str]):
+async def test_a_broker_that_is_down_is_waited_for(servers: list[str]) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -152,7 +152,9 @@ async def test_a_broker_that_is_down_is_waited_for(servers: list[str]):
     assert isinstance(probed, Retry)
 
 
-async def test_a_producer_that_may_not_start_is_cleared_away(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+async def test_a_producer_that_may_not_start_is_cleared_away(
+    servers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def start(producer: AIOKafkaProducer) -> None:
         raise errors.ClusterAuthorizationFailedError
 
@@ -164,7 +166,7 @@ async def test_a_producer_that_may_not_start_is_cleared_away(servers: list[str],
     assert "IdempotentWrite" in outcome.why
 
 
-async def test_a_server_that_never_answers_is_given_up_in_time():
+async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -175,7 +177,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time():
     assert outcome == Retry(f"Kafka, topic audit.prod: {server}: no answer in time", cause=RetryCause.ELSEWHERE)
 
 
-async def test_brokers_that_vanish_and_come_back_elsewhere_lose_nothing():
+async def test_brokers_that_vanish_and_come_back_elsewhere_lose_nothing() -> None:
     gone, there = mock_cluster(), mock_cluster()
     async with lake(addresses(gone), topic="moved") as destination:
         assert await deliver(destination, batch([event(0)])) == Delivered()
@@ -190,7 +192,7 @@ async def test_brokers_that_vanish_and_come_back_elsewhere_lose_nothing():
     assert [one.value for one in await consumed(addresses(there), "moved", 2)] == [event(1), event(2)]
 
 
-async def test_one_server_of_several_is_enough(servers: list[str]):
+async def test_one_server_of_several_is_enough(servers: list[str]) -> None:
     with socket.socket() as closed, socket.socket() as silent:
         closed.bind(("127.0.0.1", 0))
         silent.bind(("127.0.0.1", 0))
@@ -220,7 +222,7 @@ async def test_a_topic_that_nobody_made_needs_a_person(servers: list[str], monke
     assert outcome.why.startswith("Kafka, topic audit.nowhere: the broker answered 3, UnknownTopicOrPartitionError;")
 
 
-async def test_a_cancelled_attempt_delivers_nothing_later(servers: list[str]):
+async def test_a_cancelled_attempt_delivers_nothing_later(servers: list[str]) -> None:
     async with lake(servers, topic="cancelled") as destination:
         await destination.probe()
         attempt = asyncio.create_task(deliver(destination, batch([event(1)])))
@@ -237,13 +239,13 @@ async def test_a_cancelled_attempt_delivers_nothing_later(servers: list[str]):
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
-def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch, compression: str):
+def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch, compression: str) -> None:
     monkeypatch.setattr("aiokafka.codec.cramjam", None)
     with pytest.raises(DestinationError, match=rf"destinations\[lake\].compression: {compression} needs the extra"):
         KafkaDestination(KafkaConfig(name="lake", bootstrap_servers=["k:9092"], compression=compression), FakeClock())
 
 
-async def test_probing_delivers_nothing(servers: list[str]):
+async def test_probing_delivers_nothing(servers: list[str]) -> None:
     async with lake(servers, topic="probed") as destination:
         assert await destination.probe() == Delivered()
         assert await deliver(destination, batch([event(1)])) == Delivered()
@@ -251,7 +253,7 @@ async def test_probing_delivers_nothing(servers: list[str]):
     assert [one.value for one in await consumed(servers, "probed", 1)] == [event(1)]
 
 
-async def test_a_cluster_that_speaks_no_tls_or_sasl_is_no_crash(servers: list[str]):
+async def test_a_cluster_that_speaks_no_tls_or_sasl_is_no_crash(servers: list[str]) -> None:
     for security in (
         KafkaSecurity(tls=ClientTls()),
         KafkaSecurity(mechanism="PLAIN", username="u", password=Secret("s3cr3t")),

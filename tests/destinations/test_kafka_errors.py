@@ -59,7 +59,7 @@ PASSING = [
 ]
 
 
-def test_every_row_of_the_table_has_a_row_here():
+def test_every_row_of_the_table_has_a_row_here() -> None:
     assert set(ERRORS) == {*TOO_LARGE, *REFUSED, *TOPIC, *MISCONFIGURED}
 
 
@@ -73,7 +73,7 @@ def test_every_row_of_the_table_has_a_row_here():
         *((kind, ErrorMeaning.RETRY) for kind in PASSING),
     ],
 )
-def test_each_kind_has_its_verdict(kind: type[BaseException], verdict: ErrorMeaning):
+def test_each_kind_has_its_verdict(kind: type[BaseException], verdict: ErrorMeaning) -> None:
     found, why = classify(kind())
 
     assert found is verdict
@@ -81,7 +81,7 @@ def test_each_kind_has_its_verdict(kind: type[BaseException], verdict: ErrorMean
     assert (";" in why) == (verdict is not ErrorMeaning.RETRY)
 
 
-def test_an_error_the_broker_answered_tells_its_number():
+def test_an_error_the_broker_answered_tells_its_number() -> None:
     assert classify(errors.NotEnoughReplicasError())[1] == "the broker answered 19, NotEnoughReplicasError"
 
 
@@ -94,13 +94,13 @@ def test_an_error_the_broker_answered_tells_its_number():
         (19, "19, Not"),
     ],
 )
-def test_a_code_that_aiokafka_does_not_know_is_told_as_itself(code: int, told: str):
+def test_a_code_that_aiokafka_does_not_know_is_told_as_itself(code: int, told: str) -> None:
     why = classify(errors.for_code(code)())[1]
     assert told in why
     assert "-1" not in why
 
 
-def test_no_code_is_shown_as_minus_one():
+def test_no_code_is_shown_as_minus_one() -> None:
     for code in range(-1, 200):
         assert "-1" not in classify(errors.for_code(code)())[1]
 
@@ -119,21 +119,21 @@ def test_no_code_is_shown_as_minus_one():
         (AssertionError(), RetryCause.UNKNOWN),
     ],
 )
-def test_whether_the_batch_may_be_at_fault(problem: BaseException, found: RetryCause):
+def test_whether_the_batch_may_be_at_fault(problem: BaseException, found: RetryCause) -> None:
     assert cause(problem) is found
 
 
-def test_a_text_that_may_quote_anything_is_not_repeated():
+def test_a_text_that_may_quote_anything_is_not_repeated() -> None:
     assert "s3cr3t" not in classify(errors.SaslAuthenticationFailed("s3cr3t"))[1]
     assert "s3cr3t" not in classify(errors.KafkaConnectionError("s3cr3t"))[1]
 
 
-def test_an_error_of_the_system_is_told_in_its_words():
+def test_an_error_of_the_system_is_told_in_its_words() -> None:
     assert classify(ConnectionRefusedError(111, "Connection refused"))[1] == "Connection refused"
     assert classify(TimeoutError())[1] == "no answer in time"
 
 
-def test_what_aiokafka_wrapped_is_told_as_itself():
+def test_what_aiokafka_wrapped_is_told_as_itself() -> None:
     wrapped = errors.KafkaError("Unexpected error during batch delivery")
     wrapped.__cause__ = errors.GroupAuthorizationFailedError("s3cr3t")
     assert classify(wrapped) == classify(errors.GroupAuthorizationFailedError())

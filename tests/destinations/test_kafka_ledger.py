@@ -80,7 +80,7 @@ def once(servers: list[str], topic: str, **settings: Any):
     return lake(servers, topic=topic, transactional_id=f"id-of-{topic}", **settings)
 
 
-async def test_what_an_earlier_life_committed_is_left_out(servers: list[str]):
+async def test_what_an_earlier_life_committed_is_left_out(servers: list[str]) -> None:
     async with once(servers, "life") as destination:
         assert await deliver(destination, part(0, 12)) == Delivered()
     async with once(servers, "life") as destination:
@@ -90,7 +90,7 @@ async def test_what_an_earlier_life_committed_is_left_out(servers: list[str]):
     assert consumed(servers, "life") == EVENTS
 
 
-async def test_positions_are_each_clusters_own(servers: list[str]):
+async def test_positions_are_each_clusters_own(servers: list[str]) -> None:
     async with once(servers, "clusters") as destination:
         assert await deliver(destination, part(0, 12)) == Delivered()
         assert await deliver(destination, part(0, 3, cluster="test")) == Delivered()
@@ -101,7 +101,7 @@ async def test_positions_are_each_clusters_own(servers: list[str]):
 
 
 @pytest.mark.parametrize("other", [lambda sequence: "ring/restored", lambda sequence: None])
-async def test_a_position_in_another_ring_is_not_believed(servers: list[str], other: Origin):
+async def test_a_position_in_another_ring_is_not_believed(servers: list[str], other: Origin) -> None:
     topic = f"other-{other(0) is None}"
     async with once(servers, topic) as destination:
         assert await deliver(destination, part(0, 12)) == Delivered()
@@ -112,7 +112,7 @@ async def test_a_position_in_another_ring_is_not_believed(servers: list[str], ot
     assert consumed(servers, topic) == [*EVENTS[:12], *EVENTS]
 
 
-async def test_what_a_person_sends_again_is_sent_and_fences_nobody(servers: list[str]):
+async def test_what_a_person_sends_again_is_sent_and_fences_nobody(servers: list[str]) -> None:
     async with once(servers, "again") as destination, once(servers, "again") as command:
         assert await deliver(destination, part(0, 6)) == Delivered()
         assert await deliver(command, part(2, 4, None)) == Delivered()
@@ -122,7 +122,7 @@ async def test_what_a_person_sends_again_is_sent_and_fences_nobody(servers: list
     assert consumed(servers, "again") == [*EVENTS[:6], *EVENTS[2:4], *EVENTS[6:8]]
 
 
-async def test_several_kafka_batches_are_several_transactions(servers: list[str]):
+async def test_several_kafka_batches_are_several_transactions(servers: list[str]) -> None:
     large = [event(number, request=b'"' + b"x" * 300_000 + b'"') for number in range(8)]
     whole = replace(batch(large, first=0), origin=mine)
     async with once(servers, "large") as destination:
@@ -133,7 +133,7 @@ async def test_several_kafka_batches_are_several_transactions(servers: list[str]
     assert consumed(servers, "large") == large
 
 
-async def test_probing_looks_at_the_id_as_well(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+async def test_probing_looks_at_the_id_as_well(servers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(client: AIOKafkaClient, kind: int, name: str) -> int:
         raise errors.TransactionalIdAuthorizationFailed(name)
 
@@ -163,7 +163,7 @@ async def test_the_first_to_ask_waits_until_there_is_a_coordinator(servers: list
 
 
 @pytest.mark.parametrize("problem", [errors.GroupAuthorizationFailedError("g"), errors.ProducerFenced()])
-def test_an_id_that_may_not_be_used_or_is_used_by_another_is_told(problem: Exception):
+def test_an_id_that_may_not_be_used_or_is_used_by_another_is_told(problem: Exception) -> None:
     verdict, why = classify(problem)
     assert verdict is ErrorMeaning.MISCONFIGURED
     assert "transactional_id" in why

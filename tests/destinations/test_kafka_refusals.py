@@ -120,7 +120,7 @@ def sized(*sizes: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("place", [0, 3, 6])
-async def test_an_event_over_the_brokers_limit_is_refused_alone(monkeypatch: pytest.MonkeyPatch, place: int):
+async def test_an_event_over_the_brokers_limit_is_refused_alone(monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     sizes = [1000] * 7
     sizes[place] = 600_000
     events = sized(*sizes)
@@ -134,7 +134,7 @@ async def test_an_event_over_the_brokers_limit_is_refused_alone(monkeypatch: pyt
     assert broker.log == events[:place] + events[place + 1 :]
 
 
-async def test_a_lower_limit_of_the_broker_is_remembered(monkeypatch: pytest.MonkeyPatch):
+async def test_a_lower_limit_of_the_broker_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     events = sized(*[10_000] * 80)
     async with faked(monkeypatch, over(300_000)) as (destination, broker):
         assert await deliver(destination, batch(events)) == Delivered()
@@ -146,7 +146,7 @@ async def test_a_lower_limit_of_the_broker_is_remembered(monkeypatch: pytest.Mon
     assert broker.discarded == refused
 
 
-async def test_an_event_with_an_impossible_time_is_refused_alone(monkeypatch: pytest.MonkeyPatch):
+async def test_an_event_with_an_impossible_time_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     events = sized(*[10] * 20)
     async with faked(monkeypatch, refusing(errors.InvalidTimestampError, events[4], events[9])) as (
         destination,
@@ -159,7 +159,7 @@ async def test_an_event_with_an_impossible_time_is_refused_alone(monkeypatch: py
     assert broker.log == [one for number, one in enumerate(events) if number not in (4, 9)]
 
 
-async def test_an_attempt_made_again_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch):
+async def test_an_attempt_made_again_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     events = sized(*[400_000] * 6)
     down: list[bytes] = [events[3]]
     async with faked(monkeypatch, lambda values: ConnectionResetError() if down and down[0] in values else None) as (
@@ -188,7 +188,7 @@ async def test_an_attempt_made_again_goes_on_where_it_stopped(monkeypatch: pytes
 )
 async def test_any_other_failure_ends_the_attempt_and_the_producer(
     monkeypatch: pytest.MonkeyPatch, kind: type[Exception], expected: type
-):
+) -> None:
     async with faked(monkeypatch, lambda values: kind()) as (destination, broker):
         outcome = await deliver(destination, batch(sized(1, 2, 3)))
 
@@ -197,7 +197,7 @@ async def test_any_other_failure_ends_the_attempt_and_the_producer(
     assert (broker.requests, broker.discarded, broker.log) == (1, 1, [])
 
 
-async def test_everything_refused_is_still_an_end(monkeypatch: pytest.MonkeyPatch):
+async def test_everything_refused_is_still_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     events: Sequence[bytes] = sized(50_000, 50_000, 50_000)
     async with faked(monkeypatch, over(10)) as (destination, broker):
         outcome = await deliver(destination, batch(events))
@@ -208,7 +208,7 @@ async def test_everything_refused_is_still_an_end(monkeypatch: pytest.MonkeyPatc
     assert broker.log == []
 
 
-async def test_in_transactions_the_position_waits_for_the_dead_letter(monkeypatch: pytest.MonkeyPatch):
+async def test_in_transactions_the_position_waits_for_the_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     events = sized(1000, 1000, 600_000, 1000, 1000)
     whole = replace(batch(events), origin=lambda sequence: "ring/segment")
     async with faked(monkeypatch, over(500_000), transactional_id="sink-1") as (destination, broker):
@@ -223,7 +223,7 @@ async def test_in_transactions_the_position_waits_for_the_dead_letter(monkeypatc
     assert broker.log == events[:2] + events[3:], "nothing was sent twice"
 
 
-async def test_in_transactions_an_impossible_time_is_the_events_own_fault(monkeypatch: pytest.MonkeyPatch):
+async def test_in_transactions_an_impossible_time_is_the_events_own_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     (event,) = sized(10)
     alone = replace(batch([event]), origin=lambda sequence: "ring/segment")
     problem = refusing(errors.InvalidTimestampError, event)

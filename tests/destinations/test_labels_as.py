@@ -51,32 +51,32 @@ async def deliver(destination: Destination, several: Batch) -> None:
 
 
 @pytest.mark.parametrize("how", EXPECTED)
-async def test_a_file_has_the_labels_as_it_is_told(tmp_path: Path, how: str):
+async def test_a_file_has_the_labels_as_it_is_told(tmp_path: Path, how: str) -> None:
     path = tmp_path / "audit.ndjson"
     await deliver(made(f"type: file, path: {path}, labels_as: {how}"), labelled())
     assert path.read_bytes() == lines(EXPECTED[how])
 
 
-async def test_without_the_key_and_without_labels_every_byte_is_as_it_came(tmp_path: Path):
+async def test_without_the_key_and_without_labels_every_byte_is_as_it_came(tmp_path: Path) -> None:
     for name, text, several in (("a", "", labelled()), ("b", ", labels_as: annotations", batch(EVENTS))):
         await deliver(made(f"type: file, path: {tmp_path / name}{text}"), several)
         assert (tmp_path / name).read_bytes() == lines(EVENTS)
 
 
-async def test_what_is_large_is_labelled_in_a_thread_and_the_same(tmp_path: Path):
+async def test_what_is_large_is_labelled_in_a_thread_and_the_same(tmp_path: Path) -> None:
     large = [one.replace(b'"Request"', b'"Request","x":"%b"' % (b"y" * 70_000)) for one in EVENTS]
     await deliver(made(f"type: file, path: {tmp_path / 'a'}, labels_as: fields"), labelled(large))
     assert (tmp_path / "a").read_bytes() == lines([one[:-1] + b"," + MEMBERS + b"}" for one in large])
 
 
 @pytest.mark.parametrize("how", EXPECTED)
-async def test_an_object_has_them_too(tmp_path: Path, how: str):
+async def test_an_object_has_them_too(tmp_path: Path, how: str) -> None:
     await deliver(made(f"type: local, path: {tmp_path}, labels_as: {how}"), labelled())
     (found,) = tmp_path.rglob("*.zst")
     assert zstandard.ZstdDecompressor().decompressobj().decompress(found.read_bytes()) == lines(EXPECTED[how])
 
 
-async def test_standard_output_has_them_too(capfdbinary: pytest.CaptureFixture[bytes]):
+async def test_standard_output_has_them_too(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     await deliver(made("type: stdout, labels_as: annotations"), labelled())
     assert capfdbinary.readouterr().out == lines(ANNOTATED)
 
@@ -92,7 +92,7 @@ WRAPPED = {
 
 @pytest.mark.parametrize("how", EXPECTED)
 @pytest.mark.parametrize("name", WRAPPED)
-async def test_a_collector_gets_them_in_each_plain_format(name: str, how: str):
+async def test_a_collector_gets_them_in_each_plain_format(name: str, how: str) -> None:
     answer = b'{"accepted":%d}' % len(labelled().events)
     async with ScriptedServer(script=[Reply(body=answer)]) as server:
         await deliver(made(f'type: http, url: "{server.url}", format: {name}, labels_as: {how}'), labelled())
@@ -100,7 +100,7 @@ async def test_a_collector_gets_them_in_each_plain_format(name: str, how: str):
     assert request.body == WRAPPED[name](EXPECTED[how])
 
 
-async def test_a_search_engine_gets_them_inside_and_knows_the_event_by_the_same_id():
+async def test_a_search_engine_gets_them_inside_and_knows_the_event_by_the_same_id() -> None:
     bodies = []
     for how in ("none", "fields"):
         answer = b'{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}'
@@ -114,7 +114,7 @@ async def test_a_search_engine_gets_them_inside_and_knows_the_event_by_the_same_
 
 
 @pytest.mark.parametrize("how", ["annotations", "fields"])
-async def test_a_body_that_could_not_be_split_has_them_in_its_document(tmp_path: Path, how: str):
+async def test_a_body_that_could_not_be_split_has_them_in_its_document(tmp_path: Path, how: str) -> None:
     body = b'{"kind":"EventList","items":7'
     path = tmp_path / "audit.ndjson"
     await deliver(made(f"type: file, path: {path}, labels_as: {how}"), labelled([body], marks=Mark.UNSPLIT))
@@ -123,7 +123,7 @@ async def test_a_body_that_could_not_be_split_has_them_in_its_document(tmp_path:
     assert found["base64"] == json.loads(unsplit_document(body))["base64"]
 
 
-async def test_a_format_that_promises_utf8_keeps_its_promise():
+async def test_a_format_that_promises_utf8_keeps_its_promise() -> None:
     several = labelled([HOSTILE["invalid-utf8"]], marks=Mark.NOT_UTF8)
     async with ScriptedServer(script=[Reply()]) as server:
         await deliver(made(f'type: http, url: "{server.url}", labels_as: annotations'), several)
@@ -150,7 +150,7 @@ class Inner:
         pass
 
 
-async def test_a_batch_without_anything_to_put_in_is_the_very_same():
+async def test_a_batch_without_anything_to_put_in_is_the_very_same() -> None:
     inner = Inner()
     destination = LabelledDestination(inner, "fields")
     several = [replace(labelled(), labels={}), replace(labelled(), labels={"stage": "x"})]
@@ -159,7 +159,7 @@ async def test_a_batch_without_anything_to_put_in_is_the_very_same():
     assert all(got is given for got, given in zip(inner.batches, several, strict=True))
 
 
-async def test_the_events_of_a_list_have_them_too(tmp_path: Path):
+async def test_the_events_of_a_list_have_them_too(tmp_path: Path) -> None:
     path = tmp_path / "audit.ndjson"
     await deliver(
         made(f"type: file, path: {path}, record: batch, add: {{x: y}}, labels_as: annotations"), labelled(EVENTS[:2])
@@ -169,7 +169,7 @@ async def test_the_events_of_a_list_have_them_too(tmp_path: Path):
     assert (found["x"], "annotations" in found) == ("y", False)
 
 
-async def test_what_a_command_delivers_has_the_labels_that_the_sink_wrote_down(tmp_path: Path):
+async def test_what_a_command_delivers_has_the_labels_that_the_sink_wrote_down(tmp_path: Path) -> None:
     write(tmp_path, {"prod": RetainedCluster(labels=LABELS)})
     path = tmp_path / "audit.ndjson"
     for cluster in ("prod", "other"):
@@ -181,7 +181,7 @@ async def test_what_a_command_delivers_has_the_labels_that_the_sink_wrote_down(t
     assert path.read_bytes() == lines(ANNOTATED) + lines(EVENTS)
 
 
-def test_a_command_that_cannot_know_the_labels_says_so(tmp_path: Path):
+def test_a_command_that_cannot_know_the_labels_says_so(tmp_path: Path) -> None:
     (tmp_path / "clusters.json").write_text("{")
     with pytest.raises(DestinationError) as caught:
         WithLabels(made(f"type: file, path: {tmp_path / 'a'}"), tmp_path)
@@ -193,7 +193,7 @@ CLUSTERS = (
 )
 
 
-def test_check_says_where_labels_go_and_which_do_not():
+def test_check_says_where_labels_go_and_which_do_not() -> None:
     config = load.parse(
         f"{CLUSTERS}\ndestinations: [{{name: d, type: file, path: /x, labels_as: fields}}, "
         "{name: e, type: file, path: /y}]".encode(),
@@ -210,13 +210,13 @@ def test_check_says_where_labels_go_and_which_do_not():
     assert risk.startswith("destinations[0].labels_as: fields leaves out the labels stage: events have fields of these")
 
 
-def test_check_says_when_there_are_no_labels():
+def test_check_says_when_there_are_no_labels() -> None:
     config = load.parse(b"destinations: [{name: d, type: file, path: /x, labels_as: annotations}]", "f", {})
     assert "destinations[0].labels_as: has no effect without clusters, whose labels these are" in [*config.risks()]
 
 
 @pytest.mark.parametrize("name", ["A", "1a", "a/b/c", "a.io/", "/a", "-a.io/b", "a.io/-b", "a.io/" + "b" * 64])
-def test_a_name_that_neither_is_plain_nor_has_a_prefix_is_refused(name: str):
+def test_a_name_that_neither_is_plain_nor_has_a_prefix_is_refused(name: str) -> None:
     text = (
         f"clusters: [{{name: a, anonymous: true, labels: {{{name!r}: x}}}}]\ndestinations: [{{name: o, type: stdout}}]"
     )

@@ -86,7 +86,7 @@ async def sending(hook: Hook, tokens: TokenServer, **settings: Any):
             await made.destination.close()
 
 
-async def test_a_token_is_fetched_once_and_shown_with_every_request():
+async def test_a_token_is_fetched_once_and_shown_with_every_request() -> None:
     tokens = TokenServer()
     async with sending(Hook("token-1"), tokens, scope="audit.write", audience="siem") as sink:
         assert [await sink.send() for _ in range(3)] == [Delivered()] * 3
@@ -96,7 +96,7 @@ async def test_a_token_is_fetched_once_and_shown_with_every_request():
     assert tokens.requests[0].headers["authorization"] == f"Basic {encoded}"
 
 
-async def test_the_secret_may_go_in_the_form():
+async def test_the_secret_may_go_in_the_form() -> None:
     tokens = TokenServer()
     async with sending(Hook("token-1"), tokens, send_as="post") as sink:
         assert await sink.send() == Delivered()
@@ -107,7 +107,7 @@ async def test_the_secret_may_go_in_the_form():
     assert "authorization" not in tokens.requests[0].headers
 
 
-async def test_the_secret_is_read_again_when_its_file_changes(tmp_path: Path):
+async def test_the_secret_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("old\n")
     tokens = TokenServer(lifetime=10)
@@ -123,7 +123,7 @@ async def test_the_secret_is_read_again_when_its_file_changes(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("lifetime", "kept"), [(3600, 3539), ("3600", 3539), (60, 29), (None, 10**9)])
-async def test_a_token_is_renewed_before_its_end(lifetime: object, kept: int):
+async def test_a_token_is_renewed_before_its_end(lifetime: object, kept: int) -> None:
     tokens = TokenServer(lifetime=lifetime)
     async with sending(Hook("token-1", "token-2"), tokens) as sink:
         await sink.send()
@@ -135,21 +135,21 @@ async def test_a_token_is_renewed_before_its_end(lifetime: object, kept: int):
         assert tokens.given == (1 if lifetime is None else 2)
 
 
-async def test_a_token_that_is_refused_is_fetched_anew_once():
+async def test_a_token_that_is_refused_is_fetched_anew_once() -> None:
     tokens = TokenServer()
     async with sending(Hook("token-2"), tokens) as sink:
         assert await sink.send() == Delivered()
         assert tokens.given == 2
 
 
-async def test_a_new_token_that_is_refused_too_needs_a_person():
+async def test_a_new_token_that_is_refused_too_needs_a_person() -> None:
     tokens, hook = TokenServer(), Hook()
     async with sending(hook, tokens) as sink:
         assert isinstance(await sink.send(), Misconfigured)
         assert (tokens.given, len(hook.requests)) == (2, 2)
 
 
-async def test_while_the_token_server_is_down_the_old_token_serves_to_its_end():
+async def test_while_the_token_server_is_down_the_old_token_serves_to_its_end() -> None:
     tokens = TokenServer(script=(None, Reply(503), Reply(503)))
     async with sending(Hook("token-1", "token-2"), tokens) as sink:
         await sink.send()
@@ -162,7 +162,7 @@ async def test_while_the_token_server_is_down_the_old_token_serves_to_its_end():
         assert tokens.given == 2
 
 
-async def test_a_token_server_that_is_not_there_is_tried_again():
+async def test_a_token_server_that_is_not_there_is_tried_again() -> None:
     hook, tokens = Hook(), TokenServer()
     async with sending(hook, tokens) as sink:
         await tokens.stop()
@@ -178,7 +178,7 @@ def error(status: int, name: str, **headers: str) -> HttpAnswer:
 
 @pytest.mark.parametrize("name", ["invalid_client", "invalid_request", "invalid_scope", "unauthorized_client"])
 @pytest.mark.parametrize("status", [400, 401])
-def test_what_the_token_server_refuses_needs_a_person(status: int, name: str):
+def test_what_the_token_server_refuses_needs_a_person(status: int, name: str) -> None:
     assert read(error(status, name)) == Misconfigured(f"the token server refuses: {name} because; check auth.oauth2")
 
 
@@ -204,19 +204,19 @@ def test_what_the_token_server_refuses_needs_a_person(status: int, name: str):
         (HttpAnswer(200, {}, b'{"access_token":"a","token_type":"bearer","expires_in":"60"}'), Token),
     ],
 )
-def test_other_answers_of_a_token_server(given: HttpAnswer, kind: type):
+def test_other_answers_of_a_token_server(given: HttpAnswer, kind: type) -> None:
     assert isinstance(read(given), kind)
 
 
 @pytest.mark.parametrize("lifetime", [-5, 0])
-async def test_a_token_that_is_over_when_it_comes_is_used_once(lifetime: float):
+async def test_a_token_that_is_over_when_it_comes_is_used_once(lifetime: float) -> None:
     tokens = TokenServer(lifetime=lifetime)
     async with sending(Hook("token-1", "token-2"), tokens) as sink:
         assert [await sink.send(), await sink.send()] == [Delivered()] * 2
     assert tokens.given == 2
 
 
-async def test_nothing_tells_the_secret_or_the_token(caplog: pytest.LogCaptureFixture):
+async def test_nothing_tells_the_secret_or_the_token(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     tokens = TokenServer(script=(Reply(401, json.dumps({"error": "invalid_client"}).encode()), None))
     said = []
@@ -228,7 +228,7 @@ async def test_nothing_tells_the_secret_or_the_token(caplog: pytest.LogCaptureFi
     assert "token-1" not in told
 
 
-def test_a_missing_secret_file_names_its_key(tmp_path: Path):
+def test_a_missing_secret_file_names_its_key(tmp_path: Path) -> None:
     oauth2 = OAuth2(token_url="https://h/t", client_id="c", client_secret_file=tmp_path / "none")
     with pytest.raises(DestinationError, match=r"destinations\[hook\]\.auth\.oauth2\.client_secret_file: "):
         HttpDestination(HttpConfig(name="hook", url="http://h", auth=HttpAuth(oauth2=oauth2)), FakeClock())

@@ -102,7 +102,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("text", "kind", "word"), ROWS, ids=range(len(ROWS)))
-def test_a_refusal_means_what_its_row_says_and_quotes_nothing(text: str, kind: type, word: str):
+def test_a_refusal_means_what_its_row_says_and_quotes_nothing(text: str, kind: type, word: str) -> None:
     outcome = classify(text)
     assert isinstance(outcome, kind)
     assert isinstance(outcome, Retry | Misconfigured | TooLarge)
@@ -111,7 +111,7 @@ def test_a_refusal_means_what_its_row_says_and_quotes_nothing(text: str, kind: t
     assert "<" not in outcome.why
 
 
-def test_a_name_that_is_taken_for_good_is_told_from_one_that_is_busy():
+def test_a_name_that_is_taken_for_good_is_told_from_one_that_is_busy() -> None:
     assert occupied(told(409, "BlobImmutableDueToPolicy"))
     assert occupied(told_json(403, '{"error":{"errors":[{"reason":"retentionPolicyNotMet"}]}}'))
     assert not occupied(told(409, "OperationAborted"))

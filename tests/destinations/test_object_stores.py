@@ -67,7 +67,7 @@ async def put(destination: Destination, number: int = 0) -> Outcome:
     return await (await destination.prepare(held))()
 
 
-async def test_a_bucket_with_a_default_retention_takes_the_objects():
+async def test_a_bucket_with_a_default_retention_takes_the_objects() -> None:
     async with Store() as store:
         store.locked = True
         assert await put(made(f"{S3}, endpoint: '{store.url}'")) == Delivered()
@@ -80,7 +80,7 @@ async def test_a_bucket_with_a_default_retention_takes_the_objects():
 
 
 @pytest.mark.parametrize("code", ["BlobImmutableDueToPolicy", "RetentionPolicyNotMet", "LeaseIdMissing"])
-async def test_an_object_that_must_not_be_replaced_stays_and_the_repeat_gets_a_name_of_its_own(code: str):
+async def test_an_object_that_must_not_be_replaced_stays_and_the_repeat_gets_a_name_of_its_own(code: str) -> None:
     async with Store() as store:
         store.retained = code
         destination = made(f"{S3}, endpoint: '{store.url}'")
@@ -93,7 +93,7 @@ async def test_an_object_that_must_not_be_replaced_stays_and_the_repeat_gets_a_n
         assert "retention" in third.why
 
 
-async def test_what_answers_and_is_no_store_is_told():
+async def test_what_answers_and_is_no_store_is_told() -> None:
     async with Store() as store:
         store.script = [Reply(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})]
         outcome = await put(made(f"{S3}, endpoint: '{store.url}'"))
@@ -120,7 +120,9 @@ def shown(store: Store) -> str:
 
 
 @pytest.mark.parametrize("kind", ["s3", "azure", "gcs"])
-async def test_a_ca_that_is_replaced_is_trusted_and_the_old_one_no_more(tmp_path: Path, private_key: str, kind: str):
+async def test_a_ca_that_is_replaced_is_trusted_and_the_old_one_no_more(
+    tmp_path: Path, private_key: str, kind: str
+) -> None:
     old, new = trustme.CA(), trustme.CA()
     old.cert_pem.write_to_path(tmp_path / "ca.pem")
     contexts = []
@@ -146,7 +148,9 @@ async def test_a_ca_that_is_replaced_is_trusted_and_the_old_one_no_more(tmp_path
         assert len(after.names) == 1
 
 
-async def test_an_account_that_is_replaced_is_used(tmp_path: Path, private_key: str, caplog: pytest.LogCaptureFixture):
+async def test_an_account_that_is_replaced_is_used(
+    tmp_path: Path, private_key: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with Store() as store:
         destination = made(f"{gcs(tmp_path, private_key)}, endpoint: '{store.url}'")
         assert await put(destination) == Delivered()
@@ -159,7 +163,7 @@ async def test_an_account_that_is_replaced_is_used(tmp_path: Path, private_key: 
         assert shown(store) == "second"
 
 
-def test_a_client_is_made_anew_every_few_minutes_so_that_changed_addresses_are_seen():
+def test_a_client_is_made_anew_every_few_minutes_so_that_changed_addresses_are_seen() -> None:
     seconds = 0.0
     config = configured(f"{S3}, endpoint: 'http://127.0.0.1:1'")
     client = object_stores.StoreClient(config, now=lambda: seconds, random=lambda: 0.5)
@@ -216,7 +220,7 @@ def test_a_name_whose_look_up_hangs_is_told_and_nothing_is_asked_of_the_store(
         ("type: local, path: /tmp/x", None),
     ],
 )
-def test_whose_name_is_looked_up(text: str, host: tuple[str, int] | None):
+def test_whose_name_is_looked_up(text: str, host: tuple[str, int] | None) -> None:
     assert object_stores.host(configured(text)) == host
 
 

@@ -52,7 +52,7 @@ async def delivered(destination: Destination, batch: Batch = BATCH) -> Outcome:
 
 
 @pytest.mark.parametrize(("how", "suffix"), [("zstd", "zst"), ("gzip", "gz")])
-async def test_a_batch_is_an_object(server: S3Server, how: str, suffix: str):
+async def test_a_batch_is_an_object(server: S3Server, how: str, suffix: str) -> None:
     destination = s3(server, f", compression: {how}, encryption: AES256, storage_class: STANDARD_IA")
     assert await delivered(destination) == Delivered()
     found = server.client.get_object(Bucket=BUCKET, Key=f"{NAME}.ndjson.{suffix}")
@@ -62,7 +62,7 @@ async def test_a_batch_is_an_object(server: S3Server, how: str, suffix: str):
     assert found["ContentType"] == f"application/{how}"
 
 
-async def test_a_longer_batch_from_the_same_event_takes_the_place_of_a_shorter_one(server: S3Server):
+async def test_a_longer_batch_from_the_same_event_takes_the_place_of_a_shorter_one(server: S3Server) -> None:
     prefix = ", prefix: 'again/{cluster}'"
     for batch in (BATCH.part(0, 1), BATCH, BATCH):
         assert await delivered(s3(server, prefix), batch) == Delivered()
@@ -70,7 +70,7 @@ async def test_a_longer_batch_from_the_same_event_takes_the_place_of_a_shorter_o
     assert [len(lines) for lines in found.values()] == [3]
 
 
-async def test_a_replay_never_takes_the_place_of_anything(server: S3Server):
+async def test_a_replay_never_takes_the_place_of_anything(server: S3Server) -> None:
     prefix = ", prefix: 'replayed/{cluster}'"
     await delivered(s3(server, prefix))
     await delivered(s3(server, prefix), replace(BATCH, origin=None).part(0, 1))
@@ -78,49 +78,49 @@ async def test_a_replay_never_takes_the_place_of_anything(server: S3Server):
     assert sorted(len(lines) for lines in found.values()) == [1, 3]
 
 
-def test_names_sort_by_time_and_tell_the_hour():
+def test_names_sort_by_time_and_tell_the_hour() -> None:
     config = configured(f"type: s3, bucket: {BUCKET}, prefix: 'a b/{{cluster}}/{{date}}/{{hour}}', compression: gzip")
     assert path_of(config, BATCH) == NAME.replace("audit/c1/2026-11-22/", "a b/c1/2026-11-22/21/") + ".ndjson.gz"
     later = replace(BATCH, received_ns=ACCEPTED_NS + 1, sequences=range(10, 13))
     assert path_of(config, BATCH) < path_of(config, later)
 
 
-def test_the_same_lines_make_the_same_bytes():
+def test_the_same_lines_make_the_same_bytes() -> None:
     for how in ("zstd", "gzip"):
         assert compressed(EVENTS * 100, how) == compressed(EVENTS * 100, how)
 
 
-async def test_what_could_not_be_split_travels_in_a_document_that_says_so(server: S3Server):
+async def test_what_could_not_be_split_travels_in_a_document_that_says_so(server: S3Server) -> None:
     whole = replace(BATCH, events=[b"\x00 no list"], sequences=[7], marks=Mark.UNSPLIT)
     await delivered(s3(server, ", prefix: 'unsplit/{cluster}'"), whole)
     (lines,) = [lines for key, lines in server.objects().items() if key.startswith("unsplit/")]
     assert lines[0].startswith(b'{"auditsink.io/unsplit"')
 
 
-async def test_a_probe_needs_no_more_than_to_write(server: S3Server):
+async def test_a_probe_needs_no_more_than_to_write(server: S3Server) -> None:
     assert await s3(server).probe() == Delivered()
     assert server.client.get_object(Bucket=BUCKET, Key="auditsink-probe")["Body"].read()
 
 
-async def test_a_bucket_that_is_not_there_is_a_misconfiguration(server: S3Server):
+async def test_a_bucket_that_is_not_there_is_a_misconfiguration(server: S3Server) -> None:
     outcome = await delivered(made(f"type: s3, bucket: nobody, endpoint: '{server.url}', {KEYS}"))
     assert isinstance(outcome, Misconfigured)
     assert "NoSuchBucket" in outcome.why
 
 
-async def test_a_server_that_is_not_there_is_asked_again():
+async def test_a_server_that_is_not_there_is_asked_again() -> None:
     outcome = await delivered(made(f"type: s3, bucket: trail, endpoint: 'http://127.0.0.1:1', {KEYS}"))
     assert isinstance(outcome, Retry)
     assert "CANARY" not in outcome.why
 
 
-async def test_a_server_that_stalls_is_given_up_in_time(server: S3Server):
+async def test_a_server_that_stalls_is_given_up_in_time(server: S3Server) -> None:
     with server.stalled():
         outcome = await delivered(s3(server, ", timeout: 200ms"))
     assert isinstance(outcome, Retry)
 
 
-async def test_a_secret_file_is_read_again(server: S3Server, tmp_path: Path):
+async def test_a_secret_file_is_read_again(server: S3Server, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("s\n")
     text = f"type: s3, bucket: {BUCKET}, endpoint: '{server.url}', region: us-east-1, access_key_id: key"
@@ -129,7 +129,7 @@ async def test_a_secret_file_is_read_again(server: S3Server, tmp_path: Path):
         made(f"{text}, secret_access_key_file: {tmp_path}/none")
 
 
-async def test_a_directory_is_a_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_directory_is_a_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())), real(fd)))
@@ -142,7 +142,7 @@ async def test_a_directory_is_a_store_too(tmp_path: Path, monkeypatch: pytest.Mo
     assert synced == [str(one) for one in (file, *file.parents) if one.is_relative_to(tmp_path / "store")]
 
 
-async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path):
+async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DestinationError, match=r"destinations\[lake\].path: .*file/below"):
         made(f"type: local, path: {tmp_path}/file/below")
@@ -154,7 +154,7 @@ async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path):
     assert "store" in outcome.why
 
 
-def test_clients_of_the_other_clouds_are_built_without_asking_anybody(tmp_path: Path):
+def test_clients_of_the_other_clouds_are_built_without_asking_anybody(tmp_path: Path) -> None:
     for text in (
         "type: azure, account: a, container: trail, access_key: aGVsbG8=, endpoint: 'http://127.0.0.1:1/a'",
         "type: s3, bucket: trail",
@@ -185,7 +185,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_is_told_by_its_key(text: str):
+def test_a_mistake_is_told_by_its_key(text: str) -> None:
     with pytest.raises(load.ConfigError) as caught:
         configured(text)
     assert MISTAKES[text] in str(caught.value)

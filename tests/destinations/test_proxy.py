@@ -42,7 +42,7 @@ async def deliver(url: str, proxy: Proxy, count: int = 1, **settings: Any) -> Ou
     return outcome
 
 
-async def test_https_goes_through_a_tunnel_that_shows_the_proxy_nothing(tmp_path: Path):
+async def test_https_goes_through_a_tunnel_that_shows_the_proxy_nothing(tmp_path: Path) -> None:
     context, tls = secure(tmp_path)
     async with Collector(tls=context) as server, SmallProxy() as proxy:
         assert await deliver(server.url, Proxy(url=proxy.url), count=2, tls=tls) == Delivered()
@@ -52,7 +52,7 @@ async def test_https_goes_through_a_tunnel_that_shows_the_proxy_nothing(tmp_path
     assert b"auditID" not in proxy.seen
 
 
-async def test_http_goes_through_with_its_whole_address():
+async def test_http_goes_through_with_its_whole_address() -> None:
     async with Collector() as server, SmallProxy() as proxy:
         assert await deliver(f"{server.url}/x?y=z", Proxy(url=proxy.url)) == Delivered()
 
@@ -61,7 +61,7 @@ async def test_http_goes_through_with_its_whole_address():
 
 
 @pytest.mark.parametrize("over_tls", [True, False])
-async def test_credentials_go_to_the_proxy_and_not_beyond(tmp_path: Path, over_tls: bool):
+async def test_credentials_go_to_the_proxy_and_not_beyond(tmp_path: Path, over_tls: bool) -> None:
     context, tls = secure(tmp_path)
     settings: dict[str, Any] = {"tls": tls} if over_tls else {}
     with_password = {"username": "jane", "password": Secret("p4ssword")}
@@ -77,7 +77,7 @@ async def test_credentials_go_to_the_proxy_and_not_beyond(tmp_path: Path, over_t
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, Misconfigured), (502, Retry), (503, Retry), (429, Retry)])
-async def test_what_a_proxy_refuses_is_told(tmp_path: Path, status: int, kind: type):
+async def test_what_a_proxy_refuses_is_told(tmp_path: Path, status: int, kind: type) -> None:
     context, tls = secure(tmp_path)
     secret = Proxy(url="http://x", username="jane", password=Secret("p4ssword"))
     async with Collector(tls=context) as server, SmallProxy(refuse=status) as proxy:
@@ -91,7 +91,7 @@ async def test_what_a_proxy_refuses_is_told(tmp_path: Path, status: int, kind: t
 
 
 @pytest.mark.parametrize("status", [401, 407])
-async def test_a_wrong_password_is_told_as_one(tmp_path: Path, status: int):
+async def test_a_wrong_password_is_told_as_one(tmp_path: Path, status: int) -> None:
     context, tls = secure(tmp_path)
     async with Collector(tls=context) as server, SmallProxy(refuse=status) as proxy:
         outcome = await deliver(server.url, Proxy(url=proxy.url), tls=tls)
@@ -99,7 +99,7 @@ async def test_a_wrong_password_is_told_as_one(tmp_path: Path, status: int):
     assert "proxy.username" in outcome.why
 
 
-async def test_a_proxy_that_is_not_there_is_tried_again():
+async def test_a_proxy_that_is_not_there_is_tried_again() -> None:
     async with SmallProxy() as proxy:
         pass
     outcome = await deliver("http://collector.invalid/", Proxy(url=proxy.url))
@@ -108,7 +108,7 @@ async def test_a_proxy_that_is_not_there_is_tried_again():
     )
 
 
-async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch):
+async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Collector() as server, SmallProxy() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
@@ -119,7 +119,7 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch):
     assert proxy.asked == []
 
 
-async def test_splunk_goes_through_a_proxy_too():
+async def test_splunk_goes_through_a_proxy_too() -> None:
     token = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
     async with HecServer(token=token) as server, SmallProxy(credentials=BASIC) as proxy:
         settings = Proxy(url=proxy.url, username="jane", password=Secret("p4ssword"))

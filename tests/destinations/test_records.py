@@ -21,7 +21,7 @@ from auditsink.testing.clock import FakeClock
 ADDED = {"region": "eu-1", "stage": "prod"}
 
 
-def test_what_is_added_stands_at_the_top_of_the_event_and_touches_nothing_else():
+def test_what_is_added_stands_at_the_top_of_the_event_and_touches_nothing_else() -> None:
     one = b'{"kind":"Event","auditID":"a","requestObject":{"region":"below","n":9007199254740993}}'
 
     (made,) = shaped(batch([one]), RecordShape(add=ADDED)).events
@@ -29,7 +29,7 @@ def test_what_is_added_stands_at_the_top_of_the_event_and_touches_nothing_else()
     assert made == b'{"region":"eu-1","stage":"prod",' + one[1:]
 
 
-def test_what_the_event_has_at_its_top_is_not_added_again():
+def test_what_the_event_has_at_its_top_is_not_added_again() -> None:
     one = b'{"kind":"Event","stage":"ResponseComplete"}'
 
     (made,) = shaped(batch([one]), RecordShape(add=ADDED)).events
@@ -38,25 +38,25 @@ def test_what_the_event_has_at_its_top_is_not_added_again():
 
 
 @pytest.mark.parametrize(("one", "made"), [(b"{}", b'{"a":"b"}'), (b" { }", b'{"a":"b"}'), (b"17", b"17")])
-def test_an_odd_event_stays_what_it_is(one: bytes, made: bytes):
+def test_an_odd_event_stays_what_it_is(one: bytes, made: bytes) -> None:
     assert shaped(batch([one]), RecordShape(add={"a": "b"})).events == [made]
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_no_event_stops_its_record(kind: str):
+def test_no_event_stops_its_record(kind: str) -> None:
     (made,) = shaped(batch([HOSTILE[kind]]), RecordShape(add={"a": "b"}, time_key="at")).events
 
     assert made.endswith(HOSTILE[kind][1:])
     assert made.startswith(b'{"at":"2026-11-22T21:13:38.661308Z","a":"b",')
 
 
-def test_the_time_is_still_found_without_decoding():
+def test_the_time_is_still_found_without_decoding() -> None:
     (made,) = shaped(batch([event()]), RecordShape(add=ADDED)).events
 
     assert by_position(made) == event_time(event(), RECEIVED_NS)
 
 
-def test_a_list_is_one_record_with_what_is_added_beside_its_items():
+def test_a_list_is_one_record_with_what_is_added_beside_its_items() -> None:
     several = [event(0), event(1)]
 
     made = shaped(batch(several), RecordShape(lists=True, add=ADDED, time_key="at"))
@@ -74,7 +74,7 @@ def test_a_list_is_one_record_with_what_is_added_beside_its_items():
     assert split(shaped(batch(several), RecordShape(lists=True)).events[0]).events == several
 
 
-def test_many_events_are_several_lists():
+def test_many_events_are_several_lists() -> None:
     several = [event(number) for number in range(900)]
 
     made = shaped(batch(several), RecordShape(lists=True)).events
@@ -83,14 +83,14 @@ def test_many_events_are_several_lists():
     assert [one for record in made for one in split(record).events] == several
 
 
-def test_a_body_that_could_not_be_split_is_no_list():
+def test_a_body_that_could_not_be_split_is_no_list() -> None:
     whole = batch([b'{"kind":"EventList"'], marks=Mark.UNSPLIT)
 
     assert shaped(whole, RecordShape(lists=True, add=ADDED)) == whole
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_labels_inside_of_events_are_inside_of_records_too(*, lists: bool, tmp_path: Path):
+async def test_labels_inside_of_events_are_inside_of_records_too(*, lists: bool, tmp_path: Path) -> None:
     config = FileConfig(
         name="out", path=tmp_path / "o", labels_as="fields", add={"region": "eu-1"},
         record="batch" if lists else "event",
@@ -121,7 +121,7 @@ async def test_labels_inside_of_events_are_inside_of_records_too(*, lists: bool,
         (Misconfigured("wrong"), Misconfigured("wrong")),
     ],
 )
-def test_a_refused_list_names_none_of_its_events(outcome: Outcome, means: Outcome):
+def test_a_refused_list_names_none_of_its_events(outcome: Outcome, means: Outcome) -> None:
     assert of_list(outcome) == means
 
 
@@ -138,7 +138,7 @@ class _Refusing:
 
 
 @pytest.mark.parametrize(("count", "index"), [(1, 0), (3, None)])
-async def test_a_list_of_one_event_names_it(count: int, index: int | None):
+async def test_a_list_of_one_event_names_it(count: int, index: int | None) -> None:
     several: Any = ShapedDestination(_Refusing(), RecordShape(lists=True))  # type: ignore[arg-type]
 
     attempt = await several.prepare(batch([event(number) for number in range(count)]))
@@ -146,7 +146,7 @@ async def test_a_list_of_one_event_names_it(count: int, index: int | None):
     assert await attempt() == Poison(index, "1 records")
 
 
-def test_only_who_asks_for_it_gets_a_shape():
+def test_only_who_asks_for_it_gets_a_shape() -> None:
     clock = FakeClock()
 
     assert not isinstance(build(StdoutConfig(name="out"), clock=clock), ShapedDestination)
@@ -162,12 +162,12 @@ def test_only_who_asks_for_it_gets_a_shape():
         "{name: h, type: http, url: 'http://h/', format: event_list, record: batch}",
     ],
 )
-def test_lists_are_refused_where_they_mean_nothing(section: str):
+def test_lists_are_refused_where_they_mean_nothing(section: str) -> None:
     with pytest.raises(ConfigError, match=r"destinations\[0\]\.record: batch"):
         parse(f"destinations: [{section}]".encode(), "c.yaml", {})
 
 
-def test_lists_are_taken_where_they_mean_something():
+def test_lists_are_taken_where_they_mean_something() -> None:
     text = """
 destinations:
 - {name: a, type: splunk, url: "https://h:8088", token: abcdef, record: batch}

@@ -26,7 +26,7 @@ from auditsink.testing.clock import FakeClock
 TOKEN = Secret("s3cr3t-t0ken")
 
 
-def test_each_type_is_built_with_its_name_and_its_own_limits(tmp_path: Path):
+def test_each_type_is_built_with_its_name_and_its_own_limits(tmp_path: Path) -> None:
     configs = [
         SplunkConfig(name="siem", url="https://hec:8088", token=TOKEN),
         KafkaConfig(name="lake", bootstrap_servers=["kafka:9092"]),
@@ -47,7 +47,7 @@ def test_each_type_is_built_with_its_name_and_its_own_limits(tmp_path: Path):
     assert all(one.limits.max_bytes <= 1_000_000 for one in built)
 
 
-def test_what_the_file_says_about_packing_wins():
+def test_what_the_file_says_about_packing_wins() -> None:
     config = SplunkConfig(
         name="siem", url="https://hec", token=TOKEN, batch=Packing(max_bytes=5, max_events=6, max_wait=7), in_flight=8
     )
@@ -55,13 +55,13 @@ def test_what_the_file_says_about_packing_wins():
     assert build(config, clock=FakeClock()).limits == Limits(5, 6, 7, 8)
 
 
-def test_a_splunk_that_waits_for_acknowledgements_has_more_in_flight():
+def test_a_splunk_that_waits_for_acknowledgements_has_more_in_flight() -> None:
     config = SplunkConfig(name="siem", url="https://hec", token=TOKEN, acknowledge=True)
 
     assert build(config, clock=FakeClock()).limits.in_flight == 16
 
 
-def test_only_what_is_configured_is_imported(tmp_path: Path):
+def test_only_what_is_configured_is_imported(tmp_path: Path) -> None:
     script = (
         "import sys; from auditsink.config import FileConfig; from auditsink.destinations import build;"
         "from auditsink.common.clock import SystemClock; from pathlib import Path;"
@@ -73,7 +73,7 @@ def test_only_what_is_configured_is_imported(tmp_path: Path):
     assert done.stdout.strip() == "[]"
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("auditsink.destinations.kafka", "auditsink.destinations.kafka_link"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "aiokafka", None)
@@ -143,7 +143,7 @@ def mistakes(tmp_path: Path):
     ]
 
 
-def test_every_mistake_names_its_key_and_no_secret(tmp_path: Path):
+def test_every_mistake_names_its_key_and_no_secret(tmp_path: Path) -> None:
     for config, where, why in mistakes(tmp_path):
         with pytest.raises(DestinationError) as caught:
             build(config, clock=FakeClock())
@@ -155,7 +155,7 @@ def test_every_mistake_names_its_key_and_no_secret(tmp_path: Path):
         assert "\n" not in said, said
 
 
-def test_standard_output_may_be_closed():
+def test_standard_output_may_be_closed() -> None:
     script = (
         "import os; os.close(1)\n"
         "from auditsink.config import StdoutConfig; from auditsink.destinations.stdout import StdoutDestination\n"

@@ -28,7 +28,7 @@ def starting(path: Path, **more: Any) -> StartingDestination:
     return StartingDestination(FileConfig(name="disk", path=path), FakeClock(), **more)
 
 
-async def test_a_path_that_cannot_be_made_is_a_misconfiguration_until_it_can(tmp_path: Path):
+async def test_a_path_that_cannot_be_made_is_a_misconfiguration_until_it_can(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     one = starting(tmp_path / "file" / "audit.ndjson")
     outcome = await one.start()
@@ -66,20 +66,20 @@ async def test_a_disk_that_hangs_is_told_and_not_asked_a_second_time(tmp_path: P
     await one.close()
 
 
-async def test_one_that_is_still_hanging_can_be_left(tmp_path: Path, hanging: threading.Event):
+async def test_one_that_is_still_hanging_can_be_left(tmp_path: Path, hanging: threading.Event) -> None:
     one = starting(tmp_path / "a", build=lambda *_, **__: hanging.wait(60), seconds=0.01)  # type: ignore[arg-type,return-value]  # a stand-in
     await one.start()
     await one.close()
 
 
-async def test_a_mistake_in_the_settings_is_told_from_what_is_missing_around_them(tmp_path: Path):
+async def test_a_mistake_in_the_settings_is_told_from_what_is_missing_around_them(tmp_path: Path) -> None:
     wrong = StartingDestination(SplunkConfig(name="siem", url="nowhere"), FakeClock())
     assert isinstance(await wrong.start(), Misconfigured)
     assert isinstance(wrong.mistake, DestinationError)
     assert not isinstance(wrong.mistake, UnavailableError)
 
 
-async def test_a_library_that_is_missing_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+async def test_a_library_that_is_missing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> Destination:
         raise UnavailableError("destinations[lake].type: kafka needs the extra")
 
@@ -100,12 +100,12 @@ async def test_a_library_that_is_missing_is_waited_for(monkeypatch: pytest.Monke
     ],
     ids=lambda config: type(config).__name__,
 )
-def test_how_it_packs_is_known_before_it_is_built(config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_how_it_packs_is_known_before_it_is_built(config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if isinstance(config, SplunkConfig):
         (tmp_path / "token").write_text("t")
         config = SplunkConfig(name="a", url="http://x", token_file=tmp_path / "token", acknowledge=True)
     assert build(config, clock=FakeClock()).limits == limits(config)
 
 
-def test_a_directory_of_objects_packs_as_a_store_does(tmp_path: Path):
+def test_a_directory_of_objects_packs_as_a_store_does(tmp_path: Path) -> None:
     assert limits(LocalConfig(name="a", path=tmp_path)).max_bytes == 16 * 2**20

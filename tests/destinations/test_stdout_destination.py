@@ -42,7 +42,7 @@ async def drained(read: int, size: int) -> bytes:
     return found
 
 
-async def test_events_are_lines(pipe: tuple[int, int]):
+async def test_events_are_lines(pipe: tuple[int, int]) -> None:
     read, write = pipe
     attempt = await destination(write).prepare(batch([event(0), HOSTILE["raw-newlines"]]))
 
@@ -51,7 +51,7 @@ async def test_events_are_lines(pipe: tuple[int, int]):
     assert await drained(read, len(expected)) == expected
 
 
-async def test_much_more_than_a_pipe_holds_goes_through_while_somebody_reads(pipe: tuple[int, int]):
+async def test_much_more_than_a_pipe_holds_goes_through_while_somebody_reads(pipe: tuple[int, int]) -> None:
     read, write = pipe
     events = [event(number) for number in range(3000)]
     attempt = await destination(write).prepare(batch(events))
@@ -61,7 +61,7 @@ async def test_much_more_than_a_pipe_holds_goes_through_while_somebody_reads(pip
     assert found == lines(*events)
 
 
-async def test_a_reader_that_stalls_is_waited_for_without_blocking_the_loop(pipe: tuple[int, int]):
+async def test_a_reader_that_stalls_is_waited_for_without_blocking_the_loop(pipe: tuple[int, int]) -> None:
     read, write = pipe
     events = [event(number) for number in range(3000)]
     out = destination(write, timeout=0.01)
@@ -79,7 +79,7 @@ async def test_a_reader_that_stalls_is_waited_for_without_blocking_the_loop(pipe
     assert found == lines(*events)
 
 
-async def test_another_batch_after_a_stall_does_not_glue_two_events_together(pipe: tuple[int, int]):
+async def test_another_batch_after_a_stall_does_not_glue_two_events_together(pipe: tuple[int, int]) -> None:
     read, write = pipe
     out = destination(write, timeout=0.01)
     large = [event(number, request=b'"' + b"x" * 10_000 + b'"') for number in range(20)]
@@ -100,7 +100,7 @@ def _read_all(fd: int) -> bytes:
         return stream.read()
 
 
-async def test_a_reader_that_has_gone_needs_a_person(pipe: tuple[int, int]):
+async def test_a_reader_that_has_gone_needs_a_person(pipe: tuple[int, int]) -> None:
     read, write = pipe
     os.close(read)
     out = destination(write)
@@ -112,7 +112,7 @@ async def test_a_reader_that_has_gone_needs_a_person(pipe: tuple[int, int]):
     assert isinstance(await out.probe(), Misconfigured)
 
 
-async def test_probing_writes_nothing(pipe: tuple[int, int]):
+async def test_probing_writes_nothing(pipe: tuple[int, int]) -> None:
     read, write = pipe
     out = destination(write)
     assert await out.probe() == Delivered()
@@ -122,7 +122,7 @@ async def test_probing_writes_nothing(pipe: tuple[int, int]):
     assert os.read(read, 1) == b""
 
 
-async def test_a_pipe_that_somebody_made_non_blocking_works_as_well(pipe: tuple[int, int]):
+async def test_a_pipe_that_somebody_made_non_blocking_works_as_well(pipe: tuple[int, int]) -> None:
     read, write = pipe
     os.set_blocking(write, False)
     events = [event(number) for number in range(1000)]
@@ -133,7 +133,7 @@ async def test_a_pipe_that_somebody_made_non_blocking_works_as_well(pipe: tuple[
     assert found == lines(*events)
 
 
-async def test_a_file_as_standard_output(tmp_path: Path):
+async def test_a_file_as_standard_output(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as stream:
         attempt = await destination(stream.fileno()).prepare(batch([event(0)] * 5000))
         assert await attempt() == Delivered()
@@ -141,7 +141,7 @@ async def test_a_file_as_standard_output(tmp_path: Path):
     assert (tmp_path / "out").read_bytes() == lines(*[event(0)] * 5000)
 
 
-async def test_a_write_that_fails_is_tried_again():
+async def test_a_write_that_fails_is_tried_again() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     outcome = await (await destination(full).prepare(batch([event(0)])))()
     os.close(full)
@@ -149,7 +149,7 @@ async def test_a_write_that_fails_is_tried_again():
     assert outcome == Retry("standard output: No space left on device", cause=RetryCause.ELSEWHERE)
 
 
-def test_a_stalled_reader_does_not_keep_the_process_from_ending(tmp_path: Path):
+def test_a_stalled_reader_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
     script = (
         "import asyncio; from auditsink.config import StdoutConfig\n"
         "from auditsink.destinations.stdout import StdoutDestination\n"
@@ -167,7 +167,7 @@ def test_a_stalled_reader_does_not_keep_the_process_from_ending(tmp_path: Path):
 
 
 @given(st.lists(st.binary(max_size=5).map(lambda raw: raw.replace(b"\n", b"")), min_size=1, max_size=5), st.data())
-def test_however_often_it_is_interrupted_only_whole_lines_come_out(several: list[bytes], data: st.DataObject):
+def test_however_often_it_is_interrupted_only_whole_lines_come_out(several: list[bytes], data: st.DataObject) -> None:
     content = lines(*several)
     torn, position, out = b"", 0, b""
     for _ in range(10):

@@ -37,7 +37,7 @@ def told(findings: Any) -> list[tuple[Urgency, str]]:
     return [(finding.urgency, finding.about) for finding in findings]
 
 
-def test_a_sink_in_good_order_has_no_findings():
+def test_a_sink_in_good_order_has_no_findings() -> None:
     assert told(sink.in_status(status())) == []
 
 
@@ -62,30 +62,30 @@ def test_a_sink_in_good_order_has_no_findings():
         ({"destinations": [destination(delivered=4)]}, (LOSING, "destination siem")),
     ],
 )
-def test_a_sink_in_trouble_has_one(changes: dict[str, Any], expected: tuple[Urgency, str]):
+def test_a_sink_in_trouble_has_one(changes: dict[str, Any], expected: tuple[Urgency, str]) -> None:
     assert told(sink.in_status(status(**changes))) == [expected]
 
 
 @pytest.mark.parametrize("reason", ["too_large", "not_an_event_list", "not_found", "unauthorized"])
-def test_a_refused_batch_is_told_with_its_peer_and_path(reason: str):
+def test_a_refused_batch_is_told_with_its_peer_and_path(reason: str) -> None:
     last = {"sentence": "no", "peer": "10.0.0.7:4711", "path": "/k8s-audit", "last": "2026-11-28T17:00:00Z"}
     (finding,) = sink.in_status(status(rejected_requests={reason: 2}, refusals=[{"reason": reason, **last}]))
     assert "the last from 10.0.0.7:4711 to /k8s-audit at 2026-11-28T17:00:00Z" in finding.what
 
 
-def test_a_ring_that_refuses_and_is_full_is_losing_now():
+def test_a_ring_that_refuses_and_is_full_is_losing_now() -> None:
     changes = {"spool": {"wanted_bytes": 95}, "rejected_requests": {"full": 1}}
     assert told(sink.in_status(status(**changes))) == [(SOON, "spool"), (LOSING, "spool")]
 
 
 @pytest.mark.parametrize(("days", "expected"), [(-1, [LOSING]), (1, [SOON]), (10, [ADVICE]), (20, [])])
-def test_certificates_are_told_before_they_end(days: int, expected: list[Urgency]):
+def test_certificates_are_told_before_they_end(days: int, expected: list[Urgency]) -> None:
     name = "auditsink_certificate_expiry_timestamp_seconds"
     text = f'# TYPE {name} gauge\n{name}{{key="receive.tls.cert_file"}} {1e9 + days * 86400}\n'
     assert told(sink.in_metrics(text, 1e9)) == [(one, "receive.tls.cert_file") for one in expected]
 
 
-def test_batches_that_could_not_be_split_are_named():
+def test_batches_that_could_not_be_split_are_named() -> None:
     name = "auditsink_unsplit_batches_total"
     text = f"# TYPE {name} counter\n{name} "
     (finding,) = sink.in_metrics(text + "3.0\n", 1e9)
@@ -95,7 +95,7 @@ def test_batches_that_could_not_be_split_are_named():
 
 
 @pytest.mark.parametrize(("sinks", "words"), [(1020.0, "ahead of"), (980.0, "behind")])
-def test_clocks_that_differ_are_told(sinks: float, words: str):
+def test_clocks_that_differ_are_told(sinks: float, words: str) -> None:
     (finding,) = sink.in_clocks(sinks, 1000.0)
     assert f"20 s {words}" in finding.what
     assert not list(sink.in_clocks(1001.0, 1000.0))
@@ -117,19 +117,19 @@ def volume(**changes: Any) -> Volume:
         ({"free": 5 * GIB}, [(ADVICE, "spool.max_bytes")]),
     ],
 )
-def test_the_disk_is_judged_for_the_ring_on_it(changes: dict[str, Any], expected: list[tuple[Urgency, str]]):
+def test_the_disk_is_judged_for_the_ring_on_it(changes: dict[str, Any], expected: list[tuple[Urgency, str]]) -> None:
     spool = Spool(path=Path("/data/spool"), max_bytes=Size(5 * GIB))
     assert told(machine.in_volume(spool, volume(**changes))) == expected
 
 
-def test_the_longest_mount_point_counts():
+def test_the_longest_mount_point_counts() -> None:
     mounts = "/dev/a / ext4 rw 0 0\n/dev/b /var xfs rw 0 0\nnone /var/my\\040disk tmpfs rw 0 0\n"
     assert machine.mounted("/var/lib", mounts) == ("/var", "xfs")
     assert machine.mounted("/variable", mounts) == ("/", "ext4")
     assert machine.mounted("/var/my disk/x", mounts) == ("/var/my disk", "tmpfs")
 
 
-def test_the_examples_of_this_project_are_in_order():
+def test_the_examples_of_this_project_are_in_order() -> None:
     assert told(apiserver.in_file(flags.read((CONFIG / "flags.yaml").read_text()))) == []
     for example in CONFIG.glob("kubeconfig-*.yaml"):
         assert told(in_kubeconfig(yaml.safe_load(example.read_text()))) == [], example
@@ -155,11 +155,11 @@ GOOD = {
         ({"audit-webhook-initial-backoff": "500ms"}, [(SOON, "--audit-webhook-initial-backoff")]),
     ],
 )
-def test_flags_that_cost_events_are_told(changes: dict[str, str], expected: list[tuple[Urgency, str]]):
+def test_flags_that_cost_events_are_told(changes: dict[str, str], expected: list[tuple[Urgency, str]]) -> None:
     assert told(apiserver.in_flags({**GOOD, **changes})) == expected
 
 
-def test_an_apiserver_without_audit_flags_posts_nothing():
+def test_an_apiserver_without_audit_flags_posts_nothing() -> None:
     assert told(apiserver.in_flags({})) == [(LOSING, "apiserver")]
 
 
@@ -203,11 +203,11 @@ HTTPS = "https://sink:9880/audit/prod"
         ({}, [(LOSING, "kubeconfig current-context")]),
     ],
 )
-def test_a_kubeconfig_that_costs_events_is_told(content: dict[str, Any], expected: list[tuple[Urgency, str]]):
+def test_a_kubeconfig_that_costs_events_is_told(content: dict[str, Any], expected: list[tuple[Urgency, str]]) -> None:
     assert told(in_kubeconfig(content)) == expected
 
 
-def test_a_context_that_is_not_there_is_told_with_those_that_are():
+def test_a_context_that_is_not_there_is_told_with_those_that_are() -> None:
     (finding,) = in_kubeconfig(written(HTTPS) | {"current-context": "prod"})
     assert str(finding) == (
         "kubeconfig current-context: names context 'prod', which is not in the file; write one of: x"
@@ -223,7 +223,7 @@ def test_a_context_that_is_not_there_is_told_with_those_that_are():
         ("sink.example.com", False, []),
     ],
 )
-def test_the_name_of_a_service_is_told(host: str, resolves: bool | None, expected: list[tuple[Urgency, str]]):
+def test_the_name_of_a_service_is_told(host: str, resolves: bool | None, expected: list[tuple[Urgency, str]]) -> None:
     assert told(kubeconfig.in_service_name(host, resolves=resolves)) == expected
 
 
@@ -247,7 +247,7 @@ def beside(server: str, listen: str = "0.0.0.0:9880", tls: bool = True) -> list[
         ("https://127.0.0.1:9880/audit", {"listen": "127.0.0.1:0"}, []),
     ],
 )
-def test_an_address_that_is_not_the_sinks_is_told(server: str, given: dict[str, Any], expected: list[Urgency]):
+def test_an_address_that_is_not_the_sinks_is_told(server: str, given: dict[str, Any], expected: list[Urgency]) -> None:
     assert [urgency for urgency, _ in beside(server, **given)] == expected
 
 
@@ -263,18 +263,18 @@ def test_an_address_that_is_not_the_sinks_is_told(server: str, given: dict[str, 
         (PostResult(0, problem="refused", tls=True), [(LOSING, "kubeconfig certificate-authority")]),
     ],
 )
-def test_what_comes_of_a_trial_is_told(result: PostResult, expected: list[tuple[Urgency, str]]):
+def test_what_comes_of_a_trial_is_told(result: PostResult, expected: list[tuple[Urgency, str]]) -> None:
     assert told(trial.in_answer(result, "https://sink/audit")) == expected
 
 
-def test_no_finding_shows_a_token():
+def test_no_finding_shows_a_token() -> None:
     found = in_kubeconfig(written("http://sink/audit", {"token": "very-secret"}))
     found += in_kubeconfig(written("ftp://user:very-secret@sink/audit"))
     assert found
     assert "very-secret" not in "".join(map(str, found))
 
 
-def test_the_most_urgent_comes_first():
+def test_the_most_urgent_comes_first() -> None:
     found = [
         Finding(urgency, str(number), "what", "remedy") for number, urgency in enumerate([ADVICE, LOSING, SOON, LOSING])
     ]

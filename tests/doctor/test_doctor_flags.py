@@ -182,7 +182,7 @@ FORMS: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_flags_are_read_wherever_they_stand(name: str):
+def test_flags_are_read_wherever_they_stand(name: str) -> None:
     text, expected, form = FORMS[name]
     found = flags.read(text)
     assert found.given == expected
@@ -199,7 +199,9 @@ def test_flags_are_read_wherever_they_stand(name: str):
         ("my_own_values:\n  audit-webhook-mode: blocking\n", [(2, "audit-webhook-mode")]),
     ],
 )
-def test_what_looks_like_a_flag_and_cannot_be_read_is_told_with_its_line(text: str, unread: list[tuple[int, str]]):
+def test_what_looks_like_a_flag_and_cannot_be_read_is_told_with_its_line(
+    text: str, unread: list[tuple[int, str]]
+) -> None:
     found = flags.read(text)
     assert found.unread == unread
     told = [finding for finding in apiserver.in_file(found) if finding.about == f"--{unread[0][1]}"]
@@ -207,13 +209,13 @@ def test_what_looks_like_a_flag_and_cannot_be_read_is_told_with_its_line(text: s
     assert f"line {unread[0][0]}" in told[0].what
 
 
-def test_a_manifest_with_a_mistake_is_told_and_read_as_far_as_it_goes():
+def test_a_manifest_with_a_mistake_is_told_and_read_as_far_as_it_goes() -> None:
     found = flags.read("apiVersion: v1\nkind: Pod\nspec:\n\tcontainers:\n\t- --audit-policy-file=/p\n")
     assert found.given == POLICY
     assert found.problem.startswith("is no YAML from line 4 on")
 
 
-def test_a_flag_that_no_apiserver_has_is_told():
+def test_a_flag_that_no_apiserver_has_is_told() -> None:
     found = flags.read("--audit-policy-file=/p --audit-webhook-config-file=/w --audit-webhook-max-wait=2s")
     assert (Urgency.LOSING, "--audit-webhook-max-wait") in [
         (one.urgency, one.about) for one in apiserver.in_file(found)
@@ -234,5 +236,5 @@ def test_a_flag_that_no_apiserver_has_is_told():
         "kubeAPIServer: {audit: {a: b}}\n",
     ],
 )
-def test_a_file_without_flags_gives_none_and_ends(text: str):
+def test_a_file_without_flags_gives_none_and_ends(text: str) -> None:
     assert flags.read(text).given == {}

@@ -62,7 +62,7 @@ def nested(brackets: int) -> corpus.Body:
     return corpus.Body("nested", corpus.event_list([event]), [event])
 
 
-async def test_abuse_is_answered_or_cut_and_normal_batches_keep_flowing(tmp_path: Path):
+async def test_abuse_is_answered_or_cut_and_normal_batches_keep_flowing(tmp_path: Path) -> None:
     path = tmp_path / "audit.ndjson"
     destination = {"name": "disk", "type": "file", "path": str(path), "batch": {"max_wait": "50ms"}}
     receive = {"request_timeout": "3s", "max_connections": IDLE + 100}

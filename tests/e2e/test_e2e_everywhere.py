@@ -44,7 +44,7 @@ async def consumed(servers: list[str], topic: str) -> list[bytes]:
         await consumer.stop()
 
 
-async def test_each_destination_has_every_event_once(tmp_path: Path):
+async def test_each_destination_has_every_event_once(tmp_path: Path) -> None:
     """Counts and digests, for some 9,000 events of real and of hostile shape."""
     mock = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 3})
     servers = [f"{broker.host}:{broker.port}" for broker in mock.list_topics(timeout=30).brokers.values()]

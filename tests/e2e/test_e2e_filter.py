@@ -33,7 +33,7 @@ def places(several: list[bytes]) -> set[tuple[str, str, str]]:
     return {(one["auditID"], one["stage"], one["requestURI"]) for one in map(json.loads, several)}
 
 
-async def test_two_destinations_get_their_own_parts_of_one_trail(tmp_path: Path):
+async def test_two_destinations_get_their_own_parts_of_one_trail(tmp_path: Path) -> None:
     bodies = [body.data for body in corpus.bodies(*ARCHIVES)]
     events = corpus.events(*ARCHIVES)
     async with Sink(tmp_path, destinations(tmp_path)) as sink:
@@ -65,7 +65,7 @@ async def test_two_destinations_get_their_own_parts_of_one_trail(tmp_path: Path)
         )
 
 
-async def test_what_a_filter_cannot_read_is_a_dead_letter_and_everything_else_arrives(tmp_path: Path):
+async def test_what_a_filter_cannot_read_is_a_dead_letter_and_everything_else_arrives(tmp_path: Path) -> None:
     bodies = corpus.hostile_bodies()
     masked = {
         "name": "masked",
@@ -83,7 +83,7 @@ async def test_what_a_filter_cannot_read_is_a_dead_letter_and_everything_else_ar
     assert (one["delivered"], one["dead_lettered"]) == (len(readable), len(events) - len(readable))
 
 
-async def test_patches_of_millions_of_brackets_cost_the_neighbours_in_their_batch_nothing(tmp_path: Path):
+async def test_patches_of_millions_of_brackets_cost_the_neighbours_in_their_batch_nothing(tmp_path: Path) -> None:
     """Two patches that no parser's patience outlasts, among 400 events, one of them nested beyond its depth as well."""
     patches = [b"[" + b"{}," * 2**20 + b"1]", b"[" * 9_900 + b"[0]," * 2**18 + b"0" + b"]" * 9_900]
     hostile = [corpus.event(f"hostile-{number}", patch) for number, patch in enumerate(patches)]

@@ -113,7 +113,7 @@ def with_data(event: bytes, **more: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
-async def test_what_every_release_renders_delivers_to_splunk(release: Any, volume: Path):
+async def test_what_every_release_renders_delivers_to_splunk(release: Any, volume: Path) -> None:
     posted, events = events_of("batch100-metadata-mtls-h2", 3)
     async with (
         HecServer(token=TOKEN) as hec,
@@ -134,7 +134,7 @@ async def test_what_every_release_renders_delivers_to_splunk(release: Any, volum
     assert TOKEN not in json.dumps(place.lines)
 
 
-async def test_all_backends_at_once(volume: Path):
+async def test_all_backends_at_once(volume: Path) -> None:
     posted, events = events_of("batch100-metadata-mtls-h2", 4)
     authority = trustme.CA()
     certs = volume / "certs"
@@ -188,7 +188,7 @@ async def test_all_backends_at_once(volume: Path):
     assert [json.loads(line) for request in loki.requests for line in request.body.splitlines()] == expected
 
 
-async def test_records_stay_lists_for_who_asks_for_it_in_the_custom_data(volume: Path):
+async def test_records_stay_lists_for_who_asks_for_it_in_the_custom_data(volume: Path) -> None:
     posted, events = events_of("batch100-metadata-mtls-h2", 3)
     rendered = only(Rendered(data={"region": "eu-1", "auditsink.record": "batch"}), "splunk")
     async with HecServer(token=TOKEN) as hec, Place(volume, to_hec(rendered, hec)) as place:
@@ -202,7 +202,7 @@ async def test_records_stay_lists_for_who_asks_for_it_in_the_custom_data(volume:
     assert [item for one in lists for item in one["items"]] == [json.loads(event) for event in events]
 
 
-async def test_one_bad_event_of_a_list_costs_one_event(volume: Path):
+async def test_one_bad_event_of_a_list_costs_one_event(volume: Path) -> None:
     posted, events = events_of("batch100-metadata-mtls-h2", 1)
     bad = json.loads(events[7])["auditID"].encode()
     rendered = only(Rendered(data={"auditsink.record": "batch"}), "splunk")
@@ -220,7 +220,7 @@ async def test_one_bad_event_of_a_list_costs_one_event(volume: Path):
     assert sorted(arrived) == sorted(json.loads(event)["auditID"] for event in events if bad not in event)
 
 
-async def test_health_is_red_while_a_destination_is_paused_and_green_over_one_retry(volume: Path):
+async def test_health_is_red_while_a_destination_is_paused_and_green_over_one_retry(volume: Path) -> None:
     posted, _ = events_of("batch100-metadata-mtls-h2", 2)
     async with (
         HecServer(token=TOKEN, script=[reply(9)]) as hec,
@@ -255,7 +255,7 @@ async def eventually_async(condition: Any) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_the_paths_that_probes_scrapers_and_people_ask(volume: Path):
+async def test_the_paths_that_probes_scrapers_and_people_ask(volume: Path) -> None:
     async with Place(volume, only(Rendered(), "log")) as place:
         code, about = await place.ask("/")
         prometheus = [await place.ask(f"/api/v{number}/metrics/prometheus") for number in (1, 2)]
@@ -277,7 +277,7 @@ async def test_the_paths_that_probes_scrapers_and_people_ask(volume: Path):
     assert "<html" in page
 
 
-async def test_chunks_that_fluent_bit_left_arrive_once_over_restarts(volume: Path):
+async def test_chunks_that_fluent_bit_left_arrive_once_over_restarts(volume: Path) -> None:
     (volume / "data" / "http.0").mkdir(parents=True)
     (volume / "data" / "lost+found").mkdir(mode=0o700)
     (volume / "data" / "http.0" / "28159-1795883845.391741469.flb").write_bytes(RECORDED.read_bytes())
@@ -300,7 +300,7 @@ async def test_chunks_that_fluent_bit_left_arrive_once_over_restarts(volume: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-async def test_root_becomes_nobody_before_a_port_opens(volume: Path):
+async def test_root_becomes_nobody_before_a_port_opens(volume: Path) -> None:
     (volume / "data" / "http.0").mkdir(parents=True)
     (volume / "data").chmod(0o755)
     (volume / "data" / "http.0" / "28159-1795883845.391741469.flb").write_bytes(RECORDED.read_bytes())
@@ -321,7 +321,7 @@ async def test_root_becomes_nobody_before_a_port_opens(volume: Path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as somebody else")
-async def test_who_may_not_write_is_told_what_to_do(volume: Path):
+async def test_who_may_not_write_is_told_what_to_do(volume: Path) -> None:
     place = Place(volume, only(Rendered(), "log"), user=UID)
     place.data.chmod(0o755)
     await place.launch()
@@ -332,7 +332,7 @@ async def test_who_may_not_write_is_told_what_to_do(volume: Path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as somebody else")
-async def test_a_volume_that_belongs_to_the_user_needs_no_root(volume: Path):
+async def test_a_volume_that_belongs_to_the_user_needs_no_root(volume: Path) -> None:
     posted, events = events_of("batch100-metadata-mtls-h2", 1)
     (volume / "data" / "http.0").mkdir(parents=True)
     (volume / "data" / "http.0" / "1-1795883845.391741469.flb").write_bytes(RECORDED.read_bytes())
@@ -357,7 +357,7 @@ async def test_a_volume_that_belongs_to_the_user_needs_no_root(volume: Path):
         ({"splunk_token": "${NOT_SET}"}, "the environment variable NOT_SET is not set"),
     ],
 )
-async def test_what_cannot_be_kept_ends_with_one_line(change: dict[str, str], expected: str, volume: Path):
+async def test_what_cannot_be_kept_ends_with_one_line(change: dict[str, str], expected: str, volume: Path) -> None:
     rendered = only(Rendered(), "splunk")
     for key in [key for key in rendered.backends["splunk"] if key.startswith("tls")]:
         del rendered.backends["splunk"][key]
@@ -371,7 +371,7 @@ async def test_what_cannot_be_kept_ends_with_one_line(change: dict[str, str], ex
     assert not (place.data / "auditsink").exists()
 
 
-async def test_print_only_translates(volume: Path):
+async def test_print_only_translates(volume: Path) -> None:
     place = Place(volume, Rendered(), "--print")
     place.environment = {}
     await place.launch()

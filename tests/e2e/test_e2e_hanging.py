@@ -50,7 +50,9 @@ def by_name(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in status["destinations"]}
 
 
-async def test_names_and_disks_that_hang_are_the_trouble_of_their_destinations_alone(place: Place, tmp_path: Path):
+async def test_names_and_disks_that_hang_are_the_trouble_of_their_destinations_alone(
+    place: Place, tmp_path: Path
+) -> None:
     async with Collector(authorization="Bearer first") as collector:
         url = "http://hang-hook.test:9/"
         keys = {"region": "r", "access_key_id": "k", "secret_access_key": "a-secret-for-nobody"}
@@ -96,7 +98,7 @@ async def test_names_and_disks_that_hang_are_the_trouble_of_their_destinations_a
         assert set(written) >= {event for number in range(ATTEMPTS + 1) for event in body(number).events}
 
 
-async def test_a_disk_that_hangs_at_the_start_keeps_nobody_from_starting(place: Place, tmp_path: Path):
+async def test_a_disk_that_hangs_at_the_start_keeps_nobody_from_starting(place: Place, tmp_path: Path) -> None:
     nfs = QUICK | {"name": "nfs", "type": "file", "path": f"{place.nfs}/audit.ndjson"}
     disk = QUICK | {"name": "disk", "type": "file", "path": str(tmp_path / "audit.ndjson")}
     place.hang(place.nfs)

@@ -62,7 +62,7 @@ TROUBLE: list[Reply] = [
 ]
 
 
-async def test_passing_trouble_costs_nothing(tmp_path: Path):
+async def test_passing_trouble_costs_nothing(tmp_path: Path) -> None:
     """Every busy code, pages of proxies, connections that break off, wishes that make no sense."""
     posted = bodies(40)
     async with HecServer(token=TOKEN, script=TROUBLE) as server:
@@ -75,7 +75,7 @@ async def test_passing_trouble_costs_nothing(tmp_path: Path):
 @pytest.mark.parametrize("cut", CUTS)
 async def test_a_receiver_that_commits_and_breaks_off_gets_that_one_request_again(
     tmp_path: Path, cut: Literal["before", "middle"]
-):
+) -> None:
     posted = bodies(20)
     script: list[Reply | None] = [None, reply(0, commit=True, cut=cut)]
     async with HecServer(token=TOKEN, script=script) as server:
@@ -105,7 +105,7 @@ class Liar(HecServer):
 
 
 @pytest.mark.parametrize("number", ["off by one", 10**6, -1, "3"])
-async def test_a_wrong_event_number_condemns_nobody_else(tmp_path: Path, number: object):
+async def test_a_wrong_event_number_condemns_nobody_else(tmp_path: Path, number: object) -> None:
     bad = corpus.event("refused", b'"bad"')
     posted = [*bodies(10), corpus.Body("bad", corpus.event_list([bad]), [bad]), *bodies(10)]
     posted[11:] = [corpus.plain_body(f"later-{part}", count=10) for part in range(10)]
@@ -116,7 +116,7 @@ async def test_a_wrong_event_number_condemns_nobody_else(tmp_path: Path, number:
     assert (account["delivered"], account["dead_lettered"]) == (len(good), 1)
 
 
-async def test_a_firewalls_page_costs_the_event_that_provokes_it(tmp_path: Path):
+async def test_a_firewalls_page_costs_the_event_that_provokes_it(tmp_path: Path) -> None:
     class Firewall(HecServer):
         async def respond(self, request: Received) -> Reply:
             return html(403) if b"<script>" in request.body else await super().respond(request)
@@ -176,7 +176,7 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
         target.write_eof()
 
 
-async def test_floods_and_nonsense_cost_neither_memory_nor_events(tmp_path: Path):
+async def test_floods_and_nonsense_cost_neither_memory_nor_events(tmp_path: Path) -> None:
     flood = b"HTTP/1.1 503 Busy\r\nContent-Length: 104857600\r\n\r\n" + b"x" * 104_857_600
     answers = [
         flood,
@@ -210,7 +210,7 @@ async def test_floods_and_nonsense_cost_neither_memory_nor_events(tmp_path: Path
     assert status["destinations"][0]["dropped"] == 0
 
 
-async def test_an_answer_that_trickles_ends_with_the_timeout(tmp_path: Path):
+async def test_an_answer_that_trickles_ends_with_the_timeout(tmp_path: Path) -> None:
     """A drop before each timeout of a read would keep a request alive for ever; the whole request has one."""
     posted = bodies(5)
     answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + b"x" * 9999]
@@ -220,7 +220,7 @@ async def test_an_answer_that_trickles_ends_with_the_timeout(tmp_path: Path):
     assert account["delivered"] == 50
 
 
-async def test_a_redirect_is_never_followed_and_pauses(tmp_path: Path):
+async def test_a_redirect_is_never_followed_and_pauses(tmp_path: Path) -> None:
     async with HecServer(token=TOKEN) as elsewhere:
         moved = Reply(307, headers={"Location": f"{elsewhere.url}/services/collector/event"})
         async with HecServer(token=TOKEN, script=[moved] * 100) as server, Sink(tmp_path, [siem(server)]) as sink:

@@ -45,7 +45,7 @@ async def auditsink(*arguments: object) -> tuple[int | None, str]:
     return process.returncode, out.decode()
 
 
-async def test_tokens_and_certificates_let_in_and_show_nowhere(files: Path):
+async def test_tokens_and_certificates_let_in_and_show_nowhere(files: Path) -> None:
     """The token names the cluster; another path is refused; nothing that was ever said holds a secret."""
     tls = {name: str(files / file) for name, file in (
         ("cert_file", "127.0.0.1.pem"), ("key_file", "127.0.0.1.key"), ("client_ca_file", "ca.pem"),

@@ -42,7 +42,7 @@ def splunk(name: str, url: str) -> dict[str, Any]:
     return {"name": name, "type": "splunk", "url": url, "token": TOKEN, "timeout": "2s", "backoff": backoff}
 
 
-async def test_the_healthy_one_has_everything_and_memory_is_bounded(tmp_path: Path):
+async def test_the_healthy_one_has_everything_and_memory_is_bounded(tmp_path: Path) -> None:
     with socket.socket() as taken:  # nobody listens on it
         taken.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{taken.getsockname()[1]}"

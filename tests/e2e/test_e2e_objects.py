@@ -17,7 +17,7 @@ def lake(server: S3Server) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def test_a_kill_in_the_middle_of_an_upload_doubles_nothing(tmp_path: Path):
+async def test_a_kill_in_the_middle_of_an_upload_doubles_nothing(tmp_path: Path) -> None:
     bodies = [*corpus.bodies("batch100-metadata-mtls-h2")]
     events = [event for body in bodies for event in body.events]
     with S3Server() as server:
@@ -55,7 +55,7 @@ async def relay(port: int, to: int) -> asyncio.Server:
     return await asyncio.start_server(serve, "127.0.0.1", port)
 
 
-async def test_a_server_that_was_killed_is_waited_for(tmp_path: Path):
+async def test_a_server_that_was_killed_is_waited_for(tmp_path: Path) -> None:
     first, second = corpus.plain_body("first", 50), corpus.plain_body("second", 50)
     with S3Server() as server, S3Server() as another:
         async with Sink(tmp_path, [lake(server)]) as sink:

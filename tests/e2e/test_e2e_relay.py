@@ -27,7 +27,7 @@ class Door(Collector):
         return Reply(503) if self.closed else await super().respond(request)
 
 
-async def test_every_event_passes_two_sinks_whatever_is_in_it(tmp_path: Path):
+async def test_every_event_passes_two_sinks_whatever_is_in_it(tmp_path: Path) -> None:
     bodies = [*corpus.bodies("batch50-request-h2tls", "hostile-patches"), *corpus.hostile_bodies()]
     async with Collector(max_body=20_000_000) as end:
         last = {"name": "end", "type": "http", "url": end.url}
@@ -49,7 +49,7 @@ async def test_every_event_passes_two_sinks_whatever_is_in_it(tmp_path: Path):
     assert len(harmless) > 700
 
 
-async def test_a_central_sink_that_is_full_slows_its_feeder_and_loses_nothing(tmp_path: Path):
+async def test_a_central_sink_that_is_full_slows_its_feeder_and_loses_nothing(tmp_path: Path) -> None:
     dice = random.Random(1)
     bodies = []
     for number in range(60):  # what does not compress, or nothing fills up
@@ -74,7 +74,7 @@ async def test_a_central_sink_that_is_full_slows_its_feeder_and_loses_nothing(tm
     assert end.events == [event for body in bodies for event in body.events]
 
 
-async def test_a_feeder_is_known_by_its_token_and_without_it_waits(tmp_path: Path):
+async def test_a_feeder_is_known_by_its_token_and_without_it_waits(tmp_path: Path) -> None:
     tokens, bearer = tmp_path / "tokens", tmp_path / "bearer"
     tokens.write_text("edge right-token\n")
     bearer.write_text("right-token\n")

@@ -50,7 +50,7 @@ def token(tmp_path: Path) -> str:
     return str(file)
 
 
-async def test_a_hundred_reloads_under_load_cost_no_post_and_no_event(tmp_path: Path, token: str):
+async def test_a_hundred_reloads_under_load_cost_no_post_and_no_event(tmp_path: Path, token: str) -> None:
     async with Collector() as collector:
         hook = {"name": "hook", "type": "http", "url": collector.url, "batch": {"max_wait": "20ms"}}
         disk = {"name": "disk", "type": "file", "path": str(tmp_path / "audit.ndjson"), "batch": {"max_wait": "20ms"}}
@@ -85,7 +85,7 @@ async def test_a_hundred_reloads_under_load_cost_no_post_and_no_event(tmp_path: 
         assert descriptors < 64
 
 
-async def test_destinations_come_and_go_and_a_backlog_is_not_lost_by_mistake(tmp_path: Path, token: str):
+async def test_destinations_come_and_go_and_a_backlog_is_not_lost_by_mistake(tmp_path: Path, token: str) -> None:
     out = {"name": "out", "type": "file", "path": str(tmp_path / "a"), "batch": {"max_wait": "20ms"}}
     dead = {"name": "dead", "type": "http", "url": "http://127.0.0.1:1"}
     async with Sink(tmp_path / "sink", [out], admin={"token_file": token}) as sink:
@@ -105,7 +105,7 @@ async def test_destinations_come_and_go_and_a_backlog_is_not_lost_by_mistake(tmp
         await sink.delivered()
 
 
-async def test_a_broken_file_is_refused_and_the_one_before_goes_on(tmp_path: Path, token: str):
+async def test_a_broken_file_is_refused_and_the_one_before_goes_on(tmp_path: Path, token: str) -> None:
     out = {"name": "out", "type": "file", "path": str(tmp_path / "a"), "batch": {"max_wait": "20ms"}}
     async with Sink(tmp_path / "sink", [out], admin={"token_file": token}) as sink:
         change(sink, destinations=[{**out, "rotate": 3}])
@@ -123,7 +123,7 @@ async def test_a_broken_file_is_refused_and_the_one_before_goes_on(tmp_path: Pat
         assert 'auditsink_reloads_total{result="refused"} 2' in await sink.get("/metrics")
 
 
-async def test_limits_and_clusters_change_at_once_and_the_file_is_watched(tmp_path: Path):
+async def test_limits_and_clusters_change_at_once_and_the_file_is_watched(tmp_path: Path) -> None:
     out = {"name": "out", "type": "file", "path": str(tmp_path / "a"), "batch": {"max_wait": "20ms"}}
     member = {"name": "a", "anonymous": True}
     async with Sink(tmp_path / "sink", [out], watch=True, clusters=[member]) as sink:

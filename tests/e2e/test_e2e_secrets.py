@@ -162,7 +162,7 @@ def check_that_it_was_tried(vault: Vault, parrot: Parrot, sink: Sink, told: list
 
 async def test_no_secret_shows_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     """Every server says back what it was shown; then parts fail with every secret in the error; then SIGABRT."""
     vault = Vault(tmp_path / "vault")
     monkeypatch.setenv("AUDITSINK_TEST_BEARER", vault.token("inline bearer"))

@@ -57,7 +57,7 @@ class UnheardSink(Sink):
         return int(found)
 
 
-async def test_nobody_reads_the_log_and_everything_goes_on(tmp_path: Path):
+async def test_nobody_reads_the_log_and_everything_goes_on(tmp_path: Path) -> None:
     """Intake, probes, neighbours, and a stop in order; what is still wanted of the log is there when it is read."""
     async with Collector(refuse=lambda event: b"odd" in event) as collector:
         refusing = {"name": "hook", "type": "http", "url": collector.url, "batch": {"max_events": 1}}
@@ -80,7 +80,7 @@ async def test_nobody_reads_the_log_and_everything_goes_on(tmp_path: Path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-async def test_a_signal_that_daemons_get_is_told_and_does_not_kill(tmp_path: Path, number: signal.Signals):
+async def test_a_signal_that_daemons_get_is_told_and_does_not_kill(tmp_path: Path, number: signal.Signals) -> None:
     written = tmp_path / "audit.ndjson"
     async with Sink(tmp_path, [{"name": "disk", "type": "file", "path": str(written)}]) as sink:
         sink.signal(number)
@@ -99,7 +99,7 @@ def address(url: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def test_more_clients_than_files_are_told_so_quietly_and_nobody_else_suffers(tmp_path: Path):
+async def test_more_clients_than_files_are_told_so_quietly_and_nobody_else_suffers(tmp_path: Path) -> None:
     """On both ports: probes are answered, rings grow, who is let in later posts on, and the log stays short."""
     written = tmp_path / "audit.ndjson"
     limited = ("sh", "-c", f'ulimit -n {FILES}; exec "$0" "$@"', *COMMAND)
@@ -122,7 +122,7 @@ async def test_more_clients_than_files_are_told_so_quietly_and_nobody_else_suffe
     assert len([line for line in sink.lines if line["level"] != "info"]) < 10, sink.lines
 
 
-async def test_a_destination_that_was_taken_out_too_early_is_told_of(tmp_path: Path):
+async def test_a_destination_that_was_taken_out_too_early_is_told_of(tmp_path: Path) -> None:
     """One line at the start, and `/status` knows; put back, it gets what it had not got."""
     async with Collector() as collector:
         hook = {"name": "hook", "type": "http", "url": collector.url, "backoff": {"initial": "50ms", "max": "50ms"}}
@@ -146,7 +146,7 @@ async def test_a_destination_that_was_taken_out_too_early_is_told_of(tmp_path: P
             assert collector.events == [event for body in bodies for event in body.events]
 
 
-async def test_files_that_get_in_each_others_way_are_refused_at_the_start(tmp_path: Path):
+async def test_files_that_get_in_each_others_way_are_refused_at_the_start(tmp_path: Path) -> None:
     log = {"name": "log", "type": "file", "path": str(tmp_path / "audit.log")}
     old = {"name": "old", "type": "file", "path": str(tmp_path / "audit.log.1")}
     sink = Sink(tmp_path, [log, old])
@@ -155,7 +155,7 @@ async def test_files_that_get_in_each_others_way_are_refused_at_the_start(tmp_pa
     assert "destinations[1].path: is the file of destinations[0].path" in sink.lines[-1]["message"]
 
 
-async def test_files_that_get_in_each_others_way_are_refused_in_a_running_sink(tmp_path: Path):
+async def test_files_that_get_in_each_others_way_are_refused_in_a_running_sink(tmp_path: Path) -> None:
     log = {"name": "log", "type": "file", "path": str(tmp_path / "audit.log"), "batch": {"max_wait": "50ms"}}
     old = {"name": "old", "type": "file", "path": str(tmp_path / "audit.log.1")}
     async with Sink(tmp_path, [log]) as sink:

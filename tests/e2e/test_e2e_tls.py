@@ -101,7 +101,7 @@ def every_cipher() -> list[str]:
     return [one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"]
 
 
-async def test_only_modern_tls_is_spoken(tmp_path: Path):
+async def test_only_modern_tls_is_spoken(tmp_path: Path) -> None:
     """Each cipher alone, each old version, no SNI, and another negotiation on a connection that is open."""
     ground = Ground(tmp_path, trustme.KeyType.RSA)
     async with ground.sink() as sink:
@@ -153,7 +153,7 @@ def _same_name(ca: trustme.CA) -> trustme.CA:
     return fake
 
 
-async def test_only_certificates_of_the_client_ca_come_in_and_only_for_their_cluster(ground: Ground):
+async def test_only_certificates_of_the_client_ca_come_in_and_only_for_their_cluster(ground: Ground) -> None:
     """And the port goes on for those who may."""
     members = [{"name": "prod", "certificates": ["cn:prod"]}, {"name": "test", "certificates": ["cn:test"]}]
     prod = ground.client_ca.issue_cert("apiserver", common_name="prod")
@@ -171,7 +171,7 @@ async def test_only_certificates_of_the_client_ca_come_in_and_only_for_their_clu
         assert [one["cluster"] for one in (await sink.status())["clusters"]] == ["prod"]
 
 
-async def test_a_client_that_shows_no_certificate_is_told_that_it_is_tls(ground: Ground):
+async def test_a_client_that_shows_no_certificate_is_told_that_it_is_tls(ground: Ground) -> None:
     """`auditsink send` ends at once then, and says so."""
     async with (
         ground.sink(clients=True) as sink,
@@ -182,7 +182,7 @@ async def test_a_client_that_shows_no_certificate_is_told_that_it_is_tls(ground:
     assert "CERTIFICATE_REQUIRED" in answer.problem
 
 
-async def test_certificates_change_under_load_and_no_request_fails(ground: Ground):
+async def test_certificates_change_under_load_and_no_request_fails(ground: Ground) -> None:
     """New ones for the sink, again and again; who shows one of a client CA that is gone stays out, resumed or not."""
     staying = trustme.CA()
     shown = staying.issue_cert("apiserver")
@@ -224,7 +224,7 @@ async def test_certificates_change_under_load_and_no_request_fails(ground: Groun
     assert len(statuses) > 100
 
 
-async def test_an_open_connection_ends_when_what_let_it_in_is_gone(ground: Ground):
+async def test_an_open_connection_ends_when_what_let_it_in_is_gone(ground: Ground) -> None:
     """It is answered once more, is told that this was the last answer, and does not come back."""
     context = ground.client(ground.client_ca.issue_cert("apiserver"))
     async with ground.sink(clients=True) as sink:

@@ -31,7 +31,7 @@ def lines(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1]
 
 
-async def test_a_full_sink_says_come_again_and_loses_nothing_when_the_destination_returns(tmp_path: Path):
+async def test_a_full_sink_says_come_again_and_loses_nothing_when_the_destination_returns(tmp_path: Path) -> None:
     """200 until the ring is full, then 503 with Retry-After, memory flat; later all that was accepted, in order."""
     collector = Collector()
     await collector.start()
@@ -74,7 +74,7 @@ async def test_a_full_sink_says_come_again_and_loses_nothing_when_the_destinatio
     await collector.stop()
 
 
-async def test_what_was_answered_200_survives_kill_9(tmp_path: Path):
+async def test_what_was_answered_200_survives_kill_9(tmp_path: Path) -> None:
     """Three times in the middle of a storm; what the clients were promised is in the file, in whole lines."""
     path = tmp_path / "audit.ndjson"
     destination = {"name": "disk", "type": "file", "path": str(path), "batch": {"max_wait": "50ms"}}
@@ -124,7 +124,7 @@ async def storm_until_killed(sink: Sink, webhook: Webhook, name: str) -> Apiserv
     return apiserver
 
 
-async def test_a_stop_does_not_wait_for_a_destination_that_hangs(tmp_path: Path):
+async def test_a_stop_does_not_wait_for_a_destination_that_hangs(tmp_path: Path) -> None:
     """Exit code 0 (a stop that is cut short has 1); meanwhile 503; what was accepted is delivered by the next start."""
     body = corpus.plain_body("stuck")
     async with Collector() as collector:
@@ -148,7 +148,7 @@ async def test_a_stop_does_not_wait_for_a_destination_that_hangs(tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: signal.Signals):
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: signal.Signals) -> None:
     async with Collector() as collector:
         collector.script = [Reply(hold=asyncio.Event())] * 100
         destination = {"name": "hook", "type": "http", "url": collector.url, "batch": {"max_wait": "10ms"}}
@@ -160,7 +160,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: signal.Si
             assert (await sink.stop(number))[0] == 128 + number
 
 
-async def test_a_batch_that_comes_twice_is_stored_once(tmp_path: Path):
+async def test_a_batch_that_comes_twice_is_stored_once(tmp_path: Path) -> None:
     """Also when the sink was restarted in between: the apiserver does not know that it had an answer."""
     path = tmp_path / "audit.ndjson"
     first, second = corpus.plain_body("first"), corpus.plain_body("second")

@@ -32,7 +32,7 @@ def read(file: Path, lines: Sequence[bytes], keys: PublicKeys | None = KEYS) -> 
     return findings
 
 
-def test_what_a_sink_wrote_is_sound(file: Path):
+def test_what_a_sink_wrote_is_sound(file: Path) -> None:
     assert read(file, LINES) == Findings(checkpoints=6)
     with Archive([file], KEYS, Findings()) as archive:
         archive.read(Period())
@@ -43,7 +43,9 @@ def test_what_a_sink_wrote_is_sound(file: Path):
 
 
 @given(data=st.data())
-def test_a_line_taken_out_moved_or_doubled_is_found(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
+def test_a_line_taken_out_moved_or_doubled_is_found(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     file = tmp_path_factory.mktemp("archive") / "checkpoints.ndjson"
     lines = list(LINES)
     taken = lines.pop(data.draw(st.integers(0, 4)))
@@ -57,23 +59,23 @@ def test_a_line_taken_out_moved_or_doubled_is_found(data: st.DataObject, tmp_pat
         assert bool(findings.problems) == (lines != LINES)
 
 
-def test_the_end_of_the_file_may_be_missing_and_cannot_be_seen(file: Path):
+def test_the_end_of_the_file_may_be_missing_and_cannot_be_seen(file: Path) -> None:
     """Which is why a copy of the newest checkpoint belongs elsewhere; the documentation says so."""
     assert read(file, LINES[:3]).problems == []
 
 
-def test_a_line_that_a_log_says_twice_is_one(file: Path):
+def test_a_line_that_a_log_says_twice_is_one(file: Path) -> None:
     assert read(file, [line for line in LINES for _ in range(2)]) == Findings(checkpoints=6)
 
 
-def test_two_chains_in_one_file_are_told(file: Path):
+def test_two_chains_in_one_file_are_told(file: Path) -> None:
     (problem,) = read(file, [*LINES, *ledger(SPANS[:2], key=PRIVATE).splitlines(keepends=True)]).problems
     assert "checkpoint 1 does not follow checkpoint 6" in problem
     (problem,) = read(file, [*LINES[:2], *ledger(SPANS[2:], key=PRIVATE).splitlines(keepends=True)[2:]]).problems
     assert "the chain is broken" in problem
 
 
-def test_several_files_have_a_chain_each(tmp_path: Path):
+def test_several_files_have_a_chain_each(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(ledger(SPANS[:3]))
     (tmp_path / "b").write_bytes(ledger(SPANS[3:]))
     findings = Findings()
@@ -85,7 +87,7 @@ def test_several_files_have_a_chain_each(tmp_path: Path):
     assert findings == Findings(checkpoints=6)
 
 
-def test_a_signature_of_another_key_or_none_is_told_and_its_statement_not_used(file: Path):
+def test_a_signature_of_another_key_or_none_is_told_and_its_statement_not_used(file: Path) -> None:
     for key, told in ((OTHER, "is not among those given"), (None, "is not signed")):
         file.write_bytes(ledger(SPANS[:1], key=key))
         findings = Findings()
@@ -96,26 +98,26 @@ def test_a_signature_of_another_key_or_none_is_told_and_its_statement_not_used(f
         assert read(file, [ledger(SPANS[:1], key=key)], keys=None).problems == []
 
 
-def test_a_statement_that_was_changed_has_a_wrong_signature(file: Path):
+def test_a_statement_that_was_changed_has_a_wrong_signature(file: Path) -> None:
     for old, new in ((b'"cluster":"green"', b'"cluster":"blue"'), (b'"number":1', b'"number":7')):
         (problem,) = read(file, [LINES[0].replace(old, new)]).problems
         assert "the signature is wrong" in problem
 
 
-def test_other_lines_are_passed_and_torn_ones_told(file: Path):
+def test_other_lines_are_passed_and_torn_ones_told(file: Path) -> None:
     findings = read(file, [b"\n", b'{"message":"ready"}\n', *LINES[:2], LINES[2][:-100]])
     assert findings.notes == [f"{file}: 2 lines are no checkpoints and were passed over"]
     assert findings.problems == [f"{file}:5: is no checkpoint"]
 
 
-def test_a_file_of_something_else_is_told_once_it_is_enough(file: Path):
+def test_a_file_of_something_else_is_told_once_it_is_enough(file: Path) -> None:
     assert read(file, [b'{"checkpoint":1}\n'] * 10_000).problems == [
         f"{file}:{at}: is no checkpoint" for at in range(1, 21)
     ]
     assert read(file, [b"\x00" * 1000]).problems == [f"{file}: holds no checkpoint"]
 
 
-def test_a_file_that_changes_while_it_is_read_is_told(file: Path):
+def test_a_file_that_changes_while_it_is_read_is_told(file: Path) -> None:
     file.write_bytes(b"".join(LINES))
     with Archive([file], None, Findings()) as archive:
         archive.read(Period())
@@ -125,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(file: Path):
             archive.load(green, 2)
 
 
-def test_a_period_and_a_cluster_say_what_is_demanded(file: Path):
+def test_a_period_and_a_cluster_say_what_is_demanded(file: Path) -> None:
     """Checkpoint `n` was made in second `n`."""
     file.write_bytes(b"".join(LINES))
     with Archive([file], None, Findings()) as archive:
@@ -134,13 +136,13 @@ def test_a_period_and_a_cluster_say_what_is_demanded(file: Path):
         assert (list(green.demanded), list(blue.demanded)) == ([0, 0, 0], [1, 1, 0])
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path):
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(EvidenceError, match="b: No such file"):
         Archive([tmp_path / "a", tmp_path / "b"], None, Findings())
 
 
-def test_without_keys_there_is_a_note():
+def test_without_keys_there_is_a_note() -> None:
     findings = Findings()
     assert open_keys([], findings) is None
     assert "signatures were not checked" in findings.notes[0]

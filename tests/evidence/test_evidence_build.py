@@ -27,7 +27,7 @@ def parsed(text: str) -> Config:
     return load.parse((DESTINATIONS + text).encode(), "f", {})
 
 
-def test_the_section_and_its_defaults():
+def test_the_section_and_its_defaults() -> None:
     assert parsed("").evidence is None
     assert parsed("evidence: {path: /e/c.ndjson}").evidence == Evidence(path=Path("/e/c.ndjson"))
     found = parsed("evidence: {path: /e, key_file: /k, every: 5m, deliver_as: checkpoints.prod}").evidence
@@ -46,20 +46,20 @@ def test_the_section_and_its_defaults():
         ("{path: /e, key: x}", "f: evidence.key: unknown key"),
     ],
 )
-def test_what_makes_no_sense_is_told(section: str, told: str):
+def test_what_makes_no_sense_is_told(section: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parsed(f"evidence: {section}")
     assert re.sub(r"^f:\d+: ", "f: ", str(caught.value)).startswith(told)
 
 
-def test_the_name_of_the_cursor_is_taken():
+def test_the_name_of_the_cursor_is_taken() -> None:
     text = b"destinations: [{name: checkpoints, type: stdout}]\n"
     assert load.parse(text, "f", {}).destinations[0].name == "checkpoints"
     with pytest.raises(ConfigError, match=r"destinations\[0\].name: 'checkpoints' is what evidence is called"):
         load.parse(text + b"evidence: {path: /e}", "f", {})
 
 
-def test_it_is_explained_with_its_risks():
+def test_it_is_explained_with_its_risks() -> None:
     signed = parsed("evidence: {path: /e/c, key_file: /k, deliver_as: proof}")
     assert "states every 60s what it took: signed checkpoints in /e/c" in list(signed.plan())
     assert "delivers the checkpoints too, as events of cluster proof" in list(signed.plan())
@@ -73,7 +73,7 @@ def test_it_is_explained_with_its_risks():
 
 def test_a_key_that_changes_is_used_from_then_on_and_a_broken_one_is_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     file = tmp_path / "key.pem"
     file.write_bytes(private_pem())
     current = build.signer(Evidence(path=tmp_path / "c", key_file=file))
@@ -90,7 +90,7 @@ def test_a_key_that_changes_is_used_from_then_on_and_a_broken_one_is_not(
 @pytest.mark.parametrize(
     ("content", "told"), [(b"", "is no private key"), (None, "No such file"), (b"x", "is no private")]
 )
-def test_a_key_that_cannot_be_used_is_told_with_its_key(tmp_path: Path, content: bytes | None, told: str):
+def test_a_key_that_cannot_be_used_is_told_with_its_key(tmp_path: Path, content: bytes | None, told: str) -> None:
     file = tmp_path / "key.pem"
     if content is not None:
         file.write_bytes(content)
@@ -98,7 +98,7 @@ def test_a_key_that_cannot_be_used_is_told_with_its_key(tmp_path: Path, content:
         build.signer(Evidence(path=tmp_path / "c", key_file=file))
 
 
-def test_a_missing_library_is_told_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_library_is_told_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
     assert build.signer(Evidence(path=tmp_path / "c"))() is None
     with pytest.raises(EvidenceError, match=r"evidence\.key_file: .* pip install 'auditsink\[evidence\]'"):
@@ -121,7 +121,7 @@ async def live(place: Path, *, full: bool = False, **changes: object) -> list[by
     return (place / "checkpoints.ndjson").read_bytes().splitlines()
 
 
-async def test_checkpoints_are_delivered_as_events_of_their_own_cluster(tmp_path: Path):
+async def test_checkpoints_are_delivered_as_events_of_their_own_cluster(tmp_path: Path) -> None:
     (line,) = await live(tmp_path, deliver_as="proof")
     (record,) = inspect.records(tmp_path / "spool", "proof")
     assert record.source == "auditsink"
@@ -129,20 +129,22 @@ async def test_checkpoints_are_delivered_as_events_of_their_own_cluster(tmp_path
     assert decode(record.events[0]).canonical == decode(line).canonical
 
 
-async def test_a_spool_without_room_for_that_costs_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_spool_without_room_for_that_costs_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (line,) = await live(tmp_path, full=True, deliver_as="proof")
     assert decode(line).checkpoint.cluster == "c"
     assert "checkpoints were not delivered; they are in their file" in caplog.text
 
 
-async def test_without_a_key_it_says_so_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_without_a_key_it_says_so_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (line,) = await live(tmp_path)
     assert decode(line).signature is None
     assert "checkpoints are not signed" in caplog.text
     assert caplog.records[-1].levelno >= logging.WARNING
 
 
-async def test_each_checkpoint_is_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_each_checkpoint_is_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "key.pem").write_bytes(private_pem())
     with caplog.at_level(logging.INFO):
         (line,) = await live(tmp_path, key_file=tmp_path / "key.pem")

@@ -19,7 +19,7 @@ LINES = [event("a"), event("b"), event("c")]
 (LINE,) = ledger([span(LINES, first=7, cluster="blue")]).splitlines()
 
 
-def test_a_line_is_exactly_this():
+def test_a_line_is_exactly_this() -> None:
     """Whoever has the text of the package can check it with other tools; so it must not change."""
     fields = json.loads(LINE)
     assert list(fields) == ["checkpoint", "fingerprints", "signature"]
@@ -40,7 +40,7 @@ def test_a_line_is_exactly_this():
     }
 
 
-def test_the_canonical_form_is_sorted_and_without_white_space():
+def test_the_canonical_form_is_sorted_and_without_white_space() -> None:
     canonical = json.dumps(json.loads(LINE)["checkpoint"], sort_keys=True, separators=(",", ":")).encode()
     found = decode(LINE)
     assert found.canonical == canonical
@@ -48,14 +48,14 @@ def test_the_canonical_form_is_sorted_and_without_white_space():
     assert found.line() == LINE + b"\n"
 
 
-def test_the_order_and_the_spaces_of_a_copy_do_not_matter():
+def test_the_order_and_the_spaces_of_a_copy_do_not_matter() -> None:
     fields = json.loads(LINE)
     fields["checkpoint"] = dict(reversed(list(fields["checkpoint"].items())))
     copy = decode(json.dumps({"level": "info", **fields}, indent=1).encode())
     assert copy == decode(LINE)
 
 
-def test_openssl_agrees_with_the_signature(tmp_path: Path):
+def test_openssl_agrees_with_the_signature(tmp_path: Path) -> None:
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
@@ -103,20 +103,20 @@ def test_openssl_agrees_with_the_signature(tmp_path: Path):
         (b'"number":1', b'"number":' + b"[" * 50_000),
     ],
 )
-def test_an_odd_line_is_no_checkpoint(old: bytes, new: bytes):
+def test_an_odd_line_is_no_checkpoint(old: bytes, new: bytes) -> None:
     assert old in LINE
     with pytest.raises(NoCheckpointError):
         decode(LINE.replace(old, new, 1))
 
 
 @given(st.binary(max_size=300) | st.integers(0, len(LINE) - 1).map(lambda at: LINE[:at]))
-def test_no_bytes_make_it_fail_in_another_way(data: bytes):
+def test_no_bytes_make_it_fail_in_another_way(data: bytes) -> None:
     with pytest.raises(NoCheckpointError):
         decode(data)
 
 
 @given(st.integers(0, len(LINE) - 1), st.integers(1, 255))
-def test_a_flipped_byte_changes_the_statement_or_breaks_it(at: int, bits: int):
+def test_a_flipped_byte_changes_the_statement_or_breaks_it(at: int, bits: int) -> None:
     flipped = bytearray(LINE)
     flipped[at] ^= bits
     try:
@@ -128,7 +128,7 @@ def test_a_flipped_byte_changes_the_statement_or_breaks_it(at: int, bits: int):
     assert not right or found.checkpoint == decode(LINE).checkpoint
 
 
-def test_keys_are_told_apart_by_their_ids():
+def test_keys_are_told_apart_by_their_ids() -> None:
     keys = PublicKeys([PRIVATE.public_key()])
     assert signer().key_id in keys
     assert signer(OTHER).key_id not in keys
@@ -144,7 +144,7 @@ RSA = b"-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK\n-----END
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", RSA, b"\xff\xfe", private_pem()], ids=range(5))
-def test_what_is_no_public_key_is_told_with_the_remedy(tmp_path: Path, content: bytes):
+def test_what_is_no_public_key_is_told_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "key.pem"
     path.write_bytes(content)
     with pytest.raises(EvidenceError, match=r"key\.pem: is no Ed25519 public key in PEM; get it .*`openssl pkey"):
@@ -152,12 +152,12 @@ def test_what_is_no_public_key_is_told_with_the_remedy(tmp_path: Path, content: 
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", public_pem()], ids=range(3))
-def test_what_is_no_private_key_is_told_with_the_remedy(content: bytes):
+def test_what_is_no_private_key_is_told_with_the_remedy(content: bytes) -> None:
     with pytest.raises(ValueError, match="is no private key in PEM; make one with `openssl genpkey"):
         Signer.parse(content)
 
 
-def test_a_key_of_another_kind_or_with_a_password_is_told():
+def test_a_key_of_another_kind_or_with_a_password_is_told() -> None:
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - only here
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key  # noqa: PLC0415
 
@@ -170,7 +170,7 @@ def test_a_key_of_another_kind_or_with_a_password_is_told():
         Signer.parse(locked)
 
 
-def test_a_missing_library_is_told_as_an_extra(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_library_is_told_as_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
     with pytest.raises(EvidenceError, match=r"--public-key: .* pip install 'auditsink\[evidence\]'"):
         PublicKeys.load([])

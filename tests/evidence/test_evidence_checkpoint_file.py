@@ -24,7 +24,7 @@ def chain(disk: FakeDisk) -> list[int]:
     return [entry.checkpoint.number for entry in entries]
 
 
-def test_the_chain_goes_on_after_a_restart():
+def test_the_chain_goes_on_after_a_restart() -> None:
     disk = FakeDisk()
     for number in range(3):
         ledger = CheckpointFile(LEDGER, disk)
@@ -34,7 +34,7 @@ def test_the_chain_goes_on_after_a_restart():
 
 
 @given(st.integers(0, 2000))
-def test_a_torn_line_is_cut_off_and_the_chain_is_whole(cut: int):
+def test_a_torn_line_is_cut_off_and_the_chain_is_whole(cut: int) -> None:
     disk = FakeDisk()
     ledger = CheckpointFile(LEDGER, disk)
     ledger.append(SPANS[:3], signer(), SECOND_NS)
@@ -50,7 +50,7 @@ def test_a_torn_line_is_cut_off_and_the_chain_is_whole(cut: int):
 
 
 @given(st.integers(0, 10_000))
-def test_after_a_power_loss_all_that_was_returned_is_there(seed: int):
+def test_after_a_power_loss_all_that_was_returned_is_there(seed: int) -> None:
     disk, chance = FakeDisk(), random.Random(seed)
     ledger = CheckpointFile(LEDGER, disk)
     ledger.append(SPANS[:2], signer(), SECOND_NS)
@@ -68,7 +68,7 @@ def test_after_a_power_loss_all_that_was_returned_is_there(seed: int):
 
 @pytest.mark.parametrize("stated_before", [0, 1])
 @given(seed=st.integers(0, 10_000))
-def test_a_power_cut_during_an_append_leaves_a_chain_that_goes_on(stated_before: int, seed: int):
+def test_a_power_cut_during_an_append_leaves_a_chain_that_goes_on(stated_before: int, seed: int) -> None:
     """Lines of many pages, of which any may be lost: one that follows a broken line is no longer in the chain."""
     disk, chance = FakeDisk(), random.Random(seed)
     ledger = CheckpointFile(LEDGER, disk)
@@ -88,7 +88,7 @@ def test_a_power_cut_during_an_append_leaves_a_chain_that_goes_on(stated_before:
     assert chain(disk) == list(range(1, ledger.number + 1))
 
 
-def test_a_line_that_was_spoiled_long_ago_is_left_to_verify():
+def test_a_line_that_was_spoiled_long_ago_is_left_to_verify() -> None:
     disk = FakeDisk()
     ledger = CheckpointFile(LEDGER, disk)
     for number in range(4):
@@ -101,7 +101,7 @@ def test_a_line_that_was_spoiled_long_ago_is_left_to_verify():
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])
-def test_a_failed_append_leaves_nothing_before_the_next(operation: str):
+def test_a_failed_append_leaves_nothing_before_the_next(operation: str) -> None:
     disk = FakeDisk()
     ledger = CheckpointFile(LEDGER, disk)
     ledger.append(SPANS[:1], signer(), SECOND_NS)
@@ -114,7 +114,7 @@ def test_a_failed_append_leaves_nothing_before_the_next(operation: str):
     assert chain(disk) == [1, 2]
 
 
-def test_a_file_that_somebody_removed_is_begun_anew_and_the_gap_shows():
+def test_a_file_that_somebody_removed_is_begun_anew_and_the_gap_shows() -> None:
     disk = FakeDisk()
     ledger = CheckpointFile(LEDGER, disk)
     ledger.append(SPANS[:2], signer(), SECOND_NS)
@@ -125,21 +125,21 @@ def test_a_file_that_somebody_removed_is_begun_anew_and_the_gap_shows():
     assert entry.checkpoint.previous is not None
 
 
-def test_nothing_is_written_for_nothing():
+def test_nothing_is_written_for_nothing() -> None:
     disk = FakeDisk()
     ledger = CheckpointFile(LEDGER, disk)
     assert ledger.append([], signer(), SECOND_NS) == []
     assert disk.content(LEDGER) == b""
 
 
-def test_two_sinks_do_not_share_a_file():
+def test_two_sinks_do_not_share_a_file() -> None:
     disk = FakeDisk()
     CheckpointFile(LEDGER, disk)
     with pytest.raises(EvidenceError, match="in use by another auditsink"):
         CheckpointFile(LEDGER, disk)
 
 
-def test_a_file_of_something_else_is_not_appended_to():
+def test_a_file_of_something_else_is_not_appended_to() -> None:
     disk = FakeDisk()
     disk.make_directory(LEDGER.parent)
     for content in (b"audit log\n", b"no line", b'{"kind":"Event"}\n', b"\n"):
@@ -149,7 +149,7 @@ def test_a_file_of_something_else_is_not_appended_to():
         assert disk.content(LEDGER) == content
 
 
-def test_a_file_of_a_later_version_is_not_appended_to():
+def test_a_file_of_a_later_version_is_not_appended_to() -> None:
     disk = FakeDisk()
     CheckpointFile(LEDGER, disk).append(SPANS[:2], signer(), SECOND_NS)
     content = disk.content(LEDGER).replace(b'"version":1', b'"version":2')
@@ -160,7 +160,7 @@ def test_a_file_of_a_later_version_is_not_appended_to():
     assert disk.content(LEDGER) == content
 
 
-def test_a_disk_that_refuses_at_the_start_is_told_with_the_path():
+def test_a_disk_that_refuses_at_the_start_is_told_with_the_path() -> None:
     disk = FakeDisk()
     disk.fail("lock", errno.EACCES)
     with pytest.raises(EvidenceError, match=f"evidence.path: {LEDGER}: Permission denied"):

@@ -38,7 +38,7 @@ def noise(chance: random.Random, count: int = 40) -> list[str]:
     return [chance.randbytes(500).hex() for _ in range(count)]
 
 
-async def test_a_minute_after_the_first_event_its_checkpoint_stands():
+async def test_a_minute_after_the_first_event_its_checkpoint_stands() -> None:
     async with bench() as one:
         await one.put("c", "a", "b")
         await one.clock.advance(30)
@@ -60,7 +60,7 @@ async def test_a_minute_after_the_first_event_its_checkpoint_stands():
         assert one.published == [found.document()]
 
 
-async def test_checkpoints_of_all_clusters_are_one_chain():
+async def test_checkpoints_of_all_clusters_are_one_chain() -> None:
     async with bench() as one:
         for minute in range(3):
             for cluster in ("blue", "green"):
@@ -72,7 +72,7 @@ async def test_checkpoints_of_all_clusters_are_one_chain():
         assert ranges(one.disk, "blue") == ranges(one.disk, "green") == [(0, 1), (1, 2), (2, 3)]
 
 
-async def test_an_idle_sink_states_nothing():
+async def test_an_idle_sink_states_nothing() -> None:
     async with bench() as one:
         await one.put("c", "a")
         await one.clock.advance(60)
@@ -81,7 +81,7 @@ async def test_an_idle_sink_states_nothing():
         assert one.clock.sleepers == 0
 
 
-async def test_a_stop_states_what_is_left_and_the_next_start_goes_on():
+async def test_a_stop_states_what_is_left_and_the_next_start_goes_on() -> None:
     disk = FakeDisk()
     for number in range(3):
         async with bench(disk, key=OTHER if number == 1 else None) as one:
@@ -94,7 +94,7 @@ async def test_a_stop_states_what_is_left_and_the_next_start_goes_on():
     assert found[2].checkpoint.previous == found[1].digest
 
 
-async def test_the_lines_are_those_of_a_file_destination():
+async def test_the_lines_are_those_of_a_file_destination() -> None:
     broken = HEAD + b'{"half'
     async with bench() as one:
         await one.post("c", HEAD + b'{"a":\n1},{"b":\r2}]}')
@@ -104,7 +104,7 @@ async def test_the_lines_are_those_of_a_file_destination():
         assert found.checkpoint.sha256 == sha(b'{"a": 1}', b'{"b": 2}', eventlist.unsplit_document(broken))
 
 
-async def test_a_range_ends_with_its_segment_and_is_stated_at_once():
+async def test_a_range_ends_with_its_segment_and_is_stated_at_once() -> None:
     """So a ring that needs room can drop whole segments, and each is covered by whole checkpoints."""
     chance = random.Random(1)
     async with bench() as one:
@@ -116,7 +116,7 @@ async def test_a_range_ends_with_its_segment_and_is_stated_at_once():
         assert one.spool.rings["c"].cursor(CHECKPOINTS).position == max(firsts)
 
 
-async def test_a_ring_that_is_full_goes_on_because_sealed_segments_are_covered():
+async def test_a_ring_that_is_full_goes_on_because_sealed_segments_are_covered() -> None:
     """The witness is the only destination here: were it late, these posts would be refused."""
     chance = random.Random(2)
     async with bench(max_bytes=2**18) as one:
@@ -130,7 +130,7 @@ async def test_a_ring_that_is_full_goes_on_because_sealed_segments_are_covered()
         assert [first for first, _next in ranges(one.disk)][1:] == [stop for _first, stop in ranges(one.disk)][:-1]
 
 
-async def test_a_crash_before_the_checkpoint_has_the_range_read_again_from_the_disk():
+async def test_a_crash_before_the_checkpoint_has_the_range_read_again_from_the_disk() -> None:
     disk, clock = FakeDisk(), FakeClock()
     one = Bench(disk, clock)
     await one.put("c", "a", "b")
@@ -144,7 +144,7 @@ async def test_a_crash_before_the_checkpoint_has_the_range_read_again_from_the_d
         assert stated(disk)[0].checkpoint.sha256 == sha(event("a"), event("b"))
 
 
-async def test_a_disk_that_takes_nothing_is_waited_for_and_the_events_stay():
+async def test_a_disk_that_takes_nothing_is_waited_for_and_the_events_stay() -> None:
     async with bench() as one:
         await one.put("c", "a")
         one.disk.fail("sync", errno.ENOSPC)
@@ -164,7 +164,7 @@ async def test_a_disk_that_takes_nothing_is_waited_for_and_the_events_stay():
         assert [entry.checkpoint.number for entry in stated(one.disk)] == [1, 2]
 
 
-async def test_a_stop_while_the_disk_takes_nothing_ends_in_time_and_loses_nothing():
+async def test_a_stop_while_the_disk_takes_nothing_ends_in_time_and_loses_nothing() -> None:
     disk = FakeDisk()
     one = Bench(disk, FakeClock())
     await one.put("c", "a")
@@ -180,7 +180,7 @@ async def test_a_stop_while_the_disk_takes_nothing_ends_in_time_and_loses_nothin
     assert ranges(disk) == [(0, 1)]
 
 
-async def test_a_ring_that_cannot_be_read_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch):
+async def test_a_ring_that_cannot_be_read_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     async with bench() as one:
         await one.put("blue", "a")
         await one.put("green", "a")
@@ -198,7 +198,7 @@ async def test_a_ring_that_cannot_be_read_does_not_stop_the_others(monkeypatch: 
         assert ranges(one.disk, "blue") == [(0, 1), (1, 2)], "it is tried again by itself"
 
 
-async def test_a_lost_cursor_has_ranges_stated_again():
+async def test_a_lost_cursor_has_ranges_stated_again() -> None:
     disk = FakeDisk()
     async with bench(disk) as one:
         await one.put("c", "a")
@@ -210,7 +210,7 @@ async def test_a_lost_cursor_has_ranges_stated_again():
     assert len({entry.checkpoint.sha256 for entry in stated(disk)}) == 2
 
 
-async def test_a_range_is_bounded_by_its_number_of_events(monkeypatch: pytest.MonkeyPatch):
+async def test_a_range_is_bounded_by_its_number_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditsink.evidence.span.MOST_EVENTS", 10)
     async with bench() as one:
         for number in range(9):
@@ -219,7 +219,7 @@ async def test_a_range_is_bounded_by_its_number_of_events(monkeypatch: pytest.Mo
         assert ranges(one.disk) == [(0, 12), (12, 24), (24, 36)]
 
 
-async def test_a_cursor_that_cannot_be_made_is_told_and_costs_no_other_cluster(monkeypatch: pytest.MonkeyPatch):
+async def test_a_cursor_that_cannot_be_made_is_told_and_costs_no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     async with bench() as one:
         await one.put("blue", "a")
         with monkeypatch.context() as patch:
@@ -232,7 +232,7 @@ async def test_a_cursor_that_cannot_be_made_is_told_and_costs_no_other_cluster(m
         assert ranges(one.disk, "blue") == [(0, 1)]
 
 
-async def test_events_that_were_dropped_before_they_were_covered_are_a_gap():
+async def test_events_that_were_dropped_before_they_were_covered_are_a_gap() -> None:
     """`drop_oldest` took them: no checkpoint covers them, and the account says so."""
     chance = random.Random(3)
     disk = FakeDisk()
@@ -252,7 +252,7 @@ async def test_events_that_were_dropped_before_they_were_covered_are_a_gap():
         assert ranges(disk)[0][0] == ring.floor
 
 
-async def test_a_failure_nobody_foresaw_is_told_and_the_range_is_hashed_again(monkeypatch: pytest.MonkeyPatch):
+async def test_a_failure_nobody_foresaw_is_told_and_the_range_is_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with bench() as one:
         await one.put("c", "a")
         follower = one.witness._followers["c"]
@@ -265,7 +265,7 @@ async def test_a_failure_nobody_foresaw_is_told_and_the_range_is_hashed_again(mo
         assert stated(one.disk)[0].checkpoint.sha256 == sha(event("a"), event("b"))
 
 
-async def test_the_figures_are_those_of_a_destination():
+async def test_the_figures_are_those_of_a_destination() -> None:
     async with bench() as one:
         await one.put("c", "a", "b")
         await one.clock.advance(10)
@@ -280,7 +280,7 @@ async def test_the_figures_are_those_of_a_destination():
         assert found.bytes == len(event("a") + event("b")) + 2
 
 
-async def test_what_memory_no_longer_has_is_read_from_the_disk():
+async def test_what_memory_no_longer_has_is_read_from_the_disk() -> None:
     """A sink that is given a witness late covers everything its rings still hold."""
     disk = FakeDisk()
     one = Bench(disk, FakeClock())
@@ -295,7 +295,7 @@ async def test_what_memory_no_longer_has_is_read_from_the_disk():
     assert len(held) == 20
 
 
-async def test_a_large_range_is_hashed_in_a_thread_and_is_the_same():
+async def test_a_large_range_is_hashed_in_a_thread_and_is_the_same() -> None:
     big = [event("x" * 1000) for _ in range(400)]
     async with bench() as one:
         await one.post("c", body_of(*big))
@@ -303,7 +303,7 @@ async def test_a_large_range_is_hashed_in_a_thread_and_is_the_same():
         assert stated(one.disk)[0].checkpoint.sha256 == sha(*big)
 
 
-async def test_what_is_fresh_is_never_read_from_the_disk(monkeypatch: pytest.MonkeyPatch):
+async def test_what_is_fresh_is_never_read_from_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the writer is a moment ahead of what memory has: a batch after the other, as fast as they come."""
     async with bench() as one:
         await one.put("c", "first")

@@ -39,7 +39,7 @@ async def life(disk: FakeDisk, clock: FakeClock, chance: random.Random, answered
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_crashes_leave_evidence_whole(tmp_path: Path, seed: int):
+async def test_crashes_leave_evidence_whole(tmp_path: Path, seed: int) -> None:
     disk, clock, chance = FakeDisk(), FakeClock(), random.Random(seed)
     answered: list[bytes] = []
     for name in range(4):

@@ -15,18 +15,18 @@ from auditsink.evidence.verify.files import Files, in_order
 from auditsink.evidence.verify.seen_lines import SeenLines
 
 
-def test_rotated_files_are_read_oldest_first():
+def test_rotated_files_are_read_oldest_first() -> None:
     names = ["b.2.gz", "a", "b", "a.10", "b.1", "a.2", "a.1.zst"]
     found = [path.name for path in in_order([Path(name) for name in names])]
     assert found == ["b.2.gz", "b.1", "b", "a.10", "a.2", "a.1.zst", "a"]
 
 
-def test_other_files_stay_in_their_order():
+def test_other_files_stay_in_their_order() -> None:
     names = ["2026-11-02.ndjson", "2026-11-01.ndjson", "z", "a"]
     assert [path.name for path in in_order([Path(name) for name in names])] == names
 
 
-def test_lines_know_where_they_stand(tmp_path: Path):
+def test_lines_know_where_they_stand(tmp_path: Path) -> None:
     (tmp_path / "a.1").write_bytes(b"1\n2\n")
     (tmp_path / "a").write_bytes(gzip.compress(b"3\n\n5"))
     told: list[int] = []
@@ -47,19 +47,19 @@ def test_lines_know_where_they_stand(tmp_path: Path):
     ],
     ids=["a gzip cut short", "no gzip", "no zstd frame"],
 )
-def test_a_broken_archive_is_told(tmp_path: Path, content: bytes):
+def test_a_broken_archive_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(EvidenceError, match="a: cannot be read"):
         list(Files([tmp_path / "a"]))
 
 
-def test_several_zstd_frames_are_one_file(tmp_path: Path):
+def test_several_zstd_frames_are_one_file(tmp_path: Path) -> None:
     compress = zstandard.ZstdCompressor().compress
     (tmp_path / "a").write_bytes(compress(b"1\n") + compress(b"2\n"))
     assert list(Files([tmp_path / "a"])) == [b"1", b"2"]
 
 
-def test_a_file_without_line_breaks_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_without_line_breaks_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LONGEST_LINE", 1000)
     (tmp_path / "a").write_bytes(zstandard.ZstdCompressor().compress(b"x" * 10**7))
     with pytest.raises(EvidenceError, match="holds a line of more than"):
@@ -67,14 +67,14 @@ def test_a_file_without_line_breaks_does_not_fill_the_memory(tmp_path: Path, mon
 
 
 @given(st.lists(st.binary(max_size=3), max_size=60), st.lists(st.binary(max_size=3), max_size=20))
-def test_lines_that_were_seen_are_known(seen: list[bytes], asked: list[bytes]):
+def test_lines_that_were_seen_are_known(seen: list[bytes], asked: list[bytes]) -> None:
     known = SeenLines(b"prefix")
     for line in seen:
         known.add(line)
     assert [line in known for line in asked] == [line in seen for line in asked]
 
 
-def test_the_oldest_lines_are_forgotten(monkeypatch: pytest.MonkeyPatch):
+def test_the_oldest_lines_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seen_lines, "CHUNK", 10)
     monkeypatch.setattr(seen_lines, "MOST_CHUNKS", 3)
     known = SeenLines()

@@ -52,19 +52,19 @@ cuts = st.lists(st.integers(0, 40), max_size=5)
 
 
 @given(files, cuts)
-def test_what_was_stated_is_proven(lines: list[bytes], at: list[int]):
+def test_what_was_stated_is_proven(lines: list[bytes], at: list[int]) -> None:
     found = verify(lines, cut(lines, at))
     assert (found.problems, found.proven, found.uncovered, found.repeats) == ([], len(lines), 0, 0)
 
 
 @given(files, cuts, st.data())
-def test_a_line_that_is_missing_is_found(lines: list[bytes], at: list[int], data: st.DataObject):
+def test_a_line_that_is_missing_is_found(lines: list[bytes], at: list[int], data: st.DataObject) -> None:
     gone = data.draw(st.integers(0, len(lines) - 1))
     assert verify(lines[:gone] + lines[gone + 1 :], cut(lines, at)).problems
 
 
 @given(files, cuts, st.data())
-def test_a_line_that_was_added_is_found(lines: list[bytes], at: list[int], data: st.DataObject):
+def test_a_line_that_was_added_is_found(lines: list[bytes], at: list[int], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(lines)))
     found = verify([*lines[:place], b'{"added":1}', *lines[place:]], cut(lines, at))
     if place < len(lines):
@@ -74,7 +74,7 @@ def test_a_line_that_was_added_is_found(lines: list[bytes], at: list[int], data:
 
 
 @given(files, cuts, st.data())
-def test_a_line_that_was_changed_is_found(lines: list[bytes], at: list[int], data: st.DataObject):
+def test_a_line_that_was_changed_is_found(lines: list[bytes], at: list[int], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(lines) - 1))
     changed = data.draw(st.sampled_from([b'{"changed":1}', b"", *lines]))
     if changed != lines[place]:
@@ -82,7 +82,7 @@ def test_a_line_that_was_changed_is_found(lines: list[bytes], at: list[int], dat
 
 
 @given(files, cuts, st.data())
-def test_lines_that_changed_places_are_found(lines: list[bytes], at: list[int], data: st.DataObject):
+def test_lines_that_changed_places_are_found(lines: list[bytes], at: list[int], data: st.DataObject) -> None:
     one, other = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, len(lines) - 1))
     swapped = list(lines)
     swapped[one], swapped[other] = lines[other], lines[one]
@@ -91,7 +91,7 @@ def test_lines_that_changed_places_are_found(lines: list[bytes], at: list[int], 
 
 
 @given(distinct, cuts, st.data())
-def test_what_a_crash_repeats_is_allowed_and_counted(lines: list[bytes], at: list[int], data: st.DataObject):
+def test_what_a_crash_repeats_is_allowed_and_counted(lines: list[bytes], at: list[int], data: st.DataObject) -> None:
     """After a crash everything since the cursor comes again; several crashes may follow each other."""
     written: list[bytes] = []
     reached = repeated = 0
@@ -105,7 +105,9 @@ def test_what_a_crash_repeats_is_allowed_and_counted(lines: list[bytes], at: lis
 
 
 @given(words, cuts, st.data())
-def test_repeats_of_lines_that_are_alike_are_allowed_too(lines: list[bytes], at: list[int], data: st.DataObject):
+def test_repeats_of_lines_that_are_alike_are_allowed_too(
+    lines: list[bytes], at: list[int], data: st.DataObject
+) -> None:
     reached = data.draw(st.integers(1, len(lines)))
     back = data.draw(st.integers(0, reached))
     found = verify(lines[:reached] + lines[back:], cut(lines, at))
@@ -113,7 +115,7 @@ def test_repeats_of_lines_that_are_alike_are_allowed_too(lines: list[bytes], at:
 
 
 @given(st.data())
-def test_the_clusters_of_a_mixed_file_are_told_apart(data: st.DataObject):
+def test_the_clusters_of_a_mixed_file_are_told_apart(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(1, 15), min_size=2, max_size=4))
     rows = {
         f"c{which}": [b'{"c":%d,"n":%d}' % (which, at) for at in range(count)] for which, count in enumerate(counts)
@@ -157,7 +159,7 @@ def edited(draw: st.DrawFn, lines: Sequence[bytes]) -> list[bytes]:
 
 
 @given(distinct, cuts, st.data())
-def test_any_edit_is_judged_as_a_plain_rule_would(lines: list[bytes], at: list[int], data: st.DataObject):
+def test_any_edit_is_judged_as_a_plain_rule_would(lines: list[bytes], at: list[int], data: st.DataObject) -> None:
     """Each line once in order, copies anywhere after it, and what is foreign only after all of them: nothing else."""
     written = data.draw(edited(lines))
     firsts = [line for line in dict.fromkeys(written) if line in set(lines)]
@@ -179,7 +181,7 @@ def only_problem(lines: Sequence[bytes], spans: Sequence[Span] = SPANS) -> str:
     return problem
 
 
-def test_missing_events_are_named():
+def test_missing_events_are_named() -> None:
     assert only_problem(LINES[:5] + LINES[8:]) == (
         "cluster c: missing: events 5 to 7 (checkpoint 1 of 1970-01-01T00:00:01Z)"
     )
@@ -190,14 +192,14 @@ def test_missing_events_are_named():
     assert only_problem([]) == "cluster c: missing: events 0 to 29 (checkpoint 1 of 1970-01-01T00:00:01Z)"
 
 
-def test_added_lines_are_named():
+def test_added_lines_are_named() -> None:
     problem = only_problem([*LINES[:5], b"x", b"y", *LINES[5:], LINES[3]])
     assert problem.startswith("added: ")
     assert "audit.ndjson:6 to " in problem
     assert problem.endswith("audit.ndjson:7: no event that was stated")
 
 
-def test_a_changed_line_is_named_with_its_place():
+def test_a_changed_line_is_named_with_its_place() -> None:
     found = verify([*LINES[:5], b"x", *LINES[6:]], SPANS)
     assert found.problems == ["cluster c: changed: event 5 (checkpoint 1 of 1970-01-01T00:00:01Z)"]
     (note,) = [one for one in found.notes if "audit.ndjson:6" in one]
@@ -205,7 +207,7 @@ def test_a_changed_line_is_named_with_its_place():
     assert found.proven == 20
 
 
-def test_a_line_out_of_order_is_named():
+def test_a_line_out_of_order_is_named() -> None:
     found = verify([*LINES[:5], LINES[6], LINES[5], *LINES[7:]], SPANS)
     assert [problem.split(" (")[0].split(" at ")[0] for problem in found.problems] == [
         "cluster c: missing: event 5",
@@ -213,7 +215,7 @@ def test_a_line_out_of_order_is_named():
     ]
 
 
-def test_a_far_gap_is_bridged():
+def test_a_far_gap_is_bridged() -> None:
     lines = [b'{"n":%d}' % number for number in range(300)]
     spans = cut(lines, list(range(10, 300, 10)))
     (problem,) = verify(lines[:5] + lines[255:], spans).problems
@@ -240,7 +242,7 @@ def forged(of: bytes, text: bytes) -> bytes:
     return line
 
 
-def test_a_line_forged_to_have_the_fingerprint_of_another_proves_nothing():
+def test_a_line_forged_to_have_the_fingerprint_of_another_proves_nothing() -> None:
     """It can be made in a microsecond. SHA-256 over the range finds it, though not which line it is."""
     line = next(line for text in range(1000) if b"\n" not in (line := forged(LINES[5], b'{"forged":%d}' % text)))
     assert only_problem([*LINES[:5], line, *LINES[6:]]) == (
@@ -251,7 +253,7 @@ def test_a_line_forged_to_have_the_fingerprint_of_another_proves_nothing():
     assert added[0].startswith("added: "), "nor does it pass for a repeat"
 
 
-def test_a_period_asks_only_for_what_was_stated_in_it():
+def test_a_period_asks_only_for_what_was_stated_in_it() -> None:
     """Checkpoint `n` was made in second `n`: the first file was rotated away, the last lines are not there yet."""
     period = Period(2 * 10**9, 3 * 10**9)
     found = verify(LINES[5:25], SPANS, period=period)
@@ -260,20 +262,20 @@ def test_a_period_asks_only_for_what_was_stated_in_it():
     assert verify(LINES[5:25], SPANS).problems
 
 
-def test_newer_lines_are_told_where_nothing_is_owed():
+def test_newer_lines_are_told_where_nothing_is_owed() -> None:
     period = Period(0, 2 * 10**9)
     found = verify([*LINES[:10], b"newer"], SPANS, period=period)
     assert (found.problems, found.proven, found.uncovered) == ([], 10, 1)
 
 
-def test_only_one_cluster_may_be_asked_for():
+def test_only_one_cluster_may_be_asked_for() -> None:
     spans = [*SPANS, *cut([b'{"other":%d}' % number for number in range(5)], [], cluster="other")]
     assert verify(LINES, spans).problems
     found = verify(LINES, spans, cluster="c")
     assert (found.problems, found.proven) == ([], 30)
 
 
-def test_ranges_that_overlap_after_a_crash_are_both_checked():
+def test_ranges_that_overlap_after_a_crash_are_both_checked() -> None:
     spans = [span(LINES[:10]), span(LINES[:20]), span(LINES[10:], first=10)]
     found = verify(LINES, spans)
     assert (found.problems, found.proven) == ([], 30)
@@ -281,7 +283,7 @@ def test_ranges_that_overlap_after_a_crash_are_both_checked():
     assert verify(LINES, wrong).problems
 
 
-def test_a_ring_made_anew_counts_from_0_again():
+def test_a_ring_made_anew_counts_from_0_again() -> None:
     spans = [span(LINES[:10], ring=b"1" * 16), span(LINES[10:], ring=b"2" * 16)]
     found = verify(LINES, spans)
     assert (found.problems, found.proven) == ([], 30)
@@ -289,7 +291,7 @@ def test_a_ring_made_anew_counts_from_0_again():
     assert verify(LINES[:10] + LINES[11:], spans).problems
 
 
-def test_events_that_nobody_stated_may_stand_where_the_statements_leave_a_gap():
+def test_events_that_nobody_stated_may_stand_where_the_statements_leave_a_gap() -> None:
     spans = [span(LINES[:10]), span(LINES[13:], first=13)]
     found = verify(LINES, spans)
     assert (found.problems, found.proven, found.uncovered) == ([], 27, 3)
@@ -297,14 +299,14 @@ def test_events_that_nobody_stated_may_stand_where_the_statements_leave_a_gap():
     assert not verify(LINES[:10] + LINES[13:], spans).problems
 
 
-def test_many_problems_are_not_told_for_ever():
+def test_many_problems_are_not_told_for_ever() -> None:
     found = verify([line for at, line in enumerate(LINES * 1) if at % 2], cut(LINES, []))
     assert 10 <= len(found.problems) <= 20
     lines = [b'{"n":%d}' % number for number in range(1000)]
     assert len(verify(lines[::2], cut(lines, [])).problems) == 20
 
 
-def test_a_long_foreign_block_ends_the_search_and_not_the_verification():
+def test_a_long_foreign_block_ends_the_search_and_not_the_verification() -> None:
     lines = [*LINES[:5], *(b'{"foreign":%d}' % number for number in range(500)), *LINES[5:]]
     problem = only_problem(lines)
     assert problem.startswith("added: ")
@@ -313,7 +315,7 @@ def test_a_long_foreign_block_ends_the_search_and_not_the_verification():
 
 
 @pytest.mark.parametrize("hostile", [b"", b"\x00" * 100, b"\xff\xfe", b'{"n":0}' * 1000])
-def test_a_hostile_line_is_a_line(hostile: bytes):
+def test_a_hostile_line_is_a_line(hostile: bytes) -> None:
     assert verify([hostile, *LINES], SPANS).problems
     found = verify([hostile, *LINES], [span([hostile, *LINES])])
     assert (found.problems, found.proven) == ([], 31)

@@ -56,13 +56,13 @@ WHOLE = dict(enumerate(LINES))
 
 
 @given(places, places)
-def test_all_that_was_stated_is_proven(at: list[int], requests: list[int]):
+def test_all_that_was_stated_is_proven(at: list[int], requests: list[int]) -> None:
     findings = check(WHOLE, cut(LINES, at), requests)
     assert (findings.problems, findings.proven, findings.uncovered) == ([], 30, 0)
 
 
 @given(places, places, st.sets(st.integers(0, 29), min_size=1))
-def test_missing_events_are_named(at: list[int], requests: list[int], gone: set[int]):
+def test_missing_events_are_named(at: list[int], requests: list[int], gone: set[int]) -> None:
     left = {sequence: line for sequence, line in WHOLE.items() if sequence not in gone}
     findings = check(left, cut(LINES, at), requests)
     named = " ".join(findings.problems)
@@ -72,7 +72,7 @@ def test_missing_events_are_named(at: list[int], requests: list[int], gone: set[
 
 
 @given(places, places, st.sets(st.integers(0, 29), min_size=1, max_size=4), st.booleans())
-def test_changed_events_are_named(at: list[int], requests: list[int], changed: set[int], fingerprints: bool):
+def test_changed_events_are_named(at: list[int], requests: list[int], changed: set[int], fingerprints: bool) -> None:
     other = {sequence: b"changed" if sequence in changed else line for sequence, line in WHOLE.items()}
     findings = check(other, cut(LINES, at), requests, fingerprints=fingerprints)
     if fingerprints:
@@ -85,13 +85,13 @@ def test_changed_events_are_named(at: list[int], requests: list[int], changed: s
         )
 
 
-def test_many_changes_of_one_range_are_counted():
+def test_many_changes_of_one_range_are_counted() -> None:
     findings = check(dict.fromkeys(range(30), b"x"), cut(LINES, []))
     assert len(findings.problems) == 6
     assert findings.problems[-1] == "cluster c: changed: 25 more events of that checkpoint"
 
 
-def test_what_lies_before_the_claim_is_elsewhere():
+def test_what_lies_before_the_claim_is_elsewhere() -> None:
     later = {sequence: line for sequence, line in WHOLE.items() if sequence >= 10}
     findings = check(later, cut(LINES, [10, 20]), begin=10)
     assert (findings.problems, findings.proven, findings.elsewhere, findings.uncovered) == ([], 20, 10, 0)
@@ -99,7 +99,7 @@ def test_what_lies_before_the_claim_is_elsewhere():
     assert (findings.problems, findings.proven, findings.elsewhere, findings.uncovered) == ([], 10, 10, 10)
 
 
-def test_what_lies_after_the_claim_is_elsewhere():
+def test_what_lies_after_the_claim_is_elsewhere() -> None:
     findings = Findings()
     one = cover(cut(LINES, [10, 20]), findings)
     one.feed(0, LINES[:15])
@@ -107,14 +107,14 @@ def test_what_lies_after_the_claim_is_elsewhere():
     assert (findings.problems, findings.proven, findings.uncovered, findings.elsewhere) == ([], 10, 5, 10)
 
 
-def test_events_that_nobody_stated_are_uncovered():
+def test_events_that_nobody_stated_are_uncovered() -> None:
     spans = [span(LINES[5:10], first=5), span(LINES[20:25], first=20)]
     findings = check(WHOLE, spans)
     assert (findings.problems, findings.proven, findings.uncovered) == ([], 10, 20)
     assert not check({at: LINES[at] for at in range(5, 10)} | {at: LINES[at] for at in range(20, 25)}, spans).problems
 
 
-def test_a_claim_may_be_given_up_on_the_way():
+def test_a_claim_may_be_given_up_on_the_way() -> None:
     """The ring's limit removed a segment while it was read."""
     findings = Findings()
     one = cover(cut(LINES, [5, 15, 20]), findings)
@@ -125,7 +125,7 @@ def test_a_claim_may_be_given_up_on_the_way():
     assert (findings.problems, findings.proven) == ([], 15)
 
 
-def test_repeated_ranges_are_each_examined_and_counted_once():
+def test_repeated_ranges_are_each_examined_and_counted_once() -> None:
     spans = [span(LINES[:10]), span(LINES[:20]), span(LINES[10:], first=10)]
     assert check(WHOLE, spans).proven == 30
     assert len(check(WHOLE | {3: b"x"}, spans).problems) == 2

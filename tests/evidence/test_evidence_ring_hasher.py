@@ -43,7 +43,7 @@ def chunk(*firsts: int, size: int = 2, end: int | None = None) -> Chunk:
     return Chunk(firsts[0], firsts[-1] + size if end is None else end, records)
 
 
-def test_whoever_has_read_all_of_memory_waits_for_an_announcement():
+def test_whoever_has_read_all_of_memory_waits_for_an_announcement() -> None:
     """The writer makes a batch durable a moment before memory has it."""
     ring = Stub()
     follower = RingHasher(ring)  # type: ignore[arg-type]  # as much of a ring as is asked for
@@ -60,11 +60,11 @@ def test_whoever_has_read_all_of_memory_waits_for_an_announcement():
     assert follower.fresh(100) is None, "who reads a backlog reads on"
 
 
-def test_a_backlog_is_read_from_the_disk_at_once():
+def test_a_backlog_is_read_from_the_disk_at_once() -> None:
     assert RingHasher(Stub()).fresh(100) is None  # type: ignore[arg-type]  # as above
 
 
-def test_ranges_end_at_gaps_and_where_segments_begin():
+def test_ranges_end_at_gaps_and_where_segments_begin() -> None:
     ring = Stub()
     follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
     ring.begins = [4, 12]
@@ -78,7 +78,7 @@ def test_ranges_end_at_gaps_and_where_segments_begin():
     assert ring.position == follower.position == 22
 
 
-def test_a_gap_alone_moves_the_cursor_too():
+def test_a_gap_alone_moves_the_cursor_too() -> None:
     ring = Stub()
     follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
     follower.absorb(Chunk(0, 7, []))
@@ -88,7 +88,7 @@ def test_a_gap_alone_moves_the_cursor_too():
     assert ring.moves == [Tally(dropped=7)]
 
 
-def test_what_was_hashed_and_not_stated_can_be_forgotten():
+def test_what_was_hashed_and_not_stated_can_be_forgotten() -> None:
     ring = Stub()
     follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
     follower.absorb(chunk(0, 2))

@@ -24,7 +24,7 @@ def config(place: Path, evidence: str) -> Config:
     return load.parse(text.encode(), "f", {})
 
 
-async def test_what_two_clusters_posted_is_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+async def test_what_two_clusters_posted_is_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """1,450 events, two lives, the events of both clusters mixed in one file."""
     (tmp_path / "key.pem").write_bytes(private_pem())
     (tmp_path / "public.pem").write_bytes(public_pem())
@@ -62,7 +62,7 @@ async def test_what_two_clusters_posted_is_proven(tmp_path: Path, capsys: pytest
         assert "not covered" not in said.out
 
 
-async def test_a_key_that_is_none_stops_the_start_and_leaves_nothing_behind(tmp_path: Path):
+async def test_a_key_that_is_none_stops_the_start_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(b"no key")
     settings = config(tmp_path, f"{{path: {tmp_path}/checkpoints.ndjson, key_file: {tmp_path}/key.pem}}")
     with pytest.raises(StartError, match=r"evidence\.key_file: .*is no private key in PEM; make one with"):
@@ -73,7 +73,7 @@ async def test_a_key_that_is_none_stops_the_start_and_leaves_nothing_behind(tmp_
     await sink.stop(2.0)
 
 
-async def test_a_start_that_fails_later_lets_go_of_the_checkpoint_file(tmp_path: Path):
+async def test_a_start_that_fails_later_lets_go_of_the_checkpoint_file(tmp_path: Path) -> None:
     good = config(tmp_path, f"{{path: {tmp_path}/checkpoints.ndjson}}")
     sink = Sink(good)
     await sink.start()

@@ -49,7 +49,7 @@ def drop_first(disk: FakeDisk) -> int:
     return second.header.first_sequence
 
 
-async def test_each_segment_is_covered_by_itself(tmp_path: Path):
+async def test_each_segment_is_covered_by_itself(tmp_path: Path) -> None:
     """So after any number of drops, all that is left is proven."""
     disk = await filled()
     floor = 0
@@ -59,7 +59,7 @@ async def test_each_segment_is_covered_by_itself(tmp_path: Path):
         floor = drop_first(disk)
 
 
-async def test_a_segment_that_is_dropped_while_the_others_are_read_is_no_mismatch(tmp_path: Path):
+async def test_a_segment_that_is_dropped_while_the_others_are_read_is_no_mismatch(tmp_path: Path) -> None:
     disk = await filled()
     dropped: list[int] = []
 
@@ -72,21 +72,21 @@ async def test_a_segment_that_is_dropped_while_the_others_are_read_is_no_mismatc
     assert findings.proven == 480 - (dropped[1] - dropped[0])
 
 
-async def test_a_segment_that_vanishes_without_being_dropped_is_missing(tmp_path: Path):
+async def test_a_segment_that_vanishes_without_being_dropped_is_missing(tmp_path: Path) -> None:
     disk = await filled()
     disk.unlink(segment_file.segments(RING, disk)[1].path)
     (problem,) = verify(disk, tmp_path).problems
     assert problem.startswith("cluster c: missing: events ")
 
 
-async def test_a_ring_whose_identity_was_lost_is_known_by_its_segments(tmp_path: Path):
+async def test_a_ring_whose_identity_was_lost_is_known_by_its_segments(tmp_path: Path) -> None:
     disk = await filled()
     disk.unlink(RING / identity.FILE)
     findings = verify(disk, tmp_path)
     assert (findings.problems, findings.proven) == ([], 480)
 
 
-async def test_a_ring_that_is_gone_is_told(tmp_path: Path):
+async def test_a_ring_that_is_gone_is_told(tmp_path: Path) -> None:
     disk = await filled()
     for path in disk.paths():
         if RING in path.parents:

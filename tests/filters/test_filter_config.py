@@ -37,14 +37,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_is_told_by_its_key(text: str):
+def test_a_mistake_is_told_by_its_key(text: str) -> None:
     with pytest.raises(load.ConfigError) as caught:
         configured(text)
     assert "destinations[0].filter" in str(caught.value)
     assert MISTAKES[text] in str(caught.value)
 
 
-def test_a_destination_without_a_filter_has_none():
+def test_a_destination_without_a_filter_has_none() -> None:
     config = load.parse(b"destinations: [{name: out, type: stdout}]", "f", {})
     assert build(config.destinations[0]) is None
     assert policy_of(config.destinations[0]) is None
@@ -60,7 +60,7 @@ rules: [{level: LEVEL}]
 
 def test_a_policy_file_is_read_again_when_it_changes_and_the_last_good_one_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY.replace("LEVEL", "None"))
     sift = build(configured(f"{{policy_file: {file}}}"))
@@ -83,7 +83,7 @@ def test_a_policy_file_is_read_again_when_it_changes_and_the_last_good_one_stays
     ("content", "why"),
     [("rules: [", "1:"), ("kind: Config", "rules: is missing"), ("rules: [{level: 1}]", "rules[0].level")],
 )
-def test_an_unusable_policy_file_is_told_with_its_key(tmp_path: Path, content: str, why: str):
+def test_an_unusable_policy_file_is_told_with_its_key(tmp_path: Path, content: str, why: str) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(content)
     for function in (build, policy_of):
@@ -105,7 +105,7 @@ def risks(text: str) -> list[str]:
     return list(describe.risks(config.filter, policy_of(config)))
 
 
-def test_a_filter_is_told_in_words():
+def test_a_filter_is_told_in_words() -> None:
     assert said(
         "{except: [{verbs: [get], users: [a, b], resources: [{resources: [pods], resourceNames: [p]}, {group: apps}]}],"
         " mask: [secrets], drop_fields: [userAgent]}"
@@ -136,7 +136,7 @@ BESIDE = """{
   ]}"""
 
 
-def test_what_no_policy_can_say_is_told_in_words_too():
+def test_what_no_policy_can_say_is_told_in_words_too() -> None:
     first, *others = said(BESIDE)
     assert first == (
         "siem, rule 1: of all requests of objects named like *b at addresses like /c from clients like a* "
@@ -150,12 +150,12 @@ def test_what_no_policy_can_say_is_told_in_words_too():
     ]
 
 
-def test_a_long_list_is_shortened():
+def test_a_long_list_is_shortened() -> None:
     users = ", ".join(f"u{number}" for number in range(100))
     assert "u7 and 92 more" in said(f"{{only: [{{users: [{users}]}}]}}")[0]
 
 
-def test_what_is_risky_is_told():
+def test_what_is_risky_is_told() -> None:
     (risk,) = risks("{policy: {rules: [{level: Metadata, users: [a]}]}}")
     assert "what no rule fits is not delivered" in risk
     (risk,) = risks("{policy: {rules: [{level: None, users: [a]}]}}")

@@ -77,22 +77,22 @@ FITS = [
 
 
 @pytest.mark.parametrize(("rule", "one", "fits"), FITS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_rule_fits_as_in_kube_apiserver(rule: str, one: bytes, fits: bool):
+def test_a_rule_fits_as_in_kube_apiserver(rule: str, one: bytes, fits: bool) -> None:
     assert (left(f"{{only: [{rule}]}}", one) == one) is fits
     assert (left(f"{{except: [{rule}]}}", one) is None) is fits
 
 
-def test_the_first_rule_that_fits_decides():
+def test_the_first_rule_that_fits_decides() -> None:
     policy = "{policy: {rules: [{level: None, users: [jane]}, {level: RequestResponse}]}}"
     assert left(policy, POD) is None
     assert left(policy, ALONE) == ALONE
 
 
-def test_what_no_rule_fits_is_left_out():
+def test_what_no_rule_fits_is_left_out() -> None:
     assert left("{policy: {rules: [{level: Metadata, users: [joe]}]}}", POD) is None
 
 
-def test_exceptions_come_before_what_is_wanted():
+def test_exceptions_come_before_what_is_wanted() -> None:
     text = "{only: [{userGroups: [devs]}], except: [{users: [jane]}]}"
     assert left(text, POD) is None
 
@@ -104,7 +104,7 @@ def test_exceptions_come_before_what_is_wanted():
         "rules: [{level: Metadata, omitStages: [ResponseComplete]}]",
     ],
 )
-def test_stages_are_omitted_by_the_policy_and_by_its_rules(where: str):
+def test_stages_are_omitted_by_the_policy_and_by_its_rules(where: str) -> None:
     assert left(f"{{policy: {{{where}}}}}", POD) is None
     started = event(stage="ResponseStarted", level="Metadata")
     assert left(f"{{policy: {{{where}}}}}", started) == started
@@ -126,7 +126,7 @@ BY_BODY = [
 
 
 @pytest.mark.parametrize(("one", "name", "fits"), BY_BODY)
-def test_a_name_that_only_the_body_carries_was_unknown_to_the_policy(one: bytes, name: str, fits: bool):
+def test_a_name_that_only_the_body_carries_was_unknown_to_the_policy(one: bytes, name: str, fits: bool) -> None:
     rule = f"{{group: GROUP, resources: ['*'], resourceNames: [{name}]}}"
     rules = ", ".join(rule.replace("GROUP", group) for group in ("''", "apps"))
     assert (left(f"{{only: [{{resources: [{rules}]}}]}}", one) is not None) is fits
@@ -142,12 +142,12 @@ def test_a_name_that_only_the_body_carries_was_unknown_to_the_policy(one: bytes,
         ("/apis/x.io/v1/namespaces/kube-system/things/t1", "kube-system", True),
     ],
 )
-def test_a_namespace_that_a_client_wrote_into_a_body_fits_no_rule(uri: str, namespace: str, fits: bool):
+def test_a_namespace_that_a_client_wrote_into_a_body_fits_no_rule(uri: str, namespace: str, fits: bool) -> None:
     claimed = event(verb="update", requestURI=uri, objectRef=reference("nodes", namespace="kube-system", name="n1"))
     assert (left(f"{{only: [{{namespaces: ['{namespace}']}}]}}", claimed) is not None) is fits
 
 
-def test_sequences_stay_with_their_events():
+def test_sequences_stay_with_their_events() -> None:
     found = sifted("{only: [{verbs: [get]}]}", POD, event(verb="list"), LOGS, event(verb="list"))
     assert list(zip(found.batch.sequences, found.batch.events, strict=True)) == [(100, POD), (102, LOGS)]
     assert sifted("{only: [{verbs: [get]}]}", POD, LOGS).batch.sequences == range(100, 102)

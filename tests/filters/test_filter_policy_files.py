@@ -56,7 +56,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_policy_is_found_where_people_keep_it(name: str):
+def test_a_policy_is_found_where_people_keep_it(name: str) -> None:
     found = load.parse_policy(FOUND[name].encode(), "f")
     assert [rule.level for rule in found.rules] == ["Metadata"]
     assert type(found) is Policy, "nothing was passed over"
@@ -82,14 +82,14 @@ LOST = {
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_what_holds_no_policy_is_told_with_its_place(name: str):
+def test_what_holds_no_policy_is_told_with_its_place(name: str) -> None:
     text, why = LOST[name]
     with pytest.raises(load.ConfigError) as caught:
         load.parse_policy(text.encode(), "f")
     assert why in str(caught.value)
 
 
-def test_of_several_policies_the_first_counts_as_for_kube_apiserver():
+def test_of_several_policies_the_first_counts_as_for_kube_apiserver() -> None:
     for rest in (OTHER, "[{", NAMESPACE):
         found = load.parse_policy(f"{POLICY}---\n{rest}".encode(), "f")
         assert isinstance(found, NotedPolicy)
@@ -97,7 +97,7 @@ def test_of_several_policies_the_first_counts_as_for_kube_apiserver():
         assert found.notes == ["what follows the first document: kube-apiserver reads no other"]
 
 
-def test_a_policy_file_takes_nothing_from_the_environment():
+def test_a_policy_file_takes_nothing_from_the_environment() -> None:
     text = HEAD + "rules: [{level: Metadata, users: ['${HOME}', '$${x']}]"
     assert load.parse_policy(text.encode(), "f").rules[0].users == ["${HOME}", "$${x"]
 
@@ -105,7 +105,7 @@ def test_a_policy_file_takes_nothing_from_the_environment():
 UNKNOWN = 'rules[0].resources[0].resource: unknown key; did you mean "resources"? (known keys: group, '
 
 
-def test_an_unknown_key_is_refused_with_what_kube_apiserver_does_and_how_to_have_that():
+def test_an_unknown_key_is_refused_with_what_kube_apiserver_does_and_how_to_have_that() -> None:
     with pytest.raises(load.ConfigError) as caught:
         load.parse_policy(OPENSHIFT.encode(), "f")
     (mistake,) = caught.value.mistakes
@@ -115,7 +115,7 @@ def test_an_unknown_key_is_refused_with_what_kube_apiserver_does_and_how_to_have
     )
 
 
-def test_an_unknown_key_is_passed_over_where_that_is_wanted():
+def test_an_unknown_key_is_passed_over_where_that_is_wanted() -> None:
     found = load.parse_policy(OPENSHIFT.encode(), "f", "warn")
     assert isinstance(found, NotedPolicy)
     (note,) = found.notes
@@ -126,7 +126,7 @@ def test_an_unknown_key_is_passed_over_where_that_is_wanted():
     assert inside.notes == [f"data.policy.{note}"]
 
 
-def test_the_last_of_two_equal_keys_counts_where_kube_apiservers_reading_is_wanted():
+def test_the_last_of_two_equal_keys_counts_where_kube_apiservers_reading_is_wanted() -> None:
     for text in (HEAD + "rules: [{level: None}]\nrules: [{level: Metadata}]", config_map(f"{POLICY}kind: Policy")):
         found = load.parse_policy(text.encode(), "f", "warn")
         assert isinstance(found, NotedPolicy)
@@ -134,7 +134,7 @@ def test_the_last_of_two_equal_keys_counts_where_kube_apiservers_reading_is_want
         assert "the last one counts" in found.notes[0]
 
 
-def test_a_misspelt_level_is_none_even_where_unknown_keys_are_passed_over():
+def test_a_misspelt_level_is_none_even_where_unknown_keys_are_passed_over() -> None:
     with pytest.raises(load.ConfigError) as caught:
         load.parse_policy((HEAD + "rules: [{Level: Metadata}]").encode(), "f", "warn")
     assert "rules[0].level: is missing" in str(caught.value)
@@ -143,7 +143,7 @@ def test_a_misspelt_level_is_none_even_where_unknown_keys_are_passed_over():
 INLINE = f"{{policy_unknown_keys: HOW, policy: {{rules: [{MACHINES}, {{level: RequestResponse}}]}}}}"
 
 
-def test_a_policy_in_the_configuration_is_read_in_the_same_way():
+def test_a_policy_in_the_configuration_is_read_in_the_same_way() -> None:
     with pytest.raises(load.ConfigError) as caught:
         configured(INLINE.replace("HOW", "refuse"))
     assert f"destinations[0].filter.policy.{UNKNOWN}" in str(caught.value)
@@ -154,7 +154,7 @@ def test_a_policy_in_the_configuration_is_read_in_the_same_way():
     assert left(INLINE.replace("HOW", "warn"), event()) == event()
 
 
-def test_what_is_wanted_may_stand_in_the_environment():
+def test_what_is_wanted_may_stand_in_the_environment() -> None:
     wanted = INLINE.replace("HOW", "'${HOW}'")
     text = f"destinations: [{{name: siem, type: stdout, filter: {wanted}}}]".encode()
     assert isinstance(policy_of(load.parse(text, "f", {"HOW": "warn"}).destinations[0]), NotedPolicy)
@@ -163,7 +163,7 @@ def test_what_is_wanted_may_stand_in_the_environment():
     assert UNKNOWN in str(caught.value)
 
 
-def test_no_other_key_is_ever_passed_over():
+def test_no_other_key_is_ever_passed_over() -> None:
     for text in (
         "{policy_unknown_keys: warn, policy: {rules: [{level: None}]}, except: [{dryrun: true, dryRun: true}]}",
         "{policy_unknown_keys: warn, policy: {rules: [{level: None}]}, maks: [secrets]}",
@@ -174,13 +174,13 @@ def test_no_other_key_is_ever_passed_over():
         assert "kube-apiserver" not in str(caught.value)
 
 
-def test_a_key_that_no_policy_has_is_told_where_to_go():
+def test_a_key_that_no_policy_has_is_told_where_to_go() -> None:
     with pytest.raises(load.ConfigError) as caught:
         configured("{policy: {rules: [{level: None, responseCodes: [404]}]}}")
     assert "policy.rules[0].responseCodes: unknown key; no Policy can say this; write it in only" in str(caught.value)
 
 
-def test_what_was_passed_over_is_logged_and_shown_by_check(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_what_was_passed_over_is_logged_and_shown_by_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(OPENSHIFT)
     config = configured(f"{{policy_unknown_keys: warn, policy_file: {file}}}")

@@ -23,7 +23,7 @@ ODD = b'{"n": 123456789012345678901234567890, "x":1e400,"a":1,"a":2,"s":"\\ud800
 BODIES = event(requestObject=ODD, responseObject=b'{"r":1.0}')
 
 
-def test_a_lower_level_strips_the_bodies_and_says_so():
+def test_a_lower_level_strips_the_bodies_and_says_so() -> None:
     assert left(ALL, BODIES) == BODIES
     assert left(REQUEST, BODIES) == BODIES.replace(b"RequestResponse", b"Request").replace(
         b',"responseObject":{"r":1.0}', b""
@@ -31,26 +31,26 @@ def test_a_lower_level_strips_the_bodies_and_says_so():
     assert left(METADATA, BODIES) == event(level="Metadata")
 
 
-def test_a_level_is_never_raised():
+def test_a_level_is_never_raised() -> None:
     for level in ("Metadata", "Request"):
         one = event(level=level)
         assert left(ALL, one) == one
     assert left(REQUEST, event(level="Metadata")) == event(level="Metadata")
 
 
-def test_a_body_that_its_own_level_would_not_have_is_stripped_too():
+def test_a_body_that_its_own_level_would_not_have_is_stripped_too() -> None:
     assert left(METADATA, event(level="Metadata", requestObject=b"{}")) == event(level="Metadata")
 
 
 @pytest.mark.parametrize("text", [ALL, MASK, '{drop_fields: ["requestObject.metadata.managedFields"]}', OMIT])
-def test_an_event_that_no_rule_touches_keeps_its_bytes(text: str):
+def test_an_event_that_no_rule_touches_keeps_its_bytes(text: str) -> None:
     spaced = BODIES.replace(b'"verb":', b' "verb" :\t')
     for one in (BODIES, spaced):
         assert left(text, one) == one
 
 
 @pytest.mark.parametrize("body", [*corpus.hostile_bodies()], ids=lambda body: body.name)
-def test_hostile_bodies_are_stripped_like_any_other(body: corpus.Body):
+def test_hostile_bodies_are_stripped_like_any_other(body: corpus.Body) -> None:
     for one in body.events:
         found = sifted(METADATA, one)
         if not one.startswith(b'{"level"'):
@@ -64,7 +64,7 @@ def test_hostile_bodies_are_stripped_like_any_other(body: corpus.Body):
 
 
 @pytest.mark.parametrize("text", [OMIT, '{drop_fields: ["requestObject.metadata.managedFields", "requestObject.x.y"]}'])
-def test_hostile_bodies_go_through_untouched_where_nothing_is_to_be_cut(text: str):
+def test_hostile_bodies_go_through_untouched_where_nothing_is_to_be_cut(text: str) -> None:
     for body in corpus.hostile_bodies():
         for one in body.events:
             found = sifted(text, one)
@@ -72,7 +72,7 @@ def test_hostile_bodies_go_through_untouched_where_nothing_is_to_be_cut(text: st
             assert found.batch.events or found.unreadable
 
 
-def test_managed_fields_go_out_of_objects_lists_and_tables_and_stay_in_patches():
+def test_managed_fields_go_out_of_objects_lists_and_tables_and_stay_in_patches() -> None:
     managed = b'"managedFields":[{"a":1}]'
     one = b'{"metadata":{"name":"x",' + managed + b'},"managedFields":1}'
     without = b'{"metadata":{"name":"x"},"managedFields":1}'
@@ -88,13 +88,13 @@ def test_managed_fields_go_out_of_objects_lists_and_tables_and_stay_in_patches()
         assert left(OMIT, patch) == patch
 
 
-def test_a_rule_overrides_the_policy_about_managed_fields():
+def test_a_rule_overrides_the_policy_about_managed_fields() -> None:
     one = event(responseObject=b'{"metadata":{"managedFields":[]}}')
     text = "{policy: {omitManagedFields: true, rules: [{level: RequestResponse, omitManagedFields: false}]}}"
     assert left(text, one) == one
 
 
-def test_dropped_fields_are_cut_out_wherever_they_stand():
+def test_dropped_fields_are_cut_out_wherever_they_stand() -> None:
     one = event(
         annotations={"a": "1", "x.io/b": "2"},
         responseObject=b'{"items":[{"spec":{"p":1,"q":2}},{"spec":{"p":[]}},{"spec":7},8],"spec":{"p":1}}',
@@ -105,7 +105,7 @@ def test_dropped_fields_are_cut_out_wherever_they_stand():
     )
 
 
-def test_a_field_is_dropped_however_its_key_is_escaped_and_however_often_it_stands_there():
+def test_a_field_is_dropped_however_its_key_is_escaped_and_however_often_it_stands_there() -> None:
     one = event(verb="patch", requestObject=b'{"p":1,"\\u0070":2,"p":3, "q":4}')
     assert left("{drop_fields: [requestObject.p]}", one) == event(verb="patch", requestObject=b'{"q":4}')
 
@@ -131,7 +131,7 @@ MASKED = [
 
 
 @pytest.mark.parametrize(("body", "masked"), MASKED)
-def test_the_values_of_secrets_are_masked_and_their_keys_stay(body: bytes, masked: bytes):
+def test_the_values_of_secrets_are_masked_and_their_keys_stay(body: bytes, masked: bytes) -> None:
     for name in ("requestObject", "responseObject"):
         one, expected = (event(verb="patch", objectRef=SECRET, **{name: content}) for content in (body, masked))
         assert left(MASK, one) == expected
@@ -152,12 +152,12 @@ def test_the_values_of_secrets_are_masked_and_their_keys_stay(body: bytes, maske
         (None, b'{"data":{"a":"x"}}', b'{"data":{"a":"x"}}'),
     ],
 )  # fmt: skip
-def test_each_kind_of_secret_is_masked_in_its_own_place(ref: dict[str, str] | None, body: bytes, masked: bytes):
+def test_each_kind_of_secret_is_masked_in_its_own_place(ref: dict[str, str] | None, body: bytes, masked: bytes) -> None:
     assert left(MASK, event(objectRef=ref, responseObject=body)) == event(objectRef=ref, responseObject=masked)
 
 
 @pytest.mark.parametrize("body", [*corpus.hostile_bodies()], ids=lambda body: body.name)
-def test_no_hostile_body_brings_a_secret_through(body: corpus.Body):
+def test_no_hostile_body_brings_a_secret_through(body: corpus.Body) -> None:
     for one in body.events:
         if not (match := re.search(rb'"requestObject":(.*)}\Z', one, re.DOTALL)):
             continue
@@ -168,7 +168,7 @@ def test_no_hostile_body_brings_a_secret_through(body: corpus.Body):
         assert kept.startswith(event(objectRef=SECRET, verb="patch").partition(b',"stageT')[0])
 
 
-def test_a_body_with_more_members_than_anybody_needs_is_masked_whole():
+def test_a_body_with_more_members_than_anybody_needs_is_masked_whole() -> None:
     body = b'{"data":{' + b",".join([b'"k":"CANARY"'] * (2**14 + 1)) + b"}}"
     assert left(MASK, event(objectRef=SECRET, requestObject=body)) == event(objectRef=SECRET, requestObject=b'"***"')
 
@@ -190,7 +190,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_cannot_be_read_is_kept_apart_and_passes_only_when_asked_to(name: str):
+def test_what_cannot_be_read_is_kept_apart_and_passes_only_when_asked_to(name: str) -> None:
     one, good = UNREADABLE[name], event()
     found = sifted("{mask: [secrets]}", good, one, good)
     assert [refusal.index for refusal in found.unreadable] == [1]
@@ -202,7 +202,7 @@ def test_what_cannot_be_read_is_kept_apart_and_passes_only_when_asked_to(name: s
 
 @pytest.mark.parametrize("depth", [100, 600, 1200, 9000, 20000])
 @pytest.mark.parametrize("name", ["requestObject", "responseObject", "annotations", "user", "objectRef"])
-def test_how_deep_a_field_nests_has_no_say_in_what_a_filter_decides(name: str, depth: int):
+def test_how_deep_a_field_nests_has_no_say_in_what_a_filter_decides(name: str, depth: int) -> None:
     """Interpreters end recursion at 1,000 to 10,000 levels, and some at none."""
     nest = b"[" * depth + b"]" * depth
     whole = {
@@ -219,18 +219,18 @@ def test_how_deep_a_field_nests_has_no_say_in_what_a_filter_decides(name: str, d
 
 
 @pytest.mark.parametrize("key", [b"other", b"annotations", b"\xff", b"k" * 5000])
-def test_a_field_that_no_filter_looks_at_may_stand_twice(key: bytes):
+def test_a_field_that_no_filter_looks_at_may_stand_twice(key: bytes) -> None:
     one = event()[:-1] + b',"%b":{},"%b":{}}' % (key, key)
     assert left("{only: [{users: [jane]}]}", one) == one
 
 
-def test_a_request_that_could_not_be_split_is_kept_apart():
+def test_a_request_that_could_not_be_split_is_kept_apart() -> None:
     body = b'{"kind":"EventList","items":"secrets"}'
     assert [one.index for one in sifted(ALL, body, marks=Mark.UNSPLIT).unreadable] == [0]
     assert sifted("{mask: [secrets], unreadable: pass}", body, marks=Mark.UNSPLIT).batch.events == [body]
 
 
-def test_the_sinks_own_checkpoints_pass():
+def test_the_sinks_own_checkpoints_pass() -> None:
     statement = b'{"checkpoint":{"number":1},"signature":null}'
     assert left("{only: [{users: [nobody]}]}", statement) == statement
 
@@ -259,7 +259,7 @@ def by_hand(event: dict[str, Any], level: str, *, omit: bool) -> dict[str, Any]:
 
 @pytest.mark.parametrize("level", LEVELS[1:])
 @pytest.mark.parametrize("omit", [False, True])
-def test_recorded_events_lose_what_the_level_says_and_nothing_else(level: str, omit: bool):
+def test_recorded_events_lose_what_the_level_says_and_nothing_else(level: str, omit: bool) -> None:
     text = f"{{policy: {{omitManagedFields: {str(omit).lower()}, rules: [{{level: {level}}}]}}}}"
     events = corpus.events("blocking-rr-h1tls", "hostile-patches")
     kept = sifted(text, *events).batch.events
@@ -275,7 +275,7 @@ def test_recorded_events_lose_what_the_level_says_and_nothing_else(level: str, o
     assert touched if level != "RequestResponse" or omit else not touched
 
 
-def test_no_recorded_secret_comes_through_the_masks():
+def test_no_recorded_secret_comes_through_the_masks() -> None:
     events = corpus.events()
     kept = sifted(MASK, *events).batch.events
     holding = 0
@@ -325,7 +325,7 @@ trees = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(trees, st.booleans())
-def test_an_edit_of_any_body_is_json_and_does_not_depend_on_its_spelling(tree: Any, ascii_only: bool):
+def test_an_edit_of_any_body_is_json_and_does_not_depend_on_its_spelling(tree: Any, ascii_only: bool) -> None:
     """Compact, spaced or escaped, the same body comes out the same: the quick way and the scanner agree."""
     text = '{drop_fields: ["responseObject.a", "responseObject.items[*].a"], mask: [secrets]}'
     spellings = [

@@ -35,14 +35,14 @@ CODES = [
 
 
 @pytest.mark.parametrize(("codes", "code", "fits"), CODES)
-def test_a_rule_fits_answers_by_their_code(codes: str, code: int | None, fits: bool):
+def test_a_rule_fits_answers_by_their_code(codes: str, code: int | None, fits: bool) -> None:
     one = answered(code)
     assert (left(f"{{only: [{{responseCodes: {codes}}}]}}", one) == one) is fits
     assert (left(f"{{except: [{{responseCodes: {codes}}}]}}", one) is None) is fits
 
 
 @pytest.mark.parametrize("status", [None, "x", 5, [], {"code": "404"}, {"code": 4e99}])
-def test_what_has_no_answer_yet_fits_no_code(status: Any):
+def test_what_has_no_answer_yet_fits_no_code(status: Any) -> None:
     one = event(stage="RequestReceived", responseStatus=status)
     assert left("{only: [{responseCodes: [1xx, 2xx, 3xx, 4xx, 5xx]}]}", one) is None
     assert left("{except: [{responseCodes: [4xx]}]}", one) == one
@@ -63,12 +63,12 @@ AGENTS = [
 
 
 @pytest.mark.parametrize(("pattern", "agent", "fits"), AGENTS)
-def test_a_rule_fits_clients_by_what_they_call_themselves(pattern: str, agent: str | None, fits: bool):
+def test_a_rule_fits_clients_by_what_they_call_themselves(pattern: str, agent: str | None, fits: bool) -> None:
     one = event(userAgent=agent)
     assert (left(f"{{only: [{{userAgents: [nobody, '{pattern}']}}]}}", one) == one) is fits
 
 
-def test_a_user_agent_that_is_not_utf8_makes_no_event_unreadable():
+def test_a_user_agent_that_is_not_utf8_makes_no_event_unreadable() -> None:
     one = event(userAgent="AGENT").replace(b"AGENT", b"\xff\xfe")
     assert left("{except: [{userAgents: [kube-probe/*]}]}", one) == one
 
@@ -83,12 +83,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("pattern", "ref", "fits"), NAMES)
-def test_a_rule_fits_objects_by_their_name(pattern: str, ref: dict[str, str] | None, fits: bool):
+def test_a_rule_fits_objects_by_their_name(pattern: str, ref: dict[str, str] | None, fits: bool) -> None:
     one = event(objectRef=ref)
     assert (left(f"{{only: [{{names: ['{pattern}']}}]}}", one) == one) is fits
 
 
-def test_an_object_that_is_made_has_the_name_that_its_body_says():
+def test_an_object_that_is_made_has_the_name_that_its_body_says() -> None:
     made = event(verb="create", requestURI="/api/v1/namespaces/ns1/pods", objectRef=reference("pods", name="web-1"))
     assert left("{only: [{names: [web-*]}]}", made) == made
 
@@ -105,7 +105,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize(("pattern", "uri", "fits"), ADDRESSES)
-def test_a_rule_fits_requests_by_their_address(pattern: str, uri: str, fits: bool):
+def test_a_rule_fits_requests_by_their_address(pattern: str, uri: str, fits: bool) -> None:
     one = event(requestURI=uri, objectRef=None)
     assert (left(f"{{only: [{{requestURIs: ['{pattern}']}}]}}", one) == one) is fits
 
@@ -145,7 +145,7 @@ DRY_RUNS = [
 
 
 @pytest.mark.parametrize(("one", "fits"), DRY_RUNS)
-def test_a_dry_run_is_one_that_has_certainly_changed_nothing(one: bytes, fits: bool):
+def test_a_dry_run_is_one_that_has_certainly_changed_nothing(one: bytes, fits: bool) -> None:
     assert (left("{except: [{dryRun: true}]}", one) is None) is fits
     assert (left("{only: [{dryRun: false}]}", one) is None) is fits
 
@@ -174,12 +174,12 @@ UPDATES = [
 
 
 @pytest.mark.parametrize(("one", "fits"), UPDATES)
-def test_an_update_changed_nothing_when_its_answer_has_the_version_that_was_sent(one: bytes, fits: bool):
+def test_an_update_changed_nothing_when_its_answer_has_the_version_that_was_sent(one: bytes, fits: bool) -> None:
     assert (left("{except: [{unchanged: true}]}", one) is None) is fits
     assert (left("{only: [{unchanged: false}]}", one) is None) is fits
 
 
-def test_all_criteria_of_a_rule_must_fit():
+def test_all_criteria_of_a_rule_must_fit() -> None:
     rule = "{only: [{verbs: [get], responseCodes: [403], names: [web-*]}]}"
     one = answered(403, objectRef=DEPLOYMENT)
     assert left(rule, one) == one
@@ -188,7 +188,7 @@ def test_all_criteria_of_a_rule_must_fit():
     assert left(rule, answered(403, objectRef=DEPLOYMENT, verb="list")) is None
 
 
-def test_the_first_rule_that_fits_decides_among_those_that_look_closer_too():
+def test_the_first_rule_that_fits_decides_among_those_that_look_closer_too() -> None:
     text = "{only: [{responseCodes: [403], level: Metadata}, {verbs: [get]}, {responseCodes: [500]}]}"
     assert left(text, answered(403)) == answered(403, level="Metadata")
     assert left(text, answered(200)) == answered(200)
@@ -199,7 +199,7 @@ def test_the_first_rule_that_fits_decides_among_those_that_look_closer_too():
 POLICY = "policy: {omitStages: [Panic], rules: [{level: Metadata, users: [jane]}]}"
 
 
-def test_beside_a_policy_the_rules_come_first_and_the_lower_level_counts():
+def test_beside_a_policy_the_rules_come_first_and_the_lower_level_counts() -> None:
     text = f"{{{POLICY}, except: [{{responseCodes: [404]}}]}}"
     assert left(text, answered(404)) is None
     assert left(text, answered(200)) == answered(200, level="Metadata")
@@ -211,7 +211,7 @@ def test_beside_a_policy_the_rules_come_first_and_the_lower_level_counts():
     assert left(only, answered(404, stage="ResponseStarted")) is None
 
 
-def test_a_policy_file_has_rules_beside_it_too(tmp_path: Any):
+def test_a_policy_file_has_rules_beside_it_too(tmp_path: Any) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]")
     text = f"{{policy_file: {file}, except: [{{dryRun: true}}]}}"
@@ -235,13 +235,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_is_told_by_its_key(text: str):
+def test_a_mistake_is_told_by_its_key(text: str) -> None:
     with pytest.raises(load.ConfigError) as caught:
         configured(text)
     assert f"destinations[0].filter.{MISTAKES[text]}" in str(caught.value)
 
 
-def test_the_recorded_events_are_told_apart_as_their_decoded_form_says():
+def test_the_recorded_events_are_told_apart_as_their_decoded_form_says() -> None:
     events = corpus.events()
     decoded = [json.loads(one) for one in events]
     rules = {
@@ -262,7 +262,7 @@ def test_the_recorded_events_are_told_apart_as_their_decoded_form_says():
         assert 0 < len(expected) < len(events), rule
 
 
-def test_a_recorded_update_that_took_the_last_finalizer_away_is_a_change():
+def test_a_recorded_update_that_took_the_last_finalizer_away_is_a_change() -> None:
     """An object is gone by each of them, and its answer has the version that was sent."""
     same = []
     for one in corpus.events():

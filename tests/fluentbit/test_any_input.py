@@ -42,21 +42,21 @@ def sentence(call: Callable[[], object], error: type[Exception]) -> str | None:
 
 
 @given(st.text())
-def test_any_text_is_sections_or_a_sentence(text: str):
+def test_any_text_is_sections_or_a_sentence(text: str) -> None:
     said = sentence(lambda: list(classic.parse(text, "f")), FluentBitError)
 
     assert said is None or "\n" not in said
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_are_yaml_or_a_sentence(data: bytes):
+def test_any_bytes_are_yaml_or_a_sentence(data: bytes) -> None:
     said = sentence(lambda: list(pipeline.parse(data, "f")), FluentBitError)
 
     assert said is None or said.startswith("f")
 
 
 @given(st.lists(SECTIONS, max_size=4))
-def test_any_keys_are_a_configuration_or_a_sentence(sections: list[str]):
+def test_any_keys_are_a_configuration_or_a_sentence(sections: list[str]) -> None:
     text = "[INPUT]\n name http\n[OUTPUT]\n name stdout\n match *\n" + "".join(sections)
     try:
         parts = list(classic.parse(text, "f"))
@@ -69,27 +69,27 @@ def test_any_keys_are_a_configuration_or_a_sentence(sections: list[str]):
 
 @pytest.mark.parametrize("read", [values.yes, values.size, values.seconds, values.port, values.pair, values.pairs])
 @given(text=st.text(max_size=30))
-def test_any_value_is_read_or_refused(read: Callable[[str], object], text: str):
+def test_any_value_is_read_or_refused(read: Callable[[str], object], text: str) -> None:
     sentence(lambda: read(text), ValueError)
     said = sentence(lambda: read(f"\u00a7{text}"), ValueError)
 
     assert said is None or "\u00a7" not in said
 
 
-def test_sizes_and_times_are_fluent_bits():
+def test_sizes_and_times_are_fluent_bits() -> None:
     assert [values.size(one) for one in ("900M", "5m", "1G", "4KB", "17")] == [9 * 10**8, 5 * 10**6, 10**9, 4000, 17]
     assert [values.seconds(one) for one in ("10m", "1h", "30", "2.5s")] == [600, 3600, 30, 2.5]
 
 
 @given(st.integers(0, len(RECORDED.read_bytes()) - 1), st.binary(min_size=1, max_size=8), st.booleans())
-def test_a_chunk_with_other_bytes_is_events_or_a_sentence(place: int, other: bytes, cut: bool):
+def test_a_chunk_with_other_bytes_is_events_or_a_sentence(place: int, other: bytes, cut: bool) -> None:
     data = RECORDED.read_bytes()
     data = data[:place] + other + (b"" if cut else data[place + len(other) :])
     assert sentence(lambda: [split(body) for body in chunks.bodies(data, {})], chunks.ChunkError) != ""
 
 
 @given(st.binary(max_size=200))
-def test_any_answer_is_understood_or_no_answer(received: bytes):
+def test_any_answer_is_understood_or_no_answer(received: bytes) -> None:
     try:
         said = wire.answer(received)
     except wire.NoForwardError:
@@ -106,7 +106,7 @@ JSON = st.recursive(
 
 
 @given(st.one_of(st.binary(max_size=100), JSON.map(lambda value: json.dumps(value).encode())))
-def test_any_event_is_a_record(event: bytes):
+def test_any_event_is_a_record(event: bytes) -> None:
     record = msgpack.unpackb(wire.record(event), raw=False, unicode_errors="surrogatepass", strict_map_key=False)
 
     assert isinstance(record, dict)

@@ -30,7 +30,7 @@ def events_of(data: bytes, added: dict[str, str] | None = None) -> list[dict[str
     return [json.loads(event) for body in bodies(data, added or {}) for event in split(body).events]
 
 
-def test_a_recorded_chunk_gives_the_events_that_were_posted():
+def test_a_recorded_chunk_gives_the_events_that_were_posted() -> None:
     found = events_of(RECORDED.read_bytes(), {"region": "eu-1", "stage": "prod"})
 
     assert found == [
@@ -46,23 +46,23 @@ def test_a_recorded_chunk_gives_the_events_that_were_posted():
     ]  # fmt: skip
 
 
-def test_what_a_filter_added_goes_into_each_event_if_it_would_be_lost():
+def test_what_a_filter_added_goes_into_each_event_if_it_would_be_lost() -> None:
     data = chunk([[0, {}], eventlist({"a": 1}, {"stage": "Panic"}, region="eu-1", stage="prod")])
 
     assert events_of(data, {"region": "eu-1"}) == [{"a": 1, "stage": "prod"}, {"stage": "Panic"}]
 
 
-def test_chunks_of_old_versions_have_no_length_and_end_in_zeros():
+def test_chunks_of_old_versions_have_no_length_and_end_in_zeros() -> None:
     data = chunk([1.5, eventlist({"a": 1})], [2.5, eventlist({"b": 2})], old=True)
 
     assert events_of(data) == [{"a": 1}, {"b": 2}]
 
 
-def test_a_single_event_is_a_list_of_one():
+def test_a_single_event_is_a_list_of_one() -> None:
     assert events_of(chunk([[0, {}], {"kind": "Event", "a": 1}])) == [{"kind": "Event", "a": 1}]
 
 
-def test_what_is_no_text_becomes_text():
+def test_what_is_no_text_becomes_text() -> None:
     packed = msgpack.packb([[0, {}], eventlist({"name": "@@"})]).replace(b"@@", b"\xff\xfe")
     data = chunk()[:-64] + packed
     data = data[:10] + len(packed).to_bytes(4) + data[14:]
@@ -83,12 +83,12 @@ def test_what_is_no_text_becomes_text():
         (chunk([[0, {}], eventlist()], length=10_000), "is cut"),
     ],
 )
-def test_what_cannot_be_delivered_is_told(data: bytes, expected: str):
+def test_what_cannot_be_delivered_is_told(data: bytes, expected: str) -> None:
     with pytest.raises(ChunkError, match=expected):
         list(bodies(data, {}))
 
 
-def test_what_stands_before_the_damage_is_read():
+def test_what_stands_before_the_damage_is_read() -> None:
     data = chunk([[0, {}], eventlist({"a": 1})])[:-64] + b"\xc1\xc1\xc1"
     data = data[:10] + (int.from_bytes(data[10:14]) + 3).to_bytes(4) + data[14:]
     found = bodies(data, {})
@@ -98,7 +98,7 @@ def test_what_stands_before_the_damage_is_read():
         next(found)
 
 
-def test_nesting_without_end_is_told_and_no_crash():
+def test_nesting_without_end_is_told_and_no_crash() -> None:
     data = chunk()[:-64] + b"\x91" * 200_000
     data = data[:10] + (200_000).to_bytes(4) + data[14:]
 

@@ -19,7 +19,7 @@ def stages() -> dict[str, list[str]]:
     return found
 
 
-def test_what_is_built_without_a_target_runs_as_nobody():
+def test_what_is_built_without_a_target_runs_as_nobody() -> None:
     found = stages()
 
     assert list(found)[-1] == ""
@@ -27,7 +27,7 @@ def test_what_is_built_without_a_target_runs_as_nobody():
     assert [line for line in found[""] + found["sink"] if line.startswith("USER")] == ["USER 10001:10001"]
 
 
-def test_in_fluent_bits_place_it_starts_as_root_with_the_same_entry_point():
+def test_in_fluent_bits_place_it_starts_as_root_with_the_same_entry_point() -> None:
     found = stages()
 
     assert found["fluentbit"][0] == "FROM sink AS fluentbit"

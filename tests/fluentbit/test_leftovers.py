@@ -50,7 +50,7 @@ def volume(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_chunks_are_moved_and_all_else_is_left_alone(volume: Path):
+def test_chunks_are_moved_and_all_else_is_left_alone(volume: Path) -> None:
     ours = volume / "auditsink"
 
     assert adopt(volume, ours) == Adopted(1, 4096)
@@ -60,7 +60,7 @@ def test_chunks_are_moved_and_all_else_is_left_alone(volume: Path):
     assert adopt(volume, ours) == Adopted()
 
 
-def test_a_chunk_of_the_same_name_takes_nobodys_place(volume: Path):
+def test_a_chunk_of_the_same_name_takes_nobodys_place(volume: Path) -> None:
     ours = volume / "auditsink"
     adopt(volume, ours)
     (volume / "http.0" / "7-1795883845.391741469.flb").write_bytes(b"another")
@@ -70,7 +70,7 @@ def test_a_chunk_of_the_same_name_takes_nobodys_place(volume: Path):
     assert sorted(one.stat().st_size for one in (ours / DIRECTORY / "http.0").iterdir()) == [7, 4096]
 
 
-def test_links_out_of_the_volume_are_not_followed(volume: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_links_out_of_the_volume_are_not_followed(volume: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "1-1.1.flb").write_bytes(b"x")
     (volume / "link").symlink_to(elsewhere)
@@ -79,7 +79,7 @@ def test_links_out_of_the_volume_are_not_followed(volume: Path, tmp_path_factory
     assert (elsewhere / "1-1.1.flb").exists()
 
 
-def test_what_cannot_be_moved_is_named_with_its_size(volume: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_cannot_be_moved_is_named_with_its_size(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_self: Path, _target: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -90,12 +90,12 @@ def test_what_cannot_be_moved_is_named_with_its_size(volume: Path, monkeypatch: 
     assert "7-1795883845.391741469.flb (4,096 bytes): Permission denied; its events are not delivered" in problem
 
 
-def test_a_buffer_of_objects_has_its_size(volume: Path):
+def test_a_buffer_of_objects_has_its_size(volume: Path) -> None:
     assert buffer_size(volume / "http.0") == 4096 + len("not ours")
     assert buffer_size(volume / "nothing") == 0
 
 
-async def test_what_was_left_is_in_the_ring_once_the_oldest_first(volume: Path):
+async def test_what_was_left_is_in_the_ring_once_the_oldest_first(volume: Path) -> None:
     ours = volume / "auditsink"
     (volume / "http.0" / "9-1795883844.5.flb").write_bytes(chunk([[0, {}], eventlist({"auditID": "older"})]))
     adopt(volume, ours)
@@ -113,7 +113,7 @@ async def test_what_was_left_is_in_the_ring_once_the_oldest_first(volume: Path):
     assert list((ours / DIRECTORY / "http.0").iterdir()) == []
 
 
-async def test_a_crash_before_the_file_is_removed_doubles_nothing(volume: Path):
+async def test_a_crash_before_the_file_is_removed_doubles_nothing(volume: Path) -> None:
     ours = volume / "auditsink"
     adopt(volume, ours)
     file = ours / DIRECTORY / "http.0" / "7-1795883845.391741469.flb"
@@ -129,7 +129,9 @@ async def test_a_crash_before_the_file_is_removed_doubles_nothing(volume: Path):
     assert not file.exists()
 
 
-async def test_a_torn_file_is_delivered_as_far_as_it_goes_and_kept(volume: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_torn_file_is_delivered_as_far_as_it_goes_and_kept(
+    volume: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     ours = volume / "auditsink"
     adopt(volume, ours)
     torn = ours / DIRECTORY / "http.0" / "8-1795883846.1.flb"
@@ -163,7 +165,7 @@ class _Counted(FakeClock):
         self.slept.append(seconds)
 
 
-async def test_a_full_ring_is_waited_for(volume: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_full_ring_is_waited_for(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = volume / "auditsink"
     adopt(volume, ours)
     clock = _Counted()

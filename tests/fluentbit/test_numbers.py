@@ -44,7 +44,7 @@ def numbers(**rules: Any) -> FluentNumbers:
     return FluentNumbers(OUTPUTS, ("modify.0",), HealthRules(**settings), 1_000.0, rejects=True)
 
 
-def test_names_are_fluent_bits_and_counts_begin_with_the_process():
+def test_names_are_fluent_bits_and_counts_begin_with_the_process() -> None:
     found = numbers()
     found.look(0.0, snapshot(destination(delivered=100, dead_lettered=5, dropped=7)))
 
@@ -75,7 +75,7 @@ HEALTHY: list[tuple[str, Snapshot, Snapshot, dict[str, int], bool]] = [
 @pytest.mark.parametrize(
     ("before", "now", "rules", "healthy"), [row[1:] for row in HEALTHY], ids=[row[0] for row in HEALTHY]
 )
-def test_health(before: Snapshot, now: Snapshot, rules: dict[str, int], *, healthy: bool):
+def test_health(before: Snapshot, now: Snapshot, rules: dict[str, int], *, healthy: bool) -> None:
     found = numbers(**rules)
     found.look(0.0, before)
     found.look(1.0, now)
@@ -83,7 +83,7 @@ def test_health(before: Snapshot, now: Snapshot, rules: dict[str, int], *, healt
     assert found.healthy(now) == healthy
 
 
-def test_what_is_over_is_forgotten_after_the_period():
+def test_what_is_over_is_forgotten_after_the_period() -> None:
     found, bad = numbers(), snapshot(destination(dead_lettered=1))
     found.look(0.0, snapshot())
     found.look(1.0, bad)
@@ -95,7 +95,7 @@ def test_what_is_over_is_forgotten_after_the_period():
     assert found.healthy(bad)
 
 
-def test_a_destination_that_tries_again_for_long_is_not_healthy():
+def test_a_destination_that_tries_again_for_long_is_not_healthy() -> None:
     found, trouble = numbers(), snapshot(destination(DestinationState.RETRYING))
     for second in range(31):
         found.look(float(second), trouble)
@@ -118,7 +118,7 @@ def rendered(*several: Any) -> dict[str, dict[str, float]]:
     }
 
 
-def test_prometheus_gets_the_names_that_dashboards_know():
+def test_prometheus_gets_the_names_that_dashboards_know() -> None:
     found = numbers()
     found.look(0.0, snapshot())
     now = snapshot(destination(delivered=3), room=0)
@@ -135,7 +135,7 @@ def test_prometheus_gets_the_names_that_dashboards_know():
     assert expected | {"fluentbit_storage_fs_chunks", "process_start_time_seconds", "fluentbit_build_info"} < set(names)
 
 
-def test_a_ring_that_drops_the_oldest_pauses_nobody():
+def test_a_ring_that_drops_the_oldest_pauses_nobody() -> None:
     found = replace(numbers(), rejects=False)
     full = snapshot(room=0)
 
@@ -145,7 +145,7 @@ def test_a_ring_that_drops_the_oldest_pauses_nobody():
     assert names["fluentbit_input_storage_overlimit"]["http.0"] == 1
 
 
-def test_documents_of_storage_and_uptime():
+def test_documents_of_storage_and_uptime() -> None:
     assert storage(snapshot())["storage_layer"]["chunks"]["fs_chunks"] == 2
     assert storage(snapshot())["input_chunks"]["http.0"]["chunks"]["busy_size"] == "1024b"
     assert uptime(90_061.9) == {

@@ -18,21 +18,21 @@ def parsed(text: str) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def test_headers_and_keys_are_written_in_any_case_and_values_stay():
+def test_headers_and_keys_are_written_in_any_case_and_values_stay() -> None:
     assert parsed("[Output]\n    Name  Splunk\n\tMATCH\taudit\n") == [("output", {"name": "Splunk", "match": "audit"})]
 
 
-def test_the_rest_of_a_line_is_the_value_whatever_is_in_it():
+def test_the_rest_of_a_line_is_the_value_whatever_is_in_it() -> None:
     text = "[OUTPUT]\n  header X-Note a b  # no comment\n  splunk_token ${A}=b c\r\n"
 
     assert parsed(text) == [("output", {"header": "X-Note a b  # no comment", "splunk_token": "${A}=b c"})]
 
 
-def test_comments_and_empty_lines_are_passed_over():
+def test_comments_and_empty_lines_are_passed_over() -> None:
     assert parsed("# one\n\n[SERVICE]\n    # two\n    flush 1\n#three\n") == [("service", {"flush": "1"})]
 
 
-def test_a_key_may_stand_several_times_and_the_last_counts_where_one_may():
+def test_a_key_may_stand_several_times_and_the_last_counts_where_one_may() -> None:
     (section,) = classic.parse("[FILTER]\n name modify\n add a 1\n add b 2\n", "f.conf")
 
     assert isinstance(section, FluentSection)
@@ -41,7 +41,7 @@ def test_a_key_may_stand_several_times_and_the_last_counts_where_one_may():
     assert section.entries[1].place == "f.conf:3"
 
 
-def test_directives_stand_between_sections():
+def test_directives_stand_between_sections() -> None:
     parts = list(classic.parse("@SET a=b c\n[SERVICE]\n flush 1\n@include *.conf\n[INPUT]\n name http", "f"))
 
     assert [type(part) for part in parts] == [FluentVariable, FluentSection, FluentInclude, FluentSection]
@@ -61,7 +61,7 @@ def test_directives_stand_between_sections():
         ("@SET x", "f.conf:1: is no directive"),
     ],
 )
-def test_a_mistake_is_told_with_file_and_line_and_without_a_value(text: str, expected: str):
+def test_a_mistake_is_told_with_file_and_line_and_without_a_value(text: str, expected: str) -> None:
     with pytest.raises(FluentBitError, match=r"f\.conf:") as caught:
         list(classic.parse(text, "f.conf"))
     assert str(caught.value).startswith(expected)
@@ -78,7 +78,7 @@ includes: ["*.backend.yaml"]
 """
 
 
-def test_yaml_gives_the_same_sections():
+def test_yaml_gives_the_same_sections() -> None:
     parts = list(pipeline.parse(YAML, "f.yaml"))
 
     assert parts[0] == FluentVariable("HOME_", "here")
@@ -104,13 +104,13 @@ def test_yaml_gives_the_same_sections():
         (b"a: b: c", "1:5"),
     ],
 )
-def test_a_mistake_in_yaml_is_told_with_its_path(text: bytes, expected: str):
+def test_a_mistake_in_yaml_is_told_with_its_path(text: bytes, expected: str) -> None:
     with pytest.raises(FluentBitError, match=r"f\.yaml") as caught:
         list(pipeline.parse(text, "f.yaml"))
     assert expected in str(caught.value)
 
 
-def test_files_are_included_in_the_order_of_their_names_where_they_are_named(tmp_path: Path):
+def test_files_are_included_in_the_order_of_their_names_where_they_are_named(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         (tmp_path / f"{name}.backend.conf").write_text(f"[OUTPUT]\n name {name}\n")
     (tmp_path / "main.conf").write_text("[INPUT]\n name http\n@INCLUDE *.backend.conf\n[OUTPUT]\n name last\n")
@@ -121,7 +121,7 @@ def test_files_are_included_in_the_order_of_their_names_where_they_are_named(tmp
     assert found.sections[1].file == str(tmp_path / "a.backend.conf")
 
 
-def test_a_pattern_without_files_is_no_mistake_and_a_name_without_one_is(tmp_path: Path):
+def test_a_pattern_without_files_is_no_mistake_and_a_name_without_one_is(tmp_path: Path) -> None:
     (tmp_path / "main.conf").write_text("[INPUT]\n name http\n@INCLUDE *.backend.conf\n")
     assert len(read(tmp_path / "main.conf").sections) == 1
 
@@ -130,7 +130,7 @@ def test_a_pattern_without_files_is_no_mistake_and_a_name_without_one_is(tmp_pat
         read(tmp_path / "main.conf")
 
 
-def test_a_circle_of_files_ends(tmp_path: Path):
+def test_a_circle_of_files_ends(tmp_path: Path) -> None:
     (tmp_path / "main.conf").write_text("@INCLUDE main.conf\n")
 
     with pytest.raises(FluentBitError, match="included twice"):
@@ -138,7 +138,7 @@ def test_a_circle_of_files_ends(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("content", "expected"), [(b"\xff\xfe", "is not UTF-8"), (b"#" * 2_000_000, "larger than")])
-def test_what_is_no_configuration_is_told_so(content: bytes, expected: str, tmp_path: Path):
+def test_what_is_no_configuration_is_told_so(content: bytes, expected: str, tmp_path: Path) -> None:
     (tmp_path / "main.conf").write_bytes(content)
 
     with pytest.raises(FluentBitError, match=expected):

@@ -42,7 +42,7 @@ def config_of(found: Translation) -> Any:
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
-def test_every_release_is_taken_over_whole(release: Release, tmp_path: Path):
+def test_every_release_is_taken_over_whole(release: Release, tmp_path: Path) -> None:
     rendered = Rendered(release)
 
     found = translate(read(rendered.write(tmp_path)), around())
@@ -95,7 +95,7 @@ def test_every_release_is_taken_over_whole(release: Release, tmp_path: Path):
     assert not any("splunk_token" in note or "hec-token" in note for note in found.notes)
 
 
-def test_outputs_are_numbered_as_fluent_bit_numbers_them(tmp_path: Path):
+def test_outputs_are_numbered_as_fluent_bit_numbers_them(tmp_path: Path) -> None:
     found = translate(read(Rendered().write(tmp_path)), around())
 
     assert found.outputs == (
@@ -109,7 +109,7 @@ def test_outputs_are_numbered_as_fluent_bit_numbers_them(tmp_path: Path):
     assert found.filters == ("modify.0",)
 
 
-def test_what_has_no_meaning_is_listed_once(tmp_path: Path):
+def test_what_has_no_meaning_is_listed_once(tmp_path: Path) -> None:
     notes = translate(read(Rendered().write(tmp_path)), around()).notes
 
     told = [key for note in notes for key in note.rpartition(": ")[2].split(", ")]
@@ -119,7 +119,7 @@ def test_what_has_no_meaning_is_listed_once(tmp_path: Path):
     ]  # fmt: skip
 
 
-def test_a_ca_file_without_tls_says_nothing(tmp_path: Path):
+def test_a_ca_file_without_tls_says_nothing(tmp_path: Path) -> None:
     rendered = Rendered()
     for key in ("tls", "tls.verify", "tls.vhost", "tls.verify_hostname"):
         del rendered.backends["splunk"][key]
@@ -135,7 +135,7 @@ def test_a_ca_file_without_tls_says_nothing(tmp_path: Path):
     ("limit", "volume", "expected"),
     [("900M", 10**9, 850_000_000), ("900M", None, 900_000_000), ("10G", 10**9, 850_000_000)],
 )
-def test_the_ring_leaves_room_on_the_volume(limit: str, volume: int | None, expected: int, tmp_path: Path):
+def test_the_ring_leaves_room_on_the_volume(limit: str, volume: int | None, expected: int, tmp_path: Path) -> None:
     rendered = Rendered()
     rendered.backends["splunk"]["storage.total_limit_size"] = limit
 
@@ -155,7 +155,7 @@ def test_the_ring_leaves_room_on_the_volume(limit: str, volume: int | None, expe
 )
 def test_the_cluster_has_the_name_that_is_known_best(
     hosts: list[str], namespaces: tuple[str, ...], expected: str, tmp_path: Path
-):
+) -> None:
     rendered = Rendered()
     rendered.backends["splunk"].pop("event_host")
     for host in hosts:
@@ -167,7 +167,7 @@ def test_the_cluster_has_the_name_that_is_known_best(
 
 
 @pytest.mark.parametrize("by", ["custom data", "argument"])
-def test_records_can_stay_lists(by: str, tmp_path: Path):
+def test_records_can_stay_lists(by: str, tmp_path: Path) -> None:
     rendered = Rendered(data={"auditsink.record": "batch", "region": "eu-1"} if by == "custom data" else {})
     del rendered.backends["custom-forwarding"]
 
@@ -178,7 +178,7 @@ def test_records_can_stay_lists(by: str, tmp_path: Path):
         assert one.record == "batch"
 
 
-def test_lists_are_for_those_who_can_take_them(tmp_path: Path):
+def test_lists_are_for_those_who_can_take_them(tmp_path: Path) -> None:
     found = translate(read(Rendered(data={"auditsink.record": "batch"}).write(tmp_path)), around())
 
     by_name = {one.name: one for one in config_of(found).destinations}
@@ -187,7 +187,7 @@ def test_lists_are_for_those_who_can_take_them(tmp_path: Path):
     assert any("custom-forwarding" in note for note in found.notes)
 
 
-def test_a_filter_that_does_not_fit_adds_nothing(tmp_path: Path):
+def test_a_filter_that_does_not_fit_adds_nothing(tmp_path: Path) -> None:
     text = "[FILTER]\n name modify\n match other\n add a 1\n[FILTER]\n name modify\n match aud*\n add b 2\n"
 
     found = of_text(tmp_path, " name stdout", head=text)
@@ -266,21 +266,23 @@ CUSTOM: list[tuple[str, type, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("output", "kind", "expected"), CUSTOM, ids=[text.split("\n", 1)[0] for text, _, _ in CUSTOM])
-def test_what_a_user_writes_for_another_plugin(output: str, kind: type, expected: dict[str, Any], tmp_path: Path):
+def test_what_a_user_writes_for_another_plugin(
+    output: str, kind: type, expected: dict[str, Any], tmp_path: Path
+) -> None:
     (one,) = config_of(of_text(tmp_path, f" {output}")).destinations
 
     assert isinstance(one, kind)
     assert {key: getattr(one, key) for key in expected} == expected
 
 
-def test_variables_of_the_file_are_filled_in_and_those_of_the_environment_are_not(tmp_path: Path):
+def test_variables_of_the_file_are_filled_in_and_those_of_the_environment_are_not(tmp_path: Path) -> None:
     found = of_text(tmp_path, " name splunk\n host ${H}\n splunk_token ${SPLUNK_HEC_TOKEN}", head="@SET H=hec.here")
 
     assert first(found)["url"] == "http://hec.here:8088"
     assert first(found)["token"] == "${SPLUNK_HEC_TOKEN}"
 
 
-def test_a_name_stays_when_another_output_comes_before_it(tmp_path: Path):
+def test_a_name_stays_when_another_output_comes_before_it(tmp_path: Path) -> None:
     with_all = translate(read(Rendered().write(tmp_path / "a")), around())
     rendered = Rendered()
     del rendered.backends["cluster-forwarding"], rendered.backends["custom-forwarding"]
@@ -290,7 +292,7 @@ def test_a_name_stays_when_another_output_comes_before_it(tmp_path: Path):
     assert {"splunk", "s3", "log"} == {one["name"] for one in with_few.document["destinations"]}
 
 
-def test_the_same_plugin_twice_in_one_file_has_two_names(tmp_path: Path):
+def test_the_same_plugin_twice_in_one_file_has_two_names(tmp_path: Path) -> None:
     found = of_text(
         tmp_path, " name stdout\n[OUTPUT]\n name stdout\n match *\n[OUTPUT]\n name stdout\n match *\n alias Mine"
     )
@@ -327,7 +329,9 @@ STOPS = [
 
 
 @pytest.mark.parametrize(("output", "expected"), STOPS, ids=[expected for _, expected in STOPS])
-def test_what_cannot_be_kept_stops_with_one_line_that_shows_no_value(output: str, expected: str, tmp_path: Path):
+def test_what_cannot_be_kept_stops_with_one_line_that_shows_no_value(
+    output: str, expected: str, tmp_path: Path
+) -> None:
     with pytest.raises(FluentBitError) as caught:
         of_text(tmp_path, output)
 
@@ -337,19 +341,19 @@ def test_what_cannot_be_kept_stops_with_one_line_that_shows_no_value(output: str
     assert "a-b-c-d" not in said
 
 
-def test_an_input_other_than_http_stops(tmp_path: Path):
+def test_an_input_other_than_http_stops(tmp_path: Path) -> None:
     (tmp_path / "f.conf").write_text("[INPUT]\n name tail\n[OUTPUT]\n name stdout\n match *\n")
 
     with pytest.raises(FluentBitError, match="name: only http is taken over"):
         translate(read(tmp_path / "f.conf"), around())
 
 
-def test_without_a_volume_nothing_starts():
+def test_without_a_volume_nothing_starts() -> None:
     with pytest.raises(FluentBitError, match=r"there is no \[INPUT\]"):
         translate(FluentDocument(()), around(storage=""))
 
 
-def test_secrets_of_the_file_are_starred_and_references_are_not(tmp_path: Path):
+def test_secrets_of_the_file_are_starred_and_references_are_not(tmp_path: Path) -> None:
     found = of_text(
         tmp_path,
         " name http\n host h\n uri /in?token=secret-in-url\n header X-Api-Key secret-header\n http_user u\n"
@@ -364,14 +368,14 @@ def test_secrets_of_the_file_are_starred_and_references_are_not(tmp_path: Path):
     assert yaml.safe_load(shown)["destinations"][0]["headers"] == {"X-Api-Key": "***"}
 
 
-def test_the_documentation_has_every_key():
+def test_the_documentation_has_every_key() -> None:
     """The tables there are those of the code, line by line: `python tests/fluentbitkit.py` prints them anew."""
     lines = set(DOCUMENTED.read_text().splitlines())
 
     assert [line for line in key_tables().splitlines() if line and line not in lines] == []
 
 
-def test_every_row_says_something_and_every_plugin_has_a_builder():
+def test_every_row_says_something_and_every_plugin_has_a_builder() -> None:
     assert set(PLUGINS) == set(BUILDERS) | {"null"}
     for table in (keys.SERVICE, keys.INPUT, keys.FILTER, *PLUGINS.values()):
         for name, row in table.items():

@@ -33,7 +33,7 @@ def batch_limits(now: int = MOST) -> BatchLimits:
         (1, 1, 1),
     ],
 )
-def test_a_refused_batch_halves_it(now: int, refused: int, then: int):
+def test_a_refused_batch_halves_it(now: int, refused: int, then: int) -> None:
     one = batch_limits(now)
     one.too_large(refused)
     assert one.limits == Limits(then, 1000, 1.0, 2)
@@ -50,14 +50,14 @@ def test_a_refused_batch_halves_it(now: int, refused: int, then: int):
         (799_000, 799_000, MOST),
     ],
 )
-def test_a_full_batch_that_passes_raises_it_a_little(now: int, passed: int, then: int):
+def test_a_full_batch_that_passes_raises_it_a_little(now: int, passed: int, then: int) -> None:
     one = batch_limits(now)
     one.passed(passed)
     assert one.limits.max_bytes == then
 
 
 @given(st.integers(MOST // 8, MOST), st.integers(1, 16))
-def test_it_stays_near_the_real_limit_and_one_batch_in_sixteen_is_refused(limit: int, in_flight: int):
+def test_it_stays_near_the_real_limit_and_one_batch_in_sixteen_is_refused(limit: int, in_flight: int) -> None:
     one = BatchLimits(Limits(MOST, 1000, 1.0, in_flight))
     refused = 0
     for _ in range(150):
@@ -72,7 +72,7 @@ def test_it_stays_near_the_real_limit_and_one_batch_in_sixteen_is_refused(limit:
     assert refused <= on_the_way_down + 150 * in_flight // 16
 
 
-def test_a_receiver_that_takes_everything_again_gets_what_is_configured_again():
+def test_a_receiver_that_takes_everything_again_gets_what_is_configured_again() -> None:
     one = batch_limits(1)
     batches = 0
     while one.limits.max_bytes < MOST:
@@ -90,7 +90,7 @@ def limited(limit: int):
     return answer
 
 
-async def test_what_one_cluster_taught_counts_for_all_and_few_requests_are_wasted():
+async def test_what_one_cluster_taught_counts_for_all_and_few_requests_are_wasted() -> None:
     rings = [FakeRing(f"c{at}") for at in range(4)]
     for ring in rings:
         ring.fill(500)
@@ -104,7 +104,7 @@ async def test_what_one_cluster_taught_counts_for_all_and_few_requests_are_waste
         assert rig.dead_lettered() == []
 
 
-async def test_a_proxy_that_calls_everything_too_large_is_a_misconfiguration():
+async def test_a_proxy_that_calls_everything_too_large_is_a_misconfiguration() -> None:
     ring = FakeRing()
     ring.fill(1000)
     async with Rig(ScriptedDestination(always(TooLarge("413"))), ring) as rig:
@@ -120,7 +120,7 @@ async def test_a_proxy_that_calls_everything_too_large_is_a_misconfiguration():
         assert ring.cursor("siem").position == 1000
 
 
-async def test_large_events_in_a_row_do_not_stop_the_trail():
+async def test_large_events_in_a_row_do_not_stop_the_trail() -> None:
     """Whoever may send requests to the apiserver may make them."""
     ring = FakeRing()
     for at in range(3 * LONE_REFUSALS):

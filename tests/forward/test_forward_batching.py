@@ -26,36 +26,36 @@ def packed(chunk: Chunk, start: int = 0, max_bytes: int = 100, max_events: int =
     return found
 
 
-def test_many_small_records_make_one_batch():
+def test_many_small_records_make_one_batch() -> None:
     found = packed(chunk(*(record(at, b"event") for at in range(8))))
     assert found.batch.events == [b"event"] * 8
     assert found.batch.sequences == range(8)
     assert (found.stop, found.size, found.closed) == (8, 40, False)
 
 
-def test_the_first_event_gives_time_and_source():
+def test_the_first_event_gives_time_and_source() -> None:
     found = packed(chunk(record(0, b"a", source="api", received_ns=3), record(1, b"b", source="api", received_ns=5)))
     assert (found.batch.cluster, found.batch.source, found.batch.received_ns) == ("c", "api", 3)
 
 
-def test_a_batch_closes_before_the_event_that_does_not_fit():
+def test_a_batch_closes_before_the_event_that_does_not_fit() -> None:
     found = packed(chunk(record(0, b"x" * 60), record(1, b"y" * 60)))
     assert (found.stop, found.closed, found.resume) == (1, True, 1)
     found = packed(chunk(record(0, b"x" * 60), record(1, b"y" * 30, b"z" * 30)))
     assert (found.stop, found.closed, found.resume) == (2, True, 1)
 
 
-def test_a_batch_closes_before_too_many_events():
+def test_a_batch_closes_before_too_many_events() -> None:
     found = packed(chunk(record(0, *[b"x"] * 6), record(6, *[b"x"] * 6)))
     assert (found.stop, found.closed, found.resume) == (10, True, 6)
 
 
-def test_a_batch_that_is_exactly_full_is_closed():
+def test_a_batch_that_is_exactly_full_is_closed() -> None:
     assert packed(chunk(record(0, b"x" * 100))).closed
     assert packed(chunk(record(0, *[b"x"] * 10))).closed
 
 
-def test_a_record_larger_than_a_batch_is_cut():
+def test_a_record_larger_than_a_batch_is_cut() -> None:
     large = chunk(record(0, *[b"x" * 30] * 8))
     assert [packed(large, start).stop for start in (0, 3, 6)] == [3, 6, 8]
     assert [packed(large, start).closed for start in (0, 3, 6)] == [True, True, False]
@@ -63,18 +63,18 @@ def test_a_record_larger_than_a_batch_is_cut():
     assert [packed(many, start).batch.sequences for start in (0, 10, 20)] == [range(10), range(10, 20), range(20, 25)]
 
 
-def test_an_event_larger_than_a_batch_is_alone():
+def test_an_event_larger_than_a_batch_is_alone() -> None:
     found = packed(chunk(record(0, b"a", b"x" * 500, b"b")), 1)
     assert (found.batch.events, found.closed) == ([b"x" * 500], True)
     assert packed(chunk(record(0, b"a", b"x" * 500))).stop == 1
 
 
-def test_a_change_of_source_closes():
+def test_a_change_of_source_closes() -> None:
     found = packed(chunk(record(0, b"a", source="one"), record(1, b"b", source="two")))
     assert (found.stop, found.closed) == (1, True)
 
 
-def test_an_unsplit_body_is_alone_before_and_after():
+def test_an_unsplit_body_is_alone_before_and_after() -> None:
     three = chunk(record(0, b"a"), record(1, b"body", marks=Mark.UNSPLIT), record(2, b"b"))
     assert [(packed(three, at).stop, packed(three, at).batch.marks) for at in (0, 1, 2)] == [
         (1, Mark(0)),
@@ -84,12 +84,12 @@ def test_an_unsplit_body_is_alone_before_and_after():
     assert packed(chunk(record(0, b"body", marks=Mark.UNSPLIT))).closed
 
 
-def test_bytes_that_are_not_utf8_mark_the_batch():
+def test_bytes_that_are_not_utf8_mark_the_batch() -> None:
     found = packed(chunk(record(0, b"a"), record(1, b"\xff", marks=Mark.NOT_UTF8), record(2, b"b")))
     assert (found.stop, found.batch.marks) == (3, Mark.NOT_UTF8)
 
 
-def test_a_gap_closes_and_is_named():
+def test_a_gap_closes_and_is_named() -> None:
     holed = chunk(record(2, b"a"), record(5, b"b"), end=9)
     assert pack("c", holed, 0, max_bytes=100, max_events=10) == Gap(2)
     assert (packed(holed, 2).stop, packed(holed, 2).closed) == (3, True)
@@ -114,7 +114,7 @@ def test_a_gap_closes_and_is_named():
 )
 def test_whatever_the_records_every_event_is_packed_once_in_order_within_the_limits(
     shapes: list[tuple[int, list[bytes], str, Mark]], max_bytes: int, max_events: int
-):
+) -> None:
     records, at = [], 0
     for gap, events, source, marks in shapes:
         some = events[:1] if marks is Mark.UNSPLIT else events
@@ -141,7 +141,7 @@ def test_whatever_the_records_every_event_is_packed_once_in_order_within_the_lim
     assert list(seen.items()) == list(expected.items())
 
 
-def test_a_section_holds_just_those_sequences():
+def test_a_section_holds_just_those_sequences() -> None:
     held = chunk(record(0, b"a", b"b", b"c"), record(3, b"d"), record(6, b"e", b"f"))
     part = section(held, 1, 7)
     assert (part.start, part.end, part.missing) == (1, 7, 2)
@@ -158,7 +158,7 @@ def weighed(*records: Record) -> BatchGauge:
     return gauge
 
 
-def test_the_scale_says_when_a_batch_is_full():
+def test_the_scale_says_when_a_batch_is_full() -> None:
     assert not weighed(record(0, b"x" * 60), record(1, b"x" * 39)).full
     assert weighed(record(0, b"x" * 60), record(1, b"x" * 40)).full
     assert not weighed(record(0, *[b"x"] * 9)).full
@@ -167,7 +167,7 @@ def test_the_scale_says_when_a_batch_is_full():
     assert weighed(record(0, b"x", marks=Mark.UNSPLIT)).full
 
 
-def test_the_scale_begins_again():
+def test_the_scale_begins_again() -> None:
     gauge = weighed(record(0, *[b"x"] * 10))
     gauge.reset(10)
     assert (gauge.full, gauge.at) == (False, 10)

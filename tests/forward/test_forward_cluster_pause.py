@@ -30,7 +30,7 @@ def ring_of(count: int, cluster: str) -> FakeRing:
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])
-async def test_the_others_go_on_and_the_one_comes_after_it_is_set_right(in_flight: int):
+async def test_the_others_go_on_and_the_one_comes_after_it_is_set_right(in_flight: int) -> None:
     one, two = ring_of(95, "c1"), ring_of(95, "c2")
     destination = ScriptedDestination(missing("c1"), replace(LIMITS, in_flight=in_flight))
     async with Rig(destination, one, two) as rig:
@@ -48,7 +48,7 @@ async def test_the_others_go_on_and_the_one_comes_after_it_is_set_right(in_fligh
         assert adds_up(two)
 
 
-async def test_a_held_cluster_is_asked_about_seldom_and_told_each_time(caplog: pytest.LogCaptureFixture):
+async def test_a_held_cluster_is_asked_about_seldom_and_told_each_time(caplog: pytest.LogCaptureFixture) -> None:
     ring = ring_of(10, "c1")
     async with Rig(ScriptedDestination(missing("c1")), ring) as rig:
         for _ in range(100):
@@ -61,7 +61,7 @@ async def test_a_held_cluster_is_asked_about_seldom_and_told_each_time(caplog: p
         assert {(record.cluster, record.error) for record in told} == {("c1", NO_TOPIC.why)}
 
 
-async def test_a_hundred_made_up_clusters_delay_nobody():
+async def test_a_hundred_made_up_clusters_delay_nobody() -> None:
     rings = [ring_of(1, f"made-up-{number}") for number in range(100)]
     prod = ring_of(1, "prod")
     destination = ScriptedDestination(missing(*(ring.cluster for ring in rings)))
@@ -73,14 +73,14 @@ async def test_a_hundred_made_up_clusters_delay_nobody():
         assert len(rig.forwarder.statistics().paused_clusters) == 100
 
 
-async def test_a_stop_does_not_wait_for_a_held_cluster():
+async def test_a_stop_does_not_wait_for_a_held_cluster() -> None:
     async with Rig(ScriptedDestination(missing("c1")), ring_of(5, "c1")) as rig:
         before = rig.clock.monotonic()
         await rig.stop(8.0)
         assert rig.clock.monotonic() - before < 1.0
 
 
-async def test_an_answer_about_one_cluster_ends_the_trouble_of_all():
+async def test_an_answer_about_one_cluster_ends_the_trouble_of_all() -> None:
     one, two = ring_of(1, "c1"), ring_of(1, "c2")
     destination = ScriptedDestination(always(Retry("connection refused")))
     async with Rig(destination, one, two) as rig:
@@ -91,7 +91,7 @@ async def test_an_answer_about_one_cluster_ends_the_trouble_of_all():
         assert rig.forwarder.statistics().next_attempt_seconds == 0
 
 
-def test_a_pause_grows_and_is_ended():
+def test_a_pause_grows_and_is_ended() -> None:
     pause = ClusterPause()
     assert pause.again(0.0, "no topic")
     assert not pause.again(1.0, "no topic"), "an attempt that ran beside the first"

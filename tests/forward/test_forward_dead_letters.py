@@ -33,14 +33,14 @@ def letters_on(disk: FakeDisk, max_bytes: int | None = 1_000_000) -> DeadLetters
 
 
 @given(st.binary() | st.text().map(str.encode))
-def test_every_event_comes_back_byte_for_byte(event: bytes):
+def test_every_event_comes_back_byte_for_byte(event: bytes) -> None:
     found = dead_letter.decode(letter_of(3, event).encode())
     assert found is not None
     assert found.content == event
     assert list(found.batch().events) == [event]
 
 
-def test_a_line_says_what_was_refused_by_whom_when_and_why():
+def test_a_line_says_what_was_refused_by_whom_when_and_why() -> None:
     line = json.loads(letter_of(42, '{"ü":"\\ud800"}'.encode(), reason="code 6").encode())
     assert line == {
         "id": letter_of(42, '{"ü":"\\ud800"}'.encode()).id,
@@ -55,33 +55,33 @@ def test_a_line_says_what_was_refused_by_whom_when_and_why():
     }
 
 
-def test_what_is_not_utf8_is_base64():
+def test_what_is_not_utf8_is_base64() -> None:
     line = json.loads(letter_of(0, b"\xff\x00").encode())
     assert line["event_base64"] == "/wA="
     assert "event" not in line
 
 
-def test_a_letter_keeps_what_another_try_needs():
+def test_a_letter_keeps_what_another_try_needs() -> None:
     batch = Batch("c1", "CN=api", [b"a", b"body"], [7, 8], AT_NS, Mark.UNSPLIT)
     again = DeadLetter.of("siem", batch, 1, "no", AT_NS).batch()
     assert again == Batch("c1", "CN=api", [b"body"], [8], AT_NS, Mark.UNSPLIT)
 
 
-def test_the_id_is_that_of_the_event_and_its_place():
+def test_the_id_is_that_of_the_event_and_its_place() -> None:
     assert letter_of(1).id == letter_of(1, reason="other").id
     assert len({letter_of(1).id, letter_of(2).id, letter_of(1, b"x").id, letter_of(1, cluster="c2").id}) == 4
 
 
-def test_a_page_of_html_is_cut():
+def test_a_page_of_html_is_cut() -> None:
     assert len(letter_of(reason="<html>" * 1000).reason) == dead_letter.REASON_CHARACTERS
 
 
 @pytest.mark.parametrize("line", [b"", b"null", b"{}", b"\x00" * 40, b'{"id":1}', b'{"id":"a"', b"\xff", b"[" * 5000])
-def test_what_is_no_letter_is_none(line: bytes):
+def test_what_is_no_letter_is_none(line: bytes) -> None:
     assert dead_letter.decode(line) is None
 
 
-def test_letters_are_listed_in_the_order_of_their_refusal():
+def test_letters_are_listed_in_the_order_of_their_refusal() -> None:
     letters = letters_on(FakeDisk())
     assert (list(letters), letters.size(), letters.get("x")) == ([], 0, None)
     letters.append([letter_of(2), letter_of(1)])
@@ -91,7 +91,7 @@ def test_letters_are_listed_in_the_order_of_their_refusal():
     assert letters.size() == sum(len(letter_of(at).encode()) for at in (2, 1, 9))
 
 
-def test_a_repeat_after_a_crash_is_listed_once():
+def test_a_repeat_after_a_crash_is_listed_once() -> None:
     letters = letters_on(FakeDisk())
     letters.append([letter_of(1), letter_of(2)])
     letters.append([letter_of(2), letter_of(3)])
@@ -100,7 +100,7 @@ def test_a_repeat_after_a_crash_is_listed_once():
     assert [one.sequence for one in letters] == [1, 3]
 
 
-def test_when_full_nothing_is_thrown_away_and_the_error_says_what_to_do():
+def test_when_full_nothing_is_thrown_away_and_the_error_says_what_to_do() -> None:
     disk = FakeDisk()
     size = len(letter_of(1).encode())
     letters = letters_on(disk, max_bytes=2 * size)
@@ -114,7 +114,7 @@ def test_when_full_nothing_is_thrown_away_and_the_error_says_what_to_do():
     assert [one.sequence for one in letters] == [2, 3]
 
 
-def test_when_full_the_oldest_go_where_that_is_wanted_and_are_counted():
+def test_when_full_the_oldest_go_where_that_is_wanted_and_are_counted() -> None:
     disk = FakeDisk()
     size = len(letter_of(0).encode())
     letters = DeadLetters(PLACE, 20 * size, drop_oldest=True, disk=disk, sleep=lambda _: None)
@@ -127,7 +127,7 @@ def test_when_full_the_oldest_go_where_that_is_wanted_and_are_counted():
     assert DeadLetters(PLACE, disk=disk).dropped() == letters.dropped(), "after a restart too"
 
 
-def test_more_at_once_than_there_is_room_for_keeps_the_newest():
+def test_more_at_once_than_there_is_room_for_keeps_the_newest() -> None:
     size = len(letter_of(10).encode())
     letters = DeadLetters(PLACE, 8 * size, drop_oldest=True, disk=FakeDisk(), sleep=lambda _: None)
     letters.append([letter_of(number) for number in range(10, 15)])
@@ -137,7 +137,7 @@ def test_more_at_once_than_there_is_room_for_keeps_the_newest():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_power_loss_while_the_oldest_go_loses_none_that_was_to_stay(seed: int):
+def test_a_power_loss_while_the_oldest_go_loses_none_that_was_to_stay(seed: int) -> None:
     disk = FakeDisk()
     size = len(letter_of(10).encode())
     letters = DeadLetters(PLACE, 10 * size, drop_oldest=True, disk=disk, sleep=lambda _: None)
@@ -149,7 +149,7 @@ def test_a_power_loss_while_the_oldest_go_loses_none_that_was_to_stay(seed: int)
     assert [one.sequence for one in DeadLetters(PLACE, disk=disk)] == before
 
 
-def test_a_torn_last_line_is_passed_over_then_cut_off_and_counted():
+def test_a_torn_last_line_is_passed_over_then_cut_off_and_counted() -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     letters.append([letter_of(1)])
@@ -161,7 +161,7 @@ def test_a_torn_last_line_is_passed_over_then_cut_off_and_counted():
     assert disk.content(FILE) == letter_of(1).encode() + letter_of(2).encode()
 
 
-def test_lines_that_cannot_be_read_cost_nothing_but_themselves(monkeypatch: pytest.MonkeyPatch):
+def test_lines_that_cannot_be_read_cost_nothing_but_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "_BLOCK", 7)
     disk = FakeDisk()
     letters = letters_on(disk)
@@ -174,7 +174,7 @@ def test_lines_that_cannot_be_read_cost_nothing_but_themselves(monkeypatch: pyte
     assert (disk.content(FILE), list(letters)) == (b"", [])
 
 
-def test_taking_away_what_is_not_there_changes_nothing():
+def test_taking_away_what_is_not_there_changes_nothing() -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     assert (letters.remove(["x"]), letters.clear()) == (0, 0)
@@ -186,7 +186,7 @@ def test_taking_away_what_is_not_there_changes_nothing():
 
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "sync_directory", "open", "lock"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
-def test_an_append_that_fails_leaves_no_trace_and_can_be_tried_again(operation: str, error: int):
+def test_an_append_that_fails_leaves_no_trace_and_can_be_tried_again(operation: str, error: int) -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     if operation in {"write", "sync", "open"}:
@@ -201,7 +201,7 @@ def test_an_append_that_fails_leaves_no_trace_and_can_be_tried_again(operation: 
 
 
 @given(st.integers(0, 1_000_000), st.integers(0, 5), st.integers(0, 5))
-def test_after_a_power_loss_every_letter_that_was_appended_is_there(seed: int, before: int, after: int):
+def test_after_a_power_loss_every_letter_that_was_appended_is_there(seed: int, before: int, after: int) -> None:
     disk = FakeDisk()
     chance = random.Random(seed)
     letters = letters_on(disk)
@@ -219,7 +219,7 @@ def test_after_a_power_loss_every_letter_that_was_appended_is_there(seed: int, b
     assert [at for at in sequences if at != 100] == list(range(before + after))
 
 
-def test_the_directory_is_synced_once_for_a_file_and_not_for_each_letter():
+def test_the_directory_is_synced_once_for_a_file_and_not_for_each_letter() -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     letters.append([letter_of(0)])
@@ -231,7 +231,7 @@ def test_the_directory_is_synced_once_for_a_file_and_not_for_each_letter():
 
 
 @given(st.integers(0, 1_000_000))
-def test_letters_survive_when_a_command_died_between_its_rename_and_its_sync(seed: int):
+def test_letters_survive_when_a_command_died_between_its_rename_and_its_sync(seed: int) -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     letters.append([letter_of(at) for at in range(5)])
@@ -245,7 +245,7 @@ def test_letters_survive_when_a_command_died_between_its_rename_and_its_sync(see
 
 
 @given(st.integers(0, 1_000_000))
-def test_letters_survive_when_the_file_was_moved_away_by_hand(seed: int):
+def test_letters_survive_when_the_file_was_moved_away_by_hand(seed: int) -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     letters.append([letter_of(0)])
@@ -256,7 +256,7 @@ def test_letters_survive_when_the_file_was_moved_away_by_hand(seed: int):
 
 
 @given(st.integers(0, 1_000_000), st.sampled_from(["create", "write", "sync", "rename", "sync_directory"]))
-def test_a_removal_that_breaks_loses_no_letter(seed: int, operation: str):
+def test_a_removal_that_breaks_loses_no_letter(seed: int, operation: str) -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     letters.append([letter_of(at, b"x" * 300) for at in range(5)])
@@ -270,7 +270,7 @@ def test_a_removal_that_breaks_loses_no_letter(seed: int, operation: str):
 
 
 @given(st.integers(0, 1_000_000))
-def test_a_removal_that_returned_holds_after_a_power_loss(seed: int):
+def test_a_removal_that_returned_holds_after_a_power_loss(seed: int) -> None:
     disk = FakeDisk()
     letters = letters_on(disk)
     letters.append([letter_of(at) for at in range(5)])
@@ -279,7 +279,7 @@ def test_a_removal_that_returned_holds_after_a_power_loss(seed: int):
     assert [one.sequence for one in letters_on(disk)] == [0, 1, 3, 4]
 
 
-def test_the_lock_is_waited_for_and_not_for_ever():
+def test_the_lock_is_waited_for_and_not_for_ever() -> None:
     disk, naps = FakeDisk(), []
     letters = DeadLetters(PLACE, disk=disk, sleep=naps.append)
     letters.append([letter_of(1)])
@@ -292,14 +292,14 @@ def test_the_lock_is_waited_for_and_not_for_ever():
     assert [one.sequence for one in letters] == [1, 2]
 
 
-def test_a_disk_error_of_the_lock_is_not_taken_for_a_lock_that_is_held():
+def test_a_disk_error_of_the_lock_is_not_taken_for_a_lock_that_is_held() -> None:
     disk = FakeDisk()
     disk.fail("lock", errno.EACCES)
     with pytest.raises(PermissionError):
         letters_on(disk).append([letter_of(1)])
 
 
-def test_all_destinations_are_found_by_name():
+def test_all_destinations_are_found_by_name() -> None:
     disk = FakeDisk()
     assert open_all(Path("/spool"), disk=disk) == {}
     letters_on(disk).append([letter_of(1)])
@@ -308,7 +308,7 @@ def test_all_destinations_are_found_by_name():
     assert list(found) == ["siem"]
 
 
-def test_on_a_real_disk_the_files_are_the_owners_alone(tmp_path: Path):
+def test_on_a_real_disk_the_files_are_the_owners_alone(tmp_path: Path) -> None:
     letters = DeadLetters(place(tmp_path, "siem"), 1_000_000)
     letters.append([letter_of(1), letter_of(2)])
     assert letters.remove({letter_of(1).id}) == 1
@@ -323,7 +323,7 @@ def test_on_a_real_disk_the_files_are_the_owners_alone(tmp_path: Path):
     held.close()
 
 
-def test_those_that_wait_are_counted_by_cluster_and_reason_and_only_what_came_is_read(tmp_path: Path):
+def test_those_that_wait_are_counted_by_cluster_and_reason_and_only_what_came_is_read(tmp_path: Path) -> None:
     letters = DeadLetters(place(tmp_path, "siem"))
     count = DeadLetterCount(letters)
     count.look()
@@ -339,7 +339,7 @@ def test_those_that_wait_are_counted_by_cluster_and_reason_and_only_what_came_is
     assert count.waiting.by_cluster == {"c1": 1, "test": 1}
 
 
-def test_reasons_that_never_repeat_are_one_group(tmp_path: Path):
+def test_reasons_that_never_repeat_are_one_group(tmp_path: Path) -> None:
     letters = DeadLetters(place(tmp_path, "siem"))
     count = DeadLetterCount(letters)
     letters.append([letter_of(number, reason=f"row {number}") for number in range(100)])

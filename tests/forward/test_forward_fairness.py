@@ -9,7 +9,7 @@ from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Poison
 
 
-async def test_a_fresh_event_of_each_quiet_cluster_is_attempted_within_one_round():
+async def test_a_fresh_event_of_each_quiet_cluster_is_attempted_within_one_round() -> None:
     rings = [FakeRing(f"c{at:03d}") for at in range(200)]
     rings[0].fill(100_000, per_record=100)
     held = Held()
@@ -25,7 +25,7 @@ async def test_a_fresh_event_of_each_quiet_cluster_is_attempted_within_one_round
         assert sum(batch.cluster == "c000" for batch in rig.destination.attempts[before:]) <= 3
 
 
-async def test_clusters_with_backlogs_take_turns():
+async def test_clusters_with_backlogs_take_turns() -> None:
     rings = [FakeRing(f"c{at}") for at in range(3)]
     for ring in rings:
         ring.fill(100)
@@ -55,7 +55,7 @@ async def test_a_cluster_whose_events_are_refused_one_by_one_does_not_hold_up_th
         assert len(clusters) - last > 50
 
 
-async def test_idle_clusters_are_not_looked_at():
+async def test_idle_clusters_are_not_looked_at() -> None:
     rings = [FakeRing(f"c{at}") for at in range(300)]
     async with Rig(ScriptedDestination(), *rings) as rig:
         for subscription in rig.forwarder._subscriptions._by_cluster.values():

@@ -23,11 +23,11 @@ def ring_of(count: int) -> FakeRing:
     return ring
 
 
-def rewrite(file: Path, content: str):
+def rewrite(file: Path, content: str) -> None:
     file.write_text(content)
 
 
-def remove(file: Path):
+def remove(file: Path) -> None:
     file.unlink()
 
 
@@ -35,7 +35,7 @@ def bad() -> Misconfigured:
     return Misconfigured("the token is not known")
 
 
-async def test_the_pause_ends_when_a_file_changes(token: Path):
+async def test_the_pause_ends_when_a_file_changes(token: Path) -> None:
     async with Rig(ScriptedDestination(in_turn(bad())), ring_of(10), files=[token]) as rig:
         await rig.clock.advance(10)
         assert len(rig.destination.attempts) == 1
@@ -45,7 +45,7 @@ async def test_the_pause_ends_when_a_file_changes(token: Path):
         assert rig.forwarder.state is DestinationState.IDLE
 
 
-async def test_a_repair_that_does_not_help_is_probed_slowly_again_from_the_shortest_pause(token: Path):
+async def test_a_repair_that_does_not_help_is_probed_slowly_again_from_the_shortest_pause(token: Path) -> None:
     async with Rig(ScriptedDestination(always(bad())), ring_of(10), files=[token]) as rig:
         await rig.clock.advance(100)
         attempts = len(rig.destination.attempts)
@@ -58,7 +58,7 @@ async def test_a_repair_that_does_not_help_is_probed_slowly_again_from_the_short
         assert len(rig.destination.attempts) == attempts + 2
 
 
-async def test_a_file_that_vanishes_and_comes_back_is_a_repair(token: Path):
+async def test_a_file_that_vanishes_and_comes_back_is_a_repair(token: Path) -> None:
     async with Rig(ScriptedDestination(in_turn(bad(), bad())), ring_of(10), files=[token]) as rig:
         remove(token)
         await rig.clock.advance(LOOK_SECONDS)
@@ -68,7 +68,7 @@ async def test_a_file_that_vanishes_and_comes_back_is_a_repair(token: Path):
         assert rig.destination.sequences() == list(range(10))
 
 
-async def test_a_change_that_came_before_the_failure_was_seen_counts_too(token: Path):
+async def test_a_change_that_came_before_the_failure_was_seen_counts_too(token: Path) -> None:
     async with Rig(ScriptedDestination(in_turn(bad())), FakeRing(), files=[token]) as rig:
         rewrite(token, "rotated while idle")
         rig.spool.rings["c1"].fill(10)
@@ -76,14 +76,14 @@ async def test_a_change_that_came_before_the_failure_was_seen_counts_too(token: 
         assert rig.destination.sequences() == [0, *range(10)]
 
 
-async def test_what_is_only_busy_keeps_its_wait(token: Path):
+async def test_what_is_only_busy_keeps_its_wait(token: Path) -> None:
     async with Rig(ScriptedDestination(in_turn(Retry("busy", after=60.0))), ring_of(10), files=[token]) as rig:
         rewrite(token, "new")
         await rig.clock.advance(50)
         assert len(rig.destination.attempts) == 1
 
 
-async def test_nothing_is_looked_at_while_all_is_well(token: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_nothing_is_looked_at_while_all_is_well(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Rig(ScriptedDestination(always(Delivered())), ring_of(10), files=[token]) as rig:
         monkeypatch.setattr(Path, "stat", None)
         await rig.clock.advance(100)

@@ -44,7 +44,7 @@ def tally(ring: FakeRing) -> Tally:
     return ring.cursor("siem").tally
 
 
-async def test_what_is_left_out_is_counted_and_the_rest_arrives():
+async def test_what_is_left_out_is_counted_and_the_rest_arrives() -> None:
     ring, destination = FakeRing(), ScriptedDestination()
     ring.put(*MIXED)
     async with Rig(destination, ring, event_filter=event_filter) as rig:
@@ -57,7 +57,7 @@ async def test_what_is_left_out_is_counted_and_the_rest_arrives():
     assert adds_up(ring)
 
 
-async def test_a_batch_of_which_nothing_is_left_needs_no_attempt():
+async def test_a_batch_of_which_nothing_is_left_needs_no_attempt() -> None:
     ring, destination = FakeRing(), ScriptedDestination(always(Misconfigured("down")))
     ring.put(b"drop 1", b"drop 2")
     async with Rig(destination, ring, event_filter=event_filter):
@@ -66,7 +66,7 @@ async def test_a_batch_of_which_nothing_is_left_needs_no_attempt():
         assert tally(ring) == Tally(filtered=2)
 
 
-async def test_events_that_are_left_out_do_not_overtake_those_that_wait():
+async def test_events_that_are_left_out_do_not_overtake_those_that_wait() -> None:
     ring, held = FakeRing(), Held()
     destination = ScriptedDestination(held)
     ring.put(b"a")
@@ -79,7 +79,7 @@ async def test_events_that_are_left_out_do_not_overtake_those_that_wait():
         assert ring.cursor("siem").position == 2
 
 
-async def test_a_retry_buries_what_cannot_be_read_only_once():
+async def test_a_retry_buries_what_cannot_be_read_only_once() -> None:
     ring, destination = FakeRing(), ScriptedDestination(in_turn(Retry("busy"), Retry("busy")))
     ring.put(*MIXED)
     rig = Rig(destination, ring, event_filter=event_filter)
@@ -107,7 +107,7 @@ async def test_a_poisoned_event_is_isolated_among_those_that_are_left(named: boo
     assert adds_up(ring)
 
 
-async def test_a_sample_for_a_suspected_destination_is_filtered_too():
+async def test_a_sample_for_a_suspected_destination_is_filtered_too() -> None:
     refusing = ScriptedDestination(always(Poison(0, "no")), limits=replace(LIMITS, max_events=1))
     ring = FakeRing()
     ring.put(*[b"x%d" % number for number in range(101)], b"drop it")
@@ -120,7 +120,7 @@ async def test_a_sample_for_a_suspected_destination_is_filtered_too():
         assert not any(b"drop" in event.lower() for event in seen)
 
 
-async def test_full_dead_letters_stop_the_destination_and_lose_nothing():
+async def test_full_dead_letters_stop_the_destination_and_lose_nothing() -> None:
     ring, destination = FakeRing(), ScriptedDestination()
     ring.put(b"odd 1", b"a")
     async with Rig(destination, ring, event_filter=event_filter, dead_letter_bytes=10) as rig:
@@ -164,7 +164,7 @@ async def test_the_five_add_up_whatever_is_left_out_and_whenever_it_is_killed(
         assert set(rig.dead_lettered()) == {at for at, event in ring.events.items() if event in (b"poison", b"odd")}
 
 
-async def test_a_replay_is_filtered():
+async def test_a_replay_is_filtered() -> None:
     ring, destination, done = FakeRing(), ScriptedDestination(), Replayed()
     ring.put(*MIXED)
     ring.put(b"drop 3")
@@ -182,7 +182,7 @@ async def test_a_replay_is_filtered():
     assert done.named == ["cluster c1: event 3 is refused: odd"]
 
 
-async def test_dead_letters_are_filtered_when_they_are_tried_again():
+async def test_dead_letters_are_filtered_when_they_are_tried_again() -> None:
     ring, destination = FakeRing(), ScriptedDestination(always(Poison(None, "no")))
     ring.put(*MIXED)
     async with Rig(destination, ring, event_filter=Filtered) as rig:

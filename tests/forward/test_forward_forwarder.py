@@ -13,7 +13,7 @@ from auditsink.forward.reporting import DestinationState
 from auditsink.spool.types import Chunk
 
 
-async def test_a_backlog_arrives_in_order_byte_for_byte_and_the_cursor_follows():
+async def test_a_backlog_arrives_in_order_byte_for_byte_and_the_cursor_follows() -> None:
     ring = FakeRing()
     ring.fill(95, per_record=7)
     async with Rig(ScriptedDestination(), ring) as rig:
@@ -23,7 +23,7 @@ async def test_a_backlog_arrives_in_order_byte_for_byte_and_the_cursor_follows()
         assert adds_up(ring)
 
 
-async def test_new_events_go_at_once():
+async def test_new_events_go_at_once() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(), ring) as rig:
         ring.put(b"a", b"b")
@@ -34,7 +34,7 @@ async def test_new_events_go_at_once():
         assert ranges(rig.destination.attempts) == [(0, 2), (2, 3)]
 
 
-async def test_a_ring_made_later_is_served_too():
+async def test_a_ring_made_later_is_served_too() -> None:
     async with Rig(ScriptedDestination()) as rig:
         ring = FakeRing("c9")
         rig.spool.add(ring)
@@ -43,7 +43,7 @@ async def test_a_ring_made_later_is_served_too():
         assert rig.destination.taken == [("c9", 0, b"a")]
 
 
-async def test_what_memory_has_is_not_read_from_the_disk():
+async def test_what_memory_has_is_not_read_from_the_disk() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(), ring) as rig:
         ring.fill(500)
@@ -52,7 +52,7 @@ async def test_what_memory_has_is_not_read_from_the_disk():
         assert ring.loads == 0
 
 
-async def test_a_reader_lets_go_of_its_file_once_memory_has_taken_over():
+async def test_a_reader_lets_go_of_its_file_once_memory_has_taken_over() -> None:
     ring = FakeRing(remembered=2)
     ring.fill(60)
     async with Rig(ScriptedDestination(), ring) as rig:
@@ -65,7 +65,7 @@ async def test_a_reader_lets_go_of_its_file_once_memory_has_taken_over():
 
 
 @pytest.mark.parametrize("remembered", [0, 3])
-async def test_what_memory_has_not_is_read_from_the_disk_once(remembered: int):
+async def test_what_memory_has_not_is_read_from_the_disk_once(remembered: int) -> None:
     ring = FakeRing(remembered=remembered)
     ring.fill(400, per_record=40)  # records larger than a batch: each is cut, the rest of it kept
     async with Rig(ScriptedDestination(), ring) as rig:
@@ -74,7 +74,9 @@ async def test_what_memory_has_not_is_read_from_the_disk_once(remembered: int):
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 5])
-async def test_no_more_batches_are_held_than_one_beyond_those_in_flight_whatever_the_number_of_clusters(in_flight: int):
+async def test_no_more_batches_are_held_than_one_beyond_those_in_flight_whatever_the_number_of_clusters(
+    in_flight: int,
+) -> None:
     rings = [FakeRing(f"c{at}") for at in range(20)]
     for ring in rings:
         ring.fill(100)
@@ -88,7 +90,7 @@ async def test_no_more_batches_are_held_than_one_beyond_those_in_flight_whatever
             assert rig.destination.prepared == in_flight + 1 + done
 
 
-async def test_with_one_in_flight_the_next_is_prepared_while_one_is_under_way_and_never_overtakes():
+async def test_with_one_in_flight_the_next_is_prepared_while_one_is_under_way_and_never_overtakes() -> None:
     ring = FakeRing()
     ring.fill(50)
     held = Held()
@@ -121,7 +123,7 @@ async def test_a_slow_preparation_is_not_overtaken():
         assert rig.destination.sequences() == list(range(30))
 
 
-async def test_the_cursor_waits_for_the_slowest_of_several_in_flight():
+async def test_the_cursor_waits_for_the_slowest_of_several_in_flight() -> None:
     ring = FakeRing()
     ring.fill(60)
     held = Held()
@@ -138,7 +140,7 @@ async def test_the_cursor_waits_for_the_slowest_of_several_in_flight():
         assert ring.cursor("siem").position == 40
 
 
-async def test_limits_of_bytes_and_events_hold():
+async def test_limits_of_bytes_and_events_hold() -> None:
     ring = FakeRing()
     ring.put(*[b"x" * 300] * 7)
     ring.put(b"y" * 5000)
@@ -147,7 +149,7 @@ async def test_limits_of_bytes_and_events_hold():
         assert ranges(rig.destination.attempts) == [(0, 3), (3, 6), (6, 7), (7, 8), (8, 18), (18, 28), (28, 33)]
 
 
-async def test_batches_that_begin_within_a_record_are_packed_from_memory_too():
+async def test_batches_that_begin_within_a_record_are_packed_from_memory_too() -> None:
     rings = [FakeRing("c1"), FakeRing("c2")]
     async with Rig(ScriptedDestination(), *rings) as rig:
         for ring in rings:
@@ -159,7 +161,7 @@ async def test_batches_that_begin_within_a_record_are_packed_from_memory_too():
             assert ring.loads == 0
 
 
-async def test_source_and_unsplit_bodies_keep_apart():
+async def test_source_and_unsplit_bodies_keep_apart() -> None:
     ring = FakeRing()
     for source in ("one", "one", "two"):
         ring.put(b"a", source=source)
@@ -175,7 +177,7 @@ async def test_source_and_unsplit_bodies_keep_apart():
 PATIENT = replace(LIMITS, max_wait=5.0)
 
 
-async def test_a_batch_that_is_not_full_waits_until_its_first_event_is_old_enough():
+async def test_a_batch_that_is_not_full_waits_until_its_first_event_is_old_enough() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
         ring.put(b"a")
@@ -188,7 +190,7 @@ async def test_a_batch_that_is_not_full_waits_until_its_first_event_is_old_enoug
 
 
 @pytest.mark.parametrize("remembered", [0, 1_000_000])
-async def test_a_full_batch_goes_at_once(remembered: int):
+async def test_a_full_batch_goes_at_once(remembered: int) -> None:
     ring = FakeRing(remembered=remembered)
     async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
         for count in range(1, 13):
@@ -201,7 +203,7 @@ async def test_a_full_batch_goes_at_once(remembered: int):
         assert ranges(rig.destination.attempts)[1:] == [(10, 14)]
 
 
-async def test_a_source_that_alternates_does_not_wait():
+async def test_a_source_that_alternates_does_not_wait() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
         for at in range(9):
@@ -212,7 +214,7 @@ async def test_a_source_that_alternates_does_not_wait():
         assert len(rig.destination.attempts) == 9
 
 
-async def test_a_full_batch_goes_and_the_rest_waits_its_own_time():
+async def test_a_full_batch_goes_and_the_rest_waits_its_own_time() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
         ring.fill(13)
@@ -222,7 +224,7 @@ async def test_a_full_batch_goes_and_the_rest_waits_its_own_time():
         assert ranges(rig.destination.attempts) == [(0, 10), (10, 13)]
 
 
-async def test_events_that_are_gone_count_as_dropped():
+async def test_events_that_are_gone_count_as_dropped() -> None:
     ring = FakeRing(remembered=0)
     ring.cursor("siem")
     ring.fill(100)
@@ -236,7 +238,7 @@ async def test_events_that_are_gone_count_as_dropped():
         assert rig.forwarder.state is DestinationState.IDLE
 
 
-async def test_a_batch_in_hand_is_delivered_though_its_segment_is_gone():
+async def test_a_batch_in_hand_is_delivered_though_its_segment_is_gone() -> None:
     ring = FakeRing(remembered=0)
     ring.fill(40)
     held = Held()
@@ -249,7 +251,7 @@ async def test_a_batch_in_hand_is_delivered_though_its_segment_is_gone():
         assert ring.cursor("siem").tally == (30, 0, 0, 10)
 
 
-async def test_a_ring_that_cannot_be_read_waits_and_the_others_go_on(caplog: pytest.LogCaptureFixture):
+async def test_a_ring_that_cannot_be_read_waits_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
     bad, good = FakeRing("bad", remembered=0), FakeRing("good")
     bad.fill(5)
     good.fill(5)
@@ -262,7 +264,7 @@ async def test_a_ring_that_cannot_be_read_waits_and_the_others_go_on(caplog: pyt
         assert rig.destination.sequences("bad") == list(range(5))
 
 
-async def test_a_spool_that_gives_nothing_is_no_endless_loop(caplog: pytest.LogCaptureFixture):
+async def test_a_spool_that_gives_nothing_is_no_endless_loop(caplog: pytest.LogCaptureFixture) -> None:
     ring = FakeRing(remembered=0)
     async with Rig(ScriptedDestination(), ring) as rig:
         rig.forwarder._subscriptions._by_cluster["c1"].reader.load = lambda position, max_bytes: Chunk(
@@ -274,7 +276,7 @@ async def test_a_spool_that_gives_nothing_is_no_endless_loop(caplog: pytest.LogC
         assert rig.destination.attempts == []
 
 
-async def test_cursors_that_moved_are_synced_about_once_a_second():
+async def test_cursors_that_moved_are_synced_about_once_a_second() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(), ring) as rig:
         cursor = ring.cursor("siem")
@@ -288,7 +290,7 @@ async def test_cursors_that_moved_are_synced_about_once_a_second():
         assert cursor.syncs == 1
 
 
-async def test_a_cursor_that_cannot_be_stored_is_told_and_delivery_goes_on(caplog: pytest.LogCaptureFixture):
+async def test_a_cursor_that_cannot_be_stored_is_told_and_delivery_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     ring = FakeRing()
     ring.cursor("siem").fails = True
     async with Rig(ScriptedDestination(), ring) as rig:
@@ -299,7 +301,9 @@ async def test_a_cursor_that_cannot_be_stored_is_told_and_delivery_goes_on(caplo
         assert {(record.levelname, record.cluster) for record in caplog.records} == {("ERROR", "c1")}
 
 
-async def test_a_cursor_that_cannot_be_synced_is_told_and_synced_with_its_next_move(caplog: pytest.LogCaptureFixture):
+async def test_a_cursor_that_cannot_be_synced_is_told_and_synced_with_its_next_move(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(), ring) as rig:
         cursor = ring.cursor("siem")
@@ -314,7 +318,7 @@ async def test_a_cursor_that_cannot_be_synced_is_told_and_synced_with_its_next_m
         assert (cursor.syncs, len(caplog.records)) == (2, 1)
 
 
-async def test_a_cursor_that_cannot_be_opened_keeps_run_from_starting():
+async def test_a_cursor_that_cannot_be_opened_keeps_run_from_starting() -> None:
     ring = FakeRing()
     ring.cursor = lambda destination: (_ for _ in ()).throw(OSError(13, "Permission denied"))
     rig = Rig(ScriptedDestination(), ring)
@@ -324,7 +328,7 @@ async def test_a_cursor_that_cannot_be_opened_keeps_run_from_starting():
 
 async def test_a_new_rings_cursor_that_cannot_be_opened_is_tried_again_with_the_next_event(
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     ring = FakeRing("late")
     opened, ring.cursor = ring.cursor, lambda destination: (_ for _ in ()).throw(OSError(28, "No space left"))
     async with Rig(ScriptedDestination()) as rig:
@@ -339,7 +343,7 @@ async def test_a_new_rings_cursor_that_cannot_be_opened_is_tried_again_with_the_
         assert {record.cluster for record in caplog.records} == {"late"}
 
 
-async def test_statistics_tell_the_whole_story():
+async def test_statistics_tell_the_whole_story() -> None:
     ring = FakeRing()
     held = Held()
     async with Rig(ScriptedDestination(held), ring) as rig:
@@ -360,7 +364,7 @@ async def test_statistics_tell_the_whole_story():
         assert (after.last_error, after.next_attempt_seconds, after.in_flight) == (None, 0.0, 0)
 
 
-async def test_the_lag_is_that_of_the_oldest_event_of_all_clusters_from_the_start_on():
+async def test_the_lag_is_that_of_the_oldest_event_of_all_clusters_from_the_start_on() -> None:
     old, young = FakeRing("old", remembered=0), FakeRing("young", remembered=0)
     held = Held()
     rig = Rig(ScriptedDestination(held), young, old)
@@ -372,7 +376,7 @@ async def test_the_lag_is_that_of_the_oldest_event_of_all_clusters_from_the_star
         assert rig.forwarder.statistics().lag_seconds == 3600
 
 
-async def test_slow_down_delays_the_next_attempt():
+async def test_slow_down_delays_the_next_attempt() -> None:
     ring = FakeRing()
     ring.fill(30)
     destination = ScriptedDestination(lambda batch: Delivered(slow_down=2.0))
@@ -386,7 +390,7 @@ async def test_slow_down_delays_the_next_attempt():
         assert len(destination.attempts) == 2
 
 
-async def test_everything_can_say_what_it_is():
+async def test_everything_can_say_what_it_is() -> None:
     ring = FakeRing()
     ring.fill(25)
     async with Rig(ScriptedDestination(Held()), ring) as rig:

@@ -8,7 +8,7 @@ from auditsink.forward.frontier import Frontier
 from auditsink.spool.types import Tally
 
 
-def test_out_of_order_endings_wait_for_the_front():
+def test_out_of_order_endings_wait_for_the_front() -> None:
     frontier = Frontier(5)
     first, second = frontier.append(8, 1), frontier.append(10, 2)
     frontier.settle(second, Tally(delivered=2))
@@ -19,14 +19,14 @@ def test_out_of_order_endings_wait_for_the_front():
     assert (frontier.position, frontier.head, len(frontier)) == (10, None, 0)
 
 
-def test_what_no_longer_exists_is_dropped():
+def test_what_no_longer_exists_is_dropped() -> None:
     frontier = Frontier(0)
     frontier.skip(4)
     assert frontier.collect() == Tally(dropped=4)
     assert frontier.end == frontier.position == 4
 
 
-def test_parts_come_back_in_order():
+def test_parts_come_back_in_order() -> None:
     frontier = Frontier(0)
     slot = frontier.append(10, 7)
     later = frontier.append(12, 8)
@@ -40,14 +40,14 @@ def test_parts_come_back_in_order():
     assert frontier.head is later
 
 
-def test_a_tally_that_does_not_add_up_is_refused():
+def test_a_tally_that_does_not_add_up_is_refused() -> None:
     frontier = Frontier(0)
     with pytest.raises(AssertionError, match="add up"):
         frontier.settle(frontier.append(3, 0), Tally(delivered=2))
 
 
 @given(st.data())
-def test_whatever_happens_the_position_covers_exactly_what_was_collected(data: st.DataObject):
+def test_whatever_happens_the_position_covers_exactly_what_was_collected(data: st.DataObject) -> None:
     frontier = Frontier(100)
     open_slots, settled, total = [], set(), Tally()
     for _ in range(data.draw(st.integers(1, 40))):

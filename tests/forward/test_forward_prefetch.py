@@ -14,7 +14,7 @@ def subscribed(ring: FakeRing, *, max_events: int, in_flight: int) -> Subscripti
     return Subscription(ring, "siem", BatchLimits(limits))  # type: ignore[arg-type]
 
 
-async def test_nothing_is_kept_of_what_is_settled():
+async def test_nothing_is_kept_of_what_is_settled() -> None:
     ring = FakeRing()
     subscription = subscribed(ring, max_events=100, in_flight=1)
     prefetch = Prefetch(10_000, inline)
@@ -28,7 +28,7 @@ async def test_nothing_is_kept_of_what_is_settled():
     assert "[]" in repr(prefetch)
 
 
-async def test_parts_that_come_back_are_not_read_from_the_disk_again():
+async def test_parts_that_come_back_are_not_read_from_the_disk_again() -> None:
     ring = FakeRing(remembered=0)
     subscription = subscribed(ring, max_events=10, in_flight=2)
     prefetch = Prefetch(10_000, inline)
@@ -50,7 +50,7 @@ async def test_parts_that_come_back_are_not_read_from_the_disk_again():
     assert ring.loads == loads
 
 
-async def test_what_is_left_of_a_record_is_kept_for_the_next_batch():
+async def test_what_is_left_of_a_record_is_kept_for_the_next_batch() -> None:
     ring = FakeRing()
     subscription = subscribed(ring, max_events=3, in_flight=1)
     prefetch = Prefetch(10_000, inline)

@@ -58,14 +58,14 @@ def run(dead_letters: list[DeadLetter], answer: Callable[[Batch], Outcome]) -> t
     return report, destination, clock
 
 
-def test_dead_letters_travel_together_within_the_limits():
+def test_dead_letters_travel_together_within_the_limits() -> None:
     report, destination, _ = run([dead(b"%d" % number, sequence=number) for number in range(7)], lambda _: Delivered())
     assert destination.attempts == [[b"0", b"1", b"2"], [b"3", b"4", b"5"], [b"6"]]
     assert len(report.delivered) == 7
     assert (report.refused, report.stopped) == ([], None)
 
 
-def test_clusters_and_unsplit_bodies_travel_alone():
+def test_clusters_and_unsplit_bodies_travel_alone() -> None:
     dead_letters = [
         dead(b"1"), dead(b"2"), dead(b"3", cluster="d"), dead(b"4", cluster="d", marks=Mark.UNSPLIT),
         dead(b"5", cluster="d", marks=Mark.UNSPLIT), dead(b"6" * 99), dead(b"7"), dead(b"8"),
@@ -101,19 +101,19 @@ def test_refusals_by_name_and_by_size_stay_with_their_reason():
     assert [one.content for one in report.delivered] == [b"1", b"3"]
 
 
-def test_a_destination_that_is_away_is_given_up_after_a_few_tries():
+def test_a_destination_that_is_away_is_given_up_after_a_few_tries() -> None:
     report, destination, clock = run([dead(b"1")], lambda _: Retry("down"))
     assert report.stopped == "down"
     assert len(destination.attempts) == TRIES
     assert clock.slept == [1.0, 2.0, 4.0]
 
 
-def test_its_own_wish_is_honoured_within_reason():
+def test_its_own_wish_is_honoured_within_reason() -> None:
     _, _, clock = run([dead(b"1")], lambda _: Retry("busy", after=3600.0))
     assert clock.slept == [30.0, 30.0, 30.0]
 
 
-def test_a_misconfigured_destination_is_not_tried_again():
+def test_a_misconfigured_destination_is_not_tried_again() -> None:
     report, destination, clock = run(
         [dead(b"1"), dead(b"2", cluster="d")],
         lambda batch: Misconfigured("token") if batch.cluster == "d" else Delivered(),

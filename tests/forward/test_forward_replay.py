@@ -66,7 +66,7 @@ def run(
     return done, destination, clock, waits
 
 
-def test_what_is_replayed_arrives_in_order_and_packed():
+def test_what_is_replayed_arrives_in_order_and_packed() -> None:
     done, destination, clock, _ = run(row(25), lambda _: Delivered())
     assert [len(attempt) for attempt in destination.attempts] == [10, 10, 5]
     assert [event for attempt in destination.attempts for event in attempt] == [b"%d" % at for at in range(25)]
@@ -89,7 +89,7 @@ def test_what_is_replayed_arrives_in_order_and_packed():
 )
 def test_every_event_is_in_one_batch_under_its_sequence(
     given: list[tuple[int, list[bytes], str, int]], max_bytes: int, max_events: int
-):
+) -> None:
     """Whatever the gaps, sources and marks, and however the limits cut."""
     records, position = [], 0
     for gap, events, source, marks in given:
@@ -110,7 +110,7 @@ def test_every_event_is_in_one_batch_under_its_sequence(
         assert len(batch.events) == 1 or not batch.marks
 
 
-def test_a_destination_that_is_away_is_waited_for_with_longer_and_longer_waits():
+def test_a_destination_that_is_away_is_waited_for_with_longer_and_longer_waits() -> None:
     answers = iter([Retry("down"), Retry("down"), Retry("busy", after=7.0), Delivered(slow_down=2.0)])
     done, destination, clock, waits = run(row(3), lambda _: next(answers))
     assert done.delivered == 3
@@ -131,12 +131,12 @@ def test_refused_events_are_named_and_their_neighbours_arrive():
     assert {event for attempt in destination.attempts for event in attempt} == {b"%d" % at for at in range(25)}
 
 
-def test_many_refused_events_are_counted():
+def test_many_refused_events_are_counted() -> None:
     done, _, _, _ = run(row(50), lambda _: TooLarge("413"))
     assert (done.delivered, done.refused, len(done.named)) == (0, 50, MOST_NAMED)
 
 
-def test_a_misconfigured_destination_ends_it_and_says_how_far_it_came():
+def test_a_misconfigured_destination_ends_it_and_says_how_far_it_came() -> None:
     done, destination, _, _ = run(
         row(25), lambda batch: Misconfigured("token") if batch.sequences[0] == 10 else Delivered()
     )
@@ -144,6 +144,6 @@ def test_a_misconfigured_destination_ends_it_and_says_how_far_it_came():
     assert len(destination.attempts) == 2
 
 
-def test_nothing_to_replay_is_nothing():
+def test_nothing_to_replay_is_nothing() -> None:
     done, destination, _, _ = run([], lambda _: Delivered())
     assert (done, destination.attempts) == (Replayed(), [])

@@ -22,7 +22,7 @@ class Table:
         return self.by_cluster.get(cluster, {})
 
 
-async def test_what_is_not_for_here_is_filtered_and_never_read():
+async def test_what_is_not_for_here_is_filtered_and_never_read() -> None:
     mine, other = FakeRing("mine"), FakeRing("other")
     other.fill(50)
     mine.fill(10)
@@ -36,7 +36,7 @@ async def test_what_is_not_for_here_is_filtered_and_never_read():
         assert (accounts["mine"].delivered, accounts["mine"].pending) == (10, 0)
 
 
-async def test_a_destination_in_trouble_does_not_hold_what_is_not_for_it():
+async def test_a_destination_in_trouble_does_not_hold_what_is_not_for_it() -> None:
     mine, other = FakeRing("mine"), FakeRing("other")
     destination = ScriptedDestination(lambda _: Misconfigured("the token is wrong"))
     async with Rig(destination, mine, other, routing=Table("other")) as rig:
@@ -48,7 +48,7 @@ async def test_a_destination_in_trouble_does_not_hold_what_is_not_for_it():
         assert mine.cursor("siem").position == 0
 
 
-async def test_a_cluster_that_is_taken_away_and_given_back():
+async def test_a_cluster_that_is_taken_away_and_given_back() -> None:
     ring, table = FakeRing("a"), Table()
     async with Rig(ScriptedDestination(), ring, routing=table) as rig:
         ring.fill(10)
@@ -63,7 +63,7 @@ async def test_a_cluster_that_is_taken_away_and_given_back():
         assert ring.cursor("siem").tally == Tally(delivered=20, filtered=10)
 
 
-async def test_what_is_under_way_when_a_cluster_is_taken_away_is_settled_by_its_answer():
+async def test_what_is_under_way_when_a_cluster_is_taken_away_is_settled_by_its_answer() -> None:
     ring, table, held = FakeRing("a"), Table(), Held()
     ring.fill(100)
     async with Rig(ScriptedDestination(held), ring, routing=table) as rig:
@@ -76,7 +76,7 @@ async def test_what_is_under_way_when_a_cluster_is_taken_away_is_settled_by_its_
         assert tally.delivered + tally.filtered == 110
 
 
-async def test_labels_go_beside_the_events():
+async def test_labels_go_beside_the_events() -> None:
     ring, plain = FakeRing("a"), FakeRing("b")
     ring.fill(3)
     plain.fill(3)

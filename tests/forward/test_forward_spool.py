@@ -68,7 +68,7 @@ class Sink:
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])
-async def test_what_was_accepted_is_delivered_byte_for_byte_and_the_account_adds_up(in_flight: int):
+async def test_what_was_accepted_is_delivered_byte_for_byte_and_the_account_adds_up(in_flight: int) -> None:
     disk = FakeDisk()
     destination = ScriptedDestination(limits=replace(LIMITS, in_flight=in_flight))
     sink = Sink(disk, destination)
@@ -82,7 +82,7 @@ async def test_what_was_accepted_is_delivered_byte_for_byte_and_the_account_adds
         assert sink.forwarder.statistics().accounts[cluster].delivered == 210
 
 
-async def test_after_kills_everything_arrives_and_the_repeats_are_few():
+async def test_after_kills_everything_arrives_and_the_repeats_are_few() -> None:
     disk, chance = FakeDisk(), random.Random(5)
     destination = ScriptedDestination()
     posted: list[bytes] = []
@@ -129,7 +129,7 @@ def noise(chance: random.Random, first: int, count: int) -> bytes:
 @pytest.mark.parametrize("seed", range(6))
 async def test_what_is_dropped_while_batches_are_under_way_is_lost_and_nothing_else_is(
     seed: int, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     """Batches are held, refused, taken apart and tried again while their segments go. The counter never falls."""
     chance, held, disk, posted = random.Random(seed), Held(), FakeDisk(), 0
     destination = ScriptedDestination(held, limits=replace(LIMITS, in_flight=chance.choice([1, 2, 4]), max_bytes=4000))
@@ -178,7 +178,7 @@ async def test_what_is_dropped_while_batches_are_under_way_is_lost_and_nothing_e
 
 async def test_what_was_under_way_in_a_killed_sink_and_lost_its_segments_is_named_at_the_next_start(
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     chance, disk, held = random.Random(1), FakeDisk(), Held()
     sink = Sink(disk, ScriptedDestination(held), when_full="drop_oldest", max_bytes=Size(2**18))
     for number in range(100):

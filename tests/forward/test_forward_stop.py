@@ -12,7 +12,7 @@ from auditsink.forward.forwarder import CLOSE_SECONDS
 from auditsink.forward.reporting import DestinationState
 
 
-async def test_partial_batches_go_at_once_and_everything_is_closed():
+async def test_partial_batches_go_at_once_and_everything_is_closed() -> None:
     ring = FakeRing()
     rig = Rig(ScriptedDestination(limits=replace(LIMITS, max_wait=60)), ring)
     async with rig:
@@ -28,7 +28,7 @@ async def test_partial_batches_go_at_once_and_everything_is_closed():
         assert rig.forwarder.state is DestinationState.STOPPED
 
 
-async def test_a_running_attempt_may_end_and_counts():
+async def test_a_running_attempt_may_end_and_counts() -> None:
     ring = FakeRing()
     ring.fill(30)
     held = Held()
@@ -42,7 +42,7 @@ async def test_a_running_attempt_may_end_and_counts():
         assert len(rig.destination.attempts) == 1, "after half the time no attempt begins"
 
 
-async def test_while_it_takes_events_the_backlog_still_goes_for_half_the_time():
+async def test_while_it_takes_events_the_backlog_still_goes_for_half_the_time() -> None:
     ring = FakeRing()
     ring.fill(100)
     held = Held()
@@ -59,7 +59,7 @@ async def test_while_it_takes_events_the_backlog_still_goes_for_half_the_time():
 
 
 @pytest.mark.parametrize("outcome", [Retry("503"), Misconfigured("401")])
-async def test_a_destination_in_trouble_is_not_waited_for(outcome: Outcome):
+async def test_a_destination_in_trouble_is_not_waited_for(outcome: Outcome) -> None:
     ring = FakeRing()
     ring.fill(30)
     async with Rig(ScriptedDestination(always(outcome)), ring) as rig:
@@ -89,7 +89,7 @@ class Stubborn(ScriptedDestination):
         await self.never(None)
 
 
-async def test_it_ends_in_time_whatever_the_destination_does():
+async def test_it_ends_in_time_whatever_the_destination_does() -> None:
     ring = FakeRing()
     ring.fill(30)
     async with Rig(Stubborn(), ring) as rig:
@@ -105,7 +105,7 @@ async def test_it_ends_in_time_whatever_the_destination_does():
         assert ring.cursor("siem").position == 0, "and too late to count"
 
 
-async def test_a_close_that_raises_is_told(caplog: pytest.LogCaptureFixture):
+async def test_a_close_that_raises_is_told(caplog: pytest.LogCaptureFixture) -> None:
     destination = ScriptedDestination()
     destination.close = lambda: (_ for _ in ()).throw(RuntimeError("secret"))
     async with Rig(destination, FakeRing()) as rig:
@@ -117,7 +117,7 @@ def refuse_all(batch: Batch):
     return Poison(None, "no")
 
 
-async def test_full_dead_letters_do_not_hold_up_the_stop():
+async def test_full_dead_letters_do_not_hold_up_the_stop() -> None:
     ring = FakeRing()
     ring.fill(5)
     async with Rig(ScriptedDestination(refuse_all), ring, dead_letter_bytes=1) as rig:
@@ -126,14 +126,14 @@ async def test_full_dead_letters_do_not_hold_up_the_stop():
         assert (ring.cursor("siem").position, rig.dead_lettered()) == (0, [])
 
 
-async def test_stop_before_run_is_fine():
+async def test_stop_before_run_is_fine() -> None:
     rig = Rig(ScriptedDestination(), FakeRing())
     await rig.forwarder.stop(1)
     await asyncio.wait_for(rig.forwarder.run(), 30)
     assert rig.destination.attempts == []
 
 
-async def test_events_that_come_while_stopping_are_delivered_if_there_is_time():
+async def test_events_that_come_while_stopping_are_delivered_if_there_is_time() -> None:
     ring = FakeRing()
     ring.fill(10)
     held = Held()

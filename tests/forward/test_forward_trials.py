@@ -39,7 +39,7 @@ ELSEWHERE, TIMED_OUT, THROTTLED, UNKNOWN = (
 @pytest.mark.parametrize("part", [True, False])
 @pytest.mark.parametrize("failures", [1, FAILURES - 1, FAILURES, 100])
 @pytest.mark.parametrize("size", [ONE, MANY])
-def test_what_failed_elsewhere_is_never_the_batch(size: int, failures: int, part: bool, well: bool):
+def test_what_failed_elsewhere_is_never_the_batch(size: int, failures: int, part: bool, well: bool) -> None:
     assert next_step(ELSEWHERE, size, failures, part=part, well=well) is Step.AGAIN
 
 
@@ -77,7 +77,7 @@ def test_what_failed_elsewhere_is_never_the_batch(size: int, failures: int, part
 )
 def test_the_table(  # noqa: PLR0917 - as the table has them
     cause: RetryCause | None, size: int, failures: int, part: bool, well: bool, step: Step
-):
+) -> None:
     assert next_step(cause, size, failures, part=part, well=well) is step
 
 
@@ -89,20 +89,20 @@ def heard(trials: Trials, trial: Trial, now: float, cause: RetryCause = UNKNOWN)
     return step
 
 
-def test_one_event_is_condemned_after_so_many_hearings_over_such_a_time():
+def test_one_event_is_condemned_after_so_many_hearings_over_such_a_time() -> None:
     trials, trial = Trials(), Trial(Family(UNKNOWN))
     for number in range(HEARINGS - 1):
         assert heard(trials, trial, now=number * SPAN) is Step.AGAIN
     assert heard(trials, trial, now=HEARINGS * SPAN) is Step.CONDEMN
 
 
-def test_hearings_that_are_over_too_soon_go_on():
+def test_hearings_that_are_over_too_soon_go_on() -> None:
     trials, trial = Trials(), Trial(Family(UNKNOWN))
     assert {heard(trials, trial, now=SPAN / 2) for _ in range(3 * HEARINGS)} == {Step.AGAIN}
     assert heard(trials, trial, now=2 * SPAN) is Step.CONDEMN
 
 
-def test_every_other_hearing_wants_two_others_taken():
+def test_every_other_hearing_wants_two_others_taken() -> None:
     trials, trial = Trials(), Trial(Family(UNKNOWN))
     asked = []
     for _ in range(4):
@@ -114,14 +114,14 @@ def test_every_other_hearing_wants_two_others_taken():
     assert asked == [1, 2, 1, 2]
 
 
-def test_whatever_else_fails_meanwhile_begins_the_hearings_anew():
-    def another_batch(trials: Trials, _: Trial):
+def test_whatever_else_fails_meanwhile_begins_the_hearings_anew() -> None:
+    def another_batch(trials: Trials, _: Trial) -> None:
         trials.failed(Trial(), UNKNOWN, "", MANY, 0.0)
 
-    def no_connection(trials: Trials, _: Trial):
+    def no_connection(trials: Trials, _: Trial) -> None:
         trials.failed(Trial(), ELSEWHERE, "", MANY, 0.0)
 
-    def the_control(trials: Trials, trial: Trial):
+    def the_control(trials: Trials, trial: Trial) -> None:
         trials.something_else_failed(trial)
 
     for happens in (another_batch, no_connection, the_control):
@@ -133,7 +133,7 @@ def test_whatever_else_fails_meanwhile_begins_the_hearings_anew():
             assert heard(trials, trial, now=100 + number * SPAN) is Step.AGAIN, happens.__name__
 
 
-def test_another_event_under_hearing_does_not_disturb():
+def test_another_event_under_hearing_does_not_disturb() -> None:
     trials, one, other = Trials(), Trial(Family(UNKNOWN)), Trial(Family(UNKNOWN))
     for number in range(HEARINGS - 1):
         assert heard(trials, one, now=number * SPAN) is Step.AGAIN
@@ -154,20 +154,20 @@ def later(trials: Trials, now: float) -> Step:
     return [heard(trials, trial, now) for _ in range(LATER_HEARINGS)][-1]
 
 
-def test_after_one_was_condemned_the_next_ones_are_sooner():
+def test_after_one_was_condemned_the_next_ones_are_sooner() -> None:
     trials, now = condemned()
     assert later(trials, now) is Step.CONDEMN
     assert trials.failed(Trial(), UNKNOWN, "", MANY, now) is Step.HALVE, "it is what is in it, once more"
     assert later(trials, now) is Step.CONDEMN
 
 
-def test_a_failure_that_is_no_events_fault_ends_that():
+def test_a_failure_that_is_no_events_fault_ends_that() -> None:
     trials, now = condemned()
     trials.failed(Trial(), ELSEWHERE, "", MANY, now)
     assert later(trials, now) is Step.AGAIN
 
 
-def test_a_batch_that_failed_and_whose_parts_are_all_taken_ends_that():
+def test_a_batch_that_failed_and_whose_parts_are_all_taken_ends_that() -> None:
     trials, now = condemned()
     batch = Trial()
     trials.failed(batch, UNKNOWN, "", MANY, now)
@@ -176,7 +176,7 @@ def test_a_batch_that_failed_and_whose_parts_are_all_taken_ends_that():
     assert later(trials, now) is Step.AGAIN
 
 
-def test_one_event_that_is_called_too_much_needs_more():
+def test_one_event_that_is_called_too_much_needs_more() -> None:
     trials, trial = Trials(), Trial(Family(THROTTLED))
     step = THROTTLED_SPAN / THROTTLED_HEARINGS
     for number in range(THROTTLED_HEARINGS):
@@ -194,7 +194,7 @@ def fails_at(*bad: bytes, outcome: Outcome = Retry("HTTP 500")) -> Callable[[Bat
 
 @pytest.mark.parametrize("in_flight", [1, 3])
 @pytest.mark.parametrize("place", [0, 3, 9, 13, 29])
-async def test_one_event_that_makes_the_destination_fail_costs_itself(place: int, in_flight: int):
+async def test_one_event_that_makes_the_destination_fail_costs_itself(place: int, in_flight: int) -> None:
     one, other = FakeRing("c1"), FakeRing("c2")
     one.fill(30)
     other.fill(30)
@@ -211,7 +211,7 @@ async def test_one_event_that_makes_the_destination_fail_costs_itself(place: int
         assert "other events of the cluster were taken" in next(iter(rig.dead_letters)).reason
 
 
-async def test_alone_in_the_world_too_as_long_as_others_of_its_cluster_are_taken():
+async def test_alone_in_the_world_too_as_long_as_others_of_its_cluster_are_taken() -> None:
     ring = FakeRing()
     ring.fill(12)
     async with Rig(ScriptedDestination(fails_at(ring.events[4])), ring) as rig:
@@ -220,7 +220,7 @@ async def test_alone_in_the_world_too_as_long_as_others_of_its_cluster_are_taken
         assert sorted(set(rig.destination.sequences())) == [*range(4), *range(5, 12)]
 
 
-async def test_an_event_that_is_the_only_one_there_ever_was_waits():
+async def test_an_event_that_is_the_only_one_there_ever_was_waits() -> None:
     ring = FakeRing()
     ring.fill(1)
     async with Rig(ScriptedDestination(fails_at(ring.events[0])), ring) as rig:
@@ -232,7 +232,7 @@ async def test_an_event_that_is_the_only_one_there_ever_was_waits():
         assert set(rig.destination.sequences()) == {1}
 
 
-async def test_a_whole_cluster_that_fails_alone_makes_no_dead_letters():
+async def test_a_whole_cluster_that_fails_alone_makes_no_dead_letters() -> None:
     """Its tenant is in trouble over there, while all others are well."""
     sick, well = FakeRing("sick"), FakeRing("well")
     sick.fill(30)
@@ -255,7 +255,7 @@ async def test_a_whole_cluster_that_fails_alone_makes_no_dead_letters():
 @pytest.mark.parametrize(
     "outcome", [Retry("HTTP 500"), Retry("no connection", cause=ELSEWHERE), Retry("", None, THROTTLED)]
 )
-async def test_one_that_is_down_gets_no_more_requests_and_makes_no_dead_letters(outcome: Retry, clusters: int):
+async def test_one_that_is_down_gets_no_more_requests_and_makes_no_dead_letters(outcome: Retry, clusters: int) -> None:
     rings = [FakeRing(f"c{number}") for number in range(clusters)]
     for ring in rings:
         ring.fill(40)
@@ -276,7 +276,7 @@ async def test_one_that_is_down_gets_no_more_requests_and_makes_no_dead_letters(
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_a_destination_that_comes_and_goes_makes_no_dead_letters(seed: int):
+async def test_a_destination_that_comes_and_goes_makes_no_dead_letters(seed: int) -> None:
     chance = random_module.Random(seed)
     one, other = FakeRing("c1"), FakeRing("c2")
     one.fill(60)
@@ -313,7 +313,7 @@ async def test_servers_that_take_turns_and_one_of_which_fails_make_no_dead_lette
         assert set(rig.destination.sequences()) == set(ring.events)
 
 
-async def test_half_of_all_attempts_failing_at_random_makes_no_dead_letters():
+async def test_half_of_all_attempts_failing_at_random_makes_no_dead_letters() -> None:
     chance = random_module.Random(3)
     ring = FakeRing()
     destination = ScriptedDestination(lambda batch: Retry("HTTP 500") if chance.random() < 0.5 else Delivered())
@@ -326,7 +326,7 @@ async def test_half_of_all_attempts_failing_at_random_makes_no_dead_letters():
         assert set(destination.sequences()) == set(ring.events)
 
 
-async def test_an_answer_that_comes_too_late_for_many_makes_requests_smaller_and_repeats_few():
+async def test_an_answer_that_comes_too_late_for_many_makes_requests_smaller_and_repeats_few() -> None:
     ring = FakeRing()
     ring.fill(100, per_record=100)
     limits = replace(LIMITS, max_bytes=100_000, max_events=100)
@@ -344,7 +344,7 @@ async def test_an_answer_that_comes_too_late_for_many_makes_requests_smaller_and
         assert len(destination.attempts) == before + 1, "what fits was learned"
 
 
-async def test_a_quota_that_is_smaller_than_a_batch_makes_requests_smaller_after_some():
+async def test_a_quota_that_is_smaller_than_a_batch_makes_requests_smaller_after_some() -> None:
     ring = FakeRing()
     ring.fill(60, per_record=60)
     limits = replace(LIMITS, max_bytes=100_000, max_events=60)
@@ -359,7 +359,7 @@ async def test_a_quota_that_is_smaller_than_a_batch_makes_requests_smaller_after
         assert rig.dead_lettered() == []
 
 
-async def test_many_bad_events_are_found_sooner_than_the_first():
+async def test_many_bad_events_are_found_sooner_than_the_first() -> None:
     ring = FakeRing()
     ring.fill(200)
     bad = [ring.events[at] for at in range(5, 200, 10)]
@@ -370,7 +370,7 @@ async def test_many_bad_events_are_found_sooner_than_the_first():
 
 
 @pytest.mark.parametrize("place", [0, 4, 11])
-async def test_a_firewall_that_refuses_what_is_in_one_event_costs_that_event(place: int):
+async def test_a_firewall_that_refuses_what_is_in_one_event_costs_that_event(place: int) -> None:
     one, other = FakeRing("c1"), FakeRing("c2")
     one.fill(12)
     other.fill(12)
@@ -383,7 +383,7 @@ async def test_a_firewall_that_refuses_what_is_in_one_event_costs_that_event(pla
         assert rig.forwarder.state is DestinationState.IDLE
 
 
-async def test_a_misconfigured_destination_is_asked_no_more_often_and_makes_no_dead_letters():
+async def test_a_misconfigured_destination_is_asked_no_more_often_and_makes_no_dead_letters() -> None:
     ring = FakeRing()
     ring.fill(40)
     destination = ScriptedDestination(lambda batch: Misconfigured("HTTP 401"))
@@ -396,7 +396,7 @@ async def test_a_misconfigured_destination_is_asked_no_more_often_and_makes_no_d
         assert rig.dead_lettered() == []
 
 
-async def test_a_misconfiguration_in_the_middle_of_hearings_condemns_nothing():
+async def test_a_misconfiguration_in_the_middle_of_hearings_condemns_nothing() -> None:
     ring = FakeRing()
     ring.fill(12)
     bad = ring.events[4]
@@ -412,7 +412,7 @@ async def test_a_misconfiguration_in_the_middle_of_hearings_condemns_nothing():
         assert rig.dead_lettered() == []
 
 
-def test_a_destination_is_well_until_so_many_failed_in_a_row():
+def test_a_destination_is_well_until_so_many_failed_in_a_row() -> None:
     trials = Trials()
     for _ in range(IN_A_ROW - 1):
         trials.failed(Trial(), UNKNOWN, "", MANY, 0.0)

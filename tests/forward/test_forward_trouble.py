@@ -49,7 +49,7 @@ def refusing(*bad: int, named: bool = True):
     return answer
 
 
-async def test_a_retry_holds_the_destination_and_then_goes_on_with_the_same_batch():
+async def test_a_retry_holds_the_destination_and_then_goes_on_with_the_same_batch() -> None:
     one, two = ring_of(20, "c1"), ring_of(20, "c2")
     async with Rig(ScriptedDestination(in_turn(Retry("503 busy"), Retry("503 busy"))), one, two) as rig:
         assert len(rig.destination.attempts) == 1
@@ -73,7 +73,7 @@ async def test_a_retry_holds_the_destination_and_then_goes_on_with_the_same_batc
         assert after.last_error.text == "503 busy"
 
 
-async def test_retry_after_is_honoured():
+async def test_retry_after_is_honoured() -> None:
     ring = ring_of(1)
     async with Rig(ScriptedDestination(in_turn(Retry("429", after=17))), ring, random=lambda: 0.0) as rig:
         await rig.clock.advance(16.9)
@@ -83,7 +83,7 @@ async def test_retry_after_is_honoured():
         assert rig.forwarder.statistics().retries == {"asked": 1}
 
 
-async def test_it_is_tried_for_ever_and_the_log_is_not_flooded(caplog: pytest.LogCaptureFixture):
+async def test_it_is_tried_for_ever_and_the_log_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     ring = ring_of(1)
     async with Rig(ScriptedDestination(always(Retry("connection refused"))), ring) as rig:
@@ -101,7 +101,7 @@ async def test_it_is_tried_for_ever_and_the_log_is_not_flooded(caplog: pytest.Lo
         assert ring.cursor("siem").position == 1
 
 
-async def test_several_in_flight_that_fail_together_are_one_failure_and_one_of_them_tries_first():
+async def test_several_in_flight_that_fail_together_are_one_failure_and_one_of_them_tries_first() -> None:
     ring = ring_of(60)
     held = Held()
     async with Rig(ScriptedDestination(held, replace(LIMITS, in_flight=3)), ring) as rig:
@@ -116,7 +116,7 @@ async def test_several_in_flight_that_fail_together_are_one_failure_and_one_of_t
 
 async def test_a_misconfigured_destination_is_paused_shouted_about_and_probed_ever_more_slowly(
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     ring = ring_of(30)
     async with Rig(ScriptedDestination(always(Misconfigured("403: token disabled; set token_file"))), ring) as rig:
         times = [rig.clock.monotonic()]
@@ -138,7 +138,7 @@ async def test_a_misconfigured_destination_is_paused_shouted_about_and_probed_ev
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_one_bad_event_costs_one_event_and_the_order_stays(named: bool, caplog: pytest.LogCaptureFixture):
+async def test_one_bad_event_costs_one_event_and_the_order_stays(named: bool, caplog: pytest.LogCaptureFixture) -> None:
     ring = ring_of(40)
     async with Rig(ScriptedDestination(refusing(13, 14, 37, named=named)), ring) as rig:
         good = [at for at in range(40) if at not in (13, 14, 37)]
@@ -156,7 +156,7 @@ async def test_one_bad_event_costs_one_event_and_the_order_stays(named: bool, ca
         assert not any("event c1" in str(vars(record)) for record in told)
 
 
-async def test_dead_letters_of_a_batch_are_one_line_with_their_reason(caplog: pytest.LogCaptureFixture):
+async def test_dead_letters_of_a_batch_are_one_line_with_their_reason(caplog: pytest.LogCaptureFixture) -> None:
     refused = tuple(EventRejection(at, "no index" if at else 'quotes "CANARY"') for at in range(8))
     async with Rig(ScriptedDestination(in_turn(Delivered(refused))), ring_of(10)) as rig:
         assert rig.dead_lettered() == list(range(8))
@@ -177,7 +177,7 @@ async def test_dead_letters_of_a_batch_are_one_line_with_their_reason(caplog: py
         ("x" * 1000, "x" * 200),
     ],
 )  # fmt: skip
-def test_a_reason_is_told_without_what_it_quotes(reason: str, shown: str):
+def test_a_reason_is_told_without_what_it_quotes(reason: str, shown: str) -> None:
     assert without_quotes(reason) == shown
 
 
@@ -221,7 +221,7 @@ async def test_too_large_requests_are_halved_and_one_event_that_is_too_large_is_
         assert sum("batch.max_bytes" in record.getMessage() for record in caplog.records) == 1
 
 
-async def test_parts_are_read_again_from_the_disk_if_memory_has_them_no_more():
+async def test_parts_are_read_again_from_the_disk_if_memory_has_them_no_more() -> None:
     ring = FakeRing(remembered=0)
     ring.fill(60, per_record=20)
     async with Rig(ScriptedDestination(refusing(3, 25)), ring) as rig:
@@ -229,7 +229,7 @@ async def test_parts_are_read_again_from_the_disk_if_memory_has_them_no_more():
         assert rig.destination.sequences() == [at for at in range(60) if at not in (3, 25)]
 
 
-async def test_parts_whose_events_are_gone_meanwhile_are_dropped():
+async def test_parts_whose_events_are_gone_meanwhile_are_dropped() -> None:
     """They are neither on the disk any more nor in memory, where other clusters' have taken their place."""
     ring, others = FakeRing(remembered=0), [ring_of(10, f"other-{at}") for at in range(KEPT)]
     ring.fill(10)
@@ -270,7 +270,7 @@ async def test_a_destination_that_raises_is_retried_and_says_where_not_what(
         assert "secret-payload" not in caplog.text + caplog.records[0].error
 
 
-async def test_a_destination_that_returns_nonsense_is_retried():
+async def test_a_destination_that_returns_nonsense_is_retried() -> None:
     ring = ring_of(1)
     async with Rig(ScriptedDestination(lambda batch: "OK"), ring) as rig:
         await rig.clock.advance(10)
@@ -296,12 +296,12 @@ async def test_a_prepare_that_fails_is_tried_again_with_backoff():
         assert rig.forwarder.statistics().requests == {"bug": 3, "delivered": 2}
 
 
-async def test_a_failure_in_the_forwarder_itself_is_told_and_does_not_end_it(caplog: pytest.LogCaptureFixture):
+async def test_a_failure_in_the_forwarder_itself_is_told_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
     ring = ring_of(25)
     async with Rig(ScriptedDestination(Held()), ring) as rig:
         committed, left = rig.forwarder._subscriptions._commit, [True]
 
-        def commit(subscription: Subscription):
+        def commit(subscription: Subscription) -> None:
             if left:
                 left.pop()
                 raise RuntimeError("nobody foresaw this")
@@ -316,7 +316,7 @@ async def test_a_failure_in_the_forwarder_itself_is_told_and_does_not_end_it(cap
         assert any("bug" in record.getMessage() for record in caplog.records)
 
 
-async def test_full_dead_letters_do_not_stop_what_is_new_where_the_oldest_may_go():
+async def test_full_dead_letters_do_not_stop_what_is_new_where_the_oldest_may_go() -> None:
     ring = ring_of(400)
     bad = set(range(0, 400, 2))
     destination = ScriptedDestination(
@@ -335,7 +335,7 @@ async def test_full_dead_letters_do_not_stop_what_is_new_where_the_oldest_may_go
         assert adds_up(ring)
 
 
-async def test_what_the_destination_keeps_apart_is_counted_and_told(caplog: pytest.LogCaptureFixture):
+async def test_what_the_destination_keeps_apart_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
     ring = ring_of(20)
     async with Rig(ScriptedDestination(lambda batch: Delivered(diverted=1)), ring) as rig:
         await rig.clock.advance(1)
@@ -344,7 +344,9 @@ async def test_what_the_destination_keeps_apart_is_counted_and_told(caplog: pyte
     assert sum("failure store" in record.getMessage() for record in caplog.records) == 1
 
 
-async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_away(caplog: pytest.LogCaptureFixture):
+async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     ring = ring_of(30)
     async with Rig(ScriptedDestination(refusing(3)), ring, dead_letter_bytes=10) as rig:
         attempts = len(rig.destination.attempts)
@@ -362,7 +364,7 @@ async def test_full_dead_letters_pause_the_destination_and_nothing_is_thrown_awa
         assert rig.forwarder.state is DestinationState.IDLE
 
 
-async def test_dead_letters_that_cannot_be_written_hold_the_cursor():
+async def test_dead_letters_that_cannot_be_written_hold_the_cursor() -> None:
     ring = ring_of(10)
     rig = Rig(ScriptedDestination(refusing(3)), ring)
     rig.disk.fail("sync", errno.EIO, times=2)
@@ -373,7 +375,7 @@ async def test_dead_letters_that_cannot_be_written_hold_the_cursor():
         assert rig.forwarder.statistics().retries == {"dead_letters": 2}
 
 
-async def test_a_dead_letter_is_durable_before_the_cursor_passes_its_event():
+async def test_a_dead_letter_is_durable_before_the_cursor_passes_its_event() -> None:
     ring = ring_of(5)
     rig = Rig(ScriptedDestination(refusing(0, 1, 2, 3, 4)), ring)
     cursor, seen = ring.cursor("siem"), []
@@ -383,7 +385,9 @@ async def test_a_dead_letter_is_durable_before_the_cursor_passes_its_event():
         assert seen == [(at, at + 1) for at in range(5)]
 
 
-async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stays(caplog: pytest.LogCaptureFixture):
+async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     ring = ring_of(500)
     async with Rig(ScriptedDestination(always(Poison(None, "400 unknown index"))), ring) as rig:
         await rig.clock.advance(3600)
@@ -400,7 +404,7 @@ async def test_a_destination_that_refuses_everything_is_paused_and_its_data_stay
         assert adds_up(ring)
 
 
-async def test_a_long_run_of_bad_events_does_not_stop_the_trail():
+async def test_a_long_run_of_bad_events_does_not_stop_the_trail() -> None:
     ring = ring_of(450)
     bad = range(20, 420)
     async with Rig(ScriptedDestination(refusing(*bad, named=False)), ring) as rig:
@@ -412,7 +416,7 @@ async def test_a_long_run_of_bad_events_does_not_stop_the_trail():
         assert rig.destination.sequences().count(449) <= 6, "the sample is repeated, once a pause"
 
 
-async def test_isolation_between_destinations():
+async def test_isolation_between_destinations() -> None:
     ring = ring_of(50)
     dead, fast = ScriptedDestination(Held(), name="dead"), ScriptedDestination(name="fast")
     async with Rig(dead, ring) as one, Rig(fast, ring) as two:
@@ -533,7 +537,7 @@ async def test_what_is_new_does_not_wait_for_a_long_backlog_that_is_refused(in_f
         assert adds_up(ring)
 
 
-async def test_new_events_that_come_while_all_was_refused_are_tried_soon():
+async def test_new_events_that_come_while_all_was_refused_are_tried_soon() -> None:
     ring = ring_of(150)
     destination = ScriptedDestination(lambda batch: Poison(None, "old") if batch.sequences[0] < 150 else Delivered())
     async with Rig(destination, ring) as rig:
@@ -544,7 +548,7 @@ async def test_new_events_that_come_while_all_was_refused_are_tried_soon():
         assert rig.forwarder.state is DestinationState.IDLE
 
 
-async def test_new_events_do_not_make_a_wrong_index_be_asked_much_more_often():
+async def test_new_events_do_not_make_a_wrong_index_be_asked_much_more_often() -> None:
     ring = ring_of(150)
     async with Rig(ScriptedDestination(always(Poison(None, "no index"))), ring) as rig:
         paused = len(rig.destination.attempts)

@@ -57,7 +57,7 @@ from auditsink.forward.verdicts import (
         (4, Misconfigured("w"), TryAgain(Misconfigured("w"))),
     ],
 )
-def test_the_table(size: int, outcome: Outcome, verdict: Verdict):
+def test_the_table(size: int, outcome: Outcome, verdict: Verdict) -> None:
     assert judge(size, outcome) == verdict
 
 
@@ -122,7 +122,7 @@ OUTCOMES = st.one_of(
 
 
 @given(st.integers(1, 40), st.data())
-def test_with_random_answers_every_event_has_one_fate_in_order_and_it_ends(count: int, data: st.DataObject):
+def test_with_random_answers_every_event_has_one_fate_in_order_and_it_ends(count: int, data: st.DataObject) -> None:
     fates, attempts = play(count, lambda start, stop: data.draw(OUTCOMES))
     assert [at for at, _ in fates] == list(range(count))
     assert attempts <= 2 * count - 1
@@ -132,7 +132,7 @@ def refuse(breaker: RejectionBreaker, times: int) -> list[object]:
     return [breaker.examine(1, Poison(0, "no")) for _ in range(times)]
 
 
-def test_a_destination_that_refuses_everything_is_suspected():
+def test_a_destination_that_refuses_everything_is_suspected() -> None:
     breaker = RejectionBreaker()
     assert refuse(breaker, LONE_REFUSALS) == [Poison(0, "no")] * LONE_REFUSALS
     turned = breaker.examine(1, Poison(0, "no"))
@@ -142,7 +142,7 @@ def test_a_destination_that_refuses_everything_is_suspected():
     assert isinstance(breaker.examine(3, Delivered(tuple(EventRejection(at, "no") for at in range(3)))), Misconfigured)
 
 
-def test_a_destination_that_calls_every_single_event_too_large_is_suspected_as_well():
+def test_a_destination_that_calls_every_single_event_too_large_is_suspected_as_well() -> None:
     breaker = RejectionBreaker()
     for _ in range(LONE_REFUSALS):
         assert breaker.examine(1, TooLarge("413")) == TooLarge("413")
@@ -151,7 +151,7 @@ def test_a_destination_that_calls_every_single_event_too_large_is_suspected_as_w
     assert "client_max_body_size" in turned.why
 
 
-def test_one_event_taken_ends_the_breaker():
+def test_one_event_taken_ends_the_breaker() -> None:
     for good in (Delivered(), Delivered((EventRejection(0, "no"),))):
         breaker = RejectionBreaker()
         refuse(breaker, LONE_REFUSALS)
@@ -163,14 +163,14 @@ def test_one_event_taken_ends_the_breaker():
     assert refuse(breaker, 1) == [Poison(0, "no")]
 
 
-def test_a_whole_batch_refused_by_name_counts_each_event():
+def test_a_whole_batch_refused_by_name_counts_each_event() -> None:
     breaker = RejectionBreaker()
     everything = Delivered(tuple(EventRejection(at, "no") for at in range(LONE_REFUSALS)))
     assert breaker.examine(LONE_REFUSALS, everything) is everything
     assert isinstance(breaker.examine(1, Poison(None, "no")), Misconfigured)
 
 
-def test_what_says_nothing_about_an_event_neither_counts_nor_absolves():
+def test_what_says_nothing_about_an_event_neither_counts_nor_absolves() -> None:
     breaker = RejectionBreaker()
     refuse(breaker, LONE_REFUSALS)
     for neutral in (Poison(1, "w"), TooLarge("w"), Retry("w"), Misconfigured("w")):

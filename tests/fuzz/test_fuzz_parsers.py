@@ -22,14 +22,14 @@ FOUND += [
 
 
 @pytest.mark.parametrize(("name", "bad"), FOUND, ids=lambda value: repr(value[:12]))
-def test_what_breaks_parsers_breaks_none(name: str, bad: bytes):
+def test_what_breaks_parsers_breaks_none(name: str, bad: bytes) -> None:
     TARGETS[name].run(bad)
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
-def test_mutations_of_the_usual(name: str, data: st.DataObject):
+def test_mutations_of_the_usual(name: str, data: st.DataObject) -> None:
     """A piece is cut out of a seed, doubled, or replaced by a piece of another or by anything."""
     target = TARGETS[name]
     one, other = (data.draw(st.sampled_from(target.seeds)) for _ in range(2))

@@ -52,7 +52,7 @@ def trusted(made: Made) -> list[str]:
     ],
     ids=["none", "preparing", "completing"],
 )
-def test_each_phase_of_a_rotation(rotation: Rotation, server: str, client: str, bundle: list[str]):
+def test_each_phase_of_a_rotation(rotation: Rotation, server: str, client: str, bundle: list[str]) -> None:
     store = Store()
     store.decide(Rotation())
     if rotation.initiated:
@@ -63,7 +63,7 @@ def test_each_phase_of_a_rotation(rotation: Rotation, server: str, client: str, 
     assert trusted(made) == bundle
 
 
-def test_nothing_is_made_when_nothing_changed():
+def test_nothing_is_made_when_nothing_changed() -> None:
     store = Store()
     store.decide(Rotation(STARTED, both_trusted=True))
     count = len(store.issuer.made)
@@ -72,7 +72,7 @@ def test_nothing_is_made_when_nothing_changed():
     assert len(store.issuer.made) == count
 
 
-def test_a_leaf_is_renewed_before_it_ends_and_its_authority_is_not():
+def test_a_leaf_is_renewed_before_it_ends_and_its_authority_is_not() -> None:
     store = Store()
     first = store.decide(Rotation())
     later = store.decide(Rotation(), NOW + 9 * 365 * DAY)
@@ -80,7 +80,7 @@ def test_a_leaf_is_renewed_before_it_ends_and_its_authority_is_not():
     assert later.trusted == first.trusted
 
 
-def test_an_authority_that_renews_itself_is_trusted_beside_its_heir_for_a_day():
+def test_an_authority_that_renews_itself_is_trusted_beside_its_heir_for_a_day() -> None:
     store = Store()
     authority = Authority("ca", 30 * DAY, persist=False, renew=True)
     first = store.decide(Rotation(), authority=authority)
@@ -91,7 +91,7 @@ def test_an_authority_that_renews_itself_is_trusted_beside_its_heir_for_a_day():
     assert len(trusted(store.decide(Rotation(), NOW + 22.5 * DAY, authority))) == 1
 
 
-def test_secrets_have_the_labels_by_which_gardener_persists_and_finds_them():
+def test_secrets_have_the_labels_by_which_gardener_persists_and_finds_them() -> None:
     made = Store().decide(Rotation(STARTED, both_trusted=True))
     authority = made.trusted[-1]
     assert label(authority, "persist") == "true"
@@ -101,7 +101,7 @@ def test_secrets_have_the_labels_by_which_gardener_persists_and_finds_them():
     assert label(made.bundle, "bundle-for") == certificates.AUTHORITY.name
 
 
-def test_what_was_restored_from_another_seed_is_taken_up():
+def test_what_was_restored_from_another_seed_is_taken_up() -> None:
     before = Store()
     made = before.decide(Rotation())
     after = Store()
@@ -109,7 +109,7 @@ def test_what_was_restored_from_another_seed_is_taken_up():
     assert after.decide(Rotation(), NOW + DAY).trusted == made.trusted
 
 
-def test_real_certificates_speak_tls_with_each_other(tmp_path: Path):
+def test_real_certificates_speak_tls_with_each_other(tmp_path: Path) -> None:
     authority, server = Authority("ca"), Leaf("s", "auditsink", "server", ("auditsink.ns.svc",))
     ca = issued(authority, None, NOW)
     pairs = {"server": issued(server, ca, NOW), "client": issued(Leaf("c", "kube-apiserver", "client"), ca, NOW)}

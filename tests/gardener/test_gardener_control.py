@@ -48,11 +48,11 @@ def seen(operation: str | None = None, status: dict[str, Any] | None = None, **m
         (seen("wait-for-state"), None),
     ],
 )
-def test_which_operation_is_due(extension_: dict[str, Any], operation: Operation | None):
+def test_which_operation_is_due(extension_: dict[str, Any], operation: Operation | None) -> None:
     assert due(extension_, MINE) is operation
 
 
-def test_other_types_and_classes_are_others():
+def test_other_types_and_classes_are_others() -> None:
     for spec in ({"type": "other"}, {"type": "audit", "class": "garden"}):
         assert due({**seen("reconcile"), "spec": spec}, MINE) is None
         assert not starts({**seen("reconcile"), "spec": spec}, None, MINE)
@@ -71,11 +71,11 @@ def test_other_types_and_classes_are_others():
         (seen(None, last("Delete", "Processing"), **GOING), seen(None, last("Delete", "Error"), **GOING), False),
     ],
 )
-def test_which_changes_are_a_reason_to_look(before: Any, after: Any, reason: bool):
+def test_which_changes_are_a_reason_to_look(before: Any, after: Any, reason: bool) -> None:
     assert starts(after, before, MINE) is reason
 
 
-def test_without_annotations_a_new_generation_is_a_reason():
+def test_without_annotations_a_new_generation_is_a_reason() -> None:
     mine = Mine("audit", ignore_annotation=True)
     assert starts(seen(generation=2), seen(generation=1), mine)
     assert not starts(seen(generation=1), seen(generation=1), mine)
@@ -117,7 +117,7 @@ async def test_a_key_that_fails_comes_later_each_time_and_never_twice_at_once():
     assert later.delays[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-async def test_one_of_two_leads_and_the_other_takes_over_when_it_is_silent():
+async def test_one_of_two_leads_and_the_other_takes_over_when_it_is_silent() -> None:
     async with seed() as it:
         clock = [0.0]
         parts = {"clock": lambda: clock[0], "wall": lambda: NOW + clock[0], "sleep": it.sleep}
@@ -139,7 +139,7 @@ async def test_one_of_two_leads_and_the_other_takes_over_when_it_is_silent():
         assert await first._tried()
 
 
-async def test_who_cannot_renew_ends_before_another_may_begin():
+async def test_who_cannot_renew_ends_before_another_may_begin() -> None:
     async with seed() as it:
         leader = Leadership(it.kube, "lease", "ns", "me", clock=lambda: it.now, wall=lambda: it.now, sleep=it.sleep)
         await leader.acquire()
@@ -150,7 +150,7 @@ async def test_who_cannot_renew_ends_before_another_may_begin():
         assert it.now - started < leases.LEADER_SECONDS
 
 
-async def test_the_heartbeat_is_what_gardenlet_looks_for():
+async def test_the_heartbeat_is_what_gardenlet_looks_for() -> None:
     async with seed() as it:
         task = asyncio.create_task(leases.heartbeat(it.kube, "ns", "extension-audit", lambda: NOW, asyncio.sleep))
         while it.api.find("leases", "gardener-extension-heartbeat", "ns") is None:  # noqa: ASYNC110
@@ -177,13 +177,13 @@ async def test_the_heartbeat_is_what_gardenlet_looks_for():
         ([pending(3, state="retrying", lag_seconds=900)], "True", "False"),
     ],
 )
-def test_how_sinks_are_judged(answers: Any, control_plane: str, observability: str):
+def test_how_sinks_are_judged(answers: Any, control_plane: str, observability: str) -> None:
     found = health.judge(answers, hibernated=False)
     assert [one.status for one in found] == [control_plane, observability]
     assert all(one.message for one in found)
 
 
-async def test_conditions_are_written_once_and_others_stay():
+async def test_conditions_are_written_once_and_others_stay() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -207,7 +207,7 @@ async def test_conditions_are_written_once_and_others_stay():
         )
 
 
-async def test_nobody_is_judged_while_it_comes_or_goes():
+async def test_nobody_is_judged_while_it_comes_or_goes() -> None:
     async with seed() as it:
         it.fill()
         loop = HealthLoop(it.mine, it.landscape, it.sinks, lambda: it.now)

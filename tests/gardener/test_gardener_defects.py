@@ -29,7 +29,7 @@ MANY = {
 }
 
 
-async def test_an_extension_without_provider_config_succeeds():
+async def test_an_extension_without_provider_config_succeeds() -> None:
     async with seed() as it:
         it.fill(None)
         assert await it.reconcile()
@@ -37,7 +37,7 @@ async def test_an_extension_without_provider_config_succeeds():
         assert it.last["description"] == "No destination is configured: nothing is audited"
 
 
-async def test_the_order_of_several_backends_never_changes():
+async def test_the_order_of_several_backends_never_changes() -> None:
     async with seed() as it:
         it.fill(MANY)
         await it.reconcile()
@@ -49,14 +49,14 @@ async def test_the_order_of_several_backends_never_changes():
         assert [one["name"] for one in it.config()["destinations"]] == ["log", "splunk", "s3"]
 
 
-async def test_hibernation_scales_down_at_once():
+async def test_hibernation_scales_down_at_once() -> None:
     async with seed() as it:
         it.fill(spec__hibernation={"enabled": True}, status__hibernated=False)
         assert await it.reconcile()
         assert it.one("StatefulSet")["spec"]["replicas"] == 0
 
 
-async def test_a_migration_removes_everything_but_what_the_new_seed_needs():
+async def test_a_migration_removes_everything_but_what_the_new_seed_needs() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -82,7 +82,7 @@ async def test_a_migration_removes_everything_but_what_the_new_seed_needs():
         assert not it.api.writes
 
 
-async def test_what_lies_in_the_shoot_does_not_block_its_migration():
+async def test_what_lies_in_the_shoot_does_not_block_its_migration() -> None:
     """gardenlet deletes what has its own origin while the shoot's API answers, and waits for everything else."""
     async with seed() as it:
         it.fill({**SPLUNK, "backends": {"clusterForwarding": {"enabled": True}}})
@@ -93,7 +93,7 @@ async def test_what_lies_in_the_shoot_does_not_block_its_migration():
             assert there["metadata"]["labels"]["origin"] == "gardener"
 
 
-async def test_a_forced_deletion_removes_everything_and_waits_for_nothing():
+async def test_a_forced_deletion_removes_everything_and_waits_for_nothing() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -113,7 +113,7 @@ async def test_a_forced_deletion_removes_everything_and_waits_for_nothing():
         assert "deletionTimestamp" in there["metadata"]
 
 
-async def test_a_forced_deletion_succeeds_whatever_the_api_refuses():
+async def test_a_forced_deletion_succeeds_whatever_the_api_refuses() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -124,7 +124,7 @@ async def test_a_forced_deletion_succeeds_whatever_the_api_refuses():
         assert not it.api.all("extensions")
 
 
-async def test_certificates_that_nobody_needs_are_cleaned_up():
+async def test_certificates_that_nobody_needs_are_cleaned_up() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -155,7 +155,7 @@ async def test_an_api_server_can_be_updated_when_the_extension_is_missing():
     assert answer["response"] == {"uid": "u", "allowed": True}
 
 
-async def test_what_waits_for_s3_lies_on_the_volume():
+async def test_what_waits_for_s3_lies_on_the_volume() -> None:
     async with seed() as it:
         it.fill(MANY)
         await it.reconcile()
@@ -166,7 +166,7 @@ async def test_what_waits_for_s3_lies_on_the_volume():
         assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]  # nothing can lie anywhere else
 
 
-async def test_the_secret_of_an_operators_default_backend_is_where_the_pods_are():
+async def test_the_secret_of_an_operators_default_backend_is_where_the_pods_are() -> None:
     backends = Backends(splunk=Splunk(enabled=True, host="hec", port="8088", secret_resource_name="org"))
     async with seed(ControllerConfig(default_backends=backends)) as it:
         it.fill(None)
@@ -182,7 +182,7 @@ async def test_the_secret_of_an_operators_default_backend_is_where_the_pods_are(
         ]
 
 
-async def test_a_mistake_in_the_operators_defaults_is_an_error_and_not_a_line_in_a_log():
+async def test_a_mistake_in_the_operators_defaults_is_an_error_and_not_a_line_in_a_log() -> None:
     backends = Backends(splunk=Splunk(enabled=True, host="hec", port="8088", secret_resource_name="org"))
     async with seed(ControllerConfig(default_backends=backends)) as it:
         it.fill(None)
@@ -191,7 +191,7 @@ async def test_a_mistake_in_the_operators_defaults_is_an_error_and_not_a_line_in
         assert said.startswith("defaultBackends: Secret extension-audit/default-backend-secret-org is missing")
 
 
-async def test_one_replica_does_not_block_a_drain():
+async def test_one_replica_does_not_block_a_drain() -> None:
     async with seed() as it:
         it.fill({**SPLUNK, "replicas": 1})
         await it.reconcile()
@@ -201,7 +201,7 @@ async def test_one_replica_does_not_block_a_drain():
         assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
-async def test_pods_have_a_priority_spread_over_zones_and_no_rights():
+async def test_pods_have_a_priority_spread_over_zones_and_no_rights() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -214,7 +214,7 @@ async def test_pods_have_a_priority_spread_over_zones_and_no_rights():
         assert pod["automountServiceAccountToken"] is False
 
 
-async def test_api_servers_post_over_tls_and_show_who_they_are():
+async def test_api_servers_post_over_tls_and_show_who_they_are() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -226,7 +226,7 @@ async def test_api_servers_post_over_tls_and_show_who_they_are():
         assert it.config()["receive"]["tls"]["client_ca_file"] == "/etc/auditsink/tls/ca.crt"
 
 
-async def test_no_secret_of_anybody_stands_in_the_sinks_file_or_in_a_status():
+async def test_no_secret_of_anybody_stands_in_the_sinks_file_or_in_a_status() -> None:
     async with seed() as it:
         it.fill(MANY)
         await it.reconcile()
@@ -235,7 +235,7 @@ async def test_no_secret_of_anybody_stands_in_the_sinks_file_or_in_a_status():
             assert value not in text
 
 
-async def test_a_reference_that_is_not_in_the_shoot_is_named():
+async def test_a_reference_that_is_not_in_the_shoot_is_named() -> None:
     async with seed() as it:
         it.api.put("clusters", cluster(spec__resources=[resource("other")]))
         it.api.put("extensions", extension(SPLUNK))

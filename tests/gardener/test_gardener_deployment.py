@@ -33,7 +33,7 @@ def arguments(deployment: dict[str, Any]) -> list[str]:
     return deployment["spec"]["template"]["spec"]["containers"][1]["args"]
 
 
-def test_flags_volume_and_digest_are_put_in_and_other_audit_flags_but_the_policys_go():
+def test_flags_volume_and_digest_are_put_in_and_other_audit_flags_but_the_policys_go() -> None:
     before = api_server()
     kept = copy.deepcopy(before)
     after = mutation.mutated(before, b"k", "batch", WebhookFlags())
@@ -56,19 +56,19 @@ def test_flags_volume_and_digest_are_put_in_and_other_audit_flags_but_the_policy
     assert template["spec"]["volumes"][-1]["secret"]["secretName"] == "auditsink-webhook-kubeconfig"
 
 
-def test_twice_is_as_once():
+def test_twice_is_as_once() -> None:
     once = mutation.mutated(api_server(), b"k", "blocking", WebhookFlags())
     assert mutation.mutated(once, b"k", "blocking", WebhookFlags()) == once
     assert mutation.patch(once, once) == []
 
 
-def test_another_kubeconfig_rolls_the_pods():
+def test_another_kubeconfig_rolls_the_pods() -> None:
     one = mutation.mutated(api_server(), b"k", "batch", WebhookFlags())
     other = mutation.mutated(api_server(), b"K", "batch", WebhookFlags())
     assert one["spec"]["template"]["metadata"] != other["spec"]["template"]["metadata"]
 
 
-def test_what_metal_stacks_extension_put_there_goes():
+def test_what_metal_stacks_extension_put_there_goes() -> None:
     theirs = api_server(
         command=["kube-apiserver", "--audit-webhook-mode=batch"],
         volumeMounts=[{"name": "audit-webhook-config", "mountPath": "/etc/audit-webhook/config"}],
@@ -80,13 +80,13 @@ def test_what_metal_stacks_extension_put_there_goes():
     assert after["spec"]["template"]["spec"]["containers"][1]["command"] == ["kube-apiserver"]
 
 
-def test_without_batches_there_are_no_flags_for_them_and_nobody_waits_ten_seconds():
+def test_without_batches_there_are_no_flags_for_them_and_nobody_waits_ten_seconds() -> None:
     found = mutation.flags("blocking-strict", WebhookFlags())
     assert not [flag for flag in found if "batch" in flag]
     assert "--audit-webhook-initial-backoff=1s" in found
 
 
-def test_events_are_cut_only_for_those_who_say_a_size():
+def test_events_are_cut_only_for_those_who_say_a_size() -> None:
     found = mutation.flags("blocking", WebhookFlags(truncate_max_event_size=100_000))
     assert found[-3:] == [
         "--audit-webhook-truncate-enabled=true",
@@ -104,7 +104,7 @@ async def asked(known: Known, thing: dict[str, Any] | None = None, controller: C
     return (await review.answer(body, look, controller))["response"]
 
 
-async def test_the_answer_is_a_patch_that_gives_the_deployment():
+async def test_the_answer_is_a_patch_that_gives_the_deployment() -> None:
     answer = await asked(Known(extension(SPLUNK), KUBECONFIG))
     operations = json.loads(base64.b64decode(answer["patch"]))
     assert answer["allowed"]
@@ -118,7 +118,7 @@ async def test_the_answer_is_a_patch_that_gives_the_deployment():
     assert "patch" not in await asked(Known(extension(SPLUNK), KUBECONFIG), after)
 
 
-async def test_a_sink_that_is_wanted_and_not_there_yet_is_waited_for():
+async def test_a_sink_that_is_wanted_and_not_there_yet_is_waited_for() -> None:
     answer = await asked(Known(extension(SPLUNK), None))
     assert not answer["allowed"]
     assert "kubeconfig is not there yet" in answer["status"]["message"]
@@ -127,23 +127,23 @@ async def test_a_sink_that_is_wanted_and_not_there_yet_is_waited_for():
 @pytest.mark.parametrize(
     "known", [Known(extension(SPLUNK), None, hibernated=True), Known(extension(SPLUNK), None, deleted=True)]
 )
-async def test_a_shoot_that_sleeps_or_goes_is_not_held_up(known: Known):
+async def test_a_shoot_that_sleeps_or_goes_is_not_held_up(known: Known) -> None:
     assert await asked(known) == {"uid": "u", "allowed": True}
 
 
-async def test_without_a_destination_the_flags_go():
+async def test_without_a_destination_the_flags_go() -> None:
     before = mutation.mutated(api_server(), b"k", "batch", WebhookFlags())
     answer = await asked(Known(extension(None), KUBECONFIG), before)
     assert "--audit-webhook" not in base64.b64decode(answer["patch"]).decode()
 
 
-async def test_a_deployment_that_is_being_deleted_is_left_alone():
+async def test_a_deployment_that_is_being_deleted_is_left_alone() -> None:
     thing = api_server()
     thing["metadata"]["deletionTimestamp"] = "2026-11-28T10:00:00Z"
     assert await asked(Known(extension(SPLUNK), None), thing) == {"uid": "u", "allowed": True}
 
 
-async def test_in_the_garden_an_extension_that_goes_takes_its_flags_along():
+async def test_in_the_garden_an_extension_that_goes_takes_its_flags_along() -> None:
     controller = ControllerConfig(extension_class="garden")
     before = mutation.mutated(api_server(), b"k", "batch", WebhookFlags())
     going = extension(SPLUNK, deletionTimestamp="2026-11-28T10:00:00Z")
@@ -151,7 +151,7 @@ async def test_in_the_garden_an_extension_that_goes_takes_its_flags_along():
     assert "--audit-webhook" not in base64.b64decode(answer["patch"]).decode()
 
 
-async def test_an_audit_config_that_nobody_can_read_is_a_refusal_with_a_reason():
+async def test_an_audit_config_that_nobody_can_read_is_a_refusal_with_a_reason() -> None:
     answer = await asked(Known(extension({"apiVersion": "x/v1", "kind": "AuditConfig"}), KUBECONFIG))
     assert not answer["allowed"]
     assert "providerConfig.apiVersion" in answer["status"]["message"]

@@ -37,7 +37,7 @@ def volume(it: Seed) -> None:
     it.api.put("persistentvolumeclaims", {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata})
 
 
-async def test_a_migration_leaves_what_it_cannot_deliver_in_the_bucket():
+async def test_a_migration_leaves_what_it_cannot_deliver_in_the_bucket() -> None:
     async with seed() as it:
         it.fill(CONFIG)
         await it.reconcile()
@@ -58,7 +58,7 @@ async def test_a_migration_leaves_what_it_cannot_deliver_in_the_bucket():
         assert not it.api.all("persistentvolumeclaims")
 
 
-async def test_a_bucket_that_takes_nothing_stops_the_migration_and_keeps_the_volumes():
+async def test_a_bucket_that_takes_nothing_stops_the_migration_and_keeps_the_volumes() -> None:
     async with seed() as it:
         it.fill(CONFIG)
         await it.reconcile()
@@ -72,7 +72,7 @@ async def test_a_bucket_that_takes_nothing_stops_the_migration_and_keeps_the_vol
         assert it.api.all("managedresources")
 
 
-async def test_a_restore_takes_it_up_before_the_sink_starts():
+async def test_a_restore_takes_it_up_before_the_sink_starts() -> None:
     async with seed() as it:
         it.fill(CONFIG)
         seen = jobs_end(it, "Complete")
@@ -92,7 +92,7 @@ async def test_a_restore_takes_it_up_before_the_sink_starts():
         ({"sink": {**OWN["sink"], "spool": {"encryption": {"key_file": "resource:lake/token"}}}}, "is not encrypted"),
     ],
 )
-async def test_what_cannot_be_a_bucket_is_told(change: dict[str, Any], why: str):
+async def test_what_cannot_be_a_bucket_is_told(change: dict[str, Any], why: str) -> None:
     async with seed() as it:
         it.fill({**CONFIG, **change})
         assert not await it.reconcile()
@@ -129,7 +129,7 @@ async def test_a_real_spool_goes_through_a_bucket_and_every_event_arrives(tmp_pa
     assert arrived == [str(number) for number in range(30)]
 
 
-async def test_what_every_destination_has_is_not_carried(tmp_path: Path):
+async def test_what_every_destination_has_is_not_carried(tmp_path: Path) -> None:
     disk = {"name": "disk", "type": "file", "path": str(tmp_path / "out.ndjson")}
     body = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{"auditID":"1","level":"Metadata"}]}'
     async with Sink(tmp_path / "old", [disk]) as sink:

@@ -67,7 +67,7 @@ def planned(config: Any) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([OWN, SPLUNK]), st.dictionaries(WORDS, JSON, max_size=4), JSON)
-def test_any_provider_config_is_a_plan_or_a_sentence(base: Any, more: Any, sink: Any):
+def test_any_provider_config_is_a_plan_or_a_sentence(base: Any, more: Any, sink: Any) -> None:
     for config in ({**base, **more}, {**OWN, "sink": sink}, more, sink):
         with contextlib.suppress(ConfigurationError):
             planned(config)
@@ -76,12 +76,12 @@ def test_any_provider_config_is_a_plan_or_a_sentence(base: Any, more: Any, sink:
 @pytest.mark.parametrize(
     "sink", [{"clusters": 5}, {"clusters": "x"}, {"clusters": {"members": 1}}, {"spool": [1]}, {"receive": 1}]
 )
-def test_sections_of_another_shape_are_told(sink: Any):
+def test_sections_of_another_shape_are_told(sink: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"sink\.(clusters|spool|receive): must be"):
         planned({**OWN, "sink": {**OWN["sink"], **sink}})
 
 
-async def test_a_mistake_of_ours_is_told_and_tried_again_and_stops_nobody():
+async def test_a_mistake_of_ours_is_told_and_tried_again_and_stops_nobody() -> None:
     class Broken:
         async def run(self, _operation: Operation, _extension: Any) -> Outcome:
             raise AttributeError("a bug")

@@ -10,7 +10,7 @@ from auditsink.gardener.apiserver import deployment as mutation
 pytestmark = pytest.mark.asyncio
 
 
-async def test_a_first_reconcile_makes_a_sink_and_succeeds():
+async def test_a_first_reconcile_makes_a_sink_and_succeeds() -> None:
     async with seed() as it:
         it.fill()
         assert await it.reconcile()
@@ -23,7 +23,7 @@ async def test_a_first_reconcile_makes_a_sink_and_succeeds():
         assert it.one("StatefulSet")["spec"]["replicas"] == 2
 
 
-async def test_a_second_reconcile_that_changes_nothing_writes_nothing_but_the_status():
+async def test_a_second_reconcile_that_changes_nothing_writes_nothing_but_the_status() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -38,7 +38,7 @@ async def test_a_second_reconcile_that_changes_nothing_writes_nothing_but_the_st
         assert not it.slept
 
 
-async def test_our_own_group_becomes_a_sink():
+async def test_our_own_group_becomes_a_sink() -> None:
     async with seed() as it:
         it.fill(OWN)
         assert await it.reconcile()
@@ -50,7 +50,7 @@ async def test_our_own_group_becomes_a_sink():
         assert [one["name"] for one in it.extension["status"]["resources"]] == ["lake", "splunk-secret"]
 
 
-async def test_a_mistake_of_the_user_is_an_error_with_the_code_for_it():
+async def test_a_mistake_of_the_user_is_an_error_with_the_code_for_it() -> None:
     async with seed() as it:
         it.fill({**OWN, "sink": {"destinations": [{"name": "siem", "type": "splunc"}]}})
         assert not await it.reconcile()
@@ -64,7 +64,7 @@ async def test_a_mistake_of_the_user_is_an_error_with_the_code_for_it():
         assert "lastError" not in it.extension["status"]
 
 
-async def test_it_waits_for_the_resource_manager_and_says_what_for():
+async def test_it_waits_for_the_resource_manager_and_says_what_for() -> None:
     async with seed() as it:
         it.manages = False
         it.fill()
@@ -74,7 +74,7 @@ async def test_it_waits_for_the_resource_manager_and_says_what_for():
         assert it.api.find("secrets", "auditsink-webhook-kubeconfig", NAMESPACE) is None
 
 
-async def test_waking_scales_up_again():
+async def test_waking_scales_up_again() -> None:
     async with seed() as it:
         it.fill(spec__hibernation={"enabled": True})
         await it.reconcile()
@@ -85,7 +85,7 @@ async def test_waking_scales_up_again():
         assert it.one("StatefulSet")["spec"]["replicas"] == 2
 
 
-async def test_before_it_sleeps_a_sink_delivers_what_it_can_and_the_rest_is_remembered():
+async def test_before_it_sleeps_a_sink_delivers_what_it_can_and_the_rest_is_remembered() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -101,7 +101,7 @@ async def test_before_it_sleeps_a_sink_delivers_what_it_can_and_the_rest_is_reme
         assert noted == "12"
 
 
-async def test_sinks_that_sleep_on_a_backlog_are_woken_to_deliver_it_before_they_are_deleted():
+async def test_sinks_that_sleep_on_a_backlog_are_woken_to_deliver_it_before_they_are_deleted() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -128,7 +128,7 @@ async def test_sinks_that_sleep_on_a_backlog_are_woken_to_deliver_it_before_they
         assert not it.api.all("persistentvolumeclaims")
 
 
-async def test_deleting_drains_then_removes_everything():
+async def test_deleting_drains_then_removes_everything() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -149,7 +149,7 @@ async def test_deleting_drains_then_removes_everything():
         assert "Deleted; nothing was left" in said
 
 
-async def test_what_cannot_be_delivered_before_the_volumes_go_is_said():
+async def test_what_cannot_be_delivered_before_the_volumes_go_is_said() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -163,7 +163,7 @@ async def test_what_cannot_be_delivered_before_the_volumes_go_is_said():
         assert it.extension["metadata"]["finalizers"] == ["somebody/else"]
 
 
-async def test_a_restore_removes_the_annotation_last():
+async def test_a_restore_removes_the_annotation_last() -> None:
     async with seed() as it:
         it.fill()
         it.ask("restore")
@@ -185,7 +185,7 @@ async def test_a_restore_removes_the_annotation_last():
         assert it.last["type"] == "Restore"
 
 
-async def test_an_extension_that_waits_for_its_state_is_left_alone():
+async def test_an_extension_that_waits_for_its_state_is_left_alone() -> None:
     async with seed() as it:
         it.fill()
         it.ask("wait-for-state")
@@ -194,7 +194,7 @@ async def test_an_extension_that_waits_for_its_state_is_left_alone():
         assert not it.api.writes
 
 
-async def test_a_shoot_that_gardenlet_gave_up_on_rests():
+async def test_a_shoot_that_gardenlet_gave_up_on_rests() -> None:
     async with seed() as it:
         it.fill(status__lastOperation={"state": "Failed"})
         it.api.writes.clear()
@@ -202,7 +202,7 @@ async def test_a_shoot_that_gardenlet_gave_up_on_rests():
         assert not it.api.writes
 
 
-async def test_trouble_with_the_api_is_tried_again():
+async def test_trouble_with_the_api_is_tried_again() -> None:
     async with seed() as it:
         it.fill()
         it.api.broken.add("managedresources")
@@ -213,7 +213,7 @@ async def test_trouble_with_the_api_is_tried_again():
         assert it.counted == [("Create", False), ("Create", True)]
 
 
-async def test_without_any_destination_no_sink_is_made_and_one_that_is_there_goes():
+async def test_without_any_destination_no_sink_is_made_and_one_that_is_there_goes() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -225,7 +225,7 @@ async def test_without_any_destination_no_sink_is_made_and_one_that_is_there_goe
         assert it.extension["metadata"]["finalizers"]
 
 
-async def test_a_sink_stays_as_long_as_its_api_server_posts_to_it():
+async def test_a_sink_stays_as_long_as_its_api_server_posts_to_it() -> None:
     async with seed() as it:
         it.fill()
         await it.reconcile()
@@ -242,7 +242,7 @@ async def test_a_sink_stays_as_long_as_its_api_server_posts_to_it():
         assert not it.api.all("managedresources")
 
 
-async def test_a_deleted_extension_that_was_never_ours_is_left_alone():
+async def test_a_deleted_extension_that_was_never_ours_is_left_alone() -> None:
     async with seed() as it:
         it.fill()
         it.change("extensions", "audit", deletionTimestamp="2026-11-28T10:00:00Z", finalizers=["somebody/else"])
@@ -262,7 +262,7 @@ def claim(number: int, size: str, **status: Any) -> dict[str, Any]:
     }
 
 
-async def test_a_ring_grows_when_every_volume_has_grown():
+async def test_a_ring_grows_when_every_volume_has_grown() -> None:
     async with seed() as it:
         it.fill(SPLUNK)
         await it.reconcile()
@@ -283,7 +283,7 @@ async def test_a_ring_grows_when_every_volume_has_grown():
         assert it.config()["spool"]["max_bytes"] // before == 4
 
 
-async def test_fewer_replicas_deliver_before_the_others_stop():
+async def test_fewer_replicas_deliver_before_the_others_stop() -> None:
     async with seed() as it:
         it.fill(SPLUNK)
         await it.reconcile()

@@ -50,7 +50,7 @@ async def controller(it: Seed, identity: str = "one") -> AsyncIterator[Controlle
         await kube.close()
 
 
-async def test_an_extension_is_noticed_reconciled_watched_and_deleted():
+async def test_an_extension_is_noticed_reconciled_watched_and_deleted() -> None:
     async with seed() as it, controller(it):
         it.fill()
         await until(lambda: it.extension.get("status", {}).get("lastOperation", {}).get("state") == "Succeeded")
@@ -68,7 +68,7 @@ async def test_an_extension_is_noticed_reconciled_watched_and_deleted():
         await until(lambda: not it.api.all("extensions"))
 
 
-async def test_the_second_replica_answers_and_waits_and_the_certificate_is_the_registered_one():
+async def test_the_second_replica_answers_and_waits_and_the_certificate_is_the_registered_one() -> None:
     async with seed() as it, controller(it, "one") as first, controller(it, "two") as second:
         await until(lambda: first.server.shown.ready and second.server.shown.ready)
         await until(lambda: it.api.find("mutatingwebhookconfigurations", "gardener-extension-audit"))
@@ -89,7 +89,7 @@ async def test_the_second_replica_answers_and_waits_and_the_certificate_is_the_r
             assert client.version()
 
 
-async def test_what_others_do_to_a_watch_is_survived():
+async def test_what_others_do_to_a_watch_is_survived() -> None:
     async with seed() as it, controller(it):
         it.api.broken.add("extensions")
         await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_what_others_do_to_a_watch_is_survived():
         await until(lambda: it.last["type"] == "Reconcile" and it.last["state"] == "Succeeded")
 
 
-async def test_the_garden_gets_a_sink_and_its_api_servers_are_touched():
+async def test_the_garden_gets_a_sink_and_its_api_servers_are_touched() -> None:
     config = ControllerConfig(extension_class="garden", image="auditsink:1")
     async with seed(config) as it:
         garden = {
@@ -184,7 +184,7 @@ def good() -> list[dict[str, Any]]:
         (CUSTOM, "the operator does not allow it"),
     ],
 )
-async def test_a_shoot_is_judged_before_it_is_stored(config: Any, why: str, good: list[dict[str, Any]]):
+async def test_a_shoot_is_judged_before_it_is_stored(config: Any, why: str, good: list[dict[str, Any]]) -> None:
     async with seed() as it:
         for one in good:
             it.api.put("secrets", one)
@@ -194,7 +194,7 @@ async def test_a_shoot_is_judged_before_it_is_stored(config: Any, why: str, good
         assert why in answer.get("status", {}).get("message", "")
 
 
-async def test_a_secret_that_loses_its_key_is_refused_while_a_shoot_needs_it(good: list[dict[str, Any]]):
+async def test_a_secret_that_loses_its_key_is_refused_while_a_shoot_needs_it(good: list[dict[str, Any]]) -> None:
     async with seed() as it:
         for one in good:
             it.api.put("secrets", one)
@@ -207,7 +207,7 @@ async def test_a_secret_that_loses_its_key_is_refused_while_a_shoot_needs_it(goo
         assert (await admission.secret(review(secret("unrelated", "garden-p"))))["response"]["allowed"]
 
 
-async def test_a_shoot_that_does_not_change_its_auditing_or_goes_is_let_through():
+async def test_a_shoot_that_does_not_change_its_auditing_or_goes_is_let_through() -> None:
     async with seed() as it:
         admission = ShootAdmission(it.kube, ControllerConfig())
         broken = with_extension({**SPLUNK, "unknown": 1})
@@ -216,7 +216,7 @@ async def test_a_shoot_that_does_not_change_its_auditing_or_goes_is_let_through(
         assert (await admission.shoot(review(going, shoot())))["response"]["allowed"]
 
 
-async def test_an_operators_default_is_no_mistake_of_the_user():
+async def test_an_operators_default_is_no_mistake_of_the_user() -> None:
     backends = {"splunk": {"enabled": True, "host": "hec", "port": "8088", "secretResourceName": "org"}}
     config = controller_config.parse({"apiVersion": controller_config.METAL_API_VERSION, "defaultBackends": backends})
     async with seed() as it:

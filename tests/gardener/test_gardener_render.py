@@ -79,7 +79,7 @@ def rendered(plan: Plan) -> dict[tuple[str, str], Any]:
     return {(one["kind"], one["metadata"]["name"]): one for one in found}
 
 
-def test_every_object_that_theirs_has_has_a_counterpart():
+def test_every_object_that_theirs_has_has_a_counterpart() -> None:
     found = rendered(planned(ALL))
     gateway = "audit-cluster-forwarding-vpn-gateway"
     for kind in ("Deployment", "Service", "ServiceAccount", "Role", "RoleBinding"):
@@ -101,7 +101,7 @@ def test_every_object_that_theirs_has_has_a_counterpart():
     ]
 
 
-def test_their_backends_as_destinations():
+def test_their_backends_as_destinations() -> None:
     by_name = {one["name"]: one for one in planned(ALL).document["destinations"]}
     assert list(by_name) == ["log", "cluster-forwarding", "splunk", "s3", "custom-forwarding"]
     assert by_name["splunk"]["url"] == "https://hec.example.com:8088"
@@ -115,7 +115,7 @@ def test_their_backends_as_destinations():
     assert all(one["add"] == {"stage": "prod", "region": "eu-1"} for one in by_name.values())
 
 
-def test_searches_for_items_can_stay():
+def test_searches_for_items_can_stay() -> None:
     splunk = {**ALL["backends"]["splunk"], "customData": {"stage": "prod", "auditsink.record": "batch"}}
     plan = planned({**ALL, "backends": {**ALL["backends"], "splunk": splunk}})
     by_name = {one["name"]: one for one in plan.document["destinations"]}
@@ -126,14 +126,14 @@ def test_searches_for_items_can_stay():
         planned({**SPLUNK, "backends": {"splunk": {**splunk, "customData": {"auditsink.record": "x"}}}})
 
 
-def test_what_would_lock_an_api_server_out_is_not_strict():
+def test_what_would_lock_an_api_server_out_is_not_strict() -> None:
     config = decoding.provider_config(ALL)
     assert build.mode(config, ControllerConfig()) == "blocking"
     assert planned(ALL).document["spool"]["when_full"] == "drop_oldest"
     assert planned(SPLUNK).document["spool"]["when_full"] == "reject"
 
 
-def test_everything_that_a_pod_mounts_is_there():
+def test_everything_that_a_pod_mounts_is_there() -> None:
     found = rendered(planned(ALL))
     spec = found["StatefulSet", "auditsink"]["spec"]["template"]["spec"]
     volumes = {one["name"]: one for one in spec["volumes"]} | {"data": {}}
@@ -171,7 +171,7 @@ def test_what_only_a_restart_takes_up_restarts_the_pods():
     assert planned(only_files).checksum == ""
 
 
-def test_our_own_group_says_everything_that_a_sink_can_do():
+def test_our_own_group_says_everything_that_a_sink_can_do() -> None:
     config = {
         **OWN,
         "replicas": 3,
@@ -200,7 +200,7 @@ def test_our_own_group_says_everything_that_a_sink_can_do():
     assert document["evidence"]["path"].startswith("/var/lib/auditsink/")
 
 
-def test_the_guides_example_is_a_plan():
+def test_the_guides_example_is_a_plan() -> None:
     text = (Path(__file__).parents[2] / "docs" / "gardener.md").read_text()
     shoot = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
     config = decoding.provider_config(shoot["spec"]["extensions"][0]["providerConfig"])
@@ -221,7 +221,7 @@ def test_the_guides_example_is_a_plan():
         ({"apiVersion": "v1"}, "providerConfig.apiVersion: must be"),
     ],
 )
-def test_mistakes_are_told_with_their_key(change: dict[str, Any], why: str):
+def test_mistakes_are_told_with_their_key(change: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigurationError, match=r".") as problem:
         planned({**SPLUNK, **change})
     assert why in str(problem.value)
@@ -236,28 +236,28 @@ def test_mistakes_are_told_with_their_key(change: dict[str, Any], why: str):
         ("[OUTPUT]\n  name loki\n  match *\n  http_passwd ${PASSWORD}\n", "there are no variables"),
     ],
 )
-def test_a_custom_output_that_cannot_be_taken_over_is_told(text: str, why: str):
+def test_a_custom_output_that_cannot_be_taken_over_is_told(text: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as problem:
         planned(ALL, text)
     assert why in str(problem.value)
 
 
-def test_a_custom_certificate_that_is_none_is_told():
+def test_a_custom_certificate_that_is_none_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"tls\.crt is no certificate in PEM"):
         planned(ALL, **{"tls.crt": "nonsense"})
 
 
-def test_custom_outputs_need_the_operators_leave():
+def test_custom_outputs_need_the_operators_leave() -> None:
     with pytest.raises(ConfigurationError, match="the operator does not allow it"):
         planned(ALL, controller=ControllerConfig())
 
 
 @pytest.mark.parametrize(("volume", "size"), [("1Gi", 912680550), ("2G", 1700000000), ("1073741824", 912680550)])
-def test_the_ring_fits_the_volume(volume: str, size: int):
+def test_the_ring_fits_the_volume(volume: str, size: int) -> None:
     assert ring_bytes(volume) == size
 
 
-def test_metal_stacks_own_configuration_of_the_controller_is_taken_loosely():
+def test_metal_stacks_own_configuration_of_the_controller_is_taken_loosely() -> None:
     found = controller_config.parse(
         {
             "apiVersion": controller_config.METAL_API_VERSION,
@@ -274,7 +274,7 @@ def test_metal_stacks_own_configuration_of_the_controller_is_taken_loosely():
         controller_config.parse({"auth": {}})
 
 
-def test_the_kubeconfig_is_one_file_with_everything_in_it():
+def test_the_kubeconfig_is_one_file_with_everything_in_it() -> None:
     made = kubeconfig.secret(NAMESPACE, b"bundle", b"certificate", b"key")
     assert data(made, "kubeconfig").decode() == (
         "apiVersion: v1\n"

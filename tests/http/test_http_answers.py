@@ -29,26 +29,26 @@ DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
         ("", None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None):
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": value, "date": DATE}) == seconds
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"date": DATE}, {"retry-after": DATE}, {"retry-after": DATE, "date": "yesterday"}]
 )
-def test_a_date_needs_the_answers_own_date(headers: dict[str, str]):
+def test_a_date_needs_the_answers_own_date(headers: dict[str, str]) -> None:
     assert retry_after(headers) is None
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_no_header_breaks_it(value: str, date: str):
+def test_no_header_breaks_it(value: str, date: str) -> None:
     found = retry_after({"retry-after": value, "date": date})
 
     assert found is None or 0 <= found <= 3600
 
 
 @given(st.text())
-def test_a_foreign_text_is_printable_and_short(text: str):
+def test_a_foreign_text_is_printable_and_short(text: str) -> None:
     shown = foreign(text)
 
     assert len(shown) <= 200

@@ -45,7 +45,7 @@ async def raw_server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWrite
 
     serving = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
@@ -60,7 +60,7 @@ async def raw_server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWrite
     await asyncio.gather(*serving)
 
 
-async def test_an_answer_has_status_lower_case_headers_and_body():
+async def test_an_answer_has_status_lower_case_headers_and_body() -> None:
     async with Collector(script=[Reply(418, b"teapot", {"X-Kind": "Pot"})]) as server, client(server.url) as http:
         answer = await http.post(server.url + "/a?b=c", b"hello", {"Content-Type": "text/plain"})
 
@@ -73,14 +73,14 @@ async def test_an_answer_has_status_lower_case_headers_and_body():
     assert "transfer-encoding" not in request.headers
 
 
-async def test_a_url_is_sent_as_it_was_written():
+async def test_a_url_is_sent_as_it_was_written() -> None:
     async with Collector() as server, client(server.url) as http:
         await http.get(server.url + "/a%2Fb/c%20d?x=%26", {})
 
     assert server.requests[0].path == "/a%2Fb/c%20d?x=%26"
 
 
-async def test_connections_are_kept_alive_and_no_more_than_allowed():
+async def test_connections_are_kept_alive_and_no_more_than_allowed() -> None:
     async with Collector() as server, client(server.url, connections=2) as http:
         await asyncio.gather(*(http.post(server.url, b"", {}) for _ in range(10)))
         await http.post(server.url, b"", {})
@@ -89,7 +89,7 @@ async def test_connections_are_kept_alive_and_no_more_than_allowed():
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_are_not_followed(status: int):
+async def test_redirects_are_not_followed(status: int) -> None:
     async with (
         Collector() as other,
         Collector(script=[Reply(status, headers={"Location": other.url})]) as server,
@@ -102,7 +102,7 @@ async def test_redirects_are_not_followed(status: int):
     assert len(server.requests) == 1
 
 
-async def test_cookies_are_kept_only_when_asked_for():
+async def test_cookies_are_kept_only_when_asked_for() -> None:
     script = [Reply(200, headers={"Set-Cookie": "node=a; Path=/"})]
     for keep, sent in ((True, "node=a"), (False, None)):
         async with Collector(script=script) as server, client(server.url, cookies=keep) as http:
@@ -111,7 +111,7 @@ async def test_cookies_are_kept_only_when_asked_for():
         assert server.requests[1].headers.get("cookie") == sent
 
 
-async def test_a_large_body_goes_out_whole_and_without_a_warning():
+async def test_a_large_body_goes_out_whole_and_without_a_warning() -> None:
     body = os.urandom(3 * 2**20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -122,8 +122,8 @@ async def test_a_large_body_goes_out_whole_and_without_a_warning():
     assert server.requests[0].headers["content-length"] == str(len(body))
 
 
-async def test_an_endless_answer_is_cut_and_its_connection_closed():
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+async def test_an_endless_answer_is_cut_and_its_connection_closed() -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
         while not writer.is_closing():
             writer.write(b"x" * 100_000)
@@ -136,7 +136,7 @@ async def test_an_endless_answer_is_cut_and_its_connection_closed():
     assert answer.body == b"x" * 65536
 
 
-async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_bound():
+async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_bound() -> None:
     bomb = gzip.compress(b"x" * 1_000_000)
     async with Collector(script=[Reply(200, bomb, {"Content-Encoding": "gzip"})]) as server, client(server.url) as http:
         answer = await http.post(server.url, b"", {})
@@ -156,13 +156,13 @@ async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_
         ("identity", b"yes"),
     ],
 )
-async def test_every_usual_compression_is_understood(coding: str, body: bytes):
+async def test_every_usual_compression_is_understood(coding: str, body: bytes) -> None:
     async with Collector(script=[Reply(200, body, {"Content-Encoding": coding})]) as server, client(server.url) as http:
         assert (await http.post(server.url, b"", {})).body == b"yes"
 
 
 @pytest.mark.parametrize(("coding", "body"), [("br", b"\x0b\x01\x80yes\x03"), ("gzip", b"no gzip"), ("gzip, br", b"x")])
-async def test_a_compression_that_is_not_understood_is_named_where_the_answer_counts(coding: str, body: bytes):
+async def test_a_compression_that_is_not_understood_is_named_where_the_answer_counts(coding: str, body: bytes) -> None:
     headers = {"Content-Encoding": coding}
     script = [Reply(200, body, headers), Reply(503, body, headers)]
     async with Collector(script=script) as server, client(server.url) as http:
@@ -176,8 +176,8 @@ async def test_a_compression_that_is_not_understood_is_named_where_the_answer_co
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])
-async def test_a_success_before_the_whole_request_was_there_is_a_broken_connection(status: int):
-    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+async def test_a_success_before_the_whole_request_was_there_is_a_broken_connection(status: int) -> None:
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 %d OK\r\nContent-Length: 0\r\n\r\n" % status)
         await writer.drain()
         await reader.read(2**16)
@@ -189,7 +189,7 @@ async def test_a_success_before_the_whole_request_was_there_is_a_broken_connecti
     assert not problem.lasting
 
 
-def test_what_the_other_side_has_not_confirmed_is_seen_in_the_socket():
+def test_what_the_other_side_has_not_confirmed_is_seen_in_the_socket() -> None:
     """All of the request fits into our socket's buffer, and not into theirs."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -197,7 +197,7 @@ def test_what_the_other_side_has_not_confirmed_is_seen_in_the_socket():
         listening.listen()
         port = listening.getsockname()[1]
 
-        def hasty():
+        def hasty() -> None:
             connection, _ = listening.accept()
             with connection:
                 connection.recv(100)
@@ -219,8 +219,8 @@ def test_what_the_other_side_has_not_confirmed_is_seen_in_the_socket():
     assert "before it had the whole request" in problem.why
 
 
-async def test_a_refusal_before_the_whole_request_was_there_is_an_answer():
-    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+async def test_a_refusal_before_the_whole_request_was_there_is_an_answer() -> None:
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         await reader.read(2**16)
@@ -230,7 +230,7 @@ async def test_a_refusal_before_the_whole_request_was_there_is_an_answer():
     assert answer.status == 413
 
 
-async def test_plain_http_to_a_port_that_wants_tls_is_told(authority: trustme.CA):
+async def test_plain_http_to_a_port_that_wants_tls_is_told(authority: trustme.CA) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     async with Collector(tls=context) as server:
@@ -242,7 +242,7 @@ async def test_plain_http_to_a_port_that_wants_tls_is_told(authority: trustme.CA
 
 
 @pytest.mark.parametrize("cut", ["before", "middle"])
-async def test_a_connection_cut_before_a_success_is_complete_is_tried_again(cut: Literal["before", "middle"]):
+async def test_a_connection_cut_before_a_success_is_complete_is_tried_again(cut: Literal["before", "middle"]) -> None:
     async with Collector(script=[Reply(200, b"accepted", cut=cut)]) as server, client(server.url) as http:
         problem = await http.post(server.url, b"", SECRET)
 
@@ -251,7 +251,7 @@ async def test_a_connection_cut_before_a_success_is_complete_is_tried_again(cut:
     assert "connection broke" in problem.why
 
 
-async def test_a_refusal_stands_even_if_its_page_is_cut():
+async def test_a_refusal_stands_even_if_its_page_is_cut() -> None:
     async with Collector(script=[Reply(413, b"too large", cut="middle")]) as server, client(server.url) as http:
         answer = await http.post(server.url, b"", {})
 
@@ -259,8 +259,8 @@ async def test_a_refusal_stands_even_if_its_page_is_cut():
     assert (answer.status, answer.body) == (413, b"too larg")
 
 
-async def test_a_server_that_answers_before_it_read_the_body_is_heard():
-    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+async def test_a_server_that_answers_before_it_read_the_body_is_heard() -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         await reader.read()
@@ -272,7 +272,7 @@ async def test_a_server_that_answers_before_it_read_the_body_is_heard():
     assert answer.status == 413
 
 
-async def test_no_answer_in_time_is_tried_again():
+async def test_no_answer_in_time_is_tried_again() -> None:
     hold = asyncio.Event()
     async with Collector(script=[Reply(200, hold=hold)]) as server, client(server.url, timeout=0.05) as http:
         problem = await http.post(server.url, b"", SECRET)
@@ -289,8 +289,8 @@ async def test_no_answer_in_time_is_tried_again():
         b"HTTP/1.1 200 OK\r\nA b\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_tried_again(said: bytes):
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+async def test_what_is_no_http_is_tried_again(said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)
         await writer.drain()
 
@@ -301,7 +301,7 @@ async def test_what_is_no_http_is_tried_again(said: bytes):
     assert isinstance(problem.outcome(), Retry)
 
 
-async def test_a_closed_port_is_tried_again():
+async def test_a_closed_port_is_tried_again() -> None:
     async with Collector() as server:
         pass
     async with client(server.url) as http:
@@ -310,7 +310,7 @@ async def test_a_closed_port_is_tried_again():
     assert problem == TransportProblem(f"{server.url}: cannot connect (Connection refused)", cause=RetryCause.ELSEWHERE)
 
 
-async def test_a_name_that_does_not_resolve_is_tried_again():
+async def test_a_name_that_does_not_resolve_is_tried_again() -> None:
     async with client("http://no-such-host.invalid:1") as http:
         problem = await http.post("http://no-such-host.invalid:1/x", b"", SECRET)
 
@@ -318,8 +318,8 @@ async def test_a_name_that_does_not_resolve_is_tried_again():
     assert not problem.lasting
 
 
-async def test_no_problem_tells_the_path_or_a_header():
-    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+async def test_no_problem_tells_the_path_or_a_header() -> None:
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         return
 
     async with raw_server(nothing) as url, client(url, timeout=1.0) as http:
@@ -354,7 +354,7 @@ def ca_file(authority: trustme.CA, tmp_path: Path):
     return file
 
 
-async def test_a_certificate_of_the_configured_ca_is_taken(authority: trustme.CA, ca_file: Path):
+async def test_a_certificate_of_the_configured_ca_is_taken(authority: trustme.CA, ca_file: Path) -> None:
     async with (
         Collector(tls=server_tls(authority, "127.0.0.1")) as server,
         client(server.url, client_tls(ca_file=ca_file)) as http,
@@ -367,7 +367,7 @@ async def test_a_certificate_of_the_configured_ca_is_taken(authority: trustme.CA
 @pytest.mark.parametrize(("names", "ours"), [(("127.0.0.1",), False), (("other.example",), True)])
 async def test_a_certificate_of_another_ca_or_name_needs_a_person(
     authority: trustme.CA, ca_file: Path, names: tuple[str, ...], ours: bool
-):
+) -> None:
     signer = authority if ours else trustme.CA()
     async with (
         Collector(tls=server_tls(signer, *names)) as server,
@@ -381,7 +381,7 @@ async def test_a_certificate_of_another_ca_or_name_needs_a_person(
     assert server.requests == []
 
 
-async def test_the_expected_name_can_be_another_one_and_is_sent_as_sni(authority: trustme.CA, ca_file: Path):
+async def test_the_expected_name_can_be_another_one_and_is_sent_as_sni(authority: trustme.CA, ca_file: Path) -> None:
     asked = []
     context = server_tls(authority, "hec.example")
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
@@ -395,7 +395,7 @@ async def test_the_expected_name_can_be_another_one_and_is_sent_as_sni(authority
     assert asked == ["hec.example"]
 
 
-async def test_skipping_verification_is_possible_and_loud(caplog: pytest.LogCaptureFixture):
+async def test_skipping_verification_is_possible_and_loud(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         tls = client_tls(insecure_skip_verify=True)
     async with Collector(tls=server_tls(trustme.CA(), "other.example")) as server, client(server.url, tls) as http:
@@ -407,7 +407,7 @@ async def test_skipping_verification_is_possible_and_loud(caplog: pytest.LogCapt
     ]
 
 
-def write_client_certificate(authority: trustme.CA, folder: Path):
+def write_client_certificate(authority: trustme.CA, folder: Path) -> None:
     certificate = authority.issue_cert("auditsink@example.com")
     (folder / "cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
     (folder / "key.pem").write_bytes(certificate.private_key_pem.bytes())
@@ -415,7 +415,7 @@ def write_client_certificate(authority: trustme.CA, folder: Path):
 
 async def test_a_client_certificate_is_shown_and_read_again_when_it_changes(
     authority: trustme.CA, ca_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     first, second = trustme.CA(), trustme.CA()
     write_client_certificate(first, tmp_path)
     tls = client_tls(ca_file=ca_file, cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")
@@ -436,7 +436,7 @@ async def test_a_client_certificate_is_shown_and_read_again_when_it_changes(
         assert isinstance(await http.post(server.url, b"", {}), HttpAnswer)
 
 
-def test_an_encrypted_key_is_an_error_and_not_a_question(authority: trustme.CA, tmp_path: Path):
+def test_an_encrypted_key_is_an_error_and_not_a_question(authority: trustme.CA, tmp_path: Path) -> None:
     certificate = authority.issue_cert("auditsink@example.com")
     key = form.load_pem_private_key(certificate.private_key_pem.bytes(), None)
     encrypted = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.BestAvailableEncryption(b"x"))

@@ -24,7 +24,7 @@ async def server(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], A
     """Its URL. A connection is closed once `serve` is done with it; all are when this ends."""
     serving = set()
 
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError):
             await serve(reader, writer)
@@ -43,11 +43,11 @@ def made(url: str, connections: int = 2) -> Client:
 
 
 @pytest.mark.parametrize("after", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
-async def test_a_connection_that_was_closed_or_spoke_unasked_is_not_used_again(after: bytes):
+async def test_a_connection_that_was_closed_or_spoke_unasked_is_not_used_again(after: bytes) -> None:
     ended: asyncio.Queue[None] = asyncio.Queue()
     opened = 0
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal opened
         opened += 1
         await reader.readuntil(b"\r\n\r\n")
@@ -69,11 +69,11 @@ async def test_a_connection_that_was_closed_or_spoke_unasked_is_not_used_again(a
     assert opened == 2
 
 
-async def test_a_connection_that_nobody_needs_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
+async def test_a_connection_that_nobody_needs_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_IDLE", 0.0)
     ended: asyncio.Queue[bytes] = asyncio.Queue()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
         ended.put_nowait(await reader.read())
@@ -89,7 +89,7 @@ async def hanging(act: Callable[[Client, asyncio.Task[HttpAnswer | TransportProb
     """A request whose answer does not come, what `act` does meanwhile, and what became of request and connection."""
     asked, ended = asyncio.Event(), asyncio.Event()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
         assert await reader.read() == b""
@@ -106,8 +106,8 @@ async def hanging(act: Callable[[Client, asyncio.Task[HttpAnswer | TransportProb
     return result
 
 
-async def test_closing_ends_a_request_that_is_under_way():
-    async def close(http: Client, _request: asyncio.Task[HttpAnswer | TransportProblem]):
+async def test_closing_ends_a_request_that_is_under_way() -> None:
+    async def close(http: Client, _request: asyncio.Task[HttpAnswer | TransportProblem]) -> None:
         await http.close()
 
     result = await hanging(close)
@@ -115,18 +115,18 @@ async def test_closing_ends_a_request_that_is_under_way():
     assert "connection broke" in result.why
 
 
-async def test_a_cancelled_request_leaves_no_connection():
-    async def cancel(_http: Client, request: asyncio.Task[HttpAnswer | TransportProblem]):
+async def test_a_cancelled_request_leaves_no_connection() -> None:
+    async def cancel(_http: Client, request: asyncio.Task[HttpAnswer | TransportProblem]) -> None:
         request.cancel()
 
     assert isinstance(await hanging(cancel), asyncio.CancelledError)
 
 
-async def test_a_request_that_was_not_sent_whole_leaves_no_connection():
+async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
     """Its rest would be read as the next request."""
     opened = 0
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal opened
         opened += 1
         await reader.readuntil(b"\r\n\r\n")
@@ -152,11 +152,11 @@ async def test_a_request_that_was_not_sent_whole_leaves_no_connection():
         ("http://[::1]/", "[::1]"),
     ],
 )
-def test_the_host_header_has_the_port_where_it_is_not_the_usual_one(url: str, host: str):
+def test_the_host_header_has_the_port_where_it_is_not_the_usual_one(url: str, host: str) -> None:
     assert made(url)._headers({})["Host"] == host
 
 
-def test_a_header_that_is_given_replaces_ours_however_it_is_written():
+def test_a_header_that_is_given_replaces_ours_however_it_is_written() -> None:
     headers = made("http://x/")._headers({"user-agent": "mine", "X-A": "b"})
     assert {name.lower(): value for name, value in headers.items()} == {
         "host": "x", "accept": "*/*", "accept-encoding": "identity", "user-agent": "mine", "x-a": "b"
@@ -175,7 +175,7 @@ def test_a_header_that_is_given_replaces_ours_however_it_is_written():
         (ConnectionResetError(), "ConnectionResetError"),
     ],
 )
-def test_the_system_has_the_word_where_it_knows_one(problem: OSError, said: str):
+def test_the_system_has_the_word_where_it_knows_one(problem: OSError, said: str) -> None:
     assert module._reason(problem) == said
 
 
@@ -197,7 +197,7 @@ async def test_nothing_of_a_request_waits_for_the_garbage_collector(monkeypatch:
         left.extend([weakref.ref(connection), weakref.ref(connection._reader)])
         return connection
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(said)
         await writer.drain()
@@ -218,12 +218,12 @@ async def test_nothing_of_a_request_waits_for_the_garbage_collector(monkeypatch:
 
 
 @pytest.mark.parametrize(("theirs", "told"), [(True, 1), (False, 0)], ids=["they close it", "we close it"])
-async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: bool, told: int):
+async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: bool, told: int) -> None:
     """Nobody's request fails of it, and it may be all that is seen of a restart."""
     answered, ended = asyncio.Event(), asyncio.Event()
     lost: list[None] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
         await writer.drain()
@@ -245,11 +245,11 @@ async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: b
 
 
 @pytest.mark.parametrize(("chance", "renewed_after"), [(0.0, 240.0), (0.5, 300.0)])
-async def test_a_connection_under_steady_use_is_renewed_now_and_then(chance: float, renewed_after: float):
+async def test_a_connection_under_steady_use_is_renewed_now_and_then(chance: float, renewed_after: float) -> None:
     """So that another address of the name is seen, or another backend behind it; and not all of them at one moment."""
     opened, seconds = 0, 0.0
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal opened
         opened += 1
         with contextlib.suppress(asyncio.IncompleteReadError):

@@ -18,14 +18,14 @@ from auditsink.http.cookies import Cookies
         (["no-pair", "=x", "long=" + "x" * 5000], {}),
     ],
 )
-def test_what_is_set_is_sent(several: list[str], sent: dict[str, str]):
+def test_what_is_set_is_sent(several: list[str], sent: dict[str, str]) -> None:
     cookies = Cookies()
     for one in several:
         cookies.take([one])
     assert cookies.header() == sent
 
 
-def test_there_are_never_many():
+def test_there_are_never_many() -> None:
     cookies = Cookies()
     cookies.take(f"n{number}=x" for number in range(1000))
     assert len(cookies.header()["Cookie"].split("; ")) == 32

@@ -28,15 +28,15 @@ def answer(status: int = 200, body: bytes = b"", content_type: str = "") -> Http
         (answer(body=b"<xml/>", content_type="application/xml"), None),
     ],
 )
-def test_a_page_and_its_title(found: HttpAnswer, title: str | None):
+def test_a_page_and_its_title(found: HttpAnswer, title: str | None) -> None:
     assert page_title(found) == title
 
 
-def test_a_title_is_made_fit_to_show():
+def test_a_title_is_made_fit_to_show() -> None:
     assert page_title(answer(body=b"<title>\x1b[31m" + b"x" * 9999 + b"</title>")) == "[31m" + "x" * 195
 
 
-def test_the_sentence_has_the_title():
+def test_the_sentence_has_the_title() -> None:
     told = page(answer(body=LOGIN))
     assert told is not None
     assert "HTTP 200 with an HTML page titled 'Sign in &mdash; SSO'" in told.why
@@ -52,7 +52,7 @@ def test_the_sentence_has_the_title():
         b"This combination of host and port requires TLS.",
     ],
 )
-def test_what_servers_say_to_plain_http_on_a_port_for_tls(body: bytes):
+def test_what_servers_say_to_plain_http_on_a_port_for_tls(body: bytes) -> None:
     told = wants_tls(answer(400, body))
     assert told is not None
     assert "write https:// into url" in told.why
@@ -60,7 +60,7 @@ def test_what_servers_say_to_plain_http_on_a_port_for_tls(body: bytes):
     assert page(answer(400, body)) == told
 
 
-def test_an_ordinary_refusal_does_not_speak_of_tls():
+def test_an_ordinary_refusal_does_not_speak_of_tls() -> None:
     assert wants_tls(answer(400, b'{"error":"invalid JSON at https://x"}')) is None
 
 
@@ -75,5 +75,5 @@ def test_an_ordinary_refusal_does_not_speak_of_tls():
         (answer(400), answer(400), False),
     ],
 )
-def test_the_same_refusal_of_nothing_is_the_proof(refusal: HttpAnswer, to_nothing: HttpAnswer, proof: bool):
+def test_the_same_refusal_of_nothing_is_the_proof(refusal: HttpAnswer, to_nothing: HttpAnswer, proof: bool) -> None:
     assert (not_about_events(refusal, to_nothing) is not None) is proof

@@ -51,7 +51,7 @@ def answers() -> Iterator[tuple[bytes, HttpAnswer, bool]]:
 
 @pytest.mark.parametrize("step", [1, 7, 10**6])
 @pytest.mark.parametrize(("data", "answer", "reusable"), list(answers()))
-def test_an_answer_ends_where_it_says(data: bytes, answer: HttpAnswer, reusable: bool, step: int):
+def test_an_answer_ends_where_it_says(data: bytes, answer: HttpAnswer, reusable: bool, step: int) -> None:
     reader = read(data, step=step)
     assert reader.done
     assert reader.reusable is reusable
@@ -59,7 +59,7 @@ def test_an_answer_ends_where_it_says(data: bytes, answer: HttpAnswer, reusable:
 
 
 @pytest.mark.parametrize("step", [1, 10**6])
-def test_an_answer_without_a_length_ends_with_its_connection(step: int):
+def test_an_answer_without_a_length_ends_with_its_connection(step: int) -> None:
     reader = read(b"HTTP/1.1 200 OK\r\n\r\nall of it", step=step)
     assert not reader.done
     reader.end(clean=True)
@@ -79,20 +79,20 @@ def test_an_answer_without_a_length_ends_with_its_connection(step: int):
         (b"HTTP/1.1 100 Continue\r\n\r\n", True),
     ],
 )
-def test_half_a_success_is_none(cut: bytes, clean: bool):
+def test_half_a_success_is_none(cut: bytes, clean: bool) -> None:
     reader = read(cut)
     with pytest.raises(ConnectionResetError):
         reader.end(clean=clean)
 
 
-def test_half_a_refusal_is_one():
+def test_half_a_refusal_is_one() -> None:
     reader = read(b"HTTP/1.1 413 Too Large\r\nContent-Length: 500\r\n\r\n<html>")
     reader.end(clean=False)
     assert reader.answer() == HttpAnswer(413, {"content-length": "500"}, b"<html>")
 
 
 @pytest.mark.parametrize("step", [3, 10**6])
-def test_no_more_than_the_limit_is_kept_and_the_connection_goes(step: int):
+def test_no_more_than_the_limit_is_kept_and_the_connection_goes(step: int) -> None:
     reader = read(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 100, limit=10, step=step)
     assert reader.done
     assert not reader.reusable
@@ -112,13 +112,13 @@ def test_no_more_than_the_limit_is_kept_and_the_connection_goes(step: int):
     ],
 )
 @pytest.mark.parametrize("step", [100, 10**6])
-def test_what_is_no_answer_or_never_ends_is_refused(data: bytes, step: int):
+def test_what_is_no_answer_or_never_ends_is_refused(data: bytes, step: int) -> None:
     with pytest.raises(NoHttpError) as refused:
         read(data, step=step)
     assert "y" * 5 not in str(refused.value)
 
 
-def test_what_comes_unasked_makes_the_connection_useless():
+def test_what_comes_unasked_makes_the_connection_useless() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     for data in (answer + answer, answer + b"x"):
         assert not read(data).reusable
@@ -128,7 +128,7 @@ def test_what_comes_unasked_makes_the_connection_useless():
     assert not reader.reusable
 
 
-def test_a_second_answer_owes_nothing_to_the_first():
+def test_a_second_answer_owes_nothing_to_the_first() -> None:
     reader = read(b"HTTP/1.1 503 Busy\r\nA: 1\r\nSet-Cookie: n=1\r\nContent-Length: 1\r\n\r\nx")
     assert reader.cookies == ["n=1"]
     reader.begin(1000)
@@ -138,7 +138,7 @@ def test_a_second_answer_owes_nothing_to_the_first():
     assert reader.cookies == ["a=1", "b=2"]
 
 
-def test_a_tunnel_begins_after_the_head_and_a_refusal_is_an_answer():
+def test_a_tunnel_begins_after_the_head_and_a_refusal_is_an_answer() -> None:
     assert read(b"HTTP/1.1 200 Connected\r\n\r\n", tunnel=True).done
     refused = read(b"HTTP/1.1 407 No\r\nContent-Length: 4\r\n\r\n", tunnel=True)
     assert not refused.done
@@ -146,13 +146,13 @@ def test_a_tunnel_begins_after_the_head_and_a_refusal_is_an_answer():
     assert refused.answer().status == 407
 
 
-def test_a_head_has_the_length_but_for_a_get_without_a_body():
+def test_a_head_has_the_length_but_for_a_get_without_a_body() -> None:
     assert head("POST", "/x", {"Host": "h"}, 0) == b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
     assert head("GET", "/x", {"Host": "h"}, 0) == b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 @pytest.mark.parametrize("bad", ["a\r\nB: c", "a\n", "a\0"])
-def test_no_header_can_begin_another_one(bad: str):
+def test_no_header_can_begin_another_one(bad: str) -> None:
     for target, headers in ((bad, {}), ("/", {"X": bad}), ("/", {bad: "x"})):
         with pytest.raises(ValueError, match="more than one line"):
             head("GET", target, headers, 0)

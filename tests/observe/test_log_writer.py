@@ -39,7 +39,7 @@ def writer(pipe: Pipe, **more: int) -> LogWriter:
     return LogWriter(pipe.into, skipped_line=lambda count: f"skipped {count}", **more)
 
 
-def test_lines_come_out_in_order(pipe: Pipe):
+def test_lines_come_out_in_order(pipe: Pipe) -> None:
     lines = writer(pipe)
     for number in range(10):
         lines.put(f"line {number}")
@@ -48,7 +48,7 @@ def test_lines_come_out_in_order(pipe: Pipe):
     assert lines.skipped == 0
 
 
-def test_what_nobody_reads_is_skipped_and_said_where_it_is_missing(pipe: Pipe):
+def test_what_nobody_reads_is_skipped_and_said_where_it_is_missing(pipe: Pipe) -> None:
     lines = writer(pipe, queued_bytes=10_000)
     for number in range(200):
         lines.put(f"{number:99}")
@@ -62,7 +62,7 @@ def test_what_nobody_reads_is_skipped_and_said_where_it_is_missing(pipe: Pipe):
     assert pipe.read_until("and on it goes") == ["and on it goes"]
 
 
-def test_a_line_that_comes_later_stands_behind_the_notice(pipe: Pipe):
+def test_a_line_that_comes_later_stands_behind_the_notice(pipe: Pipe) -> None:
     lines = writer(pipe, queued_bytes=10_000)
     for number in range(200):
         lines.put(f"{number:99}")
@@ -72,7 +72,7 @@ def test_a_line_that_comes_later_stands_behind_the_notice(pipe: Pipe):
     assert [*found, *pipe.read_until("later")][-2:] == [f"skipped {missing}", "later"]
 
 
-def test_a_reader_that_has_gone_costs_lines_and_nothing_else():
+def test_a_reader_that_has_gone_costs_lines_and_nothing_else() -> None:
     out, into = os.pipe()
     os.close(out)
     lines = LogWriter(into, skipped_line=str)
@@ -83,7 +83,7 @@ def test_a_reader_that_has_gone_costs_lines_and_nothing_else():
     os.close(into)
 
 
-def test_a_pipe_that_somebody_has_made_non_blocking_loses_nothing(pipe: Pipe):
+def test_a_pipe_that_somebody_has_made_non_blocking_loses_nothing(pipe: Pipe) -> None:
     os.set_blocking(pipe.into, False)
     lines = writer(pipe)
     for number in range(500):
@@ -92,7 +92,7 @@ def test_a_pipe_that_somebody_has_made_non_blocking_loses_nothing(pipe: Pipe):
     assert lines.skipped == 0
 
 
-def test_it_asks_for_more_when_nothing_waits(pipe: Pipe):
+def test_it_asks_for_more_when_nothing_waits(pipe: Pipe) -> None:
     asked: list[LogWriter] = []
 
     def idle() -> float | None:

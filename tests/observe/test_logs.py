@@ -41,7 +41,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_json_line_holds_the_message_and_the_extra_fields(stream: io.StringIO):
+def test_a_json_line_holds_the_message_and_the_extra_fields(stream: io.StringIO) -> None:
     logs.configure(Log(), stream)
     logging.getLogger("auditsink.x").warning("took %d", 3, extra={"cluster": "c", "bytes": 7, "when": None})
     (line,) = lines(stream)
@@ -51,7 +51,7 @@ def test_a_json_line_holds_the_message_and_the_extra_fields(stream: io.StringIO)
     }  # fmt: skip
 
 
-def test_an_exception_is_one_field_of_one_line(stream: io.StringIO):
+def test_an_exception_is_one_field_of_one_line(stream: io.StringIO) -> None:
     logs.configure(Log(), stream)
     try:
         fail(ValueError("broken\nin two"))
@@ -62,7 +62,7 @@ def test_an_exception_is_one_field_of_one_line(stream: io.StringIO):
     assert line["exception"].endswith("ValueError: broken\nin two")
 
 
-def test_a_text_line_is_one_line_whatever_is_in_it(stream: io.StringIO):
+def test_a_text_line_is_one_line_whatever_is_in_it(stream: io.StringIO) -> None:
     logs.configure(Log(format="text"), stream)
     logging.getLogger("auditsink").error("a\nb\x1b[31m", extra={"user": "x\r\ny\x9b"})
     text = stream.getvalue()
@@ -70,7 +70,7 @@ def test_a_text_line_is_one_line_whatever_is_in_it(stream: io.StringIO):
     assert "ERROR   auditsink: a\\x0ab\\x1b[31m user=x\\x0d\\x0ay\\x9b" in text
 
 
-def test_levels_are_honoured_and_libraries_are_quiet(stream: io.StringIO):
+def test_levels_are_honoured_and_libraries_are_quiet(stream: io.StringIO) -> None:
     logs.configure(Log(), stream)
     for name in ("auditsink", "uvicorn.error", "aiokafka.conn"):
         logging.getLogger(name).debug("debug")
@@ -81,7 +81,7 @@ def test_levels_are_honoured_and_libraries_are_quiet(stream: io.StringIO):
     ]  # fmt: skip
 
 
-def test_pythons_warnings_are_log_lines(stream: io.StringIO):
+def test_pythons_warnings_are_log_lines(stream: io.StringIO) -> None:
     logs.configure(Log(), stream)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -92,14 +92,14 @@ def test_pythons_warnings_are_log_lines(stream: io.StringIO):
     assert "old habit" in lines(stream)[0]["message"]
 
 
-def test_a_stream_that_is_gone_is_no_traceback(stream: io.StringIO, capsys: pytest.CaptureFixture[str]):
+def test_a_stream_that_is_gone_is_no_traceback(stream: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Log(), stream)
     stream.close()
     logging.getLogger("auditsink").error("nobody reads this")
     assert capsys.readouterr().err == ""
 
 
-def test_standard_error_is_the_default(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch):
+def test_standard_error_is_the_default(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure(Log())
     logging.getLogger("auditsink").error("seen")
@@ -114,7 +114,7 @@ ANYTHING = st.recursive(
 
 
 @given(st.text(), ANYTHING, st.sampled_from([logs.JsonFormatter(), logs.TextFormatter()]))
-def test_every_record_becomes_one_line(message: str, value: object, formatter: logging.Formatter):
+def test_every_record_becomes_one_line(message: str, value: object, formatter: logging.Formatter) -> None:
     """Lone surrogates, huge integers, bytes, NaN: whatever a library logs."""
     record = logging.makeLogRecord({"msg": message, "args": (), "value": value, "levelname": "INFO"})
     line = formatter.format(record)
@@ -124,7 +124,7 @@ def test_every_record_becomes_one_line(message: str, value: object, formatter: l
     assert "\n" not in line
 
 
-def test_arguments_that_do_not_fit_are_shown_all_the_same():
+def test_arguments_that_do_not_fit_are_shown_all_the_same() -> None:
     record = logging.makeLogRecord({"msg": "%d of %d", "args": ("x",), "levelname": "INFO"})
     assert json.loads(logs.JsonFormatter().format(record))["message"] == "%d of %d ('x',)"
 
@@ -145,11 +145,11 @@ def test_arguments_that_do_not_fit_are_shown_all_the_same():
         ("basic things", "basic things"),
     ],
 )
-def test_what_looks_like_a_credential_is_starred(text: str, expected: str):
+def test_what_looks_like_a_credential_is_starred(text: str, expected: str) -> None:
     assert redact(text) == expected
 
 
-def test_known_secrets_are_starred_wherever_they_stand():
+def test_known_secrets_are_starred_wherever_they_stand() -> None:
     token, short = Secret("swordfish-42"), Secret("ab")
     assert redact("url?x=swordfish-42&y") == "url?x=***&y"
     assert redact("about") == "about"
@@ -176,7 +176,7 @@ SPECIAL = 'pa:s "s\\ &+%/é 42'
         urlsafe_b64encode(f"sink:{SPECIAL}".encode()).decode(),
     ],
 )
-def test_a_known_secret_is_starred_however_it_is_written(written: str):
+def test_a_known_secret_is_starred_however_it_is_written(written: str) -> None:
     """What is left of base64 is what stood around the secret, and the bits that it shares with that."""
     held = Secret(SPECIAL)
     shown = redact(f"said: {written}!")
@@ -186,7 +186,7 @@ def test_a_known_secret_is_starred_however_it_is_written(written: str):
 
 
 @pytest.mark.parametrize("piece", ["a.", "a:", "://", "a.b://", "authorization ", "Splunk ", "Bearer ", "a://b"])
-def test_hostile_texts_take_no_time(piece: str):
+def test_hostile_texts_take_no_time(piece: str) -> None:
     """A text of 80 kB and more: hundredths of a second; half a minute and more where the square of it is taken."""
     text = piece * 40_000
     began = time.process_time()
@@ -194,7 +194,7 @@ def test_hostile_texts_take_no_time(piece: str):
     assert time.process_time() - began < 5
 
 
-def test_a_secret_shows_in_no_field_of_a_line(stream: io.StringIO):
+def test_a_secret_shows_in_no_field_of_a_line(stream: io.StringIO) -> None:
     token = Secret("swordfish-43")
     logs.configure(Log(), stream)
     try:
@@ -206,7 +206,7 @@ def test_a_secret_shows_in_no_field_of_a_line(stream: io.StringIO):
     assert stream.getvalue().count("***") == 7  # message 2, url, list, token, exception 2
 
 
-def test_equal_lines_are_said_once_and_then_counted(stream: io.StringIO):
+def test_equal_lines_are_said_once_and_then_counted(stream: io.StringIO) -> None:
     logs.configure(Log(), stream)
     for _ in range(73):
         logging.getLogger("auditsink").warning("again", extra={"cluster": "c"})
@@ -219,7 +219,7 @@ def test_equal_lines_are_said_once_and_then_counted(stream: io.StringIO):
     ]
 
 
-def test_grouped_lines_in_text_are_lines_too(stream: io.StringIO):
+def test_grouped_lines_in_text_are_lines_too(stream: io.StringIO) -> None:
     logs.configure(Log(format="text"), stream)
     for _ in range(3):
         logging.getLogger("auditsink").warning("again\n%s", "and again")

@@ -55,14 +55,14 @@ def known() -> dict[str, set[str]]:
     return found
 
 
-def test_every_metric_that_an_alert_or_a_panel_asks_for_is_there(known: dict[str, set[str]]):
+def test_every_metric_that_an_alert_or_a_panel_asks_for_is_there(known: dict[str, set[str]]) -> None:
     asked = {name for rule in rules() for name in NAME.findall(rule["expr"])}
     asked |= {name for expression in expressions() for name in NAME.findall(expression)}
     assert len(asked) > 15
     assert asked - set(known) == set()
 
 
-def test_every_label_in_a_panel_is_one_of_its_metric(known: dict[str, set[str]]):
+def test_every_label_in_a_panel_is_one_of_its_metric(known: dict[str, set[str]]) -> None:
     selectors = re.compile(r"(auditsink_[a-z_]+)\{([^}]*)\}")
     seen = 0
     for expression in expressions():
@@ -73,7 +73,7 @@ def test_every_label_in_a_panel_is_one_of_its_metric(known: dict[str, set[str]])
     assert seen > 10
 
 
-def test_every_alert_says_how_bad_it_is_and_what_to_do():
+def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     alerts = [rule for rule in rules() if "alert" in rule]
     assert len(alerts) > 10
     for alert in alerts:
@@ -81,19 +81,19 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do():
         assert set(alert["annotations"]) == {"summary", "description"}
 
 
-def test_every_alert_is_seen_to_fire():
+def test_every_alert_is_seen_to_fire() -> None:
     tested = (MONITORING / "alerts-test.yaml").read_text()
     assert {rule["alert"] for rule in rules() if "alert" in rule and f'"{rule["alert"]}"' not in tested} == set()
 
 
-def test_the_dashboard_is_the_one_that_its_source_makes():
+def test_the_dashboard_is_the_one_that_its_source_makes() -> None:
     made = subprocess.run(
         [sys.executable, MONITORING / "dashboard.py"], capture_output=True, check=True, text=True
     ).stdout
     assert made == DASHBOARD.read_text()
 
 
-def test_grafana_knows_every_key_of_it():
+def test_grafana_knows_every_key_of_it() -> None:
     plugins.register_default_plugins()
     document = json.loads(DASHBOARD.read_text())
     understood = json.loads(JSONEncoder().encode(Dashboard.from_json(document)))
@@ -112,7 +112,7 @@ def lost(written: Any, understood: Any, path: str) -> Iterator[str]:
         yield path
 
 
-def test_panels_have_their_own_ids_and_do_not_lie_on_each_other():
+def test_panels_have_their_own_ids_and_do_not_lie_on_each_other() -> None:
     everything = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in everything}) == len(everything)
     taken: set[tuple[int, int]] = set()
@@ -126,13 +126,13 @@ def test_panels_have_their_own_ids_and_do_not_lie_on_each_other():
 
 @needs_promtool
 @pytest.mark.parametrize("words", [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts-test.yaml"]])
-def test_prometheus_takes_the_rules_and_they_fire_when_they_should(words: list[str]):
+def test_prometheus_takes_the_rules_and_they_fire_when_they_should(words: list[str]) -> None:
     done = subprocess.run([str(promtool), *words], cwd=MONITORING, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool
-def test_prometheus_understands_every_panel(tmp_path: Path):
+def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
     queries = list(expressions())
     for name, value in VARIABLES.items():
         queries = [query.replace(name, value) for query in queries]

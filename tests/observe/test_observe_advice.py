@@ -30,7 +30,7 @@ LOSSY = replace(FILE, accounts={"prod": Account(10, 5, 0, 2, 3, 0)})
         (replace(FILE, dead_letters=DeadLettersWaiting({"prod": 5})), ["Refused 5 events"]),
     ],
 )
-def test_each_state_says_what_it_means_the_worst_first(one: ForwarderStatistics, beginnings: list[str]):
+def test_each_state_says_what_it_means_the_worst_first(one: ForwarderStatistics, beginnings: list[str]) -> None:
     found = advice.advice(one)
     assert len(found) == len(beginnings)
     assert all(text.startswith(beginning) for text, beginning in zip(found, beginnings, strict=True)), found

@@ -31,13 +31,15 @@ def config(tmp_path: Path) -> Config:
     return Config(receive=Receive(tls=tls), destinations=[hook])
 
 
-def test_each_named_file_is_told_by_its_key(config: Config):
+def test_each_named_file_is_told_by_its_key(config: Config) -> None:
     found = {one.key: one.at for one in Expiries(config).read()}
     assert set(found) == {"receive.tls.cert_file", "destinations[0].tls.ca_file"}
     assert found["receive.tls.cert_file"] == SOON.timestamp()
 
 
-def test_a_renewed_certificate_is_read_again_and_a_broken_one_keeps_the_last_answer(config: Config, tmp_path: Path):
+def test_a_renewed_certificate_is_read_again_and_a_broken_one_keeps_the_last_answer(
+    config: Config, tmp_path: Path
+) -> None:
     expiries = Expiries(config)
     renewed = write(tmp_path / "new.pem", LATER)
     renewed.rename(tmp_path / "cert.pem")
@@ -46,12 +48,12 @@ def test_a_renewed_certificate_is_read_again_and_a_broken_one_keeps_the_last_ans
     assert {one.at for one in expiries.read() if one.key.startswith("receive")} == {LATER.timestamp()}
 
 
-def test_of_a_chain_the_first_end_counts(tmp_path: Path):
+def test_of_a_chain_the_first_end_counts(tmp_path: Path) -> None:
     chain = write(tmp_path / "a.pem", LATER).read_bytes() + write(tmp_path / "b.pem", SOON).read_bytes()
     assert earliest_end(chain) == SOON.timestamp()
 
 
-def test_a_file_without_certificates_is_left_to_whoever_uses_it(config: Config, tmp_path: Path):
+def test_a_file_without_certificates_is_left_to_whoever_uses_it(config: Config, tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("nothing")
     os.utime(tmp_path / "cert.pem")
     assert [one.key for one in Expiries(config).read()] == ["destinations[0].tls.ca_file"]

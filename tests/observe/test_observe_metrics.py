@@ -40,11 +40,11 @@ def found() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {(name, labels): value for name, labels, value in samples()}
 
 
-def test_every_promised_name_is_there(found: dict[tuple[str, frozenset[tuple[str, str]]], float]):
+def test_every_promised_name_is_there(found: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> None:
     assert set(PROMISED.split()) - {name for name, _ in found} == set()
 
 
-def test_only_bounded_labels_are_used(found: dict[tuple[str, frozenset[tuple[str, str]]], float]):
+def test_only_bounded_labels_are_used(found: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> None:
     ours = {label for name, labels in found if name.startswith("auditsink_") for label, _ in labels}
     assert ours == {"cluster", "destination", "reason", "code", "le", "version", "state", "key", "result"}
 
@@ -83,11 +83,13 @@ def test_only_bounded_labels_are_used(found: dict[tuple[str, frozenset[tuple[str
 )
 def test_a_figure_is_right(
     found: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, labels: dict[str, str], value: float
-):
+) -> None:
     assert found[name, frozenset(labels.items())] == value
 
 
-def test_the_five_add_up_for_each_destination_and_cluster(found: dict[tuple[str, frozenset[tuple[str, str]]], float]):
+def test_the_five_add_up_for_each_destination_and_cluster(
+    found: dict[tuple[str, frozenset[tuple[str, str]]], float],
+) -> None:
     accepted = {labels: value for (name, labels), value in found.items() if name.endswith("_accepted_events_total")}
     assert len(accepted) == 4
     for labels, value in accepted.items():
@@ -96,7 +98,7 @@ def test_the_five_add_up_for_each_destination_and_cluster(found: dict[tuple[str,
         assert sum(parts) == value
 
 
-def test_openmetrics_is_spoken_to_who_asks_for_it():
+def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
     text, content_type = metrics.render(moment(), "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert text.endswith(b"# EOF\n")

@@ -9,7 +9,7 @@ from auditsink.observe import reservations
 MIB = 2**20
 
 
-def test_each_cluster_says_what_is_reserved_used_and_shared():
+def test_each_cluster_says_what_is_reserved_used_and_shared() -> None:
     prod = replace(PROD, bytes=3 * MIB, reserved_bytes=2 * MIB, room_bytes=5 * MIB)
     test = replace(TEST, bytes=MIB, room_bytes=0)
     spool = replace(SPOOL, max_bytes=10 * MIB, rings=(test, prod))
@@ -25,10 +25,10 @@ def test_each_cluster_says_what_is_reserved_used_and_shared():
     assert (by_name["new"]["room_bytes"], by_name["new"]["state"]) == (None, "ok")
 
 
-def test_a_cluster_that_is_declared_no_longer_is_told():
+def test_a_cluster_that_is_declared_no_longer_is_told() -> None:
     found = reservations.document(moment(declared={"prod": 0}))
     assert {one["cluster"]: one["state"] for one in found["clusters"]}["test"] == "removed"
 
 
-def test_where_nothing_is_declared_nothing_is_removed():
+def test_where_nothing_is_declared_nothing_is_removed() -> None:
     assert "removed" not in {one["state"] for one in reservations.document(moment())["clusters"]}

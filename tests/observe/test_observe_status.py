@@ -14,7 +14,7 @@ from auditsink.receive.statistics import ClusterStatistics, Refusals
 from auditsink.spool.types import Account, Drop
 
 
-def test_a_running_sink_is_ready_also_with_a_destination_in_trouble():
+def test_a_running_sink_is_ready_also_with_a_destination_in_trouble() -> None:
     ready, text = health.readiness(moment())
     assert ready
     assert text.splitlines() == [
@@ -33,7 +33,7 @@ def test_a_running_sink_is_ready_also_with_a_destination_in_trouble():
         (moment(spool=replace(SPOOL, problem="the disk failed")), "spool: the disk failed"),
     ],
 )
-def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, reason: str):
+def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, reason: str) -> None:
     ready, text = health.readiness(snapshot)
     assert not ready
     assert text.startswith(f"not ready: {reason}\n")
@@ -41,7 +41,7 @@ def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, rea
     assert status.document(snapshot)["reasons"] == [reason]
 
 
-def test_a_held_cluster_is_told_in_status_and_as_a_worry():
+def test_a_held_cluster_is_told_in_status_and_as_a_worry() -> None:
     held = {"test": PausedCluster("no topic", 29.56789), "prod": PausedCluster("no right", 1.0)}
     found = moment(destinations=(replace(SIEM, state=DestinationState.MISCONFIGURED, paused_clusters=held),))
 
@@ -52,7 +52,7 @@ def test_a_held_cluster_is_told_in_status_and_as_a_worry():
     assert "destination siem does not take the events of cluster prod (and 1 more): no right" in health.worries(found)
 
 
-def test_misconfiguration_drops_and_unreadable_files_are_worries():
+def test_misconfiguration_drops_and_unreadable_files_are_worries() -> None:
     wrong = replace(SIEM, state=DestinationState.MISCONFIGURED, last_error=None)
     lossy = replace(FILE, accounts={"prod": Account(10, 5, 0, 0, 5, 0)})
     receive = replace(RECEIVE, problems=("tokens: is empty",))
@@ -64,7 +64,7 @@ def test_misconfiguration_drops_and_unreadable_files_are_worries():
     ]
 
 
-def test_batches_that_could_not_be_split_are_a_worry():
+def test_batches_that_could_not_be_split_are_a_worry() -> None:
     clusters = {"prod": ClusterStatistics(6, 4, 45, 4500, 2, 3), "test": ClusterStatistics(unsplit=1)}
     worried = moment(receive=replace(RECEIVE, clusters=clusters), destinations=(), spool=replace(SPOOL, rings=()))
     (worry,) = health.worries(worried)
@@ -73,7 +73,7 @@ def test_batches_that_could_not_be_split_are_a_worry():
     assert status.document(worried)["worries"] == [worry]
 
 
-def test_the_last_refusal_of_a_kind_is_told_without_secrets():
+def test_the_last_refusal_of_a_kind_is_told_without_secrets() -> None:
     known = Secret("very-secret-path")
     row = Refusals(1_700_000_000_000_000_000, 1_700_000_000_000_000_000)
     row.add(1_700_000_001_000_000_000, "nothing is here", "10.0.0.7:4711", "/k8s-audit/very-secret-path")
@@ -86,7 +86,7 @@ def test_the_last_refusal_of_a_kind_is_told_without_secrets():
     ]  # fmt: skip
 
 
-def test_the_status_is_what_is_promised():
+def test_the_status_is_what_is_promised() -> None:
     found = status.document(moment())
     clusters = found.pop("clusters")
     assert found.pop("version")
@@ -129,14 +129,14 @@ def test_the_status_is_what_is_promised():
     }  # fmt: skip
 
 
-def test_a_destination_that_is_configured_no_longer_is_told_everywhere():
+def test_a_destination_that_is_configured_no_longer_is_told_everywhere() -> None:
     found = moment(spool=replace(SPOOL, abandoned={"old": 1200}))
     assert status.document(found)["removed_destinations"] == [{"name": "old", "undelivered": 1200}]
     assert any("removed destination old has not got 1,200 events" in worry for worry in health.worries(found))
     assert any("old is configured no longer, and 1,200 events" in one.text for one in all_of(found))
 
 
-def test_a_drop_is_told_with_its_range_its_cluster_and_its_time():
+def test_a_drop_is_told_with_its_range_its_cluster_and_its_time() -> None:
     drop = Drop(5, 30, 20, 1_700_000_000_000_000_000).then(Drop(31, 44, 14, 1_700_000_060_000_000_000))
     older = Drop(0, 9, 10, 1_600_000_000_000_000_000)
     prod, test = SPOOL.rings
@@ -163,6 +163,6 @@ def test_a_drop_is_told_with_its_range_its_cluster_and_its_time():
     assert samples == {("siem", "prod"): 1_700_000_060.0, ("siem", "test"): 1_600_000_000.0}
 
 
-def test_an_empty_sink_has_a_status():
+def test_an_empty_sink_has_a_status() -> None:
     found = status.document(moment(destinations=(), spool=replace(SPOOL, rings=())))
     assert (found["accepted_events"], found["spool"]["oldest_seconds"], found["clusters"]) == (0, 0.0, [])

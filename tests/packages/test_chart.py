@@ -14,7 +14,7 @@ SCHEMA = CHART / "values.schema.json"
 VALUES = sorted([CHART / "values.yaml", *CHART.glob("values-*.yaml"), *(CHART / "ci").glob("*.yaml")])
 
 
-def test_the_sinks_own_schema_in_it_is_the_one_that_editors_get(monkeypatch: pytest.MonkeyPatch):
+def test_the_sinks_own_schema_in_it_is_the_one_that_editors_get(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(KUBERNETES))
     import values_schema  # noqa: PLC0415 - a program beside the chart
 
@@ -24,10 +24,10 @@ def test_the_sinks_own_schema_in_it_is_the_one_that_editors_get(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
-def test_all_values_that_come_with_the_chart_are_right(path: Path):
+def test_all_values_that_come_with_the_chart_are_right(path: Path) -> None:
     jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(yaml.safe_load(path.read_text()))
 
 
-def test_every_value_is_in_it():
+def test_every_value_is_in_it() -> None:
     known = json.loads(SCHEMA.read_text())["properties"]
     assert set(yaml.safe_load((CHART / "values.yaml").read_text())) == set(known) - {"global", "enabled"}

@@ -23,7 +23,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_calls_the_unit_little_exposed():
+def test_systemd_calls_the_unit_little_exposed() -> None:
     command = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", UNIT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unrecognized option" in done.stderr:
@@ -32,7 +32,7 @@ def test_systemd_calls_the_unit_little_exposed():
     assert "Overall exposure level" in done.stdout
 
 
-def test_the_configuration_of_the_unit_is_one_that_the_sink_takes_and_listens_on_loopback_only():
+def test_the_configuration_of_the_unit_is_one_that_the_sink_takes_and_listens_on_loopback_only() -> None:
     assert "-c /etc/auditsink/config.yaml" in UNIT.read_text()
     config = load.load(DEBIAN / "config.yaml")
     assert config.receive.listen.startswith("127.0.0.1:")
@@ -40,7 +40,7 @@ def test_the_configuration_of_the_unit_is_one_that_the_sink_takes_and_listens_on
     assert config.spool.path.is_relative_to("/var/lib/auditsink")
 
 
-def test_there_is_a_page_for_each_command_with_its_options_and_its_example(pages: Path):
+def test_there_is_a_page_for_each_command_with_its_options_and_its_example(pages: Path) -> None:
     for name in cli.COMMANDS:
         assert (pages / "man" / f"auditsink-{name}.1").exists()
     page = (pages / "man" / "auditsink-spool-export.1").read_text()
@@ -50,7 +50,7 @@ def test_there_is_a_page_for_each_command_with_its_options_and_its_example(pages
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
-def test_the_pages_are_typeset_without_a_warning_and_no_line_is_lost(pages: Path):
+def test_the_pages_are_typeset_without_a_warning_and_no_line_is_lost(pages: Path) -> None:
     plain = {**os.environ, "MANROFFOPT": "-c", "MANWIDTH": "300", "LC_ALL": "C.UTF-8"}
     for page in sorted((pages / "man").iterdir()):
         command = ["man", "--warnings", "-E", "UTF-8", "-l", "-P", "cat", page]
@@ -67,7 +67,7 @@ def test_the_pages_are_typeset_without_a_warning_and_no_line_is_lost(pages: Path
     assert "auditsink serve -c /etc/auditsink/config.yaml" in shown
 
 
-def test_each_shell_finds_its_completions(pages: Path):
+def test_each_shell_finds_its_completions(pages: Path) -> None:
     assert {one.name for one in (pages / "completions").iterdir()} == {"auditsink", "_auditsink", "auditsink.fish"}
     asked = {"_AUDITSINK_COMPLETE": "bash_complete", "COMP_WORDS": "auditsink spool ex", "COMP_CWORD": "2"}
     command = [sys.executable, "-m", "auditsink"]
@@ -76,7 +76,7 @@ def test_each_shell_finds_its_completions(pages: Path):
     subprocess.run(["bash", "-n", pages / "completions" / "auditsink"], check=True)
 
 
-def test_the_command_of_the_package_takes_its_own_libraries_and_what_was_put_beside_them():
+def test_the_command_of_the_package_takes_its_own_libraries_and_what_was_put_beside_them() -> None:
     text = (DEBIAN / "auditsink.bin" / "auditsink").read_text()
     assert text.startswith("#!/usr/bin/python3 -IS\n")
     assert text.index("/usr/lib/auditsink") < text.index("/usr/local/lib/auditsink")

@@ -49,31 +49,31 @@ def answering(code: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("code", "healthy"), [(200, True), (503, False), (404, False)])
-def test_the_health_check_goes_by_the_status_of_readyz(code: int, healthy: bool):
+def test_the_health_check_goes_by_the_status_of_readyz(code: int, healthy: bool) -> None:
     with answering(code) as port:
         assert (health_check(port) == 0) is healthy
 
 
-def test_nobody_there_is_not_healthy():
+def test_nobody_there_is_not_healthy() -> None:
     with answering(200) as port:
         pass
     assert health_check(port) != 0
 
 
-async def test_a_running_sink_is_healthy(tmp_path: Path):
+async def test_a_running_sink_is_healthy(tmp_path: Path) -> None:
     async with Sink(tmp_path, [{"name": "disk", "type": "file", "path": str(tmp_path / "audit.ndjson")}]) as sink:
         port = int(sink.admin.rpartition(":")[2])
         assert await asyncio.to_thread(health_check, port) == 0
 
 
-def test_the_base_is_there_without_an_argument_and_named_by_its_digest():
+def test_the_base_is_there_without_an_argument_and_named_by_its_digest() -> None:
     (base,) = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.MULTILINE)
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) - stages == {"${BASE}"}
 
 
-def test_all_that_is_copied_reaches_the_engine():
+def test_all_that_is_copied_reaches_the_engine() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [line for line in lines if not line.startswith("#")]
     copied = [

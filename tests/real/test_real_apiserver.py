@@ -56,7 +56,7 @@ async def all_arrived(cluster: Kubernetes, disk: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("mode", ["batch", "blocking", "blocking-strict"])
-async def test_what_the_apiserver_logs_is_what_arrives(mode: str, tmp_path: Path, rows: Rows):
+async def test_what_the_apiserver_logs_is_what_arrives(mode: str, tmp_path: Path, rows: Rows) -> None:
     disk = tmp_path / "audit.ndjson"
     (tmp_path / "kubernetes").mkdir()
     flags = [f"--audit-webhook-mode={mode}"]
@@ -77,7 +77,7 @@ async def test_what_the_apiserver_logs_is_what_arrives(mode: str, tmp_path: Path
     )  # fmt: skip
 
 
-async def test_nothing_is_missing_when_the_sink_is_killed_under_a_real_apiserver(tmp_path: Path, rows: Rows):
+async def test_nothing_is_missing_when_the_sink_is_killed_under_a_real_apiserver(tmp_path: Path, rows: Rows) -> None:
     disk, port = tmp_path / "audit.ndjson", free_port()
     (tmp_path / "kubernetes").mkdir()
     receive = {"listen": f"127.0.0.1:{port}"}

@@ -19,12 +19,12 @@ HELM_DOCS = ("github.com/norwoodj/helm-docs/cmd/helm-docs", "1.14.2")
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_the_chart_is_well_made_with_every_set_of_values(values: str):
+def test_the_chart_is_well_made_with_every_set_of_values(values: str) -> None:
     assert "0 chart(s) failed" in helm("lint", CHART, "--strict", "--values", VALUES[values])
 
 
 @pytest.mark.parametrize("values", [name for name in VALUES if name != "own-secret-values"])
-def test_its_configuration_is_one_that_the_sink_takes(values: str):
+def test_its_configuration_is_one_that_the_sink_takes(values: str) -> None:
     environment = {"MAX_BODY": "16MiB", "S3_ID": "id", "S3_SECRET": "secret"}
     config = load.parse(configuration(rendered(values)).encode(), "chart", environment)
     assert str(config.spool.path).startswith("/var/lib/auditsink")
@@ -32,7 +32,7 @@ def test_its_configuration_is_one_that_the_sink_takes(values: str):
 
 
 @pytest.mark.parametrize("values", SETS)
-def test_the_plain_manifests_are_what_the_chart_renders_and_kustomize_takes_them(values: str):
+def test_the_plain_manifests_are_what_the_chart_renders_and_kustomize_takes_them(values: str) -> None:
     assert (KUBERNETES / values / "auditsink.yaml").read_text() == rendered(f"values-{values}")
     built = subprocess.run(
         [tool("kubectl", "has kustomize"), "kustomize", KUBERNETES / values], capture_output=True, text=True, check=True
@@ -40,7 +40,7 @@ def test_the_plain_manifests_are_what_the_chart_renders_and_kustomize_takes_them
     assert len(documents(built)) > 6
 
 
-def test_its_readme_is_what_helm_docs_makes_of_the_values(tmp_path: Path):
+def test_its_readme_is_what_helm_docs_makes_of_the_values(tmp_path: Path) -> None:
     helm_docs = gobuild.installed(*HELM_DOCS)
     command = [helm_docs, "--chart-search-root", CHART, "--dry-run", "--sort-values-order", "file"]
     made = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
@@ -76,7 +76,7 @@ def test_every_value_has_its_place_in_the_readme():
         ),
     ],
 )
-def test_what_contradicts_itself_is_refused_with_the_remedy(options: tuple[str, ...], complaint: str):
+def test_what_contradicts_itself_is_refused_with_the_remedy(options: tuple[str, ...], complaint: str) -> None:
     destinations = () if complaint.startswith("say") else OUT
     assert complaint in template(*destinations, *options, fails=True)
 
@@ -120,18 +120,18 @@ def test_what_contradicts_itself_is_refused_with_the_remedy(options: tuple[str, 
         ("topologySpreadConstraints[0].maxSkew=1", "topologyKey"),
     ],
 )
-def test_a_typo_in_the_values_is_an_error_that_names_the_key(option: str, key: str):
+def test_a_typo_in_the_values_is_an_error_that_names_the_key(option: str, key: str) -> None:
     said = template(*OUT, "--set", option, fails=True)
     assert "values don't meet the specifications of the schema" in said
     assert key in said
 
 
-def test_the_ring_gets_most_of_the_volume_and_not_all_of_it():
+def test_the_ring_gets_most_of_the_volume_and_not_all_of_it() -> None:
     config = load.parse(configuration(template("--set", "volume.size=10Gi", *OUT)).encode(), "chart", {})
     assert config.spool.max_bytes == 10 * 2**30 * 85 // 100
 
 
-def test_check_sees_what_the_sink_sees_and_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_check_sees_what_the_sink_sees_and_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = rendered("least-values")
     (check,), (sink,) = pod(text)["initContainers"], pod(text)["containers"]
     assert all(check[key] == sink[key] for key in ("image", "volumeMounts", "resources", "securityContext"))
@@ -147,7 +147,7 @@ def test_check_sees_what_the_sink_sees_and_takes_it(tmp_path: Path, capsys: pyte
     assert "9880" in capsys.readouterr().out
 
 
-def test_the_pod_of_helm_test_asks_the_destinations_and_no_service_finds_it():
+def test_the_pod_of_helm_test_asks_the_destinations_and_no_service_finds_it() -> None:
     text = template("--values", VALUES["all-values"])
     tested = the("Pod", text)
     assert tested["metadata"]["annotations"]["helm.sh/hook"] == "test"
@@ -159,7 +159,7 @@ def test_the_pod_of_helm_test_asks_the_destinations_and_no_service_finds_it():
     assert not any(one["spec"]["selector"].items() <= labels for one in services)
 
 
-def test_everything_that_can_be_added_to_the_pod_is_there():
+def test_everything_that_can_be_added_to_the_pod_is_there() -> None:
     text = rendered("all-values")
     spec = pod(text)
     (_, check), (sink, beside) = spec["initContainers"], spec["containers"]
@@ -182,7 +182,7 @@ def test_everything_that_can_be_added_to_the_pod_is_there():
     assert {"audit-sink-extra", "auditsink-text"} <= names
 
 
-def test_a_file_from_a_secret_leaves_nothing_for_the_chart_to_write():
+def test_a_file_from_a_secret_leaves_nothing_for_the_chart_to_write() -> None:
     text = rendered("own-secret-values")
     assert {one["kind"] for one in documents(text)} == {"Service", "StatefulSet"}
     volumes = {one["name"]: one for one in pod(text)["volumes"]}
@@ -192,7 +192,7 @@ def test_a_file_from_a_secret_leaves_nothing_for_the_chart_to_write():
     assert "initContainers" not in pod(text)
 
 
-def test_the_ingress_reaches_the_receive_port_and_the_page_by_services_that_are_there():
+def test_the_ingress_reaches_the_receive_port_and_the_page_by_services_that_are_there() -> None:
     text = rendered("deployment-values")
     ports = {
         (one["metadata"]["name"], port["name"])
@@ -209,6 +209,6 @@ def test_the_ingress_reaches_the_receive_port_and_the_page_by_services_that_are_
     assert all((one["name"], one["port"]["name"]) in ports for one in backends)
 
 
-def test_a_long_name_still_has_room_for_what_hangs_on_it():
+def test_a_long_name_still_has_room_for_what_hangs_on_it() -> None:
     made = template(*OUT, "--set", "dashboard.enabled=true", release="a" * 53)
     assert max(len(one["metadata"]["name"]) for one in documents(made)) <= 63

@@ -46,7 +46,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kub
 
 @beside_the_cluster
 @pytest.mark.parametrize("values", VALUES)
-async def test_a_real_apiserver_takes_every_object(values: str, cluster: Kubernetes):
+async def test_a_real_apiserver_takes_every_object(values: str, cluster: Kubernetes) -> None:
     objects = rendered(values)
     said = await cluster.kubectl(
         "apply", "-n", "audit", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-", stdin=objects
@@ -57,7 +57,7 @@ async def test_a_real_apiserver_takes_every_object(values: str, cluster: Kuberne
 
 @beside_the_cluster
 @pytest.mark.parametrize("values", VALUES)
-async def test_its_pods_are_admitted_where_only_restricted_pods_are(values: str, cluster: Kubernetes):
+async def test_its_pods_are_admitted_where_only_restricted_pods_are(values: str, cluster: Kubernetes) -> None:
     objects = rendered(values)
     metadata = {"name": f"tried-{values}"}
     tried = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod(objects)}

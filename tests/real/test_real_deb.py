@@ -121,7 +121,7 @@ def overlaid(place: Path, files: Path) -> Iterator[subprocess.CompletedProcess[s
     )
 
 
-def test_it_is_installed_runs_without_any_right_and_leaves_nothing_but_the_events(deb: Path, tmp_path: Path):
+def test_it_is_installed_runs_without_any_right_and_leaves_nothing_but_the_events(deb: Path, tmp_path: Path) -> None:
     files, place = tmp_path / "files", tmp_path / "place"
     files.mkdir()
     place.mkdir()
@@ -140,7 +140,7 @@ def test_it_is_installed_runs_without_any_right_and_leaves_nothing_but_the_event
     assert not re.search(r"PROT_WRITE\|PROT_EXEC", ours)  # MemoryDenyWriteExecute
 
 
-def test_lintian_finds_nothing_that_is_ours(deb: Path):
+def test_lintian_finds_nothing_that_is_ours(deb: Path) -> None:
     command = [tool("lintian", "judges packages"), "--allow-root", deb]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     # The libraries come as their makers built them.

@@ -120,7 +120,7 @@ def files(volume: Path) -> dict[str, int]:
 
 async def test_what_fluent_bit_could_not_deliver_is_delivered_once_and_the_way_back_doubles_nothing(
     volume: Path, rows: Rows
-):
+) -> None:
     bodies = [*corpus.bodies("batch100-metadata-mtls-h2")][:12]
     before, after, back = bodies[:6], bodies[6:9], bodies[9:]
     hec = HecServer(token=TOKEN)
@@ -172,7 +172,7 @@ def container_version() -> str:
     return f"fluent-bit {said.split()[2].removeprefix('v')}"
 
 
-async def test_a_list_has_the_shape_that_saved_searches_know(volume: Path):
+async def test_a_list_has_the_shape_that_saved_searches_know(volume: Path) -> None:
     body = next(iter(corpus.bodies("batch100-metadata-mtls-h2")))
     shapes: dict[str, list[dict[str, Any]]] = {}
     async with HecServer(token=TOKEN) as hec:
@@ -200,7 +200,7 @@ async def test_a_list_has_the_shape_that_saved_searches_know(volume: Path):
     )
 
 
-async def test_the_api_answers_what_fluent_bits_answers(volume: Path):
+async def test_the_api_answers_what_fluent_bits_answers(volume: Path) -> None:
     answers: dict[str, dict[str, Any]] = {}
     async with HecServer(token=TOKEN) as hec:
         container = Container(volume, hec.port)

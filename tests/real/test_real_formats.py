@@ -139,7 +139,7 @@ async def put_template(url: str) -> None:
         assert answer.status == 200, await answer.text()
 
 
-async def test_opensearch_keeps_every_event_or_says_why_not(tmp_path: Path, rows: Rows):
+async def test_opensearch_keeps_every_event_or_says_why_not(tmp_path: Path, rows: Rows) -> None:
     async with opensearch(tmp_path) as url:
         await put_template(url)
         async with sink_to(tmp_path, url, "elasticsearch", batch={"max_bytes": "200KB"}) as sink:
@@ -161,7 +161,7 @@ async def test_opensearch_keeps_every_event_or_says_why_not(tmp_path: Path, rows
     )
 
 
-async def test_opensearch_holds_nothing_twice_after_kills_of_the_sink_and_of_itself(tmp_path: Path, rows: Rows):
+async def test_opensearch_holds_nothing_twice_after_kills_of_the_sink_and_of_itself(tmp_path: Path, rows: Rows) -> None:
     bodies = [corpus.plain_body(f"id-{number}", 20, 500) for number in range(200)]
     port = free_port()
     async with contextlib.AsyncExitStack() as node:
@@ -204,7 +204,7 @@ async def in_loki(url: str) -> list[bytes]:
         start = max(time for time, _ in page)
 
 
-async def test_loki_keeps_every_line_that_is_not_too_long(tmp_path: Path, rows: Rows):
+async def test_loki_keeps_every_line_that_is_not_too_long(tmp_path: Path, rows: Rows) -> None:
     async with loki(tmp_path, "ingestion_rate_mb: 2, ingestion_burst_size_mb: 2") as url:
         backoff = {"initial": "100ms", "max": "1s"}
         async with sink_to(tmp_path, url, "loki", backoff=backoff) as sink:
@@ -231,7 +231,7 @@ async def test_loki_keeps_every_line_that_is_not_too_long(tmp_path: Path, rows: 
 
 
 @pytest.mark.quick
-async def test_victorialogs_takes_loki_s_push(tmp_path: Path, rows: Rows):
+async def test_victorialogs_takes_loki_s_push(tmp_path: Path, rows: Rows) -> None:
     async with (
         victorialogs(tmp_path) as url,
         sink_to(tmp_path, f"{url}/insert?disable_message_parsing=1", "loki") as sink,
@@ -256,7 +256,7 @@ async def in_victorialogs(url: str) -> list[bytes]:
 
 
 @pytest.mark.quick
-async def test_victorialogs_takes_the_bulk_api_and_stops_at_no_line(tmp_path: Path, rows: Rows):
+async def test_victorialogs_takes_the_bulk_api_and_stops_at_no_line(tmp_path: Path, rows: Rows) -> None:
     """It answers 200 for a request that it has read to the first bad line only."""
     async with (
         victorialogs(tmp_path) as url,
@@ -307,7 +307,7 @@ service:
 
 
 @pytest.mark.quick
-async def test_a_collector_hands_on_every_body(tmp_path: Path, rows: Rows):
+async def test_a_collector_hands_on_every_body(tmp_path: Path, rows: Rows) -> None:
     port = free_port()
     settings = tmp_path / "otelcol.yaml"
     async with Backend() as backend:

@@ -46,7 +46,7 @@ async def posted(sink: Sink, names: Iterable[str]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
-async def test_recorded_events_arrive_once(tmp_path: Path, receiver: Receiver, compression: str, rows: Rows):
+async def test_recorded_events_arrive_once(tmp_path: Path, receiver: Receiver, compression: str, rows: Rows) -> None:
     async with receiver.life(), Sink(tmp_path / "sink", [tailer(receiver, compression=compression)]) as sink:
         events = await posted(sink, PLAIN)
         await sink.delivered()
@@ -58,7 +58,7 @@ async def test_recorded_events_arrive_once(tmp_path: Path, receiver: Receiver, c
     rows(server=receiver.version, thrown=f"recorded events, {compression}", into=len(events), out=len(found))
 
 
-async def test_hostile_events_take_nobody_with_them(tmp_path: Path, receiver: Receiver, rows: Rows):
+async def test_hostile_events_take_nobody_with_them(tmp_path: Path, receiver: Receiver, rows: Rows) -> None:
     async with receiver.life(), Sink(tmp_path / "sink", [tailer(receiver)]) as sink:
         events = await posted(sink, ["hostile-patches"])
         (one,) = (await sink.delivered())["destinations"]
@@ -83,7 +83,9 @@ def certified(authority: trustme.CA, place: Path, name: str) -> tuple[Path, Path
     return certificate, private
 
 
-async def test_certificates_key_and_user_at_once(tmp_path: Path, receiver: Receiver, authority: trustme.CA, rows: Rows):
+async def test_certificates_key_and_user_at_once(
+    tmp_path: Path, receiver: Receiver, authority: trustme.CA, rows: Rows
+) -> None:
     ca_file = tmp_path / "ca.crt"
     authority.cert_pem.write_to_path(str(ca_file))
     theirs, ours = certified(authority, tmp_path, "audittailer"), certified(authority, tmp_path, "sink")
@@ -106,7 +108,7 @@ async def test_certificates_key_and_user_at_once(tmp_path: Path, receiver: Recei
 @pytest.mark.parametrize("settings", [{"shared_key": "something-else"}, {}], ids=["another key", "no key"])
 async def test_who_does_not_know_the_key_delivers_nothing_and_keeps_all(
     tmp_path: Path, receiver: Receiver, settings: dict[str, Any]
-):
+) -> None:
     async with (
         receiver.life(Security(shared_key="between-us")),
         Sink(tmp_path / "sink", [tailer(receiver, **settings)]) as sink,
@@ -124,7 +126,7 @@ async def test_who_does_not_know_the_key_delivers_nothing_and_keeps_all(
 @pytest.mark.parametrize("receiver", ["fluentd"], indirect=True)
 async def test_deaths_of_the_receiver_lose_nothing_of_what_it_acknowledged(
     tmp_path: Path, receiver: Receiver, rows: Rows
-):
+) -> None:
     """SIGKILL: fluentd writes what it acknowledges into its file buffer first, which a killed process leaves behind.
 
     fluent-bit 4.0.5 is not asked: in one run of two it had not kept all that it had acknowledged.

@@ -95,7 +95,7 @@ async def said(it: Seed) -> str:
     return (await it.get("extension.extensions.gardener.cloud", "audit"))["status"]["lastOperation"]["description"]
 
 
-async def test_gardenlet_is_content_with_every_operation(tmp_path: Path, rows: Rows):
+async def test_gardenlet_is_content_with_every_operation(tmp_path: Path, rows: Rows) -> None:
     async with seed(tmp_path, {"healthSeconds": 2.0}) as it, it.kubelet():
         await it.shoot()
 
@@ -211,7 +211,7 @@ def identities(found: Any) -> list[str]:
     return [f"{event['auditID']}/{event['stage']}" for event in found]
 
 
-async def test_no_event_is_lost_on_the_way_through_a_shoots_whole_life(tmp_path: Path, rows: Rows):
+async def test_no_event_is_lost_on_the_way_through_a_shoots_whole_life(tmp_path: Path, rows: Rows) -> None:
     limits = {"hibernate": 3.0, "migrate": 30.0, "delete": 30.0}
     for name in ("seed", "shoot"):
         (tmp_path / name).mkdir()
@@ -273,7 +273,7 @@ async def test_no_event_is_lost_on_the_way_through_a_shoots_whole_life(tmp_path:
         assert not chain.missing()
 
 
-async def test_a_backlog_that_cannot_be_delivered_moves_through_a_bucket(tmp_path: Path, rows: Rows):
+async def test_a_backlog_that_cannot_be_delivered_moves_through_a_bucket(tmp_path: Path, rows: Rows) -> None:
     limits = {"hibernate": 3.0, "migrate": 3.0, "delete": 30.0}
     for name in ("seed", "shoot"):
         (tmp_path / name).mkdir()

@@ -66,7 +66,7 @@ async def registered(cluster: Kubernetes) -> None:
             await asyncio.sleep(0.2)
 
 
-async def test_what_cannot_become_a_sink_is_not_stored(tmp_path: Path):
+async def test_what_cannot_become_a_sink_is_not_stored(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(NO_POLICY)
     async with kubernetes.cluster(tmp_path, "http://127.0.0.1:9/", tmp_path / "policy.yaml") as cluster:
         (tmp_path / "kubeconfig").write_text(kubeconfig(cluster.url))

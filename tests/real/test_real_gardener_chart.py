@@ -32,7 +32,7 @@ async def template(chart: str, values: str) -> str:
     return text.decode()
 
 
-async def test_a_real_api_server_takes_all_of_them(tmp_path: Path):
+async def test_a_real_api_server_takes_all_of_them(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(NO_POLICY)
     async with kubernetes.cluster(tmp_path, "http://127.0.0.1:9/", tmp_path / "policy.yaml") as cluster:
         found = gardener_programs.crds()
@@ -54,7 +54,7 @@ async def test_a_real_api_server_takes_all_of_them(tmp_path: Path):
         await cluster.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=registration)
 
 
-async def test_the_registrations_say_the_same():
+async def test_the_registrations_say_the_same() -> None:
     operator = yaml.safe_load((GARDENER / "extension.yaml").read_text())
     deployment, registration = yaml.safe_load_all((GARDENER / "controller-registration.yaml").read_text())
     (ours,), (theirs,) = operator["spec"]["resources"], registration["spec"]["resources"]

@@ -57,7 +57,7 @@ def deployment(name: str, container: str) -> Object:
     }
 
 
-async def test_the_gardens_api_servers_get_a_sink_and_lose_it(tmp_path: Path, rows: Rows):
+async def test_the_gardens_api_servers_get_a_sink_and_lose_it(tmp_path: Path, rows: Rows) -> None:
     servers = {"gardener-apiserver": "gardener-apiserver", "virtual-garden-kube-apiserver": "kube-apiserver"}
     async with seed(tmp_path, {"class": "garden"}) as it, it.kubelet("garden"):
         await it.apply(*(deployment(name, container) for name, container in servers.items()))
@@ -94,7 +94,7 @@ async def test_the_gardens_api_servers_get_a_sink_and_lose_it(tmp_path: Path, ro
         rows(server=SEED, thrown="the garden: delete", into=0, out=0, note="the flags are gone, and the sink")
 
 
-async def test_another_replica_goes_on_when_the_leader_is_killed(tmp_path: Path, rows: Rows):
+async def test_another_replica_goes_on_when_the_leader_is_killed(tmp_path: Path, rows: Rows) -> None:
     async with seed(tmp_path) as it, it.kubelet(), controller(it, {}) as second:
         await it.shoot()
         await it.gardenlet("reconcile", config())

@@ -48,7 +48,9 @@ async def written(hec: FluentBit, count: int) -> list[dict[str, Any]]:
     return hec.taken()
 
 
-async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(tmp_path: Path, hec: FluentBit, rows: Rows):
+async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(
+    tmp_path: Path, hec: FluentBit, rows: Rows
+) -> None:
     bodies = list(corpus.bodies())
     events = [event for body in bodies for event in body.events]
     settings = {"index": "audit_{cluster}", "source": "apiserver:{cluster}", "sourcetype": "kube:apiserver:auditlog"}
@@ -76,7 +78,7 @@ async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(tmp_pat
 
 async def test_events_that_it_cannot_take_cost_only_themselves_when_each_goes_alone(
     tmp_path: Path, hec: FluentBit, rows: Rows
-):
+) -> None:
     """This HEC answers 200 and drops what stands behind an event that it cannot parse: only `max_events: 1` helps."""
     bodies = corpus.hostile_bodies()
     events = [event for body in bodies for event in body.events]
@@ -103,7 +105,7 @@ async def test_events_that_it_cannot_take_cost_only_themselves_when_each_goes_al
 
 async def test_a_revoked_token_pauses_and_a_new_one_in_its_file_goes_on_at_once(
     tmp_path: Path, hec: FluentBit, rows: Rows
-):
+) -> None:
     bodies = list(corpus.bodies("batch-default-mixed-http"))
     events = [event for body in bodies for event in body.events]
     half = len(bodies) // 2
@@ -127,7 +129,9 @@ async def test_a_revoked_token_pauses_and_a_new_one_in_its_file_goes_on_at_once(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_it_ends_and_comes_back_under_load(tmp_path: Path, hec: FluentBit, rows: Rows, number: signal.Signals):
+async def test_it_ends_and_comes_back_under_load(
+    tmp_path: Path, hec: FluentBit, rows: Rows, number: signal.Signals
+) -> None:
     """What it acknowledged it keeps (its buffer is on disk); a request whose answer was lost comes twice."""
     bodies = [corpus.plain_body(f"load-{part}", count=20, padding=400) for part in range(600)]
     events = [event for body in bodies for event in body.events]
@@ -162,7 +166,7 @@ async def test_it_ends_and_comes_back_under_load(tmp_path: Path, hec: FluentBit,
     )
 
 
-async def test_tls_with_a_ca_of_ones_own(tmp_path: Path, hec: FluentBit, rows: Rows):
+async def test_tls_with_a_ca_of_ones_own(tmp_path: Path, hec: FluentBit, rows: Rows) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("hec.example")
     for name, blob in (("ca", authority.cert_pem), ("key", issued.private_key_pem)):
@@ -181,7 +185,7 @@ async def test_tls_with_a_ca_of_ones_own(tmp_path: Path, hec: FluentBit, rows: R
     rows(server=hec.version, thrown="TLS, own CA and server name", into=len(events), out=len(taken))
 
 
-async def test_requests_larger_than_it_takes_become_smaller(tmp_path: Path, hec: FluentBit, rows: Rows):
+async def test_requests_larger_than_it_takes_become_smaller(tmp_path: Path, hec: FluentBit, rows: Rows) -> None:
     bodies = list(corpus.bodies("batch-default-mixed-http"))
     events = [event for body in bodies for event in body.events]
     async with (
@@ -226,7 +230,7 @@ async def test_check_tells_a_good_token_from_a_bad_one(tmp_path: Path, hec: Flue
     assert (gone[0], "cannot connect" in gone[1]) == (1, True)
 
 
-async def test_a_hec_without_acknowledgement_is_told_apart(tmp_path: Path, hec: FluentBit):
+async def test_a_hec_without_acknowledgement_is_told_apart(tmp_path: Path, hec: FluentBit) -> None:
     body = corpus.plain_body("ack")
     async with hec.life(), Sink(tmp_path / "sink", [siem(hec, acknowledge=True)]) as sink:
         await sink.post(body.data)

@@ -68,7 +68,7 @@ def way(*, acknowledge: bool) -> str:
 @acknowledged
 async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(
     tmp_path: Path, hec: CollectorHec, rows: Rows, acknowledge: bool
-):
+) -> None:
     bodies = list(corpus.bodies())
     events = events_of(bodies)
     settings = {"index": "audit_{cluster}", "source": "apiserver:{cluster}", "sourcetype": "kube:apiserver:auditlog"}
@@ -89,7 +89,9 @@ async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(
 
 @pytest.mark.quick
 @acknowledged
-async def test_hostile_events_cost_only_themselves(tmp_path: Path, hec: CollectorHec, rows: Rows, acknowledge: bool):
+async def test_hostile_events_cost_only_themselves(
+    tmp_path: Path, hec: CollectorHec, rows: Rows, acknowledge: bool
+) -> None:
     bodies = corpus.hostile_bodies()
     events = events_of(bodies)
     refused = [event for event in events if _names(event, REFUSED)]
@@ -130,7 +132,7 @@ def _names(text: bytes, names: Iterable[str]) -> bool:
 @pytest.mark.quick
 async def test_a_wrong_token_pauses_and_the_right_one_in_its_file_goes_on_at_once(
     tmp_path: Path, hec: CollectorHec, rows: Rows
-):
+) -> None:
     bodies = list(corpus.bodies("batch-default-mixed-http"))
     events = events_of(bodies)
     token = tmp_path / "token"
@@ -153,7 +155,9 @@ async def test_a_wrong_token_pauses_and_the_right_one_in_its_file_goes_on_at_onc
 @pytest.mark.parametrize(
     "acknowledge", [pytest.param(False, marks=pytest.mark.quick, id="accepted"), pytest.param(True, id="acknowledged")]
 )
-async def test_it_is_killed_and_comes_back_under_load(tmp_path: Path, hec: CollectorHec, rows: Rows, acknowledge: bool):
+async def test_it_is_killed_and_comes_back_under_load(
+    tmp_path: Path, hec: CollectorHec, rows: Rows, acknowledge: bool
+) -> None:
     """What it answered is at our end. A request comes twice whose answer was lost, or what it meant by it forgotten."""
     bodies = [corpus.plain_body(f"load-{part}", count=20, padding=400) for part in range(600)]
     events = events_of(bodies)
@@ -183,7 +187,7 @@ async def test_it_is_killed_and_comes_back_under_load(tmp_path: Path, hec: Colle
 
 async def test_the_cursor_moves_at_the_acknowledgement_and_a_kill_before_it_loses_nothing(
     tmp_path: Path, hec: CollectorHec, rows: Rows
-):
+) -> None:
     """What waits for an acknowledgement is sent again after a restart: this HEC has forgotten it, and counts from 1."""
     bodies = [corpus.plain_body(f"waits-{part}", count=20) for part in range(30)]
     events = events_of(bodies)

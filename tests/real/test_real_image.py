@@ -80,7 +80,7 @@ def words(lines: list[str]) -> str:
     return shlex.join(json.loads(lines[0][lines[0].index("[") :]))
 
 
-def test_its_steps_make_a_sink_that_runs_without_any_right(tmp_path: Path):
+def test_its_steps_make_a_sink_that_runs_without_any_right(tmp_path: Path) -> None:
     steps = instructions()
     (tmp_path / "config.yaml").write_text(CONFIG)
     copied = [source for line in steps["COPY"] for source in line.split()[:-1]]

@@ -25,7 +25,7 @@ async def command(*words: object) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("credential", ["none", "token", "certificate"])
-async def test_its_trail_arrives_and_the_doctor_has_nothing_to_say(credential: str, tmp_path: Path):
+async def test_its_trail_arrives_and_the_doctor_has_nothing_to_say(credential: str, tmp_path: Path) -> None:
     made, receive, admin = tmp_path / "made", f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     options = (
         "--destination", "file", "--to", tmp_path / "audit.ndjson", "--cluster", "prod", "--credential", credential,

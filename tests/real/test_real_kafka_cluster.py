@@ -99,7 +99,7 @@ def settings(kafka: Kafka, **more: Any) -> dict[str, Any]:
     return lake(kafka.servers, topic=TOPIC, batch={"max_events": MAX_EVENTS, "max_wait": "20ms"}, timeout="15s", **more)
 
 
-async def test_restarts_and_killed_leaders_lose_repeat_and_disorder_nothing(tmp_path: Path, rows: Rows):
+async def test_restarts_and_killed_leaders_lose_repeat_and_disorder_nothing(tmp_path: Path, rows: Rows) -> None:
     """An idempotent producer's promise, as long as no attempt runs out of its time."""
     async with Kafka(tmp_path / "kafka", 3) as kafka:
         await kafka.create(TOPIC, 3)
@@ -119,7 +119,7 @@ async def test_restarts_and_killed_leaders_lose_repeat_and_disorder_nothing(tmp_
 
 
 @pytest.mark.parametrize("transactional_id", [None, "sink-of-the-test"])
-async def test_sink_and_nodes_killed_at_random(tmp_path: Path, rows: Rows, transactional_id: str | None):
+async def test_sink_and_nodes_killed_at_random(tmp_path: Path, rows: Rows, transactional_id: str | None) -> None:
     """Nothing is missing or out of order; with transactions nothing is there twice for a `read_committed` reader."""
     async with Kafka(tmp_path / "kafka", 3) as kafka:
         await kafka.create(TOPIC, 3)

@@ -34,7 +34,7 @@ def expected(body: corpus.Body) -> list[bytes]:
 
 
 @pytest.mark.parametrize("compression", [pytest.param("zstd", marks=pytest.mark.quick), "lz4", "gzip", "none"])
-async def test_the_whole_corpus(broker: Secured, tmp_path: Path, rows: Rows, compression: str):
+async def test_the_whole_corpus(broker: Secured, tmp_path: Path, rows: Rows, compression: str) -> None:
     """Real and hostile batches, and auditIDs that nobody would choose for good reasons."""
     topic = f"corpus-{compression}"
     await broker.create(topic, 3, max_message_bytes=20_000_000)
@@ -65,7 +65,9 @@ async def test_the_whole_corpus(broker: Secured, tmp_path: Path, rows: Rows, com
 
 @pytest.mark.quick
 @pytest.mark.parametrize("whose", ["the client's", "the topic's"])
-async def test_an_event_over_the_limit_is_a_dead_letter(broker: Secured, tmp_path: Path, rows: Rows, whose: str):
+async def test_an_event_over_the_limit_is_a_dead_letter(
+    broker: Secured, tmp_path: Path, rows: Rows, whose: str
+) -> None:
     """Also when the topic's limit is far below what a batch of the sink's holds."""
     limit = 1_048_588 if whose == "the client's" else 50_000
     topic = f"limit-{limit}"
@@ -83,7 +85,7 @@ async def test_an_event_over_the_limit_is_a_dead_letter(broker: Secured, tmp_pat
     rows(server=SERVER, thrown=f"2 of {len(events)} events over {limit:,} bytes", **figures(found, status))
 
 
-async def test_a_topic_that_does_not_exist(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_a_topic_that_does_not_exist(broker: Secured, tmp_path: Path, rows: Rows) -> None:
     """The sink says which and what to do, keeps the data, and goes on when somebody made it."""
     body = corpus.plain_body("early", count=20)
     async with Sink(tmp_path / "sink", [lake(broker.servers, topic="not-yet")]) as sink:

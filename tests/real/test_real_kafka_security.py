@@ -50,7 +50,7 @@ def wrong_password(tmp_path: Path) -> Path:
 
 @pytest.mark.quick
 @pytest.mark.parametrize("way", WAYS_IN)
-async def test_a_way_in(broker: Secured, tmp_path: Path, rows: Rows, password: Path, way: str):
+async def test_a_way_in(broker: Secured, tmp_path: Path, rows: Rows, password: Path, way: str) -> None:
     listener, settings = WAYS_IN[way]
     topic = f"in-{way.replace(' ', '-')}"
     await broker.create(topic)
@@ -80,7 +80,9 @@ KEPT_OUT: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 
 @pytest.mark.quick
 @pytest.mark.parametrize("fault", KEPT_OUT)
-async def test_kept_out_and_then_let_in(broker: Secured, tmp_path: Path, rows: Rows, wrong_password: Path, fault: str):
+async def test_kept_out_and_then_let_in(
+    broker: Secured, tmp_path: Path, rows: Rows, wrong_password: Path, fault: str
+) -> None:
     """Nothing is lost: after the operator has corrected the configuration all is delivered."""
     listener, settings, (state, *words) = KEPT_OUT[fault]
     topic = f"out-{fault.replace(' ', '-')}"
@@ -108,7 +110,7 @@ async def test_kept_out_and_then_let_in(broker: Secured, tmp_path: Path, rows: R
 @pytest.mark.parametrize("topic", ["forbidden", "forbidden.{cluster}"])
 async def test_authorisation_refused_and_then_granted(
     broker: Secured, tmp_path: Path, rows: Rows, password: Path, topic: str
-):
+) -> None:
     """A right that is taken away pauses the destination; given back, delivery goes on without a restart."""
     name = topic.replace("{cluster}", "default")
     await broker.create(name)

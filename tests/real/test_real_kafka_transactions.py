@@ -35,7 +35,7 @@ def events(bodies: Sequence[corpus.Body]) -> list[bytes]:
     return [event for body in bodies for event in body.events]
 
 
-async def test_a_cursor_that_fell_behind_repeats_nothing(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_a_cursor_that_fell_behind_repeats_nothing(broker: Secured, tmp_path: Path, rows: Rows) -> None:
     """What a power loss does to a cursor that was not synced: Kafka knows better."""
     await broker.create("behind")
     first, second = posts("first"), posts("second")
@@ -51,7 +51,7 @@ async def test_a_cursor_that_fell_behind_repeats_nothing(broker: Secured, tmp_pa
     rows(server=SERVER, thrown="a cursor file set back by 300 events, transactions", **figures(found, status))
 
 
-async def test_an_older_copy_of_the_spool_loses_nothing(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_an_older_copy_of_the_spool_loses_nothing(broker: Secured, tmp_path: Path, rows: Rows) -> None:
     """Its next events get sequences that Kafka's position has passed: they are other events, and are all sent."""
     await broker.create("older")
     spool, copy = tmp_path / "sink" / "spool", tmp_path / "copy"
@@ -71,7 +71,7 @@ async def test_an_older_copy_of_the_spool_loses_nothing(broker: Secured, tmp_pat
     )  # fmt: skip
 
 
-async def test_a_new_spool_loses_nothing(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_a_new_spool_loses_nothing(broker: Secured, tmp_path: Path, rows: Rows) -> None:
     """Its sequences begin at 0 again."""
     await broker.create("new")
     first, second = posts("first"), posts("second", 5)
@@ -86,7 +86,7 @@ async def test_a_new_spool_loses_nothing(broker: Secured, tmp_path: Path, rows: 
     )  # fmt: skip
 
 
-async def test_of_two_sinks_with_one_id_the_older_is_fenced(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_of_two_sinks_with_one_id_the_older_is_fenced(broker: Secured, tmp_path: Path, rows: Rows) -> None:
     """It pauses and says why instead of fighting; what it holds arrives when it is alone."""
     await broker.create("two")
     own = lake(broker.servers, topic="two", transactional_id="two")
@@ -115,7 +115,9 @@ async def test_of_two_sinks_with_one_id_the_older_is_fenced(broker: Secured, tmp
     )  # fmt: skip
 
 
-async def test_a_refused_event_is_a_dead_letter_also_in_a_transaction(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_a_refused_event_is_a_dead_letter_also_in_a_transaction(
+    broker: Secured, tmp_path: Path, rows: Rows
+) -> None:
     """Its neighbours go once, in order."""
     await broker.create("limited", max_message_bytes=50_000)
     sizes = [1000] * 40 + [100_000] + [1000] * 40
@@ -131,7 +133,7 @@ async def test_a_refused_event_is_a_dead_letter_also_in_a_transaction(broker: Se
     rows(server=SERVER, thrown="1 of 81 events over the limit, transactions", **figures(found, status))
 
 
-async def test_the_rights_that_transactions_need(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_the_rights_that_transactions_need(broker: Secured, tmp_path: Path, rows: Rows) -> None:
     """Without them the destination pauses and says which; with those of the documentation it goes on."""
     await broker.create("rights")
     await broker.grant(USER, "rights")

@@ -27,7 +27,7 @@ async def posted(sink: Sink, numbers: Iterable[int]) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_nobody_there(tmp_path: Path, rows: Rows, fault: str):
+async def test_nobody_there(tmp_path: Path, rows: Rows, fault: str) -> None:
     """A backlog far larger than its memory, the reason with the server's name; and then a broker, and all arrives."""
     words = {FAULTS[0]: "Name or service not known", FAULTS[1]: "Connect call failed", FAULTS[2]: "no answer in time"}
     with socket.socket() as closed, socket.socket() as silent:
@@ -61,7 +61,7 @@ async def test_nobody_there(tmp_path: Path, rows: Rows, fault: str):
 
 
 @pytest.mark.parametrize("transactional_id", [None, "frozen"])
-async def test_a_broker_that_stands_still(tmp_path: Path, rows: Rows, transactional_id: str | None):
+async def test_a_broker_that_stands_still(tmp_path: Path, rows: Rows, transactional_id: str | None) -> None:
     """Its port takes connections and nothing answers; longer than an attempt may take, so the producer is replaced."""
     ledger = Ledger(tmp_path / "ledger")
     async with Kafka(tmp_path / "kafka") as kafka:

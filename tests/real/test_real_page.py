@@ -76,7 +76,7 @@ async def with_token(page: Page, token: str = ADMIN_TOKEN) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_page_shows_the_flow_as_it_is(browser: Any, tmp_path: Path, size: str, scheme: str):
+async def test_the_page_shows_the_flow_as_it_is(browser: Any, tmp_path: Path, size: str, scheme: str) -> None:
     async with staged(tmp_path) as sink:
         await post_recorded(sink)
         page = await opened(browser, sink, size, scheme)
@@ -108,7 +108,7 @@ async def test_the_page_shows_the_flow_as_it_is(browser: Any, tmp_path: Path, si
         assert not page.complaints
 
 
-async def test_the_tail_follows_filters_and_opens_events(browser: Any, tmp_path: Path):
+async def test_the_tail_follows_filters_and_opens_events(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path) as sink:
         page = await opened(browser, sink)
         await page.tab.click("#tail-start")
@@ -130,7 +130,7 @@ async def test_the_tail_follows_filters_and_opens_events(browser: Any, tmp_path:
         assert [text for text in page.complaints if "401" not in text] == []
 
 
-async def test_the_tail_starts_by_itself_and_waits_while_it_is_scrolled(browser: Any, tmp_path: Path):
+async def test_the_tail_starts_by_itself_and_waits_while_it_is_scrolled(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path, token=False) as sink:
         await post_recorded(sink)
         page = await opened(browser, sink)
@@ -150,7 +150,7 @@ async def test_the_tail_starts_by_itself_and_waits_while_it_is_scrolled(browser:
         assert not page.complaints
 
 
-async def test_hostile_events_neither_run_nor_turn_the_page_round(browser: Any, tmp_path: Path):
+async def test_hostile_events_neither_run_nor_turn_the_page_round(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path) as sink:
         event = {
             "level": "Request", "auditID": HOSTILE, "stage": "ResponseComplete", "verb": HOSTILE, "requestURI": HOSTILE,
@@ -173,7 +173,7 @@ async def test_hostile_events_neither_run_nor_turn_the_page_round(browser: Any, 
         assert not page.complaints
 
 
-async def test_the_policy_stops_what_the_page_would_not_do(browser: Any, tmp_path: Path):
+async def test_the_policy_stops_what_the_page_would_not_do(browser: Any, tmp_path: Path) -> None:
     """Were there a hole in the page, the browser would hold."""
     async with staged(tmp_path) as sink:
         page = await opened(browser, sink)
@@ -188,7 +188,7 @@ async def test_the_policy_stops_what_the_page_would_not_do(browser: Any, tmp_pat
             await page.tab.evaluate(inline)
 
 
-async def test_dead_letters_are_listed_replayed_and_dropped(browser: Any, tmp_path: Path):
+async def test_dead_letters_are_listed_replayed_and_dropped(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path) as sink:
         await post_recorded(sink)
         await sink.until(lambda status: status["destinations"][0]["pending"] == 0)
@@ -219,7 +219,7 @@ async def test_dead_letters_are_listed_replayed_and_dropped(browser: Any, tmp_pa
         assert not page.complaints
 
 
-async def test_without_a_token_nothing_can_be_changed(browser: Any, tmp_path: Path):
+async def test_without_a_token_nothing_can_be_changed(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path, token=False) as sink:
         await post_recorded(sink)
         await sink.until(lambda status: status["destinations"][0]["pending"] == 0)
@@ -235,7 +235,7 @@ async def test_without_a_token_nothing_can_be_changed(browser: Any, tmp_path: Pa
                 assert answer.status == 403
 
 
-async def test_the_keyboard_reaches_everything_and_everything_has_a_name(browser: Any, tmp_path: Path):
+async def test_the_keyboard_reaches_everything_and_everything_has_a_name(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path) as sink:
         page = await opened(browser, sink)
         nameless = """[...document.querySelectorAll('a, button, input, svg[role=img], section, table, pre')]
@@ -251,7 +251,7 @@ async def test_the_keyboard_reaches_everything_and_everything_has_a_name(browser
             assert wanted in reached
 
 
-async def test_refusals_say_why_since_when_and_by_whom(browser: Any, tmp_path: Path):
+async def test_refusals_say_why_since_when_and_by_whom(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path) as sink:
         for _ in range(3):
             assert (await sink.post(b'{"kind":"Pod"}', "/prod-eu"))[0] == 400
@@ -262,7 +262,7 @@ async def test_refusals_say_why_since_when_and_by_whom(browser: Any, tmp_path: P
         assert str(await page.tab.get_attribute("#refusal-table time", "title")).endswith(" UTC")
 
 
-async def test_a_sink_that_goes_away_is_told_and_found_again(browser: Any, tmp_path: Path):
+async def test_a_sink_that_goes_away_is_told_and_found_again(browser: Any, tmp_path: Path) -> None:
     async with staged(tmp_path) as sink:
         page = await opened(browser, sink)
         await page.until("document.querySelector('#connection').textContent === 'live'")

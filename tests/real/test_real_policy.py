@@ -125,7 +125,7 @@ def theirs(checker: Path, events: list[bytes], policies: Iterable[bytes], work: 
     return found
 
 
-def test_every_decision_is_kube_apiservers_own(checker: Path, tmp_path: Path, rows: Rows):
+def test_every_decision_is_kube_apiservers_own(checker: Path, tmp_path: Path, rows: Rows) -> None:
     """The event's own fields on our side; a request made anew from its URI on the other."""
     events = [*dict.fromkeys(corpus.events())]
     seed = random.randrange(2**32)
@@ -208,7 +208,7 @@ REFUSED = {
 }
 
 
-def test_a_file_is_taken_warned_of_or_refused_as_by_kube_apiserver(checker: Path, tmp_path: Path, rows: Rows):
+def test_a_file_is_taken_warned_of_or_refused_as_by_kube_apiserver(checker: Path, tmp_path: Path, rows: Rows) -> None:
     """What it takes with a warning is refused unless that is wanted, and then means the same."""
     events = corpus.events("blocking-rr-h1tls")
     files = TAKEN | WARNED | REFUSED

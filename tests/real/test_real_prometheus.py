@@ -100,7 +100,7 @@ def panels() -> list[tuple[str, str]]:
 
 
 @beside_prometheus
-async def test_every_panel_shows_something(prometheus: Prometheus):
+async def test_every_panel_shows_something(prometheus: Prometheus) -> None:
     asked = panels()
     assert len(asked) > 25
     empty = dict(asked)
@@ -111,7 +111,7 @@ async def test_every_panel_shows_something(prometheus: Prometheus):
 
 
 @beside_prometheus
-async def test_nothing_is_unaccounted_for_in_what_is_scraped(prometheus: Prometheus):
+async def test_nothing_is_unaccounted_for_in_what_is_scraped(prometheus: Prometheus) -> None:
     (expression,) = (query for _, query in panels() if query.count(" - ") > 4)
     async with asyncio.timeout(PATIENCE):
         while not (found := await prometheus.value(expression)):  # noqa: ASYNC110 - another process has no event
@@ -120,7 +120,7 @@ async def test_nothing_is_unaccounted_for_in_what_is_scraped(prometheus: Prometh
 
 
 @beside_prometheus
-async def test_the_alerts_of_a_bad_day_fire_and_no_others(prometheus: Prometheus):
+async def test_the_alerts_of_a_bad_day_fire_and_no_others(prometheus: Prometheus) -> None:
     expected = {
         ("AuditsinkDestinationDown", "lake"),
         ("AuditsinkDestinationDown", "backup"),

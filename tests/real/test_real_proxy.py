@@ -38,7 +38,7 @@ async def tinyproxy(place: Path) -> AsyncIterator[str]:
 
 @pytest.mark.quick
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_every_event_comes_through_the_proxy(tmp_path: Path, rows: Rows, scheme: str):
+async def test_every_event_comes_through_the_proxy(tmp_path: Path, rows: Rows, scheme: str) -> None:
     bodies = [corpus.plain_body(f"id-{number}", 20) for number in range(20)]
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

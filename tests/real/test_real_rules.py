@@ -90,7 +90,7 @@ async def at_work(client: Client) -> None:
     assert token["status"]["token"], "a dry run would make none"
 
 
-async def test_what_counts_as_a_dry_run_or_as_unchanged_has_changed_nothing(tmp_path: Path, rows: Rows):
+async def test_what_counts_as_a_dry_run_or_as_unchanged_has_changed_nothing(tmp_path: Path, rows: Rows) -> None:
     (tmp_path / "kubernetes").mkdir()
     (tmp_path / "policy.json").write_text(json.dumps(POLICY))
     flags = ["--audit-log-mode=blocking", "--audit-webhook-mode=batch"]

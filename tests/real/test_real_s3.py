@@ -42,7 +42,7 @@ def lines(place: Path) -> list[bytes]:
 
 
 @pytest.mark.quick
-async def test_both_are_killed_and_every_event_is_there_once(gateway: Path, tmp_path: Path, rows: Rows):
+async def test_both_are_killed_and_every_event_is_there_once(gateway: Path, tmp_path: Path, rows: Rows) -> None:
     bodies = [*corpus.bodies("batch50-request-h2tls", "batch100-metadata-mtls-h2", "batch-default-mixed-http")]
     events = [event for body in bodies for event in body.events]
     (tmp_path / "data" / BUCKET).mkdir(parents=True)
@@ -70,7 +70,9 @@ async def test_both_are_killed_and_every_event_is_there_once(gateway: Path, tmp_
 
 @pytest.mark.quick
 @pytest.mark.parametrize("wrong", [{"bucket": "nobody"}, {"secret_access_key": "wrong"}, {"access_key_id": "nobody"}])
-async def test_wrong_settings_pause_the_destination(gateway: Path, tmp_path: Path, rows: Rows, wrong: dict[str, str]):
+async def test_wrong_settings_pause_the_destination(
+    gateway: Path, tmp_path: Path, rows: Rows, wrong: dict[str, str]
+) -> None:
     body = corpus.plain_body("a")
     (tmp_path / "data" / BUCKET).mkdir(parents=True)
     port = free_port()

@@ -46,17 +46,19 @@ def admit(
         (b"/nowhere", b"Bearer s3cret-of-prod", RejectionReason.NOT_FOUND),
     ],
 )
-def test_a_token_names_its_cluster(target: bytes, authorization: bytes | None, found: Admission | RejectionReason):
+def test_a_token_names_its_cluster(
+    target: bytes, authorization: bytes | None, found: Admission | RejectionReason
+) -> None:
     assert admit(target, authorization) == found
 
 
-def test_a_certificate_is_the_source_and_the_path_names_the_cluster():
+def test_a_certificate_is_the_source_and_the_path_names_the_cluster() -> None:
     assert admit(b"/audit/prod", None, "apiserver-7", tokens=None) == Admission("prod", "cert:apiserver-7")
     assert admit(b"/audit", None, "apiserver-7", tokens=None) == Admission("default", "cert:apiserver-7")
     assert admit(b"/audit", b"Bearer s3cret-of-prod", "apiserver-7") == Admission("prod", "cert:apiserver-7")
 
 
-def test_without_identities_anybody_may_post():
+def test_without_identities_anybody_may_post() -> None:
     assert admit(b"/audit", b"Bearer whatever", tokens=None) == Admission("default", "")
 
 
@@ -70,18 +72,18 @@ def test_without_identities_anybody_may_post():
         ("prod hunter2\ntest hunter2", "line 2 repeats another cluster's token"),
     ],
 )
-def test_a_bad_tokens_file_names_the_line_and_shows_no_token(content: str, why: str):
+def test_a_bad_tokens_file_names_the_line_and_shows_no_token(content: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as problem:
         parse_tokens(content.encode())
     assert "hunter" not in str(problem.value)
     assert "t\xf6ken" not in str(problem.value)
 
 
-def test_the_same_pair_twice_is_no_mistake():
+def test_the_same_pair_twice_is_no_mistake() -> None:
     assert parse_tokens(b"prod a\nprod a\n") == {digest(b"a"): "prod"}
 
 
-def test_tokens_do_not_show_themselves():
+def test_tokens_do_not_show_themselves() -> None:
     cluster_set = ClusterSet(tokens=parse_tokens(TOKENS.encode()))
     assert "s3cret" not in repr(cluster_set) + str(cluster_set.tokens)
 
@@ -99,7 +101,7 @@ def test_tokens_do_not_show_themselves():
         (b"HTTPS://sink:9880/audit?x", "default"),
     ],
 )
-def test_routes(target: bytes, cluster: str):
+def test_routes(target: bytes, cluster: str) -> None:
     assert admit(target, None, tokens=None) == Admission(cluster, "")
 
 
@@ -109,24 +111,24 @@ def test_routes(target: bytes, cluster: str):
      b"/audit/A", b"/audit/" + b"a" * 64, b"/audit/a/b", b"/audit/..", b"/audit/.a", b"/audit/%61", b"/audit/a%2f",
      b"//audit", b"/audit#a", b"/audit/a\xe4", b"http://sink", b"ftp://sink/audit", b"/audit/a;b", b"/audit/a\n"],
 )  # fmt: skip
-def test_everything_else_is_not_found(target: bytes):
+def test_everything_else_is_not_found(target: bytes) -> None:
     assert admit(target, None, tokens=None) == RejectionReason.NOT_FOUND
 
 
 @pytest.mark.parametrize(("path", "target"), [("/", b"/"), ("/", b"/prod"), ("/a/b/", b"/a/b/prod")])
-def test_other_paths(path: str, target: bytes):
+def test_other_paths(path: str, target: bytes) -> None:
     found = gate(None, path).admit(target, None, NOBODY)
     assert found == Admission("prod" if target.endswith(b"prod") else "default", "")
 
 
-def test_only_so_many_targets_are_remembered():
+def test_only_so_many_targets_are_remembered() -> None:
     routes = gate(None)
     for number in range(5000):
         routes.admit(b"/audit/c%d" % number, None, NOBODY)
     assert len(routes._routes._known) <= 1024
 
 
-async def test_a_stranger_is_told_what_to_send_and_nothing_else():
+async def test_a_stranger_is_told_what_to_send_and_nothing_else() -> None:
     port = make_port(spool := FakeSpool(), tokens=TOKENS)
     client = Client(port)
     client.send(request(BODY, "Authorization: Bearer wr0ng-guess"))
@@ -141,7 +143,7 @@ async def test_a_stranger_is_told_what_to_send_and_nothing_else():
     assert port.counters.rejected["unauthorized"] == 1
 
 
-async def test_a_token_for_another_cluster_is_forbidden():
+async def test_a_token_for_another_cluster_is_forbidden() -> None:
     port = make_port(spool := FakeSpool(), tokens=TOKENS)
     client = Client(port)
     client.send(request(BODY, "Authorization: Bearer s3cret-of-test", target="/audit/prod"))
@@ -150,7 +152,7 @@ async def test_a_token_for_another_cluster_is_forbidden():
     assert spool.stored == []
 
 
-async def test_the_identity_that_was_proven_is_kept():
+async def test_the_identity_that_was_proven_is_kept() -> None:
     port = make_port(spool := FakeSpool(), tokens=TOKENS)
     client = Client(port)
     client.send(request(BODY, "Authorization: Bearer s3cret-of-test"))
@@ -158,7 +160,7 @@ async def test_the_identity_that_was_proven_is_kept():
     assert [(one.cluster, one.source) for one in spool.stored] == [("test", "token:test")]
 
 
-async def test_no_refusal_shows_a_credential_in_the_log(caplog: pytest.LogCaptureFixture):
+async def test_no_refusal_shows_a_credential_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     port = make_port(tokens=TOKENS)
     for header in ("Bearer s3cret-of-prod", "Bearer n0t-known", "Basic aHVudGVyOmh1bnRlcg=="):
         client = Client(port)

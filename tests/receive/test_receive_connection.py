@@ -30,7 +30,7 @@ STRANGER = b'{"kind":"Pod","apiVersion":"v1"}'
 EMPTY = corpus.event_list([])
 
 
-async def test_a_batch_is_stored_and_answered():
+async def test_a_batch_is_stored_and_answered() -> None:
     port = make_port()
     with nothing_held(port):
         client = Client(port)
@@ -46,26 +46,26 @@ async def test_a_batch_is_stored_and_answered():
     assert (stored.cluster, stored.body, stored.split.events, stored.source) == ("default", BODY, [EVENT], "")
 
 
-async def test_a_connection_lives_on():
+async def test_a_connection_lives_on() -> None:
     port = make_port()
     bodies = [corpus.event_list([corpus.event(str(number))] * number) for number in range(1, 4)]
     assert await exchange(port, *map(request, bodies)) == [(200, {"accepted": number}) for number in range(1, 4)]
     assert [stored.body for stored in spool_of(port).stored] == bodies
 
 
-async def test_an_empty_list_is_answered_and_not_stored():
+async def test_an_empty_list_is_answered_and_not_stored() -> None:
     port = make_port()
     assert await exchange(port, request(EMPTY)) == [(200, {"accepted": 0})]
     assert spool_of(port).rings == {}
 
 
-async def test_a_repetition_is_answered_like_the_first():
+async def test_a_repetition_is_answered_like_the_first() -> None:
     port = make_port()
     assert await exchange(port, request(), request()) == [(200, {"accepted": 1})] * 2
     assert len(spool_of(port).stored) == 1
 
 
-async def test_the_path_names_the_cluster():
+async def test_the_path_names_the_cluster() -> None:
     port = make_port()
     await exchange(port, request(target="/audit/prod-1?timeout=30s"), request(target="http://sink:9880/audit/test"))
     assert sorted(spool_of(port).rings) == ["prod-1", "test"]
@@ -94,7 +94,7 @@ async def test_the_path_names_the_cluster():
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     ],
 )
-async def test_refusals_say_why_in_a_sentence(data: bytes, status: int):
+async def test_refusals_say_why_in_a_sentence(data: bytes, status: int) -> None:
     port = make_port()
     with nothing_held(port):
         client = Client(port)
@@ -106,7 +106,7 @@ async def test_refusals_say_why_in_a_sentence(data: bytes, status: int):
     assert spool_of(port).stored == []
 
 
-async def test_a_405_names_what_is_allowed_and_a_415_what_is_understood():
+async def test_a_405_names_what_is_allowed_and_a_415_what_is_understood() -> None:
     port = make_port()
     client = Client(port)
     client.send(request(b"", method="GET"))
@@ -117,7 +117,7 @@ async def test_a_405_names_what_is_allowed_and_a_415_what_is_understood():
     assert second.headers[b"accept-encoding"] == b"gzip"
 
 
-async def test_refusals_show_nothing_of_the_request_unescaped():
+async def test_refusals_show_nothing_of_the_request_unescaped() -> None:
     port = make_port()
     hostile = b'{"kind":"<script>\\u0000\\"\\r\\n","apiVersion":"v1"}'
     client = Client(port)
@@ -130,13 +130,13 @@ async def test_refusals_show_nothing_of_the_request_unescaped():
     assert answer.headers[b"content-type"] == b"application/json"
 
 
-async def test_after_a_refusal_without_a_body_the_connection_lives_on():
+async def test_after_a_refusal_without_a_body_the_connection_lives_on() -> None:
     port = make_port()
     data = request(b"", method="GET"), request(b"", target="/nowhere"), request()
     assert [status for status, _ in await exchange(port, *data)] == [405, 404, 200]
 
 
-async def test_an_answer_to_head_has_no_body():
+async def test_an_answer_to_head_has_no_body() -> None:
     port = make_port()
     client = Client(port)
     client.send(request(b"", method="HEAD") + request())
@@ -146,7 +146,7 @@ async def test_an_answer_to_head_has_no_body():
     assert rest.startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_the_last_answer_of_a_client_that_asks_for_the_end():
+async def test_the_last_answer_of_a_client_that_asks_for_the_end() -> None:
     port = make_port()
     for data in (request(BODY, "Connection: close"), request(version="1.0")):
         client = Client(port)
@@ -159,7 +159,7 @@ async def test_the_last_answer_of_a_client_that_asks_for_the_end():
         assert client.wire.closed
 
 
-async def test_early_data_behind_the_last_request_is_thrown_away():
+async def test_early_data_behind_the_last_request_is_thrown_away() -> None:
     port = make_port()
     client = Client(port)
     client.send(request(BODY, "Connection: close") + request())
@@ -172,7 +172,7 @@ async def test_early_data_behind_the_last_request_is_thrown_away():
     st.lists(st.sampled_from(["plain", "chunked", "empty", "get", "stranger", "gzip"]), min_size=1, max_size=4),
     st.integers(1, 400),
 )
-def test_any_delivery_gets_the_same_answers(kinds: list[str], piece: int):
+def test_any_delivery_gets_the_same_answers(kinds: list[str], piece: int) -> None:
     """Pipelined, in pieces of any size, with a socket's manners: nothing arrives while the protocol does not read."""
     made = {
         "plain": (request(), 200),
@@ -200,7 +200,7 @@ def test_any_delivery_gets_the_same_answers(kinds: list[str], piece: int):
 
 
 class TestPipelining:
-    async def test_the_next_request_waits_for_the_answer_of_the_one_before(self):
+    async def test_the_next_request_waits_for_the_answer_of_the_one_before(self) -> None:
         port = make_port(FakeSpool(slow=True))
         spool = spool_of(port)
         client = Client(port)
@@ -215,14 +215,14 @@ class TestPipelining:
         spool.settle()
         assert [answer.status for answer in client.answers()] == [200, 200]
 
-    async def test_little_is_read_while_a_request_waits(self):
+    async def test_little_is_read_while_a_request_waits(self) -> None:
         port = make_port(FakeSpool(slow=True))
         client = Client(port)
         before = len(client.connection.get_buffer(-1))
         client.send(request())
         assert len(client.connection.get_buffer(-1)) <= 2**14 < before
 
-    async def test_many_requests_at_once_are_each_answered(self):
+    async def test_many_requests_at_once_are_each_answered(self) -> None:
         port = make_port()
         with nothing_held(port):
             client = Client(port)
@@ -230,7 +230,7 @@ class TestPipelining:
             await until(lambda: not client.connection.busy)
         assert [answer.status for answer in client.answers()] == [200] * 200
 
-    async def test_what_does_not_fit_into_memory_ends_the_connection_after_the_answer(self):
+    async def test_what_does_not_fit_into_memory_ends_the_connection_after_the_answer(self) -> None:
         port = make_port(FakeSpool(slow=True), max_in_flight=2 * len(BODY) + 100, max_body=2 * len(BODY))
         client = Client(port)
         with nothing_held(port):
@@ -240,7 +240,7 @@ class TestPipelining:
         (answer,) = client.answers()
         assert (answer.status, answer.headers[b"connection"]) == (200, b"close")
 
-    async def test_what_does_not_fit_behind_a_refusal_ends_the_connection(self):
+    async def test_what_does_not_fit_behind_a_refusal_ends_the_connection(self) -> None:
         port = make_port(max_in_flight=500, max_body=500)
         client = Client(port)
         client.send(request(b"", method="GET") * 10)
@@ -248,7 +248,7 @@ class TestPipelining:
         assert [answer.status for answer in client.answers()] == [405]
         assert client.wire.eof
 
-    async def test_refused_requests_take_turns_with_other_clients(self):
+    async def test_refused_requests_take_turns_with_other_clients(self) -> None:
         port = make_port()
         hog, other = Client(port), Client(port)
         hog.send(request(b"", method="GET") * 100)
@@ -259,7 +259,7 @@ class TestPipelining:
 
 
 class TestExpect:
-    async def test_a_client_is_told_to_go_on(self):
+    async def test_a_client_is_told_to_go_on(self) -> None:
         port = make_port()
         client = Client(port)
         head = request(b"", "Expect: 100-Continue", length=len(BODY))
@@ -270,7 +270,7 @@ class TestExpect:
         await turns()
         assert client.answers()[0].status == 200
 
-    async def test_a_client_is_told_before_it_sends(self):
+    async def test_a_client_is_told_before_it_sends(self) -> None:
         port = make_port()
         spool_of(port).ring("default")
         spool_of(port).early = SpoolRejection.FULL
@@ -283,7 +283,7 @@ class TestExpect:
 @given(
     st.binary(max_size=300) | st.lists(st.sampled_from([request(), request(EMPTY), b"\r\n", b"0", b"x"])).map(b"".join)
 )
-def test_no_bytes_raise_out_of_the_protocol_and_none_are_left_without_an_end(data: bytes):
+def test_no_bytes_raise_out_of_the_protocol_and_none_are_left_without_an_end(data: bytes) -> None:
     async def run() -> None:
         port = make_port()
         client = Client(port)

@@ -10,7 +10,7 @@ from auditsink.receive.listener import ListenerState
 from auditsink.testing.clock import FakeClock
 
 
-async def test_a_client_that_is_gone_does_not_take_its_batch_along():
+async def test_a_client_that_is_gone_does_not_take_its_batch_along() -> None:
     port = make_port(FakeSpool(slow=True))
     with nothing_held(port):
         client = Client(port)
@@ -22,7 +22,7 @@ async def test_a_client_that_is_gone_does_not_take_its_batch_along():
     assert port.connections.open == set()
 
 
-async def test_a_client_that_is_gone_in_the_middle_leaves_nothing():
+async def test_a_client_that_is_gone_in_the_middle_leaves_nothing() -> None:
     port = make_port()
     for data in (request()[:40], request()[:-10], request(b"", "Transfer-Encoding: chunked") + b"5\r\nab"):
         with nothing_held(port):
@@ -32,7 +32,7 @@ async def test_a_client_that_is_gone_in_the_middle_leaves_nothing():
     assert spool_of(port).stored == []
 
 
-async def test_half_closed_clients_get_their_answer():
+async def test_half_closed_clients_get_their_answer() -> None:
     port = make_port(FakeSpool(slow=True))
     client = Client(port)
     client.send(request())
@@ -44,7 +44,7 @@ async def test_half_closed_clients_get_their_answer():
     assert client.wire.closed
 
 
-async def test_half_closed_clients_get_the_answers_of_all_they_sent():
+async def test_half_closed_clients_get_the_answers_of_all_they_sent() -> None:
     port = make_port(FakeSpool(slow=True))
     client = Client(port)
     client.send(request() * 2 + request()[:50])
@@ -56,7 +56,7 @@ async def test_half_closed_clients_get_the_answers_of_all_they_sent():
 
 
 @pytest.mark.parametrize("data", [request()[:40], request()[:-10]])
-async def test_half_a_request_is_told_so(data: bytes):
+async def test_half_a_request_is_told_so(data: bytes) -> None:
     port = make_port()
     client = Client(port)
     client.send(data)
@@ -65,7 +65,7 @@ async def test_half_a_request_is_told_so(data: bytes):
     assert (answer.status, client.wire.closed) == (400, True)
 
 
-async def test_an_idle_client_just_goes():
+async def test_an_idle_client_just_goes() -> None:
     port = make_port()
     client = Client(port)
     client.finish()
@@ -73,7 +73,7 @@ async def test_an_idle_client_just_goes():
     assert client.answers() == []
 
 
-async def test_an_early_answer_survives_the_rest_of_the_body():
+async def test_an_early_answer_survives_the_rest_of_the_body() -> None:
     clock = FakeClock()
     port = make_port(clock=clock)
     client = Client(port)
@@ -87,7 +87,7 @@ async def test_an_early_answer_survives_the_rest_of_the_body():
     assert client.wire.closed
 
 
-async def test_the_rest_of_the_body_is_bounded():
+async def test_the_rest_of_the_body_is_bounded() -> None:
     port = make_port()
     client = Client(port)
     client.send(request(b"", length=2**30))
@@ -96,7 +96,7 @@ async def test_the_rest_of_the_body_is_bounded():
     assert client.wire.aborted
 
 
-async def test_a_client_that_does_not_read_gets_no_more():
+async def test_a_client_that_does_not_read_gets_no_more() -> None:
     port = make_port()
     client = Client(port)
     client.send(request())
@@ -113,7 +113,7 @@ async def test_a_client_that_does_not_read_gets_no_more():
     assert not client.wire.paused
 
 
-async def test_the_last_request_of_a_client_that_did_not_read_for_a_while():
+async def test_the_last_request_of_a_client_that_did_not_read_for_a_while() -> None:
     port = make_port()
     client = Client(port)
     data = request(BODY, "Connection: close")
@@ -125,7 +125,7 @@ async def test_the_last_request_of_a_client_that_did_not_read_for_a_while():
     assert client.answers()[0].status == 200
 
 
-async def test_a_body_that_had_to_be_dropped_is_refused():
+async def test_a_body_that_had_to_be_dropped_is_refused() -> None:
     port = make_port(max_in_flight=1_000, max_body=1_000)
     client = Client(port)
     client.send(request(b"x" * 600, length=900))
@@ -139,7 +139,7 @@ async def test_a_body_that_had_to_be_dropped_is_refused():
     assert (answer.status, answer.headers[b"connection"]) == (503, b"close")
 
 
-async def test_stopping():
+async def test_stopping() -> None:
     port = make_port(FakeSpool(slow=True))
     under_way, waiting, idle = Client(port), Client(port), Client(port)
     waiting.send(request())
@@ -158,7 +158,7 @@ async def test_stopping():
     assert port.counters.rejected["stopping"] == 1
 
 
-async def test_one_client_too_many():
+async def test_one_client_too_many() -> None:
     port = make_port(max_connections=1)
     first, second = Client(port), Client(port)
     second.send(request())
@@ -171,7 +171,7 @@ async def test_one_client_too_many():
     assert first.answers()[0].status == 200
 
 
-async def test_far_too_many_are_closed_at_once():
+async def test_far_too_many_are_closed_at_once() -> None:
     port = make_port(max_connections=1)
     clients = [Client(port) for _ in range(100)]
     assert [client.wire.aborted for client in clients] == [False] * 65 + [True] * 35
@@ -186,7 +186,7 @@ async def sweep(port: ListenerState, seconds: float) -> None:
         port.sweep()
 
 
-async def test_a_trickling_client_is_cut_after_a_bound():
+async def test_a_trickling_client_is_cut_after_a_bound() -> None:
     for data in (request()[:30], request()[:-300], request(b"", "Transfer-Encoding: chunked") + b"50\r\na"):
         port = make_port(request_timeout=35)
         client = Client(port)
@@ -202,7 +202,7 @@ async def test_a_trickling_client_is_cut_after_a_bound():
         assert port.counters.rejected["timeout"] == 1
 
 
-async def test_an_idle_client_is_closed_after_the_apiserver_would_have():
+async def test_an_idle_client_is_closed_after_the_apiserver_would_have() -> None:
     port = make_port(idle_timeout=120)
     fresh, used = Client(port), Client(port)
     used.send(request())
@@ -215,7 +215,7 @@ async def test_an_idle_client_is_closed_after_the_apiserver_would_have():
     assert used.wire.closed
 
 
-async def test_every_request_starts_the_time_anew():
+async def test_every_request_starts_the_time_anew() -> None:
     port = make_port(idle_timeout=120)
     client = Client(port)
     for _ in range(3):
@@ -225,7 +225,7 @@ async def test_every_request_starts_the_time_anew():
     assert not client.wire.closed
 
 
-async def test_nobody_is_cut_for_a_slow_disk():
+async def test_nobody_is_cut_for_a_slow_disk() -> None:
     port = make_port(FakeSpool(slow=True))
     client = Client(port)
     client.send(request())
@@ -234,7 +234,7 @@ async def test_nobody_is_cut_for_a_slow_disk():
     assert client.answers()[0].status == 200
 
 
-async def test_a_client_that_lingers_is_cut():
+async def test_a_client_that_lingers_is_cut() -> None:
     port = make_port()
     client = Client(port)
     client.send(request(b"", length=2**30))
@@ -244,7 +244,7 @@ async def test_a_client_that_lingers_is_cut():
     assert client.wire.aborted
 
 
-async def test_a_client_that_never_reads_is_cut():
+async def test_a_client_that_never_reads_is_cut() -> None:
     port = make_port(request_timeout=35)
     client = Client(port)
     client.connection.pause_writing()
@@ -252,7 +252,7 @@ async def test_a_client_that_never_reads_is_cut():
     assert client.wire.aborted
 
 
-async def test_the_date_moves_on():
+async def test_the_date_moves_on() -> None:
     port = make_port()
     client = Client(port)
     dates = []

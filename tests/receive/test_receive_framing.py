@@ -79,7 +79,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 @given(st.lists(requests(), min_size=1, max_size=4), st.lists(st.integers(0, 5000), max_size=12))
-def test_any_delivery_finds_the_same_requests(several: list[tuple[bytes, bytes]], cuts: list[int]):
+def test_any_delivery_finds_the_same_requests(several: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
     stream = b"\r\n".join(data for data, _ in several)  # an empty line between requests is ignored
     cut = Cut().feed(split(stream, cuts))
     assert cut.refused is None
@@ -88,14 +88,14 @@ def test_any_delivery_finds_the_same_requests(several: list[tuple[bytes, bytes]]
 
 
 @given(requests(), requests())
-def test_byte_by_byte(first: tuple[bytes, bytes], second: tuple[bytes, bytes]):
+def test_byte_by_byte(first: tuple[bytes, bytes], second: tuple[bytes, bytes]) -> None:
     stream = first[0] + second[0]
     cut = Cut().feed([stream[place : place + 1] for place in range(len(stream))])
     assert (cut.bodies, cut.refused) == ([first[1], second[1]], None)
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
-def test_any_delivery_of_any_bytes_breaks_alike(data: bytes, cuts: list[int]):
+def test_any_delivery_of_any_bytes_breaks_alike(data: bytes, cuts: list[int]) -> None:
     stream = request() + data
     whole, parts = Cut().feed([stream]), Cut().feed(split(stream, cuts))
     assert whole.bodies == parts.bodies
@@ -104,7 +104,7 @@ def test_any_delivery_of_any_bytes_breaks_alike(data: bytes, cuts: list[int]):
         assert whole.refused == parts.refused
 
 
-def test_trailers_do_not_become_headers_of_the_next_request():
+def test_trailers_do_not_become_headers_of_the_next_request() -> None:
     """httptools hands on the last trailer with the headers that follow."""
     first = request(b"", "Transfer-Encoding: chunked") + chunked(b"abc", [], b"Content-Encoding: gzip\r\n")
     cut = Cut().feed([first + request(b"de")])
@@ -136,7 +136,7 @@ fffffffffffffffff\r\n
 
 @pytest.mark.parametrize("written", MALFORMED)
 @pytest.mark.parametrize("piece", [1, 2, 1000])
-def test_malformed_chunks_are_refused(written: bytes, piece: int):
+def test_malformed_chunks_are_refused(written: bytes, piece: int) -> None:
     body = written.replace(rb"\r", b"\r").replace(rb"\n", b"\n")
     stream = request(b"", "Transfer-Encoding: chunked") + body
     cut = Cut().feed([stream[place : place + piece] for place in range(0, len(stream), piece)])
@@ -144,26 +144,26 @@ def test_malformed_chunks_are_refused(written: bytes, piece: int):
 
 
 @pytest.mark.parametrize("silence", [b"3;" + b"x" * 2**18, b"0\r\n" + b"X: y\r\n" * 2**15, b"0\r\nX: " + b"y" * 2**18])
-def test_extensions_and_trailers_are_bounded(silence: bytes):
+def test_extensions_and_trailers_are_bounded(silence: bytes) -> None:
     cut = Cut().feed([request(b"", "Transfer-Encoding: chunked"), silence])
     assert cut.refused == RejectionReason.HEAD_TOO_LARGE
 
 
-def test_a_long_body_in_small_chunks_is_no_silence():
+def test_a_long_body_in_small_chunks_is_no_silence() -> None:
     body = b"z" * 100_000
     cut = Cut().feed([request(b"", "Transfer-Encoding: chunked") + chunked(body, [10] * 10_000)])
     assert cut.bodies == [body]
 
 
 @pytest.mark.parametrize("piece", [1000, 2**20])
-def test_a_head_is_bounded(piece: int):
+def test_a_head_is_bounded(piece: int) -> None:
     stream = b"POST /audit HTTP/1.1\r\nX: " + b"x" * 2 * MAX_HEAD
     cut = Cut().feed([stream[place : place + piece] for place in range(0, len(stream), piece)])
     assert cut.refused == RejectionReason.HEAD_TOO_LARGE
     assert cut.held < MAX_HEAD
 
 
-def test_a_head_just_within_its_bound_is_read():
+def test_a_head_just_within_its_bound_is_read() -> None:
     filler = MAX_HEAD - len(request(b"", "X: "))
     for piece in (1000, 2**20):
         stream = request(b"", "X: " + "x" * filler)
@@ -172,7 +172,7 @@ def test_a_head_just_within_its_bound_is_read():
         assert (cut.bodies, cut.refused) == ([b""], None)
 
 
-def test_a_head_in_pieces_asks_for_memory():
+def test_a_head_in_pieces_asks_for_memory() -> None:
     cut = Cut(hold=False).feed([b"POST /audit", b" HTTP/1.1"])
     assert cut.refused == RejectionReason.OVERLOAD
 
@@ -180,10 +180,10 @@ def test_a_head_in_pieces_asks_for_memory():
 @pytest.mark.parametrize(
     "data", [b"\x16\x03\x01\x02", b"{", b" POST", b"\n", b"\x00", b"\r\n\r", b"POST / HTTP/1.1\nHost: x\n\n"]
 )
-def test_what_cannot_become_a_request_is_refused_without_waiting_for_more(data: bytes):
+def test_what_cannot_become_a_request_is_refused_without_waiting_for_more(data: bytes) -> None:
     refused = Cut().feed([data]).refused
     assert refused == (None if data == b"\r\n\r" else RejectionReason.BAD_REQUEST)
 
 
-def test_the_http2_preface_is_named():
+def test_the_http2_preface_is_named() -> None:
     assert Cut().feed([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]).refused == RejectionReason.VERSION

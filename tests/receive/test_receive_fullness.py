@@ -9,7 +9,7 @@ from auditsink.spool.types import SpoolRejection
 
 
 @pytest.mark.parametrize("refusal", list(SpoolRejection))
-async def test_a_refusal_that_is_known_early_costs_no_memory(refusal: SpoolRejection):
+async def test_a_refusal_that_is_known_early_costs_no_memory(refusal: SpoolRejection) -> None:
     port = make_port()
     spool_of(port).ring("default")
     spool_of(port).early = refusal
@@ -30,7 +30,7 @@ async def test_a_refusal_that_is_known_early_costs_no_memory(refusal: SpoolRejec
 
 
 @pytest.mark.parametrize("refusal", list(SpoolRejection))
-async def test_a_refusal_of_the_spool(refusal: SpoolRejection):
+async def test_a_refusal_of_the_spool(refusal: SpoolRejection) -> None:
     port = make_port()
     spool_of(port).late = refusal
     with nothing_held(port):
@@ -42,7 +42,7 @@ async def test_a_refusal_of_the_spool(refusal: SpoolRejection):
     assert port.counters.rejected[refusal] == 1
 
 
-async def test_a_ring_too_many():
+async def test_a_ring_too_many() -> None:
     port = make_port()
     spool_of(port).ring("other")
     spool_of(port).ring_problem = TooManyRingsError("one more than receive.max_clusters (1) allows")
@@ -50,7 +50,7 @@ async def test_a_ring_too_many():
     assert port.counters.rejected["clusters"] == 1
 
 
-async def test_made_up_clusters_do_not_fill_the_log(caplog: pytest.LogCaptureFixture):
+async def test_made_up_clusters_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     port = make_port()
     spool_of(port).ring("other")
     spool_of(port).ring_problem = TooManyRingsError("one more than receive.max_clusters (1) allows")
@@ -62,7 +62,7 @@ async def test_made_up_clusters_do_not_fill_the_log(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("length", [0, 10])
-async def test_made_up_clusters_are_forgotten_with_their_request(length: int):
+async def test_made_up_clusters_are_forgotten_with_their_request(length: int) -> None:
     port = make_port()
     spool_of(port).ring("other")
     spool_of(port).ring_problem = TooManyRingsError("one more than receive.max_clusters (1) allows")
@@ -71,14 +71,14 @@ async def test_made_up_clusters_are_forgotten_with_their_request(length: int):
     assert not port.clusters._known
 
 
-async def test_a_ring_that_cannot_be_made():
+async def test_a_ring_that_cannot_be_made() -> None:
     port = make_port()
     spool_of(port).ring_problem = SpoolError("the disk is gone")
     assert [status for status, _ in await exchange(port, request())] == [503]
     assert port.counters.rejected["disk"] == 1
 
 
-async def test_bodies_that_arrive_count_and_bodies_that_are_announced_do_not():
+async def test_bodies_that_arrive_count_and_bodies_that_are_announced_do_not() -> None:
     port = make_port(max_in_flight=10_000, max_body=10_000)
     claims = [Client(port) for _ in range(50)]
     for client in claims:
@@ -97,7 +97,7 @@ async def test_bodies_that_arrive_count_and_bodies_that_are_announced_do_not():
     assert late.answers()[0].status == 200
 
 
-async def test_waiting_for_the_disk_counts_the_body_and_its_copies():
+async def test_waiting_for_the_disk_counts_the_body_and_its_copies() -> None:
     port = make_port(FakeSpool(slow=True))
     with nothing_held(port):
         client = Client(port)
@@ -106,7 +106,7 @@ async def test_waiting_for_the_disk_counts_the_body_and_its_copies():
         spool_of(port).settle()
 
 
-async def test_copies_that_do_not_fit_are_refused_unless_nothing_else_is_held():
+async def test_copies_that_do_not_fit_are_refused_unless_nothing_else_is_held() -> None:
     port = make_port(FakeSpool(slow=True), max_in_flight=3 * len(BODY), max_body=3 * len(BODY))
     big = corpus.event_list([corpus.event("big", b"1" * len(BODY))])
     alone, second = Client(port), Client(port)
@@ -120,7 +120,7 @@ async def test_copies_that_do_not_fit_are_refused_unless_nothing_else_is_held():
     assert alone.answers()[0].status == 200
 
 
-async def test_single_bytes_do_not_take_fifty_times_their_size():
+async def test_single_bytes_do_not_take_fifty_times_their_size() -> None:
     port = make_port()
     client = Client(port)
     client.send(request(b"", length=20_001))
@@ -133,7 +133,7 @@ async def test_single_bytes_do_not_take_fifty_times_their_size():
     assert (client.answers()[0].status, port.ingest.memory.held) == (400, 0)
 
 
-async def test_a_chunked_body_that_grows_too_large():
+async def test_a_chunked_body_that_grows_too_large() -> None:
     port = make_port(max_body=1_000)
     with nothing_held(port):
         client = Client(port)
@@ -143,7 +143,7 @@ async def test_a_chunked_body_that_grows_too_large():
     assert port.counters.rejected["too_large"] == 1
 
 
-async def test_a_chunked_body_of_which_nothing_is_kept_is_bounded_too():
+async def test_a_chunked_body_of_which_nothing_is_kept_is_bounded_too() -> None:
     port = make_port(max_body=1_000)
     spool_of(port).ring("default")
     spool_of(port).early = SpoolRejection.FULL
@@ -152,6 +152,6 @@ async def test_a_chunked_body_of_which_nothing_is_kept_is_bounded_too():
     assert client.answers()[0].status == 413
 
 
-async def test_a_body_that_could_never_fit_is_told_so():
+async def test_a_body_that_could_never_fit_is_told_so() -> None:
     port = make_port(max_in_flight=1_000, max_body=1_000)
     assert (await exchange(port, request(b"", length=1_001)))[0][0] == 413

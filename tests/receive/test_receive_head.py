@@ -25,7 +25,7 @@ def fields(*lines: bytes, line: bytes = LINE + HOST) -> tuple[Head, int]:
     return read
 
 
-def test_reads_what_kube_apiserver_sends():
+def test_reads_what_kube_apiserver_sends() -> None:
     head, length = fields(
         b"User-Agent: Go-http-client/1.1",
         b"Content-Length: 363258",
@@ -41,49 +41,49 @@ def test_reads_what_kube_apiserver_sends():
     )  # fmt: skip
 
 
-def test_header_names_have_no_case_and_values_no_edges():
+def test_header_names_have_no_case_and_values_no_edges() -> None:
     head, length = fields(b"cOnTeNt-LeNgTh: 7  ", b"CONTENT-ENCODING: \t GZip ", b"expect:100-Continue")
     assert (length, head.encoding, head.expectation) == (7, b"gzip", b"100-continue")
 
 
-def test_chunked_has_no_length():
+def test_chunked_has_no_length() -> None:
     head, length = fields(b"Transfer-Encoding: Chunked")
     assert (head.chunked, length) == (True, 0)
 
 
 @pytest.mark.parametrize("value", [b"close", b"Close", b"keep-alive, close", b"TE, close"])
-def test_a_client_may_ask_for_the_end(value: bytes):
+def test_a_client_may_ask_for_the_end(value: bytes) -> None:
     assert not fields(b"Connection: " + value)[0].keep_alive
 
 
-def test_http_1_0_ends_after_one_request_and_expects_nothing():
+def test_http_1_0_ends_after_one_request_and_expects_nothing() -> None:
     head, length = fields(
         b"Content-Length: 1", b"Connection: keep-alive", b"Expect: 100-continue", line=b"POST / HTTP/1.0\r\n"
     )
     assert (head.keep_alive, head.expectation, length) == (False, None, 1)
 
 
-def test_two_authorizations_are_none():
+def test_two_authorizations_are_none() -> None:
     assert fields(b"Authorization: Bearer a", b"Authorization: Bearer b")[0].authorization == b""
 
 
-def test_a_head_shows_no_credential():
+def test_a_head_shows_no_credential() -> None:
     assert b"Bearer" not in repr(fields(b"Authorization: Bearer t0ken")[0]).encode()
 
 
-def test_codings_of_the_content_are_listed():
+def test_codings_of_the_content_are_listed() -> None:
     assert fields(b"Content-Encoding: identity")[0].encoding is None
     assert fields(b"Content-Encoding: gzip", b"Content-Encoding: BR")[0].encoding == b"gzip,br"
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"])
-def test_other_methods_are_told_apart(method: bytes):
+def test_other_methods_are_told_apart(method: bytes) -> None:
     head, _ = fields(line=method + b" /audit HTTP/1.1\r\n" + HOST)
     assert not head.post
     assert head.bare_answer == (method == b"HEAD")
 
 
-def test_an_upgrade_is_ignored_with_its_body_in_place():
+def test_an_upgrade_is_ignored_with_its_body_in_place() -> None:
     """`curl --http2` sends one with every request."""
     head, length = fields(
         b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: x", b"Content-Length: 3"
@@ -129,7 +129,7 @@ def test_an_upgrade_is_ignored_with_its_body_in_place():
         b"Host: y",
     ],
 )
-def test_what_smugglers_send_is_refused(line: bytes):
+def test_what_smugglers_send_is_refused(line: bytes) -> None:
     assert reason(LINE + HOST + line + b"\r\n\r\n") == RejectionReason.BAD_REQUEST
 
 
@@ -152,7 +152,7 @@ def test_what_smugglers_send_is_refused(line: bytes):
         b"POST HTTP/1.1",
     ],
 )
-def test_odd_request_lines_are_refused(line: bytes):
+def test_odd_request_lines_are_refused(line: bytes) -> None:
     assert reason(line + b"\r\n" + HOST + b"\r\n") == RejectionReason.BAD_REQUEST
 
 
@@ -170,15 +170,15 @@ def test_odd_request_lines_are_refused(line: bytes):
         (LINE + HOST + b"X: a\r\n" * MAX_HEADERS + b"\r\n", RejectionReason.HEAD_TOO_LARGE),
     ],
 )
-def test_other_refusals(head: bytes, why: RejectionReason):
+def test_other_refusals(head: bytes, why: RejectionReason) -> None:
     assert reason(head) == why
 
 
-def test_a_hundred_headers_are_read():
+def test_a_hundred_headers_are_read() -> None:
     assert reason(LINE + HOST + b"X: a\r\n" * (MAX_HEADERS - 1) + b"\r\n") is None
 
 
-def test_a_known_head_is_read_again_with_its_own_length():
+def test_a_known_head_is_read_again_with_its_own_length() -> None:
     heads = Heads()
     first, second = (heads.read(LINE + HOST + b"Content-Length: %d\r\nX: y\r\n\r\n" % length) for length in (7, 4096))
     assert not isinstance(first, HttpRejection)
@@ -195,14 +195,14 @@ values = st.text(alphabet=" 0123456789+-,x\t\xb2", max_size=20).map(lambda text:
     st.sampled_from([b"", b"Content-Length: 3\r\n", b"X:\r\n", b"Expect: 1\r\n"]),
 )
 @example([b"7", b"007", b"", b"9" * 16, b"9" * 40], b"")
-def test_remembering_heads_changes_nothing(several: list[bytes], other: bytes):
+def test_remembering_heads_changes_nothing(several: list[bytes], other: bytes) -> None:
     heads = Heads()
     for value in several:
         head = LINE + HOST + b"Content-Length: " + value + b"\r\n" + other + b"\r\n"
         assert heads.read(head) == parse(head)
 
 
-def test_only_so_many_heads_are_remembered():
+def test_only_so_many_heads_are_remembered() -> None:
     heads = Heads()
     for number in range(2000):
         heads.read(LINE + b"Host: %d\r\nContent-Length: 1\r\n\r\n" % number)
@@ -237,7 +237,7 @@ def lines(draw: st.DrawFn) -> bytes:
 
 @given(st.lists(pieces, max_size=6).map(b"".join) | st.just(LINE[:-2]), st.lists(lines(), max_size=5).map(b"".join))
 @example(LINE[:-2], HOST + b"Content-Length: 3\r\n")
-def test_what_h11_calls_malformed_is_never_accepted(line: bytes, rest: bytes):
+def test_what_h11_calls_malformed_is_never_accepted(line: bytes, rest: bytes) -> None:
     head = line + b"\r\n" + rest + b"\r\n"
     head = head[: head.index(b"\r\n\r\n") + 4]
     judge = h11.Connection(h11.SERVER)

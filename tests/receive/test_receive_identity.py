@@ -69,7 +69,7 @@ CLUSTERS = ClusterSet(
 )
 def test_the_credential_names_the_cluster(
     target: bytes, authorization: bytes | None, peer: Peer, found: Admission | RejectionReason
-):
+) -> None:
     decided = Authorizer("/audit", "default", lambda: CLUSTERS).admit(target, authorization, peer)
     assert (decided.reason if isinstance(decided, HttpRejection) else decided) == found
 
@@ -77,7 +77,7 @@ def test_the_credential_names_the_cluster(
 TOKEN = "Authorization: Bearer s3cret"
 
 
-def test_another_cluster_set_counts_from_the_next_request_on():
+def test_another_cluster_set_counts_from_the_next_request_on() -> None:
     cluster_sets = [CLUSTERS]
     gate = Authorizer("/audit", "default", lambda: cluster_sets[-1])
     assert gate.admit(b"/audit", None, A) == Admission("a", "cert:apiserver-of-a")
@@ -106,7 +106,7 @@ async def test_a_head_that_was_let_in_is_looked_at_again_when_anything_has_chang
     assert await status() == 503
 
 
-async def test_a_head_that_was_let_in_is_refused_when_its_token_is_gone():
+async def test_a_head_that_was_let_in_is_refused_when_its_token_is_gone() -> None:
     port = make_port(tokens="a s3cret")
     client = Client(port)
     for number in range(2):
@@ -120,7 +120,7 @@ async def test_a_head_that_was_let_in_is_refused_when_its_token_is_gone():
 
 
 @pytest.mark.parametrize("length", [100, 10_000])
-async def test_a_remembered_head_says_nothing_of_its_length(length: int):
+async def test_a_remembered_head_says_nothing_of_its_length(length: int) -> None:
     port = make_port(max_body=1000, tokens="a s3cret")
     client = Client(port)
     for number in range(2):
@@ -132,7 +132,7 @@ async def test_a_remembered_head_says_nothing_of_its_length(length: int):
     assert client.answers()[0].status == (400 if length == 100 else 413)
 
 
-def test_every_name_in_a_certificate_counts():
+def test_every_name_in_a_certificate_counts() -> None:
     found = peer_of(
         {
             "subject": ((("organizationName", "o"),), (("commonName", "one"),), (("commonName", "two"),)),
@@ -155,7 +155,7 @@ async def exchange(port: ListenerState, target: str = "/audit", text: str = "one
 class TestRates:
     """Past its rate a cluster gets 429 and whole seconds; what was not stored costs nothing."""
 
-    async def test_a_cluster_past_its_rate(self):
+    async def test_a_cluster_past_its_rate(self) -> None:
         clock = FakeClock()
         port = make_port(clock=clock, rates={"default": Rate(events_per_second=1, burst=2)})
         assert [await exchange(port, text="retried") for _ in range(3)] == [(200, "")] * 3, "it was stored once"
@@ -165,7 +165,7 @@ class TestRates:
         await clock.advance(2)
         assert await exchange(port, text="two") == (200, "")
 
-    async def test_what_the_spool_refuses_is_given_back(self):
+    async def test_what_the_spool_refuses_is_given_back(self) -> None:
         spool = FakeSpool()
         spool.late = SpoolRejection.FULL
         port = make_port(spool, clock=FakeClock(), rates={"default": Rate(events_per_second=1, burst=1)})
@@ -193,7 +193,7 @@ class TestSlowGreed:
         return port
 
     @pytest.mark.parametrize("chunked", [False, True])
-    async def test_the_second_slow_body_is_refused_and_another_cluster_is_not(self, chunked: bool):
+    async def test_the_second_slow_body_is_refused_and_another_cluster_is_not(self, chunked: bool) -> None:
         port = await self.port("greedy", "quiet")
         held = self.begin(port, "greedy", chunked)
         refused = self.begin(port, "greedy", chunked)
@@ -206,12 +206,12 @@ class TestSlowGreed:
         assert await exchange(port, "/audit/greedy", "two") == (200, "")
         assert not port.clusters.announced
 
-    async def test_a_cluster_that_is_alone_may_have_it_all(self):
+    async def test_a_cluster_that_is_alone_may_have_it_all(self) -> None:
         port = await self.port("alone")
         several = [self.begin(port, "alone") for _ in range(2)]
         assert [client.answers() for client in several] == [[], []]
 
-    async def test_what_was_answered_is_claimed_no_longer(self):
+    async def test_what_was_answered_is_claimed_no_longer(self) -> None:
         port = await self.port("greedy", "quiet")
         for number in range(10):
             assert await exchange(port, "/audit/greedy", f"{number}") == (200, "")
@@ -278,7 +278,7 @@ def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
 
 
-async def test_a_certificate_gets_its_own_cluster_and_no_other(ground: Ground):
+async def test_a_certificate_gets_its_own_cluster_and_no_other(ground: Ground) -> None:
     a, b, stranger = (certificate(ground.ca, ground.place, name, cn=name) for name in ("a", "b", "stranger"))
     async with ground.running():
         assert await ground.post(a) == 200
@@ -289,7 +289,7 @@ async def test_a_certificate_gets_its_own_cluster_and_no_other(ground: Ground):
     assert [(one.cluster, one.source) for one in ground.spool.stored] == [("a", "cert:a"), ("b", "cert:b")]
 
 
-async def test_the_right_name_from_another_ca_does_not_get_through_the_handshake(ground: Ground):
+async def test_the_right_name_from_another_ca_does_not_get_through_the_handshake(ground: Ground) -> None:
     other = certificate(trustme.CA(), ground.place, "forged", cn="a")
     async with ground.running() as one:
         with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
@@ -298,7 +298,7 @@ async def test_the_right_name_from_another_ca_does_not_get_through_the_handshake
     assert ground.spool.stored == []
 
 
-async def test_where_certificates_are_optional_a_bad_one_is_still_refused(ground: Ground):
+async def test_where_certificates_are_optional_a_bad_one_is_still_refused(ground: Ground) -> None:
     a = certificate(ground.ca, ground.place, "a", cn="a")
     forged = certificate(trustme.CA(), ground.place, "forged", cn="a")
     async with ground.running(optional=True):
@@ -311,7 +311,9 @@ async def test_where_certificates_are_optional_a_bad_one_is_still_refused(ground
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_resumed_session_is_still_the_one_that_showed_its_certificate(ground: Ground, version: ssl.TLSVersion):
+async def test_a_resumed_session_is_still_the_one_that_showed_its_certificate(
+    ground: Ground, version: ssl.TLSVersion
+) -> None:
     context = ground.context(certificate(ground.ca, ground.place, "a", cn="a"))
     context.maximum_version = version
     async with ground.running() as one:
@@ -336,7 +338,7 @@ def ask(context: ssl.SSLContext, address: Any, session: Any, path: str) -> tuple
 
 async def test_a_renewed_client_certificate_is_the_same_cluster_and_a_new_ca_ends_the_old_ones(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.001)
     monkeypatch.setattr(server, "POLL_SECONDS", 0)
     old = certificate(ground.ca, ground.place, "old", cn="a")

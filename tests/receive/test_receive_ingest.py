@@ -32,13 +32,13 @@ async def post(port: Any, body: bytes, *headers: str) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("body", corpus.hostile_bodies(), ids=lambda body: body.name)
-async def test_nothing_inside_an_event_makes_its_batch_refused(body: corpus.Body):
+async def test_nothing_inside_an_event_makes_its_batch_refused(body: corpus.Body) -> None:
     port = make_port(spool := FakeSpool())
     assert await post(port, body.data) == (200, {"accepted": len(body.events)})
     assert spool.events == body.events
 
 
-async def test_recorded_batches_arrive_as_they_were():
+async def test_recorded_batches_arrive_as_they_were() -> None:
     port = make_port(spool := FakeSpool())
     expected = []
     for body in corpus.bodies("hostile-patches", "batch100-metadata-mtls-h2"):
@@ -49,7 +49,7 @@ async def test_recorded_batches_arrive_as_they_were():
     assert len(expected) == 30 + 1402
 
 
-async def test_what_cannot_be_split_is_kept_whole_marked_and_counted(caplog: pytest.LogCaptureFixture):
+async def test_what_cannot_be_split_is_kept_whole_marked_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     port = make_port(spool := FakeSpool())
     body = BODY[:-5]
     assert await post(port, body) == (200, {"accepted": 1})
@@ -64,14 +64,14 @@ async def test_what_cannot_be_split_is_kept_whole_marked_and_counted(caplog: pyt
 
 
 @pytest.mark.parametrize("name", ["gzip", "x-gzip", "GZIP"])
-async def test_gzip_is_understood(name: str):
+async def test_gzip_is_understood(name: str) -> None:
     port = make_port(spool := FakeSpool())
     assert await post(port, gzip.compress(BODY), f"Content-Encoding: {name}") == (200, {"accepted": 1})
     assert spool.stored[0].body == BODY
     assert port.counters.cluster("default").bytes == len(BODY)
 
 
-async def test_gzip_and_hostile():
+async def test_gzip_and_hostile() -> None:
     port = make_port(spool := FakeSpool())
     assert await post(port, gzip.compress(SURROGATE), "Content-Encoding: gzip") == (200, {"accepted": 2})
     assert spool.events[1] == EVENT
@@ -92,13 +92,13 @@ async def test_gzip_and_hostile():
     ],
     ids=["no end", "half", "none", "zlib", "a byte behind", "2,000 members", "empty", "no EventList", "too large"],
 )
-async def test_bad_gzip(packed: bytes, status: int):
+async def test_bad_gzip(packed: bytes, status: int) -> None:
     port = make_port(spool := FakeSpool(), max_body=2**20)
     assert (await post(port, packed, "Content-Encoding: gzip"))[0] == status
     assert spool.stored == []
 
 
-async def test_what_unpacks_beyond_the_memory_that_is_left_is_refused():
+async def test_what_unpacks_beyond_the_memory_that_is_left_is_refused() -> None:
     port = make_port(FakeSpool(slow=True), max_body=2**20, max_in_flight=2**20)
     holder, bomb = Client(port), Client(port)
     holder.send(request())
@@ -109,7 +109,7 @@ async def test_what_unpacks_beyond_the_memory_that_is_left_is_refused():
     assert (answer.status, port.counters.rejected["overload"]) == (503, 1)
 
 
-async def test_slow_bodies_do_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch):
+async def test_slow_bodies_do_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """While every thread is busy with a hostile body, ordinary ones pass."""
     gate = threading.Event()
     split = ingest.split_slow
@@ -129,7 +129,7 @@ async def test_slow_bodies_do_not_keep_others_waiting(monkeypatch: pytest.Monkey
     assert spool.events.count(EVENT) == 2  # one alone, one beside the hostile event, whose repetitions are not stored
 
 
-async def test_a_closed_intake_begins_nothing_new(monkeypatch: pytest.MonkeyPatch):
+async def test_a_closed_intake_begins_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     split = ingest.split_slow
     monkeypatch.setattr(ingest, "split_slow", lambda body: gate.wait(30) and split(body))
@@ -146,7 +146,7 @@ async def test_a_closed_intake_begins_nothing_new(monkeypatch: pytest.MonkeyPatc
 LARGE = corpus.event_list([corpus.event("large", b" " * ingest.LARGE_BODY + b"1")])
 
 
-async def test_large_bodies_take_turns_with_all_else_that_the_loop_does():
+async def test_large_bodies_take_turns_with_all_else_that_the_loop_does() -> None:
     port = make_port(spool := FakeSpool(slow=True))
     clients = [Client(port) for _ in range(3)]
     for client in clients:
@@ -158,7 +158,7 @@ async def test_large_bodies_take_turns_with_all_else_that_the_loop_does():
     assert seen == [0, 1, 2, 3]
 
 
-async def test_a_small_body_does_not_wait_for_large_ones():
+async def test_a_small_body_does_not_wait_for_large_ones() -> None:
     port = make_port(spool := FakeSpool(slow=True))
     large, small = Client(port), Client(port)
     large.send(request(LARGE))
@@ -168,7 +168,7 @@ async def test_a_small_body_does_not_wait_for_large_ones():
     assert [one.body for one in spool.waiting] == [BODY, LARGE]
 
 
-async def test_a_closed_intake_refuses_what_waits_for_its_turn():
+async def test_a_closed_intake_refuses_what_waits_for_its_turn() -> None:
     port = make_port(spool := FakeSpool())
     clients = [Client(port) for _ in range(3)]
     with nothing_held(port):
@@ -180,7 +180,7 @@ async def test_a_closed_intake_refuses_what_waits_for_its_turn():
     assert not spool.stored
 
 
-async def test_acknowledgements_are_timed_and_counted():
+async def test_acknowledgements_are_timed_and_counted() -> None:
     port = make_port(spool := FakeSpool(slow=True))
     clients = [Client(port) for _ in range(3)]
     for client, name in zip(clients, ("a", "a", "b"), strict=True):
@@ -206,13 +206,13 @@ async def test_acknowledgements_are_timed_and_counted():
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=5), st.integers(0, 300))
-def test_inflate_gives_back_all_members_or_says_that_they_are_too_much(members: list[bytes], most: int):
+def test_inflate_gives_back_all_members_or_says_that_they_are_too_much(members: list[bytes], most: int) -> None:
     data = b"".join(members)
     assert inflate(b"".join(map(gzip.compress, members)), most) == (data if len(data) <= most else None)
 
 
 @given(st.binary(max_size=60), st.integers(0, 40), st.integers(1, 255))
-def test_a_broken_gzip_is_never_taken_for_another_body(data: bytes, place: int, flip: int):
+def test_a_broken_gzip_is_never_taken_for_another_body(data: bytes, place: int, flip: int) -> None:
     packed = bytearray(gzip.compress(data, mtime=0))
     packed[place % len(packed)] ^= flip
     try:
@@ -222,7 +222,7 @@ def test_a_broken_gzip_is_never_taken_for_another_body(data: bytes, place: int, 
     assert found == data  # a flip in the name, the time or the system of the header
 
 
-def test_members_do_not_cost_the_size_of_what_follows_them(monkeypatch: pytest.MonkeyPatch):
+def test_members_do_not_cost_the_size_of_what_follows_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """isal copies what is left behind a member; 32 MiB of empty members were 32 GB of copies, under the GIL."""
     given: list[int] = []
     real = isal_zlib.decompressobj
@@ -248,12 +248,12 @@ def test_members_do_not_cost_the_size_of_what_follows_them(monkeypatch: pytest.M
     assert max(given[1:]) <= 2**16
 
 
-def test_members_larger_than_a_piece_are_put_together():
+def test_members_larger_than_a_piece_are_put_together() -> None:
     members = [random.Random(seed).randbytes(200_000) for seed in range(3)]
     assert inflate(b"".join(map(gzip.compress, members)), 600_000) == b"".join(members)
     assert inflate(b"".join(map(gzip.compress, members)), 599_999) is None
 
 
-def test_a_bomb_stops_early():
+def test_a_bomb_stops_early() -> None:
     bomb = gzip.compress(b"\0" * 2**26)
     assert inflate(bomb, 2**20) is None

@@ -47,7 +47,7 @@ async def post(one: ReceiveServer, data: bytes, **named: Any) -> list[tuple[int,
     return [(found.status, json.loads(found.body)) for found in read_answers(answer)]
 
 
-async def test_a_recorded_batch_passes_the_socket():
+async def test_a_recorded_batch_passes_the_socket() -> None:
     spool = FakeSpool()
     bodies = list(corpus.bodies("batch50-request-h2tls"))
     async with running(spool) as one:
@@ -57,7 +57,7 @@ async def test_a_recorded_batch_passes_the_socket():
     assert spool.events == [event for body in bodies for event in body.events]
 
 
-async def test_a_large_body_passes_the_socket():
+async def test_a_large_body_passes_the_socket() -> None:
     spool = FakeSpool()
     big = corpus.plain_body("big", count=40, padding=200_000)
     async with running(spool) as one:
@@ -65,7 +65,7 @@ async def test_a_large_body_passes_the_socket():
     assert spool.events == big.events
 
 
-async def test_an_answer_arrives_although_the_body_is_refused():
+async def test_an_answer_arrives_although_the_body_is_refused() -> None:
     """A hundred mebibytes are sent before anybody looks for an answer."""
     async with running() as one:
         (answer,) = await post(one, request(b"x" * 100 * 2**20))
@@ -74,7 +74,7 @@ async def test_an_answer_arrives_although_the_body_is_refused():
 
 @given(st.binary(max_size=2000))
 @settings(max_examples=30)
-def test_random_bytes_end_in_an_answer_or_a_close(data: bytes):
+def test_random_bytes_end_in_an_answer_or_a_close(data: bytes) -> None:
     async def run() -> None:
         async with running() as one:
             reader, writer = await asyncio.open_connection(*one.address)
@@ -88,20 +88,20 @@ def test_random_bytes_end_in_an_answer_or_a_close(data: bytes):
     asyncio.run(run())
 
 
-async def test_a_busy_port_is_named():
+async def test_a_busy_port_is_named() -> None:
     async with running() as one:
         other = make_server(Receive(listen=str(one.address)))
         with pytest.raises(ReceiveError, match=f"receive.listen {one.address}: Address already in use; stop what"):
             await other.start()
 
 
-async def test_a_host_that_nobody_knows_is_named():
+async def test_a_host_that_nobody_knows_is_named() -> None:
     one = make_server(Receive(listen="no-such-host.invalid:0"))
     with pytest.raises(ReceiveError, match=r"receive.listen no-such-host.invalid:0: "):
         await one.start()
 
 
-async def test_statistics_follow():
+async def test_statistics_follow() -> None:
     spool = FakeSpool(slow=True)
     async with running(spool) as one:
         _, writer = await asyncio.open_connection(*one.address)
@@ -118,7 +118,7 @@ async def test_statistics_follow():
         await until(lambda: one.statistics().connections == 0)
 
 
-async def test_a_stop_answers_what_was_begun_and_refuses_what_begins():
+async def test_a_stop_answers_what_was_begun_and_refuses_what_begins() -> None:
     spool = FakeSpool(slow=True)
     async with running(spool, retry_after=7) as one:
         idle, begun = [await asyncio.open_connection(*one.address) for _ in range(2)]
@@ -139,7 +139,7 @@ async def test_a_stop_answers_what_was_begun_and_refuses_what_begins():
         begun[1].close()
 
 
-async def test_a_drain_has_an_end():
+async def test_a_drain_has_an_end() -> None:
     clock = FakeClock()
     spool = FakeSpool(slow=True)
     one = make_server(Receive(listen="127.0.0.1:0"), spool, clock)
@@ -160,7 +160,7 @@ async def test_a_drain_has_an_end():
     writer.close()
 
 
-async def test_close_ends_every_connection():
+async def test_close_ends_every_connection() -> None:
     async with running() as one:
         streams = [await asyncio.open_connection(*one.address) for _ in range(20)]
         await until(lambda: one.statistics().connections == 20)
@@ -173,7 +173,7 @@ async def test_close_ends_every_connection():
         await asyncio.open_connection(*address)
 
 
-async def test_the_sweep_runs_by_itself(monkeypatch: pytest.MonkeyPatch):
+async def test_the_sweep_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.001)
     clock = FakeClock()
     one = make_server(Receive(listen="127.0.0.1:0"), FakeSpool(), clock)
@@ -193,7 +193,9 @@ def replaced(path: Path, text: str) -> None:
     draft.rename(path)
 
 
-async def test_tokens_are_read_again_while_a_connection_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_tokens_are_read_again_while_a_connection_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.001)
     monkeypatch.setattr(server, "POLL_SECONDS", 0)
     tokens = tmp_path / "tokens"
@@ -224,7 +226,7 @@ async def test_tokens_are_read_again_while_a_connection_is_open(tmp_path: Path, 
 @pytest.mark.parametrize("take_back", [lambda path: replaced(path, ""), Path.unlink])
 async def test_a_tokens_file_that_is_emptied_or_removed_revokes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_back: Callable[[Path], None]
-):
+) -> None:
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.001)
     monkeypatch.setattr(server, "POLL_SECONDS", 0)
     tokens = tmp_path / "tokens"
@@ -248,13 +250,13 @@ async def status_with(one: ReceiveServer, token: str) -> int:
     return int(head.split()[1])
 
 
-async def test_a_missing_tokens_file_is_named(tmp_path: Path):
+async def test_a_missing_tokens_file_is_named(tmp_path: Path) -> None:
     one = Receive(listen="127.0.0.1:0", tokens_file=tmp_path / "none")
     with pytest.raises(ClustersError, match=r"receive.tokens_file .*/none: is not there"):
         make_server(one)
 
 
-async def test_refusals_are_logged_once_a_minute_and_counted_always(caplog: pytest.LogCaptureFixture):
+async def test_refusals_are_logged_once_a_minute_and_counted_always(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     port = make_port(clock=clock)
     for _ in range(3):
@@ -269,7 +271,7 @@ async def test_refusals_are_logged_once_a_minute_and_counted_always(caplog: pyte
     assert vars(caplog.records[0])["peer"] == "192.0.2.1:4711"
 
 
-async def test_an_idle_connection_is_cheap():
+async def test_an_idle_connection_is_cheap() -> None:
     """Two thousand of them have to fit beside everything else."""
     port = make_port()
     gc.collect()
@@ -280,7 +282,7 @@ async def test_an_idle_connection_is_cheap():
     assert peak / len(connections) < 2_000
 
 
-async def test_many_idle_clients_do_not_slow_the_others():
+async def test_many_idle_clients_do_not_slow_the_others() -> None:
     async with running() as one:
         idle = []
         for _ in range(500):
@@ -297,7 +299,7 @@ async def test_many_idle_clients_do_not_slow_the_others():
 
 async def test_connections_stay_below_what_the_process_may_have_open(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr(server.descriptors, "limit", lambda: 120)
     async with running(max_connections=4096) as one:
         assert one._listener.connections.room == room(4096, left_for_connections(0, 120))

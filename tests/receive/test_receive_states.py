@@ -53,21 +53,21 @@ def reached(table: Mapping[tuple[IntEnum, Trigger], IntEnum], start: IntEnum) ->
 
 
 @pytest.mark.parametrize(("table", "states"), TABLES)
-def test_every_state_can_come_about(table: Mapping[tuple[IntEnum, Trigger], IntEnum], states: type[IntEnum]):
+def test_every_state_can_come_about(table: Mapping[tuple[IntEnum, Trigger], IntEnum], states: type[IntEnum]) -> None:
     assert reached(table, next(iter(states))) == set(states)
 
 
-def test_a_trigger_belongs_to_one_dimension():
+def test_a_trigger_belongs_to_one_dimension() -> None:
     triggers = [{trigger for _, trigger in table} for table, _ in TABLES]
     assert sum(map(len, triggers)) == len(set().union(*triggers)) == len(Trigger)
 
 
 @pytest.mark.parametrize("state", RequestState)
-def test_a_client_may_go_at_any_moment(state: RequestState):
+def test_a_client_may_go_at_any_moment(state: RequestState) -> None:
     assert REQUEST[state, Trigger.CLOSE] == CLOSED
 
 
-def test_there_is_no_way_back_from_the_last_answer():
+def test_there_is_no_way_back_from_the_last_answer() -> None:
     assert reached(REQUEST, LINGERING) == {LINGERING, CLOSED}  # type: ignore[arg-type]
     assert reached(REQUEST, CLOSED) == {CLOSED}  # type: ignore[arg-type]
     assert KEEP not in reached(PERSISTENCE, LAST)  # type: ignore[arg-type]
@@ -88,29 +88,29 @@ def test_there_is_no_way_back_from_the_last_answer():
 )
 def test_an_answer_is_the_last_one_unless_the_connection_is_kept(
     request_state: RequestState, persistence: KeepAlive, after: RequestState
-):
+) -> None:
     assert answered(request_state, persistence) == after
 
 
 @pytest.mark.parametrize("state", [LINGERING, CLOSED])
 @pytest.mark.parametrize("trigger", [Trigger.COMPLETE, Trigger.ANSWERED, Trigger.LAST_ANSWERED, Trigger.REFUSED])
-def test_nothing_is_answered_twice(state: RequestState, trigger: Trigger):
+def test_nothing_is_answered_twice(state: RequestState, trigger: Trigger) -> None:
     with pytest.raises(KeyError):
         REQUEST[state, trigger]
 
 
-def test_a_request_that_waits_is_not_completed_again():
+def test_a_request_that_waits_is_not_completed_again() -> None:
     with pytest.raises(KeyError):
         REQUEST[WAITING, Trigger.COMPLETE]
 
 
 @pytest.mark.parametrize("trigger", [Trigger.PAUSE, Trigger.RESUME, Trigger.DROP, Trigger.END])
-def test_a_client_that_has_ended_sends_nothing_more(trigger: Trigger):
+def test_a_client_that_has_ended_sends_nothing_more(trigger: Trigger) -> None:
     assert INPUT[ENDED, trigger] in (ENDED, DROPPED)
 
 
 @pytest.mark.parametrize("persistence", KeepAlive)
-def test_dropped_bytes_make_the_next_answer_the_last_one(persistence: KeepAlive):
+def test_dropped_bytes_make_the_next_answer_the_last_one(persistence: KeepAlive) -> None:
     taken, after = dropped(PAUSED, persistence)
     assert taken == DROPPED
     assert after == (CROWDED if persistence == CROWDED else LAST)

@@ -92,7 +92,7 @@ def without_client_ca(files: Files) -> ServerTls:
     return ServerTls(cert_file=files.tls.cert_file, key_file=files.tls.key_file)
 
 
-async def test_https(files: Files, ca: trustme.CA):
+async def test_https(files: Files, ca: trustme.CA) -> None:
     spool = FakeSpool()
     bodies = list(corpus.bodies("batch50-request-h2tls"))
     async with running(without_client_ca(files), spool) as one:
@@ -104,7 +104,7 @@ async def test_https(files: Files, ca: trustme.CA):
     assert {stored.source for stored in spool.stored} == {""}
 
 
-async def test_large_pipelined_and_chunked_bodies(files: Files, ca: trustme.CA):
+async def test_large_pipelined_and_chunked_bodies(files: Files, ca: trustme.CA) -> None:
     spool = FakeSpool()
     big = corpus.plain_body("big", count=10, padding=300_000)
     stream = request(big.data) + request(b"", "Transfer-Encoding: chunked") + chunked(BODY, [7, 30])
@@ -121,7 +121,7 @@ async def test_large_pipelined_and_chunked_bodies(files: Files, ca: trustme.CA):
     assert spool.events == [*big.events, corpus.event("one")]
 
 
-async def test_the_client_s_certificate_is_the_source(files: Files, ca: trustme.CA, client_ca: trustme.CA):
+async def test_the_client_s_certificate_is_the_source(files: Files, ca: trustme.CA, client_ca: trustme.CA) -> None:
     spool = FakeSpool()
     certificate = client_ca.issue_cert("apiserver.prod", common_name="kube-apiserver-prod")
     async with running(files.tls, spool) as one:
@@ -132,7 +132,9 @@ async def test_the_client_s_certificate_is_the_source(files: Files, ca: trustme.
 
 
 @pytest.mark.parametrize("kind", ["none", "wrong CA", "expired"])
-async def test_who_cannot_prove_itself_does_not_come_in(files: Files, ca: trustme.CA, client_ca: trustme.CA, kind: str):
+async def test_who_cannot_prove_itself_does_not_come_in(
+    files: Files, ca: trustme.CA, client_ca: trustme.CA, kind: str
+) -> None:
     certificate = {
         "none": None,
         "wrong CA": trustme.CA().issue_cert("apiserver"),
@@ -150,7 +152,7 @@ async def test_who_cannot_prove_itself_does_not_come_in(files: Files, ca: trustm
     assert spool.stored == []
 
 
-async def test_a_client_without_tls_is_told(files: Files):
+async def test_a_client_without_tls_is_told(files: Files) -> None:
     async with running(without_client_ca(files)) as one:
         reader, writer = await asyncio.open_connection(*one.address)
         writer.write(request())
@@ -161,7 +163,7 @@ async def test_a_client_without_tls_is_told(files: Files):
         assert one.statistics().rejected["tls"] == 1
 
 
-async def test_old_tls_is_refused(files: Files, ca: trustme.CA):
+async def test_old_tls_is_refused(files: Files, ca: trustme.CA) -> None:
     context = client_context(ca)
     with pytest.warns(DeprecationWarning, match=r"TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -170,7 +172,7 @@ async def test_old_tls_is_refused(files: Files, ca: trustme.CA):
             await connect(one, context)
 
 
-async def test_http_1_1_is_chosen_where_h2_is_offered(files: Files, ca: trustme.CA):
+async def test_http_1_1_is_chosen_where_h2_is_offered(files: Files, ca: trustme.CA) -> None:
     context = client_context(ca)
     context.set_alpn_protocols(["h2", "http/1.1"])
     async with running(without_client_ca(files)) as one:
@@ -180,7 +182,7 @@ async def test_http_1_1_is_chosen_where_h2_is_offered(files: Files, ca: trustme.
         stream[1].close()
 
 
-async def test_tls_1_2_works(files: Files, ca: trustme.CA):
+async def test_tls_1_2_works(files: Files, ca: trustme.CA) -> None:
     context = client_context(ca)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     async with running(without_client_ca(files)) as one:
@@ -191,7 +193,7 @@ async def test_tls_1_2_works(files: Files, ca: trustme.CA):
 
 async def test_new_certificates_hold_for_new_connections_and_drop_no_old_one(
     files: Files, ca: trustme.CA, client_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.001)
     monkeypatch.setattr(server, "POLL_SECONDS", 0)
     new_ca, new_client_ca = trustme.CA(), trustme.CA()
@@ -221,7 +223,7 @@ async def test_new_certificates_hold_for_new_connections_and_drop_no_old_one(
             stream[1].close()
 
 
-async def test_a_large_refused_body_gets_its_answer(files: Files, ca: trustme.CA):
+async def test_a_large_refused_body_gets_its_answer(files: Files, ca: trustme.CA) -> None:
     async with running(without_client_ca(files), max_body=1000) as one:
         reader, writer = await connect(one, client_context(ca))
         writer.write(request(b"x" * 10_000_000))
@@ -231,7 +233,7 @@ async def test_a_large_refused_body_gets_its_answer(files: Files, ca: trustme.CA
         await until(lambda: one.statistics().connections == 0)
 
 
-async def test_a_client_that_says_goodbye_still_gets_its_answer(files: Files, ca: trustme.CA):
+async def test_a_client_that_says_goodbye_still_gets_its_answer(files: Files, ca: trustme.CA) -> None:
     """close_notify in one direction leaves the other open (RFC 8446, 6.1)."""
     spool = FakeSpool(slow=True)
     async with running(without_client_ca(files), spool) as one:
@@ -265,7 +267,7 @@ async def test_a_client_that_says_goodbye_still_gets_its_answer(files: Files, ca
         writer.close()
 
 
-async def test_garbage_after_the_handshake_ends_the_connection(files: Files, ca: trustme.CA):
+async def test_garbage_after_the_handshake_ends_the_connection(files: Files, ca: trustme.CA) -> None:
     async with running(without_client_ca(files)) as one:
         stream = await connect(one, client_context(ca))
         transport: Any = stream[1].transport
@@ -276,7 +278,7 @@ async def test_garbage_after_the_handshake_ends_the_connection(files: Files, ca:
         await until(lambda: one.statistics().connections == 0)
 
 
-async def test_a_handshake_has_an_end(files: Files):
+async def test_a_handshake_has_an_end(files: Files) -> None:
     clock = FakeClock()
     port = make_port(clock=clock)
 
@@ -327,20 +329,20 @@ def spoil(files: Files, key: str, content: str | None) -> Path:
         ("cert_file", "-----BEGIN CERTIFICATE-----\nnonsense\n", "cannot be used with its key"),
     ],
 )
-async def test_bad_files_are_named_at_the_start(files: Files, key: str, content: str | None, why: str):
+async def test_bad_files_are_named_at_the_start(files: Files, key: str, content: str | None, why: str) -> None:
     path = spoil(files, key, content)
     one = make_server(Receive(listen="127.0.0.1:0", tls=files.tls))
     with pytest.raises(ReceiveError, match=f"^receive.tls.{key} {path}: .*{why}"):
         await one.start()
 
 
-def test_a_key_of_another_certificate_is_named(files: Files, ca: trustme.CA):
+def test_a_key_of_another_certificate_is_named(files: Files, ca: trustme.CA) -> None:
     files.tls.key_file.write_bytes(ca.issue_cert("other").private_key_pem.bytes())
     with pytest.raises(ReceiveError, match=r"receive.tls.key_file .*: does not belong to the certificate in "):
         Certificates(files.tls)
 
 
-def test_a_renewal_in_two_steps_is_taken_when_it_is_whole(files: Files, ca: trustme.CA, client_ca: trustme.CA):
+def test_a_renewal_in_two_steps_is_taken_when_it_is_whole(files: Files, ca: trustme.CA, client_ca: trustme.CA) -> None:
     certificates = Certificates(files.tls)
     first = certificates.context
     issued = ca.issue_cert("localhost")
@@ -369,5 +371,5 @@ def test_a_renewal_in_two_steps_is_taken_when_it_is_whole(files: Files, ca: trus
         ({"subject": ((("commonName", "n" * 300),),)}, "n" * 200),
     ],
 )
-def test_the_name_in_a_certificate(certificate: dict[str, Any] | None, name: str):
+def test_the_name_in_a_certificate(certificate: dict[str, Any] | None, name: str) -> None:
     assert name_in(certificate) == name

@@ -27,7 +27,9 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, int]]:
     return [(one["destination"], one["events"], one["clusters"]) for one in several]
 
 
-def test_what_a_removed_destination_had_not_got_is_told_once_at_the_start_and_known(caplog: pytest.LogCaptureFixture):
+def test_what_a_removed_destination_had_not_got_is_told_once_at_the_start_and_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     disk = FakeDisk()
     spool = opened(disk, "kept", "gone", "done")
     for cluster in ("a", "b"):
@@ -54,7 +56,7 @@ def test_what_a_removed_destination_had_not_got_is_told_once_at_the_start_and_kn
     spool.stop()
 
 
-def test_nobody_waits_for_it_and_what_is_gone_is_owed_no_more(caplog: pytest.LogCaptureFixture):
+def test_nobody_waits_for_it_and_what_is_gone_is_owed_no_more(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     disk = FakeDisk()
     spool = opened(disk, "gone")

@@ -44,7 +44,7 @@ def _is_subsequence(found: list[bytes]) -> bool:
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_every_byte_flipped_once_costs_at_most_the_record_it_is_in(sealed: bool):
+def test_every_byte_flipped_once_costs_at_most_the_record_it_is_in(sealed: bool) -> None:
     original = _spool(sealed=sealed)
     path = _segment(original)
     content = original.content(path).rstrip(b"\0") if not sealed else original.content(path)
@@ -88,7 +88,7 @@ def _delivered() -> FakeDisk:
 
 @pytest.mark.parametrize("name", ["ring.meta", "siem.cursor"])
 @pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut"])
-def test_every_byte_of_a_small_file_may_go_and_costs_repeats_alone(name: str, cut: bool):
+def test_every_byte_of_a_small_file_may_go_and_costs_repeats_alone(name: str, cut: bool) -> None:
     original = _delivered()
     (path,) = [one for one in original.paths() if one.name == name]
     content = original.content(path)
@@ -115,7 +115,7 @@ def test_every_byte_of_a_small_file_may_go_and_costs_repeats_alone(name: str, cu
         assert positions == {4}
 
 
-def test_both_copies_of_the_header_must_be_hit_to_lose_a_segment():
+def test_both_copies_of_the_header_must_be_hit_to_lose_a_segment() -> None:
     disk = _spool(sealed=True)
     path = _segment(disk)
     content = bytearray(disk.content(path))
@@ -133,7 +133,7 @@ def test_both_copies_of_the_header_must_be_hit_to_lose_a_segment():
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_cut_at_every_length_the_records_before_the_cut_are_read(sealed: bool):
+def test_cut_at_every_length_the_records_before_the_cut_are_read(sealed: bool) -> None:
     original = _spool(sealed=sealed)
     path = _segment(original)
     content = original.content(path)
@@ -158,7 +158,7 @@ def test_cut_at_every_length_the_records_before_the_cut_are_read(sealed: bool):
     assert (counts[0], counts[-1]) == (0, len(EVENTS))
 
 
-def test_damage_in_the_middle_is_set_aside_with_its_bytes_and_verify_names_it():
+def test_damage_in_the_middle_is_set_aside_with_its_bytes_and_verify_names_it() -> None:
     disk = _spool(sealed=True)
     path = _segment(disk)
     content = bytearray(disk.content(path))
@@ -180,7 +180,7 @@ def test_damage_in_the_middle_is_set_aside_with_its_bytes_and_verify_names_it():
 
 
 @pytest.mark.parametrize("length", [0, 2**16])
-def test_a_segment_that_was_opened_and_never_written_to_is_no_damage(length: int):
+def test_a_segment_that_was_opened_and_never_written_to_is_no_damage(length: int) -> None:
     """The power went between a rotation and its first sync, or the sink is rotating right now."""
     disk = _spool(sealed=True)
     disk.put(_segment(disk).with_name(f"{len(EVENTS):020d}.seg"), bytes(length))
@@ -189,7 +189,7 @@ def test_a_segment_that_was_opened_and_never_written_to_is_no_damage(length: int
     assert [note for note in report.notes if "never written to" in note]
 
 
-def test_a_segment_in_the_middle_that_holds_nothing_is_damage():
+def test_a_segment_in_the_middle_that_holds_nothing_is_damage() -> None:
     disk = _spool(sealed=True)
     spool = open_spool(disk)
     submit(spool, spool.ring("default"), body_of("after"))
@@ -198,7 +198,7 @@ def test_a_segment_in_the_middle_that_holds_nothing_is_damage():
     assert any("neither copy of the header" in problem for problem in inspect.verify(PATH, "default", disk).problems)
 
 
-def test_verify_sees_a_segment_that_was_taken_out_of_the_chain():
+def test_verify_sees_a_segment_that_was_taken_out_of_the_chain() -> None:
     disk = FakeDisk()
     for number in range(4):
         spool = open_spool(disk)
@@ -211,7 +211,7 @@ def test_verify_sees_a_segment_that_was_taken_out_of_the_chain():
     assert any("events 2 to 3 are missing" in problem for problem in problems), problems
 
 
-def test_verify_sees_a_segment_that_was_rewritten_with_valid_checksums():
+def test_verify_sees_a_segment_that_was_rewritten_with_valid_checksums() -> None:
     """Whoever can write the disk can make frames that validate; the chain is what tells on them."""
     disk = FakeDisk()
     for number in range(3):
@@ -236,7 +236,7 @@ def test_verify_sees_a_segment_that_was_rewritten_with_valid_checksums():
 
 
 @pytest.mark.parametrize("lost", [0, 4096])
-def test_a_lost_cursor_slot_means_repeats_and_never_a_skip(lost: int):
+def test_a_lost_cursor_slot_means_repeats_and_never_a_skip(lost: int) -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")

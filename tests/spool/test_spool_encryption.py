@@ -52,7 +52,7 @@ def stored_names(disk: FakeDisk, key_file: Path, count: int = 6) -> Path:
     return ring.segments[0].path
 
 
-def test_what_is_stored_is_read_back_and_none_of_it_stands_on_the_disk(key_file: Path):
+def test_what_is_stored_is_read_back_and_none_of_it_stands_on_the_disk(key_file: Path) -> None:
     disk = FakeDisk()
     path = stored_names(disk, key_file)
     spool = encrypted(disk, key_file)
@@ -71,7 +71,7 @@ def test_what_is_stored_is_read_back_and_none_of_it_stands_on_the_disk(key_file:
     assert b"secret-event" not in content
 
 
-def test_equal_bodies_look_different_and_nonces_never_repeat(key_file: Path):
+def test_equal_bodies_look_different_and_nonces_never_repeat(key_file: Path) -> None:
     disk = FakeDisk()
     spool = encrypted(disk, key_file)
     for cluster in ("a", "b"):
@@ -87,7 +87,7 @@ def test_equal_bodies_look_different_and_nonces_never_repeat(key_file: Path):
     assert len(seen) == 2 * 6 * 3
 
 
-def test_verify_needs_no_key(key_file: Path):
+def test_verify_needs_no_key(key_file: Path) -> None:
     disk = FakeDisk()
     path = stored_names(disk, key_file)
     report = inspect.verify(PATH, "default", disk)
@@ -101,7 +101,7 @@ def test_verify_needs_no_key(key_file: Path):
     assert not any("TAMPERING" in one for one in inspect.verify(PATH, "default", disk, keys=keys_of(key_file)).problems)
 
 
-def test_commands_beside_the_sink_refuse_without_the_key_and_work_with_it(key_file: Path, tmp_path: Path):
+def test_commands_beside_the_sink_refuse_without_the_key_and_work_with_it(key_file: Path, tmp_path: Path) -> None:
     disk = FakeDisk()
     stored_names(disk, key_file)
     with pytest.raises(MissingKeyError, match=r"'first' \(check [0-9a-f]{8}\), which was not given"):
@@ -116,7 +116,7 @@ def test_commands_beside_the_sink_refuse_without_the_key_and_work_with_it(key_fi
     assert found == events_of(*NAMES)
 
 
-def test_verify_with_some_of_the_keys_tells_what_it_can_and_what_it_cannot(key_file: Path):
+def test_verify_with_some_of_the_keys_tells_what_it_can_and_what_it_cannot(key_file: Path) -> None:
     disk = FakeDisk()
     first = stored_names(disk, key_file)
     key_file.write_text(line("second") + key_file.read_text())
@@ -134,7 +134,7 @@ def test_verify_with_some_of_the_keys_tells_what_it_can_and_what_it_cannot(key_f
     assert any(one.startswith(f"{second}: TAMPERING") for one in problems)
 
 
-def test_a_new_key_begins_a_new_segment_and_the_old_one_reads_what_it_wrote(key_file: Path):
+def test_a_new_key_begins_a_new_segment_and_the_old_one_reads_what_it_wrote(key_file: Path) -> None:
     disk, clock = FakeDisk(), FakeClock()
     spool = Spool.open(config(encryption=Encryption(key_file=key_file)), disk=disk, clock=clock)
     spool.start(lambda call: call())
@@ -160,7 +160,7 @@ def test_a_new_key_begins_a_new_segment_and_the_old_one_reads_what_it_wrote(key_
     spool.stop()
 
 
-def test_turning_it_on_and_off_leaves_what_is_there_readable(key_file: Path):
+def test_turning_it_on_and_off_leaves_what_is_there_readable(key_file: Path) -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     submit(spool, spool.ring("default"), body_of("plain"))
@@ -181,7 +181,7 @@ def test_turning_it_on_and_off_leaves_what_is_there_readable(key_file: Path):
         (line("x").replace("x ", "first ", 1), r"does not hold \(it holds another key of that name\)"),
     ],
 )
-def test_a_missing_or_wrong_key_stops_the_start_with_one_sentence(key_file: Path, content: str, told: str):
+def test_a_missing_or_wrong_key_stops_the_start_with_one_sentence(key_file: Path, content: str, told: str) -> None:
     disk = FakeDisk()
     spool = encrypted(disk, key_file)
     ring = spool.ring("default")
@@ -203,7 +203,7 @@ def test_a_missing_or_wrong_key_stops_the_start_with_one_sentence(key_file: Path
     spool.stop()
 
 
-def test_a_reader_without_the_key_does_not_step_over_what_it_cannot_read(key_file: Path):
+def test_a_reader_without_the_key_does_not_step_over_what_it_cannot_read(key_file: Path) -> None:
     """It cannot come to this in a sink, which does not start; a reader must not rely on that."""
     disk = FakeDisk()
     stored_names(disk, key_file)
@@ -232,7 +232,7 @@ TAMPERINGS = {
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_a_header_that_was_changed_is_told_as_tampering_and_costs_its_record_alone(
     name: str, key_file: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     disk = FakeDisk()
     path = stored_names(disk, key_file)
     header, frames, content = parts(disk, path)
@@ -258,7 +258,7 @@ def test_a_header_that_was_changed_is_told_as_tampering_and_costs_its_record_alo
     spool.stop()
 
 
-def test_a_record_that_was_moved_to_another_segment_does_not_open(key_file: Path):
+def test_a_record_that_was_moved_to_another_segment_does_not_open(key_file: Path) -> None:
     disk = FakeDisk()
     for life in range(2):
         spool = encrypted(disk, key_file)
@@ -283,7 +283,7 @@ def test_a_record_that_was_moved_to_another_segment_does_not_open(key_file: Path
     spool.stop()
 
 
-def test_a_plain_record_in_an_encrypted_segment_is_tampering(key_file: Path):
+def test_a_plain_record_in_an_encrypted_segment_is_tampering(key_file: Path) -> None:
     disk = FakeDisk()
     path = stored_names(disk, key_file, 1)
     header, (only,), content = parts(disk, path)
@@ -300,7 +300,7 @@ def test_a_plain_record_in_an_encrypted_segment_is_tampering(key_file: Path):
     spool.stop()
 
 
-def test_every_byte_of_an_encrypted_record_flipped_under_a_good_checksum_is_seen(key_file: Path):
+def test_every_byte_of_an_encrypted_record_flipped_under_a_good_checksum_is_seen(key_file: Path) -> None:
     from auditsink.spool.content import TamperedError, Unpacker  # noqa: PLC0415
 
     disk = FakeDisk()
@@ -317,7 +317,7 @@ def test_every_byte_of_an_encrypted_record_flipped_under_a_good_checksum_is_seen
 
 
 @pytest.mark.parametrize("calls", range(4, 9))
-def test_a_torn_encrypted_write_is_no_damage_and_its_retry_is_stored(calls: int, key_file: Path):
+def test_a_torn_encrypted_write_is_no_damage_and_its_retry_is_stored(calls: int, key_file: Path) -> None:
     for seed in range(8):
         disk = FakeDisk()
         spool = encrypted(disk, key_file)
@@ -339,7 +339,7 @@ def test_a_torn_encrypted_write_is_no_damage_and_its_retry_is_stored(calls: int,
         spool.stop()
 
 
-def test_the_limit_counts_what_encryption_adds(key_file: Path):
+def test_the_limit_counts_what_encryption_adds(key_file: Path) -> None:
     disk = FakeDisk()
     spool = encrypted(disk, key_file, when_full="drop_oldest", max_bytes=2**18, segment_bytes=2**15)
     ring = spool.ring("default")
@@ -354,7 +354,9 @@ def test_the_limit_counts_what_encryption_adds(key_file: Path):
     spool.stop()
 
 
-def test_on_a_real_disk_beside_the_commands(tmp_path: Path, key_file: Path, capfdbinary: pytest.CaptureFixture[bytes]):
+def test_on_a_real_disk_beside_the_commands(
+    tmp_path: Path, key_file: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     from auditsink.cli import run  # noqa: PLC0415
 
     path = tmp_path / "spool"

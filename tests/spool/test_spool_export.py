@@ -47,7 +47,7 @@ def content_of(file: Path) -> bytes:
         return bytes(stream.read())
 
 
-def test_an_export_is_the_events_one_a_line_and_a_manifest(tmp_path: Path):
+def test_an_export_is_the_events_one_a_line_and_a_manifest(tmp_path: Path) -> None:
     disk = FakeDisk()
     spool = several_segments(disk)
     spool.stop()
@@ -76,7 +76,7 @@ def test_an_export_is_the_events_one_a_line_and_a_manifest(tmp_path: Path):
     assert (tmp_path / "out" / "manifest.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_running_sink_is_exported_but_for_the_segment_it_writes(tmp_path: Path):
+def test_a_running_sink_is_exported_but_for_the_segment_it_writes(tmp_path: Path) -> None:
     disk = FakeDisk()
     spool = several_segments(disk)
     last = spool.rings["default"].segments[-1].first
@@ -85,7 +85,7 @@ def test_a_running_sink_is_exported_but_for_the_segment_it_writes(tmp_path: Path
     spool.stop()
 
 
-def test_a_segment_that_the_limit_removes_meanwhile_is_told(tmp_path: Path):
+def test_a_segment_that_the_limit_removes_meanwhile_is_told(tmp_path: Path) -> None:
     disk = FakeDisk()
     spool = several_segments(disk)
     spool.stop()
@@ -104,7 +104,7 @@ def test_a_segment_that_the_limit_removes_meanwhile_is_told(tmp_path: Path):
     assert ring.gone == [(ring.segments[0].next, firsts[1])]
 
 
-def test_a_time_selects_whole_segments(tmp_path: Path):
+def test_a_time_selects_whole_segments(tmp_path: Path) -> None:
     disk, clock = FakeDisk(), FakeClock(wall_ns=10**18)
     chance = random.Random(2)
     spool = Spool.open(config(), disk=disk, clock=clock)
@@ -127,7 +127,7 @@ def test_a_time_selects_whole_segments(tmp_path: Path):
     assert ring.segments == []
 
 
-def test_an_export_is_not_written_over(tmp_path: Path):
+def test_an_export_is_not_written_over(tmp_path: Path) -> None:
     disk = FakeDisk()
     several_segments(disk).stop()
     export(PATH, ["default"], tmp_path, made_ns=MADE_NS, disk=disk)
@@ -135,7 +135,7 @@ def test_an_export_is_not_written_over(tmp_path: Path):
         export(PATH, ["default"], tmp_path, made_ns=MADE_NS, disk=disk)
 
 
-def test_an_export_that_was_cut_short_is_none(tmp_path: Path):
+def test_an_export_that_was_cut_short_is_none(tmp_path: Path) -> None:
     disk = FakeDisk()
     several_segments(disk).stop()
 
@@ -149,7 +149,7 @@ def test_an_export_that_was_cut_short_is_none(tmp_path: Path):
     export(PATH, ["default"], tmp_path, made_ns=MADE_NS, disk=disk)
 
 
-def test_damage_is_left_out_and_counted(tmp_path: Path):
+def test_damage_is_left_out_and_counted(tmp_path: Path) -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     submit_all(spool, spool.ring("default"), [body_of("a", "b"), body_of("c"), body_of("d")])
@@ -178,7 +178,7 @@ def exported_spool(disk: FakeDisk, place: Path) -> export_format.Manifest:
     return export(PATH, ["default"], place, made_ns=MADE_NS, disk=disk)
 
 
-def test_a_restore_brings_back_sequences_times_sources_and_the_ring_itself(tmp_path: Path):
+def test_a_restore_brings_back_sequences_times_sources_and_the_ring_itself(tmp_path: Path) -> None:
     disk, target = FakeDisk(), FakeDisk()
     exported_spool(disk, tmp_path)
     done = restore(tmp_path, PATH, disk=target)
@@ -196,7 +196,7 @@ def test_a_restore_brings_back_sequences_times_sources_and_the_ring_itself(tmp_p
     assert inspect.verify(PATH, "default", target).problems == []
 
 
-def test_a_part_is_restored_under_its_own_sequences(tmp_path: Path):
+def test_a_part_is_restored_under_its_own_sequences(tmp_path: Path) -> None:
     """The first segments were dropped before the export was made."""
     disk, target = FakeDisk(), FakeDisk()
     several_segments(disk).stop()
@@ -211,7 +211,7 @@ def test_a_part_is_restored_under_its_own_sequences(tmp_path: Path):
     spool.stop()
 
 
-def test_restoring_again_changes_nothing(tmp_path: Path):
+def test_restoring_again_changes_nothing(tmp_path: Path) -> None:
     disk, target = FakeDisk(), FakeDisk()
     exported_spool(disk, tmp_path)
     restore(tmp_path, PATH, disk=target)
@@ -222,7 +222,7 @@ def test_restoring_again_changes_nothing(tmp_path: Path):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_restore_that_a_crash_cuts_short_is_repeated(tmp_path: Path, seed: int):
+def test_a_restore_that_a_crash_cuts_short_is_repeated(tmp_path: Path, seed: int) -> None:
     disk, target = FakeDisk(), FakeDisk()
     exported_spool(disk, tmp_path)
     steps = iter(range(6 + seed))
@@ -239,7 +239,7 @@ def test_a_restore_that_a_crash_cuts_short_is_repeated(tmp_path: Path, seed: int
     assert inspect.verify(PATH, "default", target).problems == []
 
 
-def test_what_a_copy_was_still_writing_is_completed(tmp_path: Path):
+def test_what_a_copy_was_still_writing_is_completed(tmp_path: Path) -> None:
     """The copy was made while the sink ran: of its last segment it holds a part."""
     disk, target = FakeDisk(), FakeDisk()
     spool = several_segments(disk)
@@ -253,7 +253,7 @@ def test_what_a_copy_was_still_writing_is_completed(tmp_path: Path):
     assert all_records(target) == all_records(disk)
 
 
-def test_an_untouched_ring_becomes_the_exported_one(tmp_path: Path):
+def test_an_untouched_ring_becomes_the_exported_one(tmp_path: Path) -> None:
     """A sink was started on the new directory before anybody thought of the import."""
     disk, target = FakeDisk(), FakeDisk()
     exported_spool(disk, tmp_path)
@@ -268,7 +268,7 @@ def test_an_untouched_ring_becomes_the_exported_one(tmp_path: Path):
     spool.stop()
 
 
-def test_a_ring_with_other_events_is_left_alone(tmp_path: Path):
+def test_a_ring_with_other_events_is_left_alone(tmp_path: Path) -> None:
     disk, target = FakeDisk(), FakeDisk()
     exported_spool(disk, tmp_path)
     spool = open_spool(target)
@@ -279,7 +279,7 @@ def test_a_ring_with_other_events_is_left_alone(tmp_path: Path):
     assert [record.events for record in all_records(target)] == [events_of("mine")]
 
 
-def test_other_events_under_the_same_sequences_are_found(tmp_path: Path):
+def test_other_events_under_the_same_sequences_are_found(tmp_path: Path) -> None:
     disk, target = FakeDisk(), FakeDisk()
     several_segments(disk).stop()
     for path in disk.paths():
@@ -294,7 +294,7 @@ def test_other_events_under_the_same_sequences_are_found(tmp_path: Path):
         restore(tmp_path, PATH, disk=target)
 
 
-def test_what_lies_before_a_ring_cannot_be_put_into_it(tmp_path: Path):
+def test_what_lies_before_a_ring_cannot_be_put_into_it(tmp_path: Path) -> None:
     disk = FakeDisk()
     exported_spool(disk, tmp_path)
     disk.unlink(segment_file.segments(RING, disk)[0].path)
@@ -302,7 +302,7 @@ def test_what_lies_before_a_ring_cannot_be_put_into_it(tmp_path: Path):
         restore(tmp_path, PATH, disk=disk)
 
 
-def test_a_spool_in_use_is_not_restored_into(tmp_path: Path):
+def test_a_spool_in_use_is_not_restored_into(tmp_path: Path) -> None:
     disk, target = FakeDisk(), FakeDisk()
     exported_spool(disk, tmp_path)
     spool = open_spool(target)
@@ -311,7 +311,7 @@ def test_a_spool_in_use_is_not_restored_into(tmp_path: Path):
     spool.stop()
 
 
-def test_only_one_cluster_may_be_restored(tmp_path: Path):
+def test_only_one_cluster_may_be_restored(tmp_path: Path) -> None:
     disk, target = FakeDisk(), FakeDisk()
     spool = open_spool(disk)
     submit(spool, spool.ring("blue"), body_of("b"))
@@ -348,7 +348,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_export_is_told_before_anything_is_written(tmp_path: Path, damage: str):
+def test_a_damaged_export_is_told_before_anything_is_written(tmp_path: Path, damage: str) -> None:
     disk, target = FakeDisk(), FakeDisk()
     manifest = exported_spool(disk, tmp_path)
     DAMAGES[damage](tmp_path, manifest.rings[0].segments[-1])
@@ -371,13 +371,13 @@ def test_a_damaged_export_is_told_before_anything_is_written(tmp_path: Path, dam
         ),
     ],
 )
-def test_a_manifest_that_is_none(tmp_path: Path, manifest: bytes, told: str):
+def test_a_manifest_that_is_none(tmp_path: Path, manifest: bytes, told: str) -> None:
     (tmp_path / "manifest.json").write_bytes(manifest)
     with pytest.raises(SpoolError, match=told):
         restore(tmp_path, PATH, disk=FakeDisk())
 
 
-def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path):
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     exported_spool(FakeDisk(), tmp_path)
     name = tmp_path / "manifest.json"
     name.write_bytes(name.read_bytes().replace(b"default/000", b"default/../../000"))

@@ -28,7 +28,7 @@ def segments_on_disk(disk: FakeDisk) -> int:
 
 def test_a_sequence_from_the_first_try_is_no_receipt_for_what_the_second_had_no_room_for(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """Both tries fail; in the second the first batch found no room, and the next one became durable in its place."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -57,7 +57,7 @@ def test_a_sequence_from_the_first_try_is_no_receipt_for_what_the_second_had_no_
     assert read_all(ring) == (events_of("before", "stored"), 0)
 
 
-def test_a_source_that_is_no_text_costs_nobody_an_answer():
+def test_a_source_that_is_no_text_costs_nobody_an_answer() -> None:
     """A certificate may name anybody anything."""
     spool = open_spool()
     ring = spool.ring("default")
@@ -69,7 +69,7 @@ def test_a_source_that_is_no_text_costs_nobody_an_answer():
     spool.stop()
 
 
-def test_what_is_submitted_after_the_stop_is_answered():
+def test_what_is_submitted_after_the_stop_is_answered() -> None:
     spool = open_spool()
     ring = spool.ring("default")
     submit(spool, ring, body_of("a"))
@@ -77,7 +77,7 @@ def test_what_is_submitted_after_the_stop_is_answered():
     assert submit(spool, ring, body_of("b")) is SpoolRejection.STOPPING
 
 
-def test_what_is_submitted_during_a_stop_is_stored_or_refused_and_nobody_waits_for_ever():
+def test_what_is_submitted_during_a_stop_is_stored_or_refused_and_nobody_waits_for_ever() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -111,7 +111,7 @@ def test_what_is_submitted_during_a_stop_is_stored_or_refused_and_nobody_waits_f
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EROFS, errno.EPERM])
-def test_a_segment_that_cannot_be_removed_keeps_its_place_in_the_count(error: int):
+def test_a_segment_that_cannot_be_removed_keeps_its_place_in_the_count(error: int) -> None:
     """Else the ring would grow past its limit on a disk that removes nothing."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -133,7 +133,7 @@ def test_a_segment_that_cannot_be_removed_keeps_its_place_in_the_count(error: in
     spool.stop()
 
 
-def test_a_segment_that_somebody_else_removed_is_removed():
+def test_a_segment_that_somebody_else_removed_is_removed() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -174,13 +174,13 @@ def drop_green(disk: FakeDisk, cut: Callable[[], None]) -> Account:
     return account
 
 
-def test_what_was_dropped_stays_counted():
+def test_what_was_dropped_stays_counted() -> None:
     disk = FakeDisk()
     assert drop_green(disk, lambda: None) == Account(9, 0, 0, 0, dropped=9, pending=0)
 
 
 @pytest.mark.parametrize("calls", range(36))
-def test_what_was_dropped_stays_counted_when_the_power_goes_in_the_middle(calls: int):
+def test_what_was_dropped_stays_counted_when_the_power_goes_in_the_middle(calls: int) -> None:
     for seed in range(4):
         disk, chance = FakeDisk(), random.Random(seed)
         account = drop_green(disk, partial(disk.cut_power, calls, chance))
@@ -189,7 +189,7 @@ def test_what_was_dropped_stays_counted_when_the_power_goes_in_the_middle(calls:
 
 
 @pytest.mark.parametrize("calls", range(24))
-def test_what_was_delivered_is_not_called_dropped_when_the_power_goes_in_the_middle(calls: int):
+def test_what_was_delivered_is_not_called_dropped_when_the_power_goes_in_the_middle(calls: int) -> None:
     for seed in range(4):
         disk = FakeDisk()
         spool = open_spool(disk, max_bytes=2**18)
@@ -211,7 +211,7 @@ def test_what_was_delivered_is_not_called_dropped_when_the_power_goes_in_the_mid
         spool.stop()
 
 
-def test_a_smaller_segment_is_taken_where_the_disk_has_room_for_no_larger_one():
+def test_a_smaller_segment_is_taken_where_the_disk_has_room_for_no_larger_one() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, max_bytes=2**26, segment_bytes=2**24, when_full="drop_oldest")
     ring = spool.ring("default")
@@ -229,7 +229,7 @@ def test_a_smaller_segment_is_taken_where_the_disk_has_room_for_no_larger_one():
     spool.stop()
 
 
-def test_frames_that_changed_places_are_not_read_out_of_order():
+def test_frames_that_changed_places_are_not_read_out_of_order() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     submit_all(spool, spool.ring("default"), [body_of(name) for name in ("a", "b", "c", "d")])
@@ -250,7 +250,7 @@ def test_frames_that_changed_places_are_not_read_out_of_order():
     spool.stop()
 
 
-def test_a_new_cursor_is_not_in_the_way_of_whoever_goes_through_them():
+def test_a_new_cursor_is_not_in_the_way_of_whoever_goes_through_them() -> None:
     spool = open_spool()
     ring = spool.ring("default")
     ring.cursor("siem")
@@ -261,7 +261,7 @@ def test_a_new_cursor_is_not_in_the_way_of_whoever_goes_through_them():
     spool.stop()
 
 
-def test_an_account_never_goes_negative_while_the_writer_drops(monkeypatch: pytest.MonkeyPatch):
+def test_an_account_never_goes_negative_while_the_writer_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer's thread may move durable and floor between the two reads of an account."""
     spool = open_spool()
     ring = spool.ring("default")
@@ -284,7 +284,7 @@ def test_an_account_never_goes_negative_while_the_writer_drops(monkeypatch: pyte
     spool.stop()
 
 
-def test_damage_that_two_readers_meet_at_once_is_counted_once():
+def test_damage_that_two_readers_meet_at_once_is_counted_once() -> None:
     disk = FakeDisk()
     disk.make_directory(PATH)
     ring = Ring("c", PATH, b"r" * 16, disk, floor=0)
@@ -305,7 +305,7 @@ def test_damage_that_two_readers_meet_at_once_is_counted_once():
 
 
 @pytest.mark.parametrize("when_full", ["reject", "drop_oldest"])
-def test_readers_in_threads_of_their_own_see_everything_once_and_in_order(when_full: str):
+def test_readers_in_threads_of_their_own_see_everything_once_and_in_order(when_full: str) -> None:
     """Each reads on its own and moves a cursor, while the writer appends, seals, and removes what it may."""
     spool = open_spool(when_full=when_full, max_bytes=2**18, segment_bytes=2**15)
     ring = spool.ring("default")
@@ -358,7 +358,7 @@ def test_readers_in_threads_of_their_own_see_everything_once_and_in_order(when_f
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_segment_that_was_removed_for_another_ring_does_not_come_back(seed: int):
+def test_a_segment_that_was_removed_for_another_ring_does_not_come_back(seed: int) -> None:
     """Its room was given away."""
     disk = FakeDisk()
     limits: dict[str, object] = {"when_full": "drop_oldest", "max_bytes": 2**17}

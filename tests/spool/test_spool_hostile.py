@@ -35,7 +35,7 @@ def test_content_full_of_false_headers_costs_little_to_pass_over(monkeypatch: py
 
 
 @pytest.mark.parametrize("page", [0, segment.SECOND_COPY])
-def test_a_bad_page_at_a_segments_start_costs_at_most_the_records_in_it(page: int):
+def test_a_bad_page_at_a_segments_start_costs_at_most_the_records_in_it(page: int) -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -52,7 +52,7 @@ def test_a_bad_page_at_a_segments_start_costs_at_most_the_records_in_it(page: in
     assert inspect.verify(PATH, "default", disk).events == len(found)
 
 
-def test_a_bad_page_under_a_seal_costs_the_last_record_and_is_told():
+def test_a_bad_page_under_a_seal_costs_the_last_record_and_is_told() -> None:
     """Not taken for the torn tail of a write that nobody was answered."""
     disk = FakeDisk()
     spool = open_spool(disk)

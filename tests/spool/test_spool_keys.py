@@ -28,14 +28,14 @@ def keyring(tmp_path: Path, text: str) -> tuple[Keyring, Path]:
     return Keyring(WatchedFile(path, parse_keys)), path
 
 
-def test_a_key_file_holds_names_and_keys_and_remarks():
+def test_a_key_file_holds_names_and_keys_and_remarks() -> None:
     keys = parse_keys(f"# made in November\n\n2026-11 {ONE}\r\n  2026-08\t{TWO}  \n".encode())
     assert [key.name for key in keys] == ["2026-11", "2026-08"]
     assert keys[0].check != keys[1].check
     assert keys[0].check == parse_keys(f"another-name {ONE}".encode())[0].check, "a key is its bytes"
 
 
-def test_what_is_derived_is_hkdf_expand():
+def test_what_is_derived_is_hkdf_expand() -> None:
     """RFC 5869: T(1) = HMAC-Hash(PRK, "" | info | 0x01), which is all there is to 32 bytes of SHA-256."""
     key = parse_keys(f"k {ONE}".encode())[0]
     expected = hmac.new(b"\1" * 32, b"auditsink spool 1 digest\1", hashlib.sha256).digest()
@@ -59,7 +59,7 @@ def test_what_is_derived_is_hkdf_expand():
         ("caf\u00e9 " + ONE, "line 1 is no key"),
     ],
 )
-def test_a_mistake_is_told_by_its_line_and_not_by_its_content(text: str, told: str):
+def test_a_mistake_is_told_by_its_line_and_not_by_its_content(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:
         parse_keys(text.encode())
     assert ONE[:8] not in str(caught.value)
@@ -67,7 +67,7 @@ def test_a_mistake_is_told_by_its_line_and_not_by_its_content(text: str, told: s
 
 
 @given(st.binary(max_size=200))
-def test_no_file_is_more_than_a_mistake(content: bytes):
+def test_no_file_is_more_than_a_mistake(content: bytes) -> None:
     try:
         parse_keys(content)
     except ValueError as problem:
@@ -76,13 +76,15 @@ def test_no_file_is_more_than_a_mistake(content: bytes):
         assert content.split()
 
 
-def test_keys_print_as_their_names(tmp_path: Path):
+def test_keys_print_as_their_names(tmp_path: Path) -> None:
     ring, _path = keyring(tmp_path, f"2026-11 {ONE}\n")
     assert repr(ring) == "<Keyring 2026-11>"
     assert repr(ring.newest) == "<Key 2026-11>"
 
 
-def test_a_new_first_line_encrypts_and_a_removed_one_still_decrypts(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_new_first_line_encrypts_and_a_removed_one_still_decrypts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     ring, path = keyring(tmp_path, f"old {ONE}\n")
     old = ring.newest
     ring.refresh(0.0)
@@ -100,7 +102,7 @@ def test_a_new_first_line_encrypts_and_a_removed_one_still_decrypts(tmp_path: Pa
 
 def test_a_broken_key_file_leaves_the_keys_as_they_are_and_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     ring, path = keyring(tmp_path, f"old {ONE}\n")
     path.write_text("half a li")
     for now in (1.0, 3.0, 5.0):
@@ -126,7 +128,7 @@ def test_a_missing_key_is_told_with_its_name_and_with_what_there_is(tmp_path: Pa
     assert cipher_of(SegmentHeader(b"r" * 16, b"s" * 8, 0, 1), None) is None
 
 
-def test_a_file_that_cannot_be_read_names_the_configurations_key(tmp_path: Path):
+def test_a_file_that_cannot_be_read_names_the_configurations_key(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match=r"^spool\.encryption\.key_file: .*nothing: No such file"):
         Keyring.load(tmp_path / "nothing")
     (tmp_path / "empty").write_text("")
@@ -134,7 +136,7 @@ def test_a_file_that_cannot_be_read_names_the_configurations_key(tmp_path: Path)
         Keyring.load(tmp_path / "empty", "--key-file")
 
 
-def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "keys").write_text(f"a {ONE}")
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
     monkeypatch.delitem(sys.modules, "auditsink.spool.cipher", raising=False)
@@ -142,19 +144,19 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
         Keyring.load(tmp_path / "keys")
 
 
-def test_the_library_is_not_imported_where_nothing_is_encrypted():
+def test_the_library_is_not_imported_where_nothing_is_encrypted() -> None:
     code = "import auditsink.service, sys; print('cryptography' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
 
 
-def test_a_key_is_starred_wherever_it_would_be_logged():
+def test_a_key_is_starred_wherever_it_would_be_logged() -> None:
     keys: tuple[Key, ...] = parse_keys(f"a {ONE}".encode())
     assert ONE not in redact(f"a library quotes {ONE} in an error")
     assert keys
 
 
-def test_a_seal_opens_with_its_own_key_and_what_it_was_bound_to(tmp_path: Path):
+def test_a_seal_opens_with_its_own_key_and_what_it_was_bound_to(tmp_path: Path) -> None:
     key = keyring(tmp_path, f"first {ONE}\n")[0].newest
     header = SegmentHeader(b"r" * 16, b"s" * 8, 7, 1)
     cipher = key.cipher(header)

@@ -77,7 +77,7 @@ def posted(spool: Spool, ring: Ring, *bodies: bytes) -> list[Receipt | SpoolReje
     return answers
 
 
-def test_a_small_commit_never_wakes_the_writer(disk: Watched, spool: Spool):
+def test_a_small_commit_never_wakes_the_writer(disk: Watched, spool: Spool) -> None:
     ring = spool.ring("default")
     assert submit(spool, ring, body_of("a")) == Receipt(1, 1)
     assert submit_together(spool, ring, [body_of("b", "c"), body_of("d")]) == [Receipt(2, 2), Receipt(4, 1)]
@@ -93,14 +93,14 @@ def test_a_small_commit_never_wakes_the_writer(disk: Watched, spool: Spool):
     ],
     ids=["one large body", "together too large"],
 )
-def test_large_bodies_are_the_writers(disk: Watched, spool: Spool, bodies: Callable[[Ring], list[bytes]]):
+def test_large_bodies_are_the_writers(disk: Watched, spool: Spool, bodies: Callable[[Ring], list[bytes]]) -> None:
     ring = spool.ring("default")
     answers = submit_together(spool, ring, bodies(ring))
     assert all(isinstance(answer, Receipt) for answer in answers)
     assert HELPER not in disk.threads
 
 
-def test_several_rings_are_the_writers(disk: Watched, spool: Spool):
+def test_several_rings_are_the_writers(disk: Watched, spool: Spool) -> None:
     one, other = spool.ring("default"), spool.ring("other")
     submit(spool, other, body_of("first"))
     idle(spool)
@@ -111,7 +111,7 @@ def test_several_rings_are_the_writers(disk: Watched, spool: Spool):
     assert HELPER not in disk.threads
 
 
-def test_what_comes_in_while_requests_are_read_joins_the_commit(disk: Watched, spool: Spool):
+def test_what_comes_in_while_requests_are_read_joins_the_commit(disk: Watched, spool: Spool) -> None:
     ring, turns = spool.ring("default"), LOOPS[spool]
     answers: list[Receipt | SpoolRejection] = []
 
@@ -126,7 +126,9 @@ def test_what_comes_in_while_requests_are_read_joins_the_commit(disk: Watched, s
     assert disk.threads == [HELPER], "one sync for all four"
 
 
-def test_a_disk_that_hangs_does_not_freeze_the_loop(disk: Watched, spool: Spool, monkeypatch: pytest.MonkeyPatch):
+def test_a_disk_that_hangs_does_not_freeze_the_loop(
+    disk: Watched, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writer, "LOOP_WAIT", 0.001)
     ring, turns = spool.ring("default"), LOOPS[spool]
     reached, go_on = threading.Event(), threading.Event()
@@ -145,7 +147,9 @@ def test_a_disk_that_hangs_does_not_freeze_the_loop(disk: Watched, spool: Spool,
     assert (answers, late) == ([Receipt(1, 1)], [Receipt(2, 1)])
 
 
-def test_a_slow_disk_is_left_to_the_writer_for_a_while(disk: Watched, spool: Spool, monkeypatch: pytest.MonkeyPatch):
+def test_a_slow_disk_is_left_to_the_writer_for_a_while(
+    disk: Watched, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writer, "LOOP_WAIT", 0.001)
     monkeypatch.setattr(writer, "SKIPPED", (2, 4))
     spool._writer._next_skip = 2
@@ -163,7 +167,7 @@ def test_a_slow_disk_is_left_to_the_writer_for_a_while(disk: Watched, spool: Spo
     assert disk.threads == [HELPER, WRITER, WRITER, HELPER]
 
 
-def test_a_failed_sync_is_final_for_the_segment_and_the_batch_goes_to_a_fresh_one(disk: Watched, spool: Spool):
+def test_a_failed_sync_is_final_for_the_segment_and_the_batch_goes_to_a_fresh_one(disk: Watched, spool: Spool) -> None:
     ring = spool.ring("default")
     disk.fail("sync", errno.EIO)
     assert submit_together(spool, ring, [body_of("a"), body_of("b")]) == [Receipt(1, 1), Receipt(2, 1)]
@@ -174,7 +178,7 @@ def test_a_failed_sync_is_final_for_the_segment_and_the_batch_goes_to_a_fresh_on
     assert read_all(ring) == (events_of("first", "a", "b", "c"), 0)
 
 
-def test_a_disk_that_takes_nothing_is_told_to_everybody(disk: Watched, spool: Spool):
+def test_a_disk_that_takes_nothing_is_told_to_everybody(disk: Watched, spool: Spool) -> None:
     ring = spool.ring("default")
     disk.fail("write", errno.EIO, times=10_000)
     assert submit(spool, ring, body_of("a")) is SpoolRejection.UNAVAILABLE
@@ -186,7 +190,7 @@ def test_a_disk_that_takes_nothing_is_told_to_everybody(disk: Watched, spool: Sp
 
 def test_what_waits_for_the_disk_when_the_sink_stops_is_kept_and_told(
     disk: Watched, spool: Spool, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(writer, "LOOP_WAIT", 0.001)
     ring, turns = spool.ring("default"), LOOPS[spool]
     reached, go_on = threading.Event(), threading.Event()
@@ -204,7 +208,7 @@ def test_what_waits_for_the_disk_when_the_sink_stops_is_kept_and_told(
 
 def test_a_bug_refuses_and_does_not_stop_the_loop(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     ring, committer = spool.ring("default"), spool._writer._committer
     prepare = committer.prepare
     monkeypatch.setattr(committer, "prepare", lambda *_args, **_more: 1 / 0)
@@ -216,7 +220,7 @@ def test_a_bug_refuses_and_does_not_stop_the_loop(
     assert spool.problem is None
 
 
-def test_retries_are_recognised_by_both(disk: Watched, spool: Spool):
+def test_retries_are_recognised_by_both(disk: Watched, spool: Spool) -> None:
     ring = spool.ring("default")
     assert submit(spool, ring, body_of("a")) == Receipt(1, 1)
     assert submit_together(spool, ring, [body_of("a"), body_of("b"), body_of("b")]) == [

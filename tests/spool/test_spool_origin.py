@@ -19,7 +19,7 @@ def opened(path: Path, *texts: str) -> tuple[Spool, Ring]:
     return spool, ring
 
 
-def test_an_event_keeps_its_name_over_a_restart(tmp_path: Path):
+def test_an_event_keeps_its_name_over_a_restart(tmp_path: Path) -> None:
     spool, ring = opened(tmp_path / "spool", "a", "b", "c")
     names = [ring.origin(sequence) for sequence in range(3)]
     assert None not in names
@@ -31,7 +31,7 @@ def test_an_event_keeps_its_name_over_a_restart(tmp_path: Path):
     spool.stop()
 
 
-def test_a_sequence_that_is_given_out_again_has_another_name(tmp_path: Path):
+def test_a_sequence_that_is_given_out_again_has_another_name(tmp_path: Path) -> None:
     spool, ring = opened(tmp_path / "spool", "kept")
     kept = ring.origin(0)
     shutil.copytree(tmp_path / "spool", tmp_path / "copy")

@@ -42,7 +42,7 @@ def make_frame(
 
 
 @given(source=st.binary(max_size=40), payload=st.binary(max_size=300), sequence=st.integers(0, 2**63))
-def test_a_frame_comes_back_as_it_went_in(source: bytes, payload: bytes, sequence: int):
+def test_a_frame_comes_back_as_it_went_in(source: bytes, payload: bytes, sequence: int) -> None:
     data = make_frame(sequence, source=source, payload=payload)
     assert len(data) % frame.ALIGNMENT == 0
     header = frame.decode(data, 0, 512, HEADER.seed)
@@ -56,14 +56,14 @@ def test_a_frame_comes_back_as_it_went_in(source: bytes, payload: bytes, sequenc
 
 
 @pytest.mark.parametrize("other", [replace(HEADER, segment_id=b"t" * 8), replace(HEADER, ring_id=b"R" * 16)])
-def test_a_frame_of_another_segment_never_validates(other: SegmentHeader):
+def test_a_frame_of_another_segment_never_validates(other: SegmentHeader) -> None:
     """A block that the file system hands out again holds frames that were valid once."""
     assert frame.decode(make_frame(), 0, 0, HEADER.seed) is not None
     assert frame.decode(make_frame(), 0, 0, other.seed) is None
 
 
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_seen_wherever_it_is(at: int, bit: int):
+def test_a_flipped_bit_is_seen_wherever_it_is(at: int, bit: int) -> None:
     data = make_frame()
     covered = frame.HEADER.size + len(b"cert:x") + len(b"pay")
     flipped = bytearray(data)
@@ -72,14 +72,14 @@ def test_a_flipped_bit_is_seen_wherever_it_is(at: int, bit: int):
 
 
 @given(data=st.binary(max_size=400))
-def test_random_bytes_are_damage_and_never_an_exception(data: bytes):
+def test_random_bytes_are_damage_and_never_an_exception(data: bytes) -> None:
     parts = list(segment.walk(data, HEADER.seed, start=0))
     assert all(isinstance(part, Damage) for part in parts)
     assert sum(part.length for part in parts if isinstance(part, Damage)) == len(data.rstrip(b"\0"))
 
 
 @given(junk=st.binary(min_size=1, max_size=200), before=st.integers(0, 3), after=st.integers(1, 3))
-def test_the_walk_finds_the_frames_behind_damage(junk: bytes, before: int, after: int):
+def test_the_walk_finds_the_frames_behind_damage(junk: bytes, before: int, after: int) -> None:
     junk = b"\1" + junk
     junk += b"\1" * (-len(junk) % 8)
     frames = [make_frame(sequence) for sequence in range(before + after)]
@@ -89,7 +89,7 @@ def test_the_walk_finds_the_frames_behind_damage(junk: bytes, before: int, after
     assert sum(part.length for part in parts if isinstance(part, Damage)) == len(junk)
 
 
-def test_header_and_footer_come_back():
+def test_header_and_footer_come_back() -> None:
     assert segment.decode_header(segment.encode_header(HEADER)) == HEADER
     footer = Footer(3, 12, 900, b"f" * 32)
     encoded = segment.encode_footer(footer, HEADER.seed)
@@ -99,7 +99,7 @@ def test_header_and_footer_come_back():
     assert segment.decode_header(b"") is None
 
 
-def test_a_segment_of_a_later_format_is_refused_with_the_remedy():
+def test_a_segment_of_a_later_format_is_refused_with_the_remedy() -> None:
     from crc32c import crc32c  # noqa: PLC0415
 
     copy = bytearray(segment.encode_header(HEADER)[:256])
@@ -110,7 +110,7 @@ def test_a_segment_of_a_later_format_is_refused_with_the_remedy():
 
 
 @given(generation=st.integers(1, 2**40), payload=st.binary(max_size=200))
-def test_a_slot_comes_back_and_a_damaged_one_does_not(generation: int, payload: bytes):
+def test_a_slot_comes_back_and_a_damaged_one_does_not(generation: int, payload: bytes) -> None:
     slot = encode_slot(generation, payload)
     assert decode_slot(slot.ljust(SLOT_BYTES, b"\0")) == (generation, payload)
     spoilt = bytearray(slot)
@@ -120,7 +120,7 @@ def test_a_slot_comes_back_and_a_damaged_one_does_not(generation: int, payload: 
 
 
 @given(crash=st.randoms(use_true_random=False), writes=st.integers(1, 6))
-def test_a_torn_slot_leaves_the_state_before_it(crash: random.Random, writes: int):
+def test_a_torn_slot_leaves_the_state_before_it(crash: random.Random, writes: int) -> None:
     disk = FakeDisk()
     disk.make_directory(Path("/d"))
     file = SlotFile.open(disk, Path("/d/s"))
@@ -132,7 +132,7 @@ def test_a_torn_slot_leaves_the_state_before_it(crash: random.Random, writes: in
     assert SlotFile.open(disk, Path("/d/s")).payload in {b"new" * 600, bytes([writes - 1]) * 2000}
 
 
-def test_recent_remembers_for_a_window_and_forgets_after_two():
+def test_recent_remembers_for_a_window_and_forgets_after_two() -> None:
     recent = Dedup()
     recent.add(b"digest", 5, now=0.0)
     assert recent.find(b"digest", now=WINDOW - 1) == 5
@@ -142,7 +142,7 @@ def test_recent_remembers_for_a_window_and_forgets_after_two():
     assert recent.find(b"again", now=12 * WINDOW + 1) is None
 
 
-def test_recent_is_bounded_and_keeps_the_newest():
+def test_recent_is_bounded_and_keeps_the_newest() -> None:
     recent = Dedup(limit=100)
     for number in range(1000):
         recent.add(number.to_bytes(4), number, now=0.0)
@@ -151,7 +151,7 @@ def test_recent_is_bounded_and_keeps_the_newest():
     assert recent.find((1).to_bytes(4), now=0.0) is None
 
 
-def test_the_tails_of_all_rings_are_bounded_together_and_the_oldest_go_first():
+def test_the_tails_of_all_rings_are_bounded_together_and_the_oldest_go_first() -> None:
     tails = RecordCaches(limit=10_000)
     blue, green = RecordCache(), RecordCache()
     for number in range(50):
@@ -162,18 +162,18 @@ def test_the_tails_of_all_rings_are_bounded_together_and_the_oldest_go_first():
     assert 99 not in blue.records
 
 
-def test_a_chunk_counts_what_is_missing():
+def test_a_chunk_counts_what_is_missing() -> None:
     record = Record(10, [b"a", b"b"], 0, "", Mark(0))
     assert Chunk(8, 15, [record]).missing == 5
 
 
-def test_a_tally_adds_up():
+def test_a_tally_adds_up() -> None:
     tally = Tally(1, 2, 3, 4).plus(Tally(delivered=10))
     assert tally == Tally(11, 2, 3, 4)
     assert tally.total == 20
 
 
-def test_sync_times_count_every_sync_in_one_bucket():
+def test_sync_times_count_every_sync_in_one_bucket() -> None:
     times = SyncTimes()
     for seconds in (0.0001, 0.0005, 0.003, 99.0):
         times.observe(seconds)
@@ -183,7 +183,7 @@ def test_sync_times_count_every_sync_in_one_bucket():
     assert sum(times.counts) == 4
 
 
-def test_a_bad_sector_reads_as_no_zeros_and_the_rest_as_it_is():
+def test_a_bad_sector_reads_as_no_zeros_and_the_rest_as_it_is() -> None:
     import errno  # noqa: PLC0415
 
     disk = FakeDisk()
@@ -197,7 +197,7 @@ def test_a_bad_sector_reads_as_no_zeros_and_the_rest_as_it_is():
         read_around(file, 10, 0)
 
 
-def test_a_real_file_does_what_the_protocol_says(tmp_path: Path):
+def test_a_real_file_does_what_the_protocol_says(tmp_path: Path) -> None:
     disk = RealDisk()
     disk.make_directory(tmp_path / "a" / "b")
     path = tmp_path / "a" / "b" / "f"
@@ -224,7 +224,7 @@ def test_a_real_file_does_what_the_protocol_says(tmp_path: Path):
     disk.lock(tmp_path / "lock").close()
 
 
-def test_each_new_directory_is_synced_into_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_each_new_directory_is_synced_into_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power loss would take a new cluster's ring with it, and all that was answered."""
     disk = RealDisk()
     synced: list[tuple[Path, list[str]]] = []
@@ -235,7 +235,7 @@ def test_each_new_directory_is_synced_into_its_parent(tmp_path: Path, monkeypatc
     assert len(synced) == 3
 
 
-def test_no_more_is_set_aside_than_the_bound(caplog: pytest.LogCaptureFixture):
+def test_no_more_is_set_aside_than_the_bound(caplog: pytest.LogCaptureFixture) -> None:
     from auditsink.spool.ring import MAX_SET_ASIDE, Ring  # noqa: PLC0415
     from auditsink.spool.segment import Segment  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ NAMES = [f"{number}-{'x' * (number % 7) * 100}" for number in range(RECORDS)]
 EVENTS = events_of(*NAMES)
 
 
-def test_reading_again_what_was_not_taken_costs_no_more_than_reading(monkeypatch: pytest.MonkeyPatch):
+def test_reading_again_what_was_not_taken_costs_no_more_than_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment is not walked from its start for every load: that made catching up with two rings quadratic."""
     spool = open_spool(max_bytes=2**24, segment_bytes=2**21)
     ring = spool.ring("default")
@@ -47,7 +47,9 @@ def reader() -> Iterator[Reader]:
 
 
 @given(asked=st.lists(st.tuples(st.integers(0, 299), st.integers(1, 20_000)), min_size=1, max_size=30))
-def test_wherever_it_was_before_a_reader_finds_what_it_is_asked_for(reader: Reader, asked: list[tuple[int, int]]):
+def test_wherever_it_was_before_a_reader_finds_what_it_is_asked_for(
+    reader: Reader, asked: list[tuple[int, int]]
+) -> None:
     """Forwards, backwards, within a segment and across: the events from that position on."""
     for position, size in asked:
         chunk = reader.load(position, size)

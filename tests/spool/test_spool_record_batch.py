@@ -52,7 +52,7 @@ def gathered(
     return disk, answers
 
 
-def test_they_share_a_record_and_keep_their_order_and_their_receipts():
+def test_they_share_a_record_and_keep_their_order_and_their_receipts() -> None:
     bodies = [body_of(*NAMES[:2]), body_of(NAMES[2]), body_of(*NAMES[3:])]
     disk, answers = gathered(*bodies)
     assert answers == [Receipt(0, 2), Receipt(2, 1), Receipt(3, 6)]
@@ -69,7 +69,7 @@ def test_they_share_a_record_and_keep_their_order_and_their_receipts():
     spool.stop()
 
 
-def test_a_reader_may_begin_in_the_middle_of_one():
+def test_a_reader_may_begin_in_the_middle_of_one() -> None:
     disk, _ = gathered(*map(body_of, NAMES))
     spool = open_spool(disk)
     for position in range(len(NAMES) + 1):
@@ -77,7 +77,7 @@ def test_a_reader_may_begin_in_the_middle_of_one():
     spool.stop()
 
 
-def test_memory_hands_on_what_the_disk_would():
+def test_memory_hands_on_what_the_disk_would() -> None:
     disk = FakeDisk()
     spool = Spool.open(config(), disk=disk)
     ring = spool.ring("default")
@@ -91,7 +91,7 @@ def test_memory_hands_on_what_the_disk_would():
     spool.stop()
 
 
-def test_what_is_large_marked_or_of_another_source_has_a_record_of_its_own():
+def test_what_is_large_marked_or_of_another_source_has_a_record_of_its_own() -> None:
     large = body_of("x" * (record_batch.SMALL_BODY + 1))
     not_utf8 = body_of("a").replace(b'"a"', b'"\xff"')
     disk = FakeDisk()
@@ -114,7 +114,7 @@ def test_what_is_large_marked_or_of_another_source_has_a_record_of_its_own():
     assert [one.marks for one in frames] == [0, 0, 0, Mark.NOT_UTF8, 0, 0, 0]
 
 
-def test_each_is_recognised_when_it_comes_again_also_after_a_restart():
+def test_each_is_recognised_when_it_comes_again_also_after_a_restart() -> None:
     bodies = [body_of(name) for name in NAMES]
     disk, _ = gathered(*bodies)
     spool = open_spool(disk)
@@ -125,7 +125,7 @@ def test_each_is_recognised_when_it_comes_again_also_after_a_restart():
     spool.stop()
 
 
-def test_one_that_comes_twice_in_a_commit_is_stored_once():
+def test_one_that_comes_twice_in_a_commit_is_stored_once() -> None:
     disk, answers = gathered(body_of("a"), body_of("b"), body_of("a"))
     assert answers == [Receipt(0, 1), Receipt(1, 1), Receipt(0, 1, duplicate=True)]
     spool = open_spool(disk)
@@ -133,7 +133,7 @@ def test_one_that_comes_twice_in_a_commit_is_stored_once():
     spool.stop()
 
 
-def test_a_torn_record_answers_nobody_that_it_has_his_request():
+def test_a_torn_record_answers_nobody_that_it_has_his_request() -> None:
     """The header and the table are on the disk, what follows is not: the write that nobody was answered."""
     bodies = [body_of(name) for name in NAMES]
     disk, _ = gathered(*bodies)
@@ -148,7 +148,7 @@ def test_a_torn_record_answers_nobody_that_it_has_his_request():
     spool.stop()
 
 
-def test_every_flipped_byte_of_a_shared_record_is_damage_and_none_is_a_false_event():
+def test_every_flipped_byte_of_a_shared_record_is_damage_and_none_is_a_false_event() -> None:
     disk, _ = gathered(*map(body_of, NAMES[:3]))
     _, (header,), content = parts(disk, SEGMENT)
     for at in range(header.offset, header.offset + header.size):
@@ -161,7 +161,7 @@ def test_every_flipped_byte_of_a_shared_record_is_damage_and_none_is_a_false_eve
 
 
 @pytest.mark.parametrize("change", ["length", "events"])
-def test_a_table_that_is_not_that_of_its_bodies_costs_its_record_alone(change: str):
+def test_a_table_that_is_not_that_of_its_bodies_costs_its_record_alone(change: str) -> None:
     """Checksums that hold: somebody wrote this who can write, or a writer at fault."""
     disk, _ = gathered(*map(body_of, NAMES[:3]))
     header, (one,), content = parts(disk, SEGMENT)
@@ -182,7 +182,7 @@ def test_a_table_that_is_not_that_of_its_bodies_costs_its_record_alone(change: s
     spool.stop()
 
 
-def test_an_encrypted_table_cannot_be_changed_without_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_an_encrypted_table_cannot_be_changed_without_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key_file = tmp_path / "keys"
     key_file.write_text("first AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n")
     disk = FakeDisk()
@@ -206,7 +206,7 @@ def test_an_encrypted_table_cannot_be_changed_without_the_key(tmp_path: Path, ca
     spool.stop()
 
 
-def test_a_full_ring_refuses_all_of_a_record():
+def test_a_full_ring_refuses_all_of_a_record() -> None:
     disk = FakeDisk()
     spool = Spool.open(config(max_bytes=Size(2**16), segment_bytes=Size(2**16)), disk=disk)
     ring = spool.ring("default")
@@ -224,7 +224,7 @@ def test_a_full_ring_refuses_all_of_a_record():
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])
-def test_a_failed_write_places_all_of_a_record_again(operation: str):
+def test_a_failed_write_places_all_of_a_record_again(operation: str) -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -236,7 +236,7 @@ def test_a_failed_write_places_all_of_a_record_again(operation: str):
     spool.stop()
 
 
-def test_a_power_cut_in_a_record_takes_all_of_it_or_nothing():
+def test_a_power_cut_in_a_record_takes_all_of_it_or_nothing() -> None:
     import random  # noqa: PLC0415
 
     for seed in range(40):
@@ -281,7 +281,7 @@ APPENDS = st.lists(
 
 
 @given(APPENDS)
-def test_every_request_has_its_place_in_order_and_no_record_is_too_large(several: list[Append]):
+def test_every_request_has_its_place_in_order_and_no_record_is_too_large(several: list[Append]) -> None:
     jobs = [WriteJob(one, bytes(16), None if is_small(one.body) else b"payload") for one in several]
     gather(jobs, lambda body: b"z" + body)
     made = entries_of(jobs)
@@ -305,7 +305,7 @@ def test_every_request_has_its_place_in_order_and_no_record_is_too_large(several
 
 
 @given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 99), st.integers(1, 9)), max_size=9))
-def test_a_table_comes_back(several: list[tuple[bytes, int, int]]):
+def test_a_table_comes_back(several: list[tuple[bytes, int, int]]) -> None:
     requests = [StoredRequest(*one) for one in several]
     assert list(record_batch.decode(record_batch.encode(requests))) == requests
     body = bytes(sum(one.length for one in requests))

@@ -9,7 +9,7 @@ from auditsink.spool import Spool, SpoolError
 from auditsink.testing.disk import FakeDisk
 
 
-def test_two_sinks_on_one_spool_are_refused_with_a_sentence():
+def test_two_sinks_on_one_spool_are_refused_with_a_sentence() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     with pytest.raises(SpoolError, match="in use by another auditsink"):
@@ -18,7 +18,7 @@ def test_two_sinks_on_one_spool_are_refused_with_a_sentence():
     open_spool(disk).stop()
 
 
-def test_an_unknown_version_refuses_to_start_and_says_what_to_do():
+def test_an_unknown_version_refuses_to_start_and_says_what_to_do() -> None:
     disk = FakeDisk()
     open_spool(disk).stop()
     disk.put(PATH / "version", b"auditsink spool 9\n")
@@ -26,7 +26,7 @@ def test_an_unknown_version_refuses_to_start_and_says_what_to_do():
         Spool.open(config(), disk=disk)
 
 
-def test_one_cluster_too_many_is_refused():
+def test_one_cluster_too_many_is_refused() -> None:
     spool = Spool.open(config(), disk=FakeDisk(), max_rings=2)
     spool.ring("a")
     spool.ring("b")
@@ -36,7 +36,7 @@ def test_one_cluster_too_many_is_refused():
     spool.stop()
 
 
-def test_an_unwritable_path_is_one_sentence(tmp_path: Path):
+def test_an_unwritable_path_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(SpoolError, match=r"spool\.path .*file/x"):
         Spool.open(config(tmp_path / "file" / "x"))

@@ -22,7 +22,7 @@ def noise(number: int, size: int = 3000) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_batch_that_a_power_loss_tore_is_stored_when_it_is_sent_again(seed: int):
+def test_a_batch_that_a_power_loss_tore_is_stored_when_it_is_sent_again(seed: int) -> None:
     """Its header may be on the disk without its payload: that must not pass for a batch that is stored already."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -42,7 +42,7 @@ def test_a_batch_that_a_power_loss_tore_is_stored_when_it_is_sent_again(seed: in
     spool.stop()
 
 
-def test_what_a_killed_process_did_not_sync_is_synced_before_its_sender_is_told_that_it_is_stored():
+def test_what_a_killed_process_did_not_sync_is_synced_before_its_sender_is_told_that_it_is_stored() -> None:
     told = 0
     for calls in range(12):
         disk = FakeDisk()
@@ -62,7 +62,7 @@ def test_what_a_killed_process_did_not_sync_is_synced_before_its_sender_is_told_
     assert told > 2, "the case that is meant"
 
 
-def test_a_disk_that_syncs_nothing_at_the_start_is_told():
+def test_a_disk_that_syncs_nothing_at_the_start_is_told() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     submit(spool, spool.ring("default"), noise(1))
@@ -76,7 +76,7 @@ def test_a_disk_that_syncs_nothing_at_the_start_is_told():
 
 
 @pytest.mark.parametrize("calls", range(14))
-def test_a_power_loss_while_the_first_batch_is_stored_is_no_damage(calls: int):
+def test_a_power_loss_while_the_first_batch_is_stored_is_no_damage(calls: int) -> None:
     for seed in range(30):
         disk = FakeDisk()
         spool = open_spool(disk)
@@ -93,7 +93,7 @@ def test_a_power_loss_while_the_first_batch_is_stored_is_no_damage(calls: int):
         spool.stop()
 
 
-def test_foreign_names_beside_the_rings_stop_no_start(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_foreign_names_beside_the_rings_stop_no_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spool = open_spool(RealDisk(), path=tmp_path)
     submit(spool, spool.ring("default"), body_of("a"))
     spool.stop()
@@ -110,7 +110,7 @@ def test_foreign_names_beside_the_rings_stop_no_start(tmp_path: Path, caplog: py
     spool.stop()
 
 
-def test_foreign_things_inside_a_ring_stop_no_start_and_are_no_events(tmp_path: Path):
+def test_foreign_things_inside_a_ring_stop_no_start_and_are_no_events(tmp_path: Path) -> None:
     spool = open_spool(RealDisk(), path=tmp_path)
     ring = spool.ring("default")
     submit(spool, ring, body_of("a"))
@@ -136,7 +136,7 @@ def test_foreign_things_inside_a_ring_stop_no_start_and_are_no_events(tmp_path: 
     spool.stop()
 
 
-def test_a_ring_id_file_of_another_kind_is_taken_for_a_lost_one():
+def test_a_ring_id_file_of_another_kind_is_taken_for_a_lost_one() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -149,7 +149,7 @@ def test_a_ring_id_file_of_another_kind_is_taken_for_a_lost_one():
     spool.stop()
 
 
-def test_a_full_disk_keeps_no_sink_from_starting():
+def test_a_full_disk_keeps_no_sink_from_starting() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -163,7 +163,7 @@ def test_a_full_disk_keeps_no_sink_from_starting():
 
 
 @pytest.mark.parametrize("calls", range(20))
-def test_a_power_loss_at_the_first_start_leaves_a_spool_that_opens(calls: int):
+def test_a_power_loss_at_the_first_start_leaves_a_spool_that_opens(calls: int) -> None:
     for seed in range(10):
         disk = FakeDisk()
         disk.cut_power(calls, random.Random(seed))
@@ -178,7 +178,7 @@ def test_a_power_loss_at_the_first_start_leaves_a_spool_that_opens(calls: int):
         spool.stop()
 
 
-def test_a_ring_that_cannot_be_made_leaves_nothing_open():
+def test_a_ring_that_cannot_be_made_leaves_nothing_open() -> None:
     """A client that names new clusters on a full disk must not use up the descriptors."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -195,14 +195,14 @@ def test_a_ring_that_cannot_be_made_leaves_nothing_open():
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../etc", "a/b", ".hidden", "x" * 64, "a\n"])
-def test_a_cluster_never_leaves_its_directory(name: str):
+def test_a_cluster_never_leaves_its_directory(name: str) -> None:
     spool = open_spool(FakeDisk())
     with pytest.raises(SpoolError, match="no name for a cluster"):
         spool.ring(name)
     spool.stop()
 
 
-def test_directories_that_a_killed_start_made_are_made_durable(tmp_path: Path):
+def test_directories_that_a_killed_start_made_are_made_durable(tmp_path: Path) -> None:
     class Watched(RealDisk):
         synced: list[Path] = []  # noqa: RUF012 - one instance
 
@@ -217,7 +217,7 @@ def test_directories_that_a_killed_start_made_are_made_durable(tmp_path: Path):
     spool.stop()
 
 
-def test_the_memory_of_digests_is_shared_fairly_by_many_rings_at_a_start(monkeypatch: pytest.MonkeyPatch):
+def test_the_memory_of_digests_is_shared_fairly_by_many_rings_at_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     from auditsink.spool import store  # noqa: PLC0415
 
     monkeypatch.setattr(store, "TOTAL_ENTRIES", 40)
@@ -233,7 +233,7 @@ def test_the_memory_of_digests_is_shared_fairly_by_many_rings_at_a_start(monkeyp
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_a_clock_that_jumps_by_hours_loses_and_skips_nothing(hours: int):
+def test_a_clock_that_jumps_by_hours_loses_and_skips_nothing(hours: int) -> None:
     from auditsink.testing.clock import FakeClock  # noqa: PLC0415
 
     disk, clock = FakeDisk(), FakeClock()
@@ -254,7 +254,7 @@ def test_a_clock_that_jumps_by_hours_loses_and_skips_nothing(hours: int):
     spool.stop()
 
 
-def test_a_segment_whose_name_is_not_its_own_is_not_unused():
+def test_a_segment_whose_name_is_not_its_own_is_not_unused() -> None:
     """Zeros are removed, anything else is kept for a person."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -268,7 +268,7 @@ def test_a_segment_whose_name_is_not_its_own_is_not_unused():
     spool.stop()
 
 
-def test_many_rings_are_opened_in_their_order_with_the_cursors_that_are_wanted():
+def test_many_rings_are_opened_in_their_order_with_the_cursors_that_are_wanted() -> None:
     disk = FakeDisk()
     names = [f"cluster-{number:03}" for number in range(60)]
     spool = open_spool(disk, max_bytes=2**23)
@@ -287,7 +287,7 @@ def test_many_rings_are_opened_in_their_order_with_the_cursors_that_are_wanted()
 
 
 @pytest.mark.parametrize("operation", ["open", "sync", "sync_directory", "names"])
-def test_one_ring_of_many_that_cannot_be_opened_stops_the_start_and_leaves_nothing_open(operation: str):
+def test_one_ring_of_many_that_cannot_be_opened_stops_the_start_and_leaves_nothing_open(operation: str) -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     for number in range(40):
@@ -303,7 +303,7 @@ def test_one_ring_of_many_that_cannot_be_opened_stops_the_start_and_leaves_nothi
     spool.stop()
 
 
-def test_a_cursor_that_cannot_be_opened_keeps_no_ring_from_being_opened():
+def test_a_cursor_that_cannot_be_opened_keeps_no_ring_from_being_opened() -> None:
     """Its destination finds that out by itself, and says so; the others go on."""
     disk = FakeDisk()
     spool = open_spool(disk)

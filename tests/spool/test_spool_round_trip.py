@@ -20,7 +20,7 @@ from auditsink.spool.types import Record
 MADE_NS = 1_800_000_000_000_000_000
 
 
-def test_recorded_and_hostile_batches_come_back_as_they_were(tmp_path: Path):
+def test_recorded_and_hostile_batches_come_back_as_they_were(tmp_path: Path) -> None:
     bodies = [body.data for body in corpus.bodies("hostile-patches", "batch50-request-h2tls")]
     bodies += [b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{"half', bodies[0] + b"\x00tail"]
     place = tmp_path / "spool"
@@ -44,7 +44,7 @@ def test_recorded_and_hostile_batches_come_back_as_they_were(tmp_path: Path):
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(free(texts() | hostile))
-def test_any_request_can_be_built_again_from_its_lines(made: Made):
+def test_any_request_can_be_built_again_from_its_lines(made: Made) -> None:
     split = eventlist.split(made.body)
     lines = list(eventlist.ndjson(split.events, split.marks))
     if lines:

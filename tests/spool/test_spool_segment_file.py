@@ -18,7 +18,7 @@ def stored_events(disk: FakeDisk) -> list[bytes]:
     return [event for record in inspect.records(PATH, "default", disk) for event in record.events]
 
 
-def test_frames_that_were_placed_again_in_the_next_segment_do_not_count():
+def test_frames_that_were_placed_again_in_the_next_segment_do_not_count() -> None:
     """After a failed sync the old segment keeps its frames, and their sequences may be given to other events."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -33,7 +33,7 @@ def test_frames_that_were_placed_again_in_the_next_segment_do_not_count():
     assert [one.stop for one in segment_file.segments(RING, disk)][-1] is None
 
 
-def test_a_segment_that_vanishes_is_passed_over():
+def test_a_segment_that_vanishes_is_passed_over() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     submit(spool, spool.ring("default"), body_of("a"))
@@ -45,7 +45,7 @@ def test_a_segment_that_vanishes_is_passed_over():
     spool.stop()
 
 
-def test_a_segment_is_sealed_by_its_footer_or_by_what_follows():
+def test_a_segment_is_sealed_by_its_footer_or_by_what_follows() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     submit(spool, spool.ring("default"), body_of("a", "b"))
@@ -61,7 +61,7 @@ def test_a_segment_is_sealed_by_its_footer_or_by_what_follows():
     assert (held.sealed, held.stop, held.digest) == (True, 2, held.footer.digest)
 
 
-def test_who_a_ring_is_can_be_read_without_owning_it():
+def test_who_a_ring_is_can_be_read_without_owning_it() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -70,7 +70,7 @@ def test_who_a_ring_is_can_be_read_without_owning_it():
     spool.stop()
 
 
-def test_a_ring_tells_where_its_segments_begin():
+def test_a_ring_tells_where_its_segments_begin() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")

@@ -18,7 +18,7 @@ SEGMENT = 2**14
 
 
 @given(SIZES, st.dictionaries(st.sampled_from("abcde"), st.integers(0, 150)))
-def test_whoever_takes_his_room_leaves_the_others_theirs(sizes: dict[str, int], reserved: dict[str, int]):
+def test_whoever_takes_his_room_leaves_the_others_theirs(sizes: dict[str, int], reserved: dict[str, int]) -> None:
     shares = Shares(1000, reserved)
     # Where others hold more than is shared, because a reservation came after them, there is less than was promised.
     assume(sum(max(0, shares.beyond(one, size)) for one, size in sizes.items()) <= shares.shared)
@@ -31,7 +31,7 @@ def test_whoever_takes_his_room_leaves_the_others_theirs(sizes: dict[str, int], 
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(1, 300)), max_size=40))
-def test_a_reservation_can_be_used_in_full_whatever_the_others_did(takes: list[tuple[str, int]]):
+def test_a_reservation_can_be_used_in_full_whatever_the_others_did(takes: list[tuple[str, int]]) -> None:
     reserved = {"a": 200, "b": 300}
     shares = Shares(1000, reserved)
     sizes = dict.fromkeys("abcde", 0)
@@ -44,14 +44,14 @@ def test_a_reservation_can_be_used_in_full_whatever_the_others_did(takes: list[t
     assert sum(sizes.values()) <= 1000
 
 
-def test_many_rings_take_a_quarter_before_they_hold_anything():
+def test_many_rings_take_a_quarter_before_they_hold_anything() -> None:
     assert Shares(2**30).segment_bytes("a", 1) == 2**28
     assert 1000 * Shares(2**30).segment_bytes("a", 1000) <= 2**28
     assert Shares(2**20).segment_bytes("a", 1000) == SMALLEST_SEGMENT
     assert Shares(2**30, {"a": 2**29}).segment_bytes("a", 1000) > 2**27
 
 
-def test_one_segment_cannot_be_reserved():
+def test_one_segment_cannot_be_reserved() -> None:
     assert overbooked(1000, 100, 900) is None
     why = overbooked(1000, 100, 901)
     assert why is not None
@@ -83,7 +83,7 @@ def small_spool(when_full: str = "reject", **reserved: int) -> Spool:
     return spool
 
 
-def test_a_greedy_cluster_is_refused_and_a_reservation_stays_free():
+def test_a_greedy_cluster_is_refused_and_a_reservation_stays_free() -> None:
     spool = small_spool(quiet=MAX // 2)
     fill(spool, "greedy")
     assert spool.rings["greedy"].size > MAX // 2 - 2 * SEGMENT
@@ -95,7 +95,7 @@ def test_a_greedy_cluster_is_refused_and_a_reservation_stays_free():
     spool.stop()
 
 
-def test_two_fight_for_the_last_bytes_and_one_gets_them():
+def test_two_fight_for_the_last_bytes_and_one_gets_them() -> None:
     spool = small_spool(quiet=MAX // 4)
     taken = {"greedy": 0, "third": 0}
     while fights := [submit(spool, spool.ring(cluster), noise()) for cluster in taken]:
@@ -109,7 +109,7 @@ def test_two_fight_for_the_last_bytes_and_one_gets_them():
     spool.stop()
 
 
-def test_drop_oldest_takes_from_the_greediest_and_never_what_is_reserved_for_another():
+def test_drop_oldest_takes_from_the_greediest_and_never_what_is_reserved_for_another() -> None:
     spool = small_spool("drop_oldest", quiet=MAX // 4)
     quiet, greedy = spool.ring("quiet"), spool.ring("greedy")
     for _ in range(15):
@@ -125,7 +125,7 @@ def test_drop_oldest_takes_from_the_greediest_and_never_what_is_reserved_for_ano
     spool.stop()
 
 
-def test_who_is_beyond_his_own_reservation_drops_his_own():
+def test_who_is_beyond_his_own_reservation_drops_his_own() -> None:
     spool = small_spool("drop_oldest", quiet=MAX // 4, greedy=MAX // 2, third=MAX // 4)
     for _ in range(60):
         assert isinstance(submit(spool, spool.ring("quiet"), noise()), Receipt)
@@ -138,7 +138,7 @@ def test_who_is_beyond_his_own_reservation_drops_his_own():
     spool.stop()
 
 
-def test_a_reservation_that_grows_takes_effect_as_the_others_give_back():
+def test_a_reservation_that_grows_takes_effect_as_the_others_give_back() -> None:
     spool = small_spool()
     fill(spool, "greedy")
     spool.reserve({"quiet": MAX // 2})
@@ -151,7 +151,7 @@ def test_a_reservation_that_grows_takes_effect_as_the_others_give_back():
     spool.stop()
 
 
-def test_with_drop_oldest_a_reservation_that_grows_is_had_at_once():
+def test_with_drop_oldest_a_reservation_that_grows_is_had_at_once() -> None:
     spool = small_spool("drop_oldest")
     for _ in range(120):
         submit(spool, spool.ring("greedy"), noise())
@@ -162,7 +162,7 @@ def test_with_drop_oldest_a_reservation_that_grows_is_had_at_once():
     spool.stop()
 
 
-def test_a_reservation_lowered_below_what_is_used_makes_the_rest_shared():
+def test_a_reservation_lowered_below_what_is_used_makes_the_rest_shared() -> None:
     spool = small_spool(quiet=MAX // 2)
     for _ in range(40):
         assert isinstance(submit(spool, spool.ring("quiet"), noise()), Receipt)
@@ -174,7 +174,7 @@ def test_a_reservation_lowered_below_what_is_used_makes_the_rest_shared():
     spool.stop()
 
 
-def test_what_everybody_has_is_no_reason_to_refuse_and_stays_where_it_is_reserved():
+def test_what_everybody_has_is_no_reason_to_refuse_and_stays_where_it_is_reserved() -> None:
     spool = small_spool(quiet=MAX // 4)
     quiet, greedy = spool.ring("quiet"), spool.ring("greedy")
     for _ in range(10):
@@ -188,7 +188,7 @@ def test_what_everybody_has_is_no_reason_to_refuse_and_stays_where_it_is_reserve
 
 
 @pytest.mark.parametrize("rings", [3, 60])
-def test_the_statistics_say_what_may_be_taken(rings: int):
+def test_the_statistics_say_what_may_be_taken(rings: int) -> None:
     spool = small_spool(quiet=MAX // 4)
     for number in range(rings - 3):
         spool.ring(f"c{number}")

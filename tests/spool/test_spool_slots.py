@@ -31,7 +31,7 @@ def state(number: int) -> bytes:
 @given(crash=st.randoms(use_true_random=False), synced=st.booleans(), writes=st.integers(1, 5))
 def test_however_many_writes_follow_a_sync_its_state_or_a_later_one_is_left(
     crash: random.Random, synced: bool, writes: int
-):
+) -> None:
     disk = new_disk()
     file = SlotFile.open(disk, PATH)
     file.write(state(0))
@@ -45,7 +45,7 @@ def test_however_many_writes_follow_a_sync_its_state_or_a_later_one_is_left(
 
 
 @given(crash=st.randoms(use_true_random=False))
-def test_what_a_killed_process_left_in_the_cache_is_durable_before_the_next_one_writes(crash: random.Random):
+def test_what_a_killed_process_left_in_the_cache_is_durable_before_the_next_one_writes(crash: random.Random) -> None:
     disk = new_disk()
     file = SlotFile.open(disk, PATH)
     file.write(state(0))
@@ -60,7 +60,7 @@ def test_what_a_killed_process_left_in_the_cache_is_durable_before_the_next_one_
 
 
 @given(crash=st.randoms(use_true_random=False))
-def test_after_a_failed_sync_the_next_one_writes_again(crash: random.Random):
+def test_after_a_failed_sync_the_next_one_writes_again(crash: random.Random) -> None:
     """A kernel may forget the page that it could not write, and call the next sync a success."""
     disk = new_disk()
     file = SlotFile.open(disk, PATH)
@@ -74,7 +74,7 @@ def test_after_a_failed_sync_the_next_one_writes_again(crash: random.Random):
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])
-def test_a_cursor_that_could_not_be_stored_is_stored_by_the_next_sync(operation: str):
+def test_a_cursor_that_could_not_be_stored_is_stored_by_the_next_sync(operation: str) -> None:
     disk = new_disk()
     cursor = Cursor.open(disk, PATH, floor=0)
     disk.fail(operation, errno.EIO)
@@ -92,7 +92,7 @@ def _move(cursor: Cursor) -> None:
     cursor.sync()
 
 
-def test_a_second_sync_returns_only_when_the_first_is_done():
+def test_a_second_sync_returns_only_when_the_first_is_done() -> None:
     """Else a segment could be removed on the strength of a cursor that is on its way to the disk."""
     disk = new_disk()
     cursor = Cursor.open(disk, PATH, floor=0)
@@ -117,7 +117,7 @@ def test_a_second_sync_returns_only_when_the_first_is_done():
     assert found.position in {5, 6}
 
 
-def test_what_is_written_during_a_sync_is_there_after_it():
+def test_what_is_written_during_a_sync_is_there_after_it() -> None:
     disk = new_disk()
     file = SlotFile.open(disk, PATH)
     file.write(state(1))
@@ -133,7 +133,7 @@ def test_what_is_written_during_a_sync_is_there_after_it():
     assert SlotFile.open(disk, PATH).payload == state(2)
 
 
-def test_a_file_that_cannot_be_made_is_closed():
+def test_a_file_that_cannot_be_made_is_closed() -> None:
     for operation in ("allocate", "sync", "sync_directory", "read"):
         disk = new_disk()
         disk.fail(operation, errno.ENOSPC)

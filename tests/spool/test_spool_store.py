@@ -25,7 +25,7 @@ def texts(count: int, start: int = 0) -> list[str]:
     return [f"event-{number:06d}-{'x' * (number % 97)}" for number in range(start, start + count)]
 
 
-def test_what_is_stored_is_read_back_in_order_and_byte_for_byte():
+def test_what_is_stored_is_read_back_in_order_and_byte_for_byte() -> None:
     spool = open_spool()
     ring = spool.ring("default")
     names = texts(400)
@@ -35,7 +35,7 @@ def test_what_is_stored_is_read_back_in_order_and_byte_for_byte():
     spool.stop()
 
 
-def test_reading_may_start_in_the_middle_of_a_record():
+def test_reading_may_start_in_the_middle_of_a_record() -> None:
     spool = open_spool()
     ring = spool.ring("default")
     submit(spool, ring, body_of("a", "b", "c", "d"))
@@ -46,7 +46,7 @@ def test_reading_may_start_in_the_middle_of_a_record():
     spool.stop()
 
 
-def test_fresh_records_come_from_memory_without_touching_the_disk():
+def test_fresh_records_come_from_memory_without_touching_the_disk() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -88,7 +88,7 @@ def test_the_writer_keeps_no_request_alive_while_it_waits_for_the_next(monkeypat
     assert alive_while_waiting[-1] == 0
 
 
-def test_one_sync_serves_all_that_waited_together():
+def test_one_sync_serves_all_that_waited_together() -> None:
     """The writer takes what has gathered while it slept; sixty-four requests must not cost sixty-four syncs."""
     disk = FakeDisk()
     spool = Spool.open(config(), disk=disk)
@@ -105,7 +105,7 @@ def test_one_sync_serves_all_that_waited_together():
     assert disk.calls["sync"] - before <= 4, "one for the commit, the rest for sealing and the cursors"
 
 
-def test_nothing_is_answered_before_its_sync_returned():
+def test_nothing_is_answered_before_its_sync_returned() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -121,7 +121,7 @@ def test_nothing_is_answered_before_its_sync_returned():
 
 
 @pytest.mark.parametrize("durability", ["interval", "os"])
-def test_weaker_durability_answers_without_waiting_for_a_sync_and_survives_a_kill(durability: str):
+def test_weaker_durability_answers_without_waiting_for_a_sync_and_survives_a_kill(durability: str) -> None:
     disk = FakeDisk()
     spool = open_spool(disk, durability=durability)
     ring = spool.ring("default")
@@ -135,7 +135,7 @@ def test_weaker_durability_answers_without_waiting_for_a_sync_and_survives_a_kil
     spool.stop()
 
 
-def test_a_cursor_ahead_of_a_tail_that_a_weaker_durability_lost_skips_nothing_new():
+def test_a_cursor_ahead_of_a_tail_that_a_weaker_durability_lost_skips_nothing_new() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, durability="os")
     ring = spool.ring("default")
@@ -155,7 +155,7 @@ def test_a_cursor_ahead_of_a_tail_that_a_weaker_durability_lost_skips_nothing_ne
     spool.stop()
 
 
-def test_events_are_announced_together_with_the_memory_of_them():
+def test_events_are_announced_together_with_the_memory_of_them() -> None:
     """Whoever is caught up must never find an event on the disk that memory does not have yet."""
     calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     spool = Spool.open(config(), disk=FakeDisk())
@@ -177,7 +177,7 @@ def test_events_are_announced_together_with_the_memory_of_them():
     spool.stop()
 
 
-def test_a_retry_is_answered_and_not_stored_twice_also_after_a_restart():
+def test_a_retry_is_answered_and_not_stored_twice_also_after_a_restart() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -193,7 +193,7 @@ def test_a_retry_is_answered_and_not_stored_twice_also_after_a_restart():
     spool.stop()
 
 
-def test_a_failed_fsync_is_never_repeated_on_that_file_and_the_batch_goes_to_a_fresh_segment():
+def test_a_failed_fsync_is_never_repeated_on_that_file_and_the_batch_goes_to_a_fresh_segment() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -208,7 +208,7 @@ def test_a_failed_fsync_is_never_repeated_on_that_file_and_the_batch_goes_to_a_f
     spool.stop()
 
 
-def test_a_disk_that_keeps_failing_refuses_and_takes_again_when_it_is_back():
+def test_a_disk_that_keeps_failing_refuses_and_takes_again_when_it_is_back() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -227,7 +227,7 @@ def test_a_disk_that_keeps_failing_refuses_and_takes_again_when_it_is_back():
 @pytest.mark.parametrize("operation", ["write", "sync", "allocate", "create", "sync_directory"])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_whatever_fails_only_what_was_answered_is_there_and_all_of_it(operation: str, error: int, times: int):
+def test_whatever_fails_only_what_was_answered_is_there_and_all_of_it(operation: str, error: int, times: int) -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -252,7 +252,7 @@ def test_whatever_fails_only_what_was_answered_is_there_and_all_of_it(operation:
     spool.stop()
 
 
-def test_short_writes_are_completed():
+def test_short_writes_are_completed() -> None:
     disk = FakeDisk()
     disk.short_writes = True
     spool = open_spool(disk)
@@ -267,7 +267,7 @@ def noise(number: int, size: int = 3000) -> bytes:
     return body_of(f"{number:06d}-" + random.Random(number).randbytes(size).hex())
 
 
-def test_a_full_ring_refuses_what_comes_and_keeps_what_it_has():
+def test_a_full_ring_refuses_what_comes_and_keeps_what_it_has() -> None:
     spool = open_spool()
     ring = spool.ring("default")
     cursor = ring.cursor("siem")
@@ -285,7 +285,9 @@ def test_a_full_ring_refuses_what_comes_and_keeps_what_it_has():
     spool.stop()
 
 
-def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone(caplog: pytest.LogCaptureFixture):
+def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     disk, clock = FakeDisk(), FakeClock()
     spool = Spool.open(config(when_full="drop_oldest"), disk=disk, clock=clock)
     spool.start(lambda call: call())
@@ -316,7 +318,7 @@ def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone(
     spool.stop()
 
 
-def test_a_full_disk_below_the_limit_refuses_and_recovers():
+def test_a_full_disk_below_the_limit_refuses_and_recovers() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, max_bytes=2**26)
     ring = spool.ring("default")
@@ -331,7 +333,7 @@ def test_a_full_disk_below_the_limit_refuses_and_recovers():
     spool.stop()
 
 
-def test_a_segment_that_is_deleted_under_the_sink_is_noticed_before_the_answer():
+def test_a_segment_that_is_deleted_under_the_sink_is_noticed_before_the_answer() -> None:
     disk = FakeDisk()
     spool = open_spool(disk)
     ring = spool.ring("default")
@@ -344,7 +346,7 @@ def test_a_segment_that_is_deleted_under_the_sink_is_noticed_before_the_answer()
     spool.stop()
 
 
-def test_on_a_real_disk(tmp_path: Path):
+def test_on_a_real_disk(tmp_path: Path) -> None:
     """The same through system calls: store, read, stop, reopen, verify."""
     spool = open_spool(RealDisk(), path=tmp_path)
     ring = spool.ring("default")
@@ -366,7 +368,7 @@ def test_on_a_real_disk(tmp_path: Path):
     spool.stop()
 
 
-def test_an_answer_that_raises_costs_nobody_else_theirs():
+def test_an_answer_that_raises_costs_nobody_else_theirs() -> None:
     spool = open_spool()
     ring = spool.ring("default")
     body = body_of("a")

@@ -43,7 +43,7 @@ def filled(spool: Spool, ring: Ring, until: int) -> list[str]:
     return texts
 
 
-def test_a_rotation_finds_its_file_and_allocates_nothing():
+def test_a_rotation_finds_its_file_and_allocates_nothing() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, **LARGE)
     ring = spool.ring("default")
@@ -61,7 +61,7 @@ def test_a_rotation_finds_its_file_and_allocates_nothing():
     assert disk.open_files == 0
 
 
-def test_a_request_that_is_larger_than_the_file_gets_one_of_its_own():
+def test_a_request_that_is_larger_than_the_file_gets_one_of_its_own() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, **LARGE)
     ring = spool.ring("default")
@@ -74,7 +74,7 @@ def test_a_request_that_is_larger_than_the_file_gets_one_of_its_own():
 
 
 @pytest.mark.parametrize("operation", ["allocate", "create", "write", "sync", "rename", "sync_directory"])
-def test_a_file_that_cannot_be_made_or_used_costs_nothing_but_time(operation: str):
+def test_a_file_that_cannot_be_made_or_used_costs_nothing_but_time(operation: str) -> None:
     disk = FakeDisk()
     spool = open_spool(disk, **LARGE)
     ring = spool.ring("default")
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_made_or_used_costs_nothing_but_time(operation: st
     assert disk.open_files == 0
 
 
-def test_a_start_removes_what_was_made_for_a_segment_that_never_came():
+def test_a_start_removes_what_was_made_for_a_segment_that_never_came() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, **LARGE)
     ring = spool.ring("default")
@@ -103,7 +103,7 @@ def test_a_start_removes_what_was_made_for_a_segment_that_never_came():
 
 
 @pytest.mark.parametrize("when_full", ["reject", "drop_oldest"])
-def test_nothing_that_somebody_wants_is_given_up_for_it(when_full: str):
+def test_nothing_that_somebody_wants_is_given_up_for_it(when_full: str) -> None:
     disk = FakeDisk()
     spool = open_spool(disk, max_bytes=4 * INITIAL_BYTES, segment_bytes=INITIAL_BYTES, when_full=when_full)
     ring = spool.ring("default")

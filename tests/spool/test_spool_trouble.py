@@ -42,7 +42,7 @@ def ring_on(disk: FakeDisk, cluster: str = "default") -> Ring:
     return Ring(cluster, PATH / cluster, b"r" * 16, disk, floor=0)
 
 
-def test_readiness_comes_back_without_a_request(monkeypatch: pytest.MonkeyPatch):
+def test_readiness_comes_back_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sink that is not ready is taken out of its Service: nobody posts, so nobody would show that it works again."""
     monkeypatch.setattr(writer, "PROBE_SECONDS", 0.001)
     disk = FakeDisk()
@@ -62,7 +62,7 @@ def test_readiness_comes_back_without_a_request(monkeypatch: pytest.MonkeyPatch)
     spool.stop()
 
 
-def test_a_full_disk_is_no_full_ring():
+def test_a_full_disk_is_no_full_ring() -> None:
     """The operator is told which of the two it is."""
     disk = FakeDisk()
     spool = open_spool(disk, max_bytes=2**26)
@@ -76,7 +76,7 @@ def test_a_full_disk_is_no_full_ring():
     spool.stop()
 
 
-def test_trouble_of_one_ring_refuses_no_other():
+def test_trouble_of_one_ring_refuses_no_other() -> None:
     """A cluster whose segment still has room is not refused because another one needs a new segment."""
     disk = FakeDisk()
     spool = open_spool(disk, max_bytes=2**26)
@@ -91,7 +91,7 @@ def test_trouble_of_one_ring_refuses_no_other():
     spool.stop()
 
 
-def test_it_is_said_once_when_it_begins_and_once_when_it_ends(caplog: pytest.LogCaptureFixture):
+def test_it_is_said_once_when_it_begins_and_once_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     disk = FakeDisk()
     ring, trouble = ring_on(disk), DiskTrouble()
     for _ in range(3):
@@ -102,7 +102,7 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_ends(caplog: pytest.Log
     assert trouble.problem is None
 
 
-def test_a_probe_wants_room_for_a_segment_and_leaves_nothing():
+def test_a_probe_wants_room_for_a_segment_and_leaves_nothing() -> None:
     disk = FakeDisk()
     first, second = ring_on(disk, "first"), ring_on(disk, "second")
     trouble = DiskTrouble()
@@ -118,7 +118,7 @@ def test_a_probe_wants_room_for_a_segment_and_leaves_nothing():
     assert disk.paths() == []
 
 
-def test_a_probe_that_a_kill_left_behind_is_removed():
+def test_a_probe_that_a_kill_left_behind_is_removed() -> None:
     disk = FakeDisk()
     ring, trouble = ring_on(disk), DiskTrouble()
     disk.put(ring.path / "probe", b"left")
@@ -132,13 +132,13 @@ def test_a_probe_that_a_kill_left_behind_is_removed():
     ("number", "remedy"),
     [(errno.ENOSPC, "lower spool.max_bytes"), (errno.ESTALE, "restart"), (errno.EIO, "check the disk")],
 )
-def test_the_sentence_names_the_path_and_the_remedy(number: int, remedy: str):
+def test_the_sentence_names_the_path_and_the_remedy(number: int, remedy: str) -> None:
     found = sentence(ring_on(FakeDisk()), OSError(number, "why"))
     assert str(PATH / "default") in found
     assert remedy in found
 
 
-def test_a_name_that_the_disk_did_not_give_back_stops_nothing():
+def test_a_name_that_the_disk_did_not_give_back_stops_nothing() -> None:
     """The disk fails, and refuses to remove the segment of which nothing counts; its name is needed again."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -161,13 +161,13 @@ class HangingDisk(FakeDisk):
         self.goes_on = threading.Event()
         self.goes_on.set()
 
-    def sync_directory(self, path):  # noqa: ANN001 - see FakeDisk
+    def sync_directory(self, path) -> None:  # noqa: ANN001 - see FakeDisk
         self.hangs.set()
         assert self.goes_on.wait(PATIENCE)
         super().sync_directory(path)
 
 
-def test_a_disk_that_hangs_turns_readiness_off():
+def test_a_disk_that_hangs_turns_readiness_off() -> None:
     """No error, no answer: only time tells."""
     disk, clock = HangingDisk(), Leaping()
     spool = Spool.open(config(), disk=disk, clock=clock)

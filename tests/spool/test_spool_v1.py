@@ -66,7 +66,7 @@ def check(path: Path, kind: str, key_file: Path, expected: list[object]) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_recorded_spool_of_version_1_is_read_byte_for_byte(kind: str, tmp_path: Path, key_file: Path):
+def test_a_recorded_spool_of_version_1_is_read_byte_for_byte(kind: str, tmp_path: Path, key_file: Path) -> None:
     path = spool_v1.unpack(kind, tmp_path)
     assert (path / "version").read_bytes() == b"auditsink spool 1\n"
     expected = json.loads((spool_v1.DATA / f"{kind}.json").read_text())
@@ -76,7 +76,7 @@ def test_a_recorded_spool_of_version_1_is_read_byte_for_byte(kind: str, tmp_path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_describes_the_recording_still_makes_such_a_spool(kind: str, tmp_path: Path, key_file: Path):
+def test_what_describes_the_recording_still_makes_such_a_spool(kind: str, tmp_path: Path, key_file: Path) -> None:
     """In the version of today, of which it uses nothing that is new."""
     path = tmp_path / "again"
     spool_v1.record(path, key_file if kind == "encrypted" else None)
@@ -87,12 +87,12 @@ def test_what_describes_the_recording_still_makes_such_a_spool(kind: str, tmp_pa
     check(path, kind, key_file, expected)
 
 
-def test_the_recorded_segments_are_under_the_keys_of_their_time(tmp_path: Path):
+def test_the_recorded_segments_are_under_the_keys_of_their_time(tmp_path: Path) -> None:
     path = spool_v1.unpack("encrypted", tmp_path)
     names = [one.header.key_name for one in inspect.verify(path, CLUSTER).segments]
     assert names == ["2026-11", "2026-12", "2026-12"]
     assert all(b"auditID" not in one.read_bytes() for one in path.rglob("*.seg"))
 
 
-def test_spool_and_segments_speak_of_one_version():
+def test_spool_and_segments_speak_of_one_version() -> None:
     assert lock.VERSION_LINE == b"auditsink spool %d\n" % segment.VERSION

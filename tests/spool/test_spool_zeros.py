@@ -64,13 +64,15 @@ def answered_and_aborted(disk: FakeDisk, bodies: list[bytes]) -> tuple[list[byte
 @pytest.mark.parametrize(
     "sizes", [[100], [100, 3000], [2000] * 40, [400_000], [100, 400_000, 100], [1_200_000, 900_000]]
 )
-def test_an_aborted_journal_takes_nothing_that_was_answered(sizes: list[int]):
+def test_an_aborted_journal_takes_nothing_that_was_answered(sizes: list[int]) -> None:
     """Small, many, and larger than what lies ahead: no frame is in the sync that makes its blocks written ones."""
     texts = [noise_text(number, size) for number, size in enumerate(sizes)]
     assert answered_and_aborted(FakeDisk(), [body_of(text) for text in texts]) == (events_of(*texts), 0)
 
 
-def test_the_fake_disk_loses_a_record_to_an_aborted_journal_where_there_are_no_zeros(monkeypatch: pytest.MonkeyPatch):
+def test_the_fake_disk_loses_a_record_to_an_aborted_journal_where_there_are_no_zeros(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Else the test above would prove nothing."""
     with without_zeros(monkeypatch):
         found, _ = answered_and_aborted(FakeDisk(), [noise(0, 100), noise(1, 40_000)])
@@ -83,7 +85,7 @@ def zeros_ahead(disk: FakeDisk, ring_end: int) -> int:
     return (max(disk._entries[newest].written) + 1) * BLOCK - ring_end
 
 
-def test_zeros_lie_ahead_of_every_frame_and_not_far_ahead():
+def test_zeros_lie_ahead_of_every_frame_and_not_far_ahead() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, max_bytes=Size(64 * MIB), segment_bytes=Size(16 * MIB))
     ring = spool.ring("default")
@@ -97,7 +99,7 @@ def test_zeros_lie_ahead_of_every_frame_and_not_far_ahead():
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])
-def test_zeros_that_fail_cost_a_segment_and_no_event(operation: str):
+def test_zeros_that_fail_cost_a_segment_and_no_event(operation: str) -> None:
     """The batch before them was answered; the next one goes to a fresh segment."""
     disk = FakeDisk()
     spool = open_spool(disk)
@@ -116,7 +118,7 @@ def test_zeros_that_fail_cost_a_segment_and_no_event(operation: str):
 
 
 @pytest.mark.parametrize("durability", ["os", "interval"])
-def test_no_zeros_where_a_sync_promises_nothing(durability: str):
+def test_no_zeros_where_a_sync_promises_nothing(durability: str) -> None:
     disk = FakeDisk()
     spool = open_spool(disk, durability=durability)
     submit(spool, spool.ring("default"), body_of("a"))

@@ -42,7 +42,7 @@ def looks(feed: Feed, count: int) -> AsyncIterator[bytes]:
     return feed.follow(lambda: 1, lambda: next(left, None) is None)
 
 
-async def test_events_are_shown_as_they_come_and_once(kit: Fixture):
+async def test_events_are_shown_as_they_come_and_once(kit: Fixture) -> None:
     kit.add("prod", [event(0)])
     listener = feed(
         kit, lambda: kit.add("prod", [event(1), event(2)]), lambda: None, lambda: kit.add("new", [event(3)])
@@ -54,7 +54,7 @@ async def test_events_are_shown_as_they_come_and_once(kit: Fixture):
     assert all("skipped" not in one and "raw" not in one for one in found)
 
 
-async def test_it_begins_with_the_newest(kit: Fixture):
+async def test_it_begins_with_the_newest(kit: Fixture) -> None:
     for number in range(0, 40, 2):
         kit.add("prod", [event(number)])
         kit.add("test", [event(number + 1)])
@@ -63,19 +63,19 @@ async def test_it_begins_with_the_newest(kit: Fixture):
     assert found[0]["looked_at"] >= 5
 
 
-async def test_a_rare_event_is_found_far_back(kit: Fixture):
+async def test_a_rare_event_is_found_far_back(kit: Fixture) -> None:
     kit.add("prod", [event(0, "eve"), event(1)])
     kit.add("prod", [event(number) for number in range(2, 900)])
     assert names(await told(feed(kit, user=["eve"]).last(3))) == ["p0"]
 
 
-async def test_only_what_is_wanted_is_shown(kit: Fixture):
+async def test_only_what_is_wanted_is_shown(kit: Fixture) -> None:
     deed = [lambda: kit.add("prod", [event(1, "eve"), event(2)]), lambda: kit.add("test", [event(3, "eve")])]
     listener = feed(kit, *deed, user=["eve"], cluster=["prod"])
     assert names(await told(looks(listener, 4))) == ["p1"]
 
 
-async def test_raw_events_come_with_their_lines_while_they_are_small(kit: Fixture):
+async def test_raw_events_come_with_their_lines_while_they_are_small(kit: Fixture) -> None:
     small, large = event(1), event(2, pad=100_000)
     kit.add("prod", [small, large])
     first, second = (await told(feed(kit, raw=True).last(2)))[1:]
@@ -83,7 +83,7 @@ async def test_raw_events_come_with_their_lines_while_they_are_small(kit: Fixtur
     assert (second["name"], second.get("raw"), second["bytes"]) == ("p2", None, len(large))
 
 
-async def test_what_passes_faster_than_it_can_be_looked_at_is_skipped_and_counted(kit: Fixture):
+async def test_what_passes_faster_than_it_can_be_looked_at_is_skipped_and_counted(kit: Fixture) -> None:
     def flood() -> None:
         for start in range(0, 3 * LOOK_EVENTS, 500):
             kit.add("prod", [event(start + number) for number in range(500)])
@@ -95,7 +95,7 @@ async def test_what_passes_faster_than_it_can_be_looked_at_is_skipped_and_counte
     assert shown[-1] == f"p{3 * LOOK_EVENTS - 1}"
 
 
-async def test_every_ring_gets_its_turn_in_a_flood(kit: Fixture):
+async def test_every_ring_gets_its_turn_in_a_flood(kit: Fixture) -> None:
     clusters = [f"c{number}" for number in range(30)]
 
     def flood() -> None:
@@ -106,13 +106,13 @@ async def test_every_ring_gets_its_turn_in_a_flood(kit: Fixture):
     assert {one["cluster"] for one in found if "name" in one} == set(clusters)
 
 
-async def test_a_record_that_memory_does_not_keep_is_read_from_the_disk(kit: Fixture):
+async def test_a_record_that_memory_does_not_keep_is_read_from_the_disk(kit: Fixture) -> None:
     large = event(1, pad=LIMIT_BYTES + 1)
     found = await told(looks(feed(kit, lambda: kit.add("prod", [large, event(2)])), 5))
     assert names(found) == ["p1", "p2"]
 
 
-async def test_a_look_is_bounded_in_bytes_over_all_rings(kit: Fixture):
+async def test_a_look_is_bounded_in_bytes_over_all_rings(kit: Fixture) -> None:
     def flood() -> None:
         for number in range(16):
             kit.add(f"c{number}", [event(number, pad=LOOK_BYTES // 2)])
@@ -121,5 +121,5 @@ async def test_a_look_is_bounded_in_bytes_over_all_rings(kit: Fixture):
     assert len(names(await told(looks(listener, 1)))) <= 3
 
 
-async def test_silence_is_told(kit: Fixture):
+async def test_silence_is_told(kit: Fixture) -> None:
     assert await told(looks(feed(kit), SILENT_LOOKS * 2)) == [{}, {}]

@@ -37,22 +37,22 @@ LINE = TailLine(
         ({"cluster": ["test"]}, False),
     ],
 )
-def test_patterns(patterns: dict[str, list[str]], wanted: bool):
+def test_patterns(patterns: dict[str, list[str]], wanted: bool) -> None:
     assert Wanted(patterns).event(LINE) is wanted
 
 
-def test_an_event_without_a_resource_has_none_of_that_name():
+def test_an_event_without_a_resource_has_none_of_that_name() -> None:
     line = TailLine(cluster="prod", sequence=1, time="", bytes=1, uri="/healthz")
     assert not Wanted({"resource": ["pods"]}).event(line)
     assert Wanted({"resource": ["!pods"]}).event(line)
 
 
-def test_clusters_are_chosen_before_anything_is_read():
+def test_clusters_are_chosen_before_anything_is_read() -> None:
     wanted = Wanted({"cluster": ["prod-*", "!prod-eu"]})
     assert [wanted.cluster(name) for name in ("prod-us", "prod-eu", "test")] == [True, False, False]
 
 
 @pytest.mark.parametrize("patterns", [{"pod": ["a"]}, {"user": ["x"] * 33}, {"user": ["x" * 257]}])
-def test_odd_filters_are_refused(patterns: dict[str, list[str]]):
+def test_odd_filters_are_refused(patterns: dict[str, list[str]]) -> None:
     with pytest.raises(BadPatternError):
         Wanted(patterns)

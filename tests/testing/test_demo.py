@@ -15,7 +15,7 @@ from auditsink.testing.demo import demo
 ARCHIVE = Path(corpus.__file__).parent / "data" / "batch-default-mixed-http.tar.gz"
 
 
-async def test_the_demo_delivers_all_but_the_refused_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+async def test_the_demo_delivers_all_but_the_refused_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert await demo(ARCHIVE, tmp_path)
     said = capsys.readouterr().out
     assert "6 batches of a real kube-apiserver were answered 200" in said
@@ -26,7 +26,7 @@ async def test_the_demo_delivers_all_but_the_refused_event(tmp_path: Path, capsy
 
 async def test_a_kept_demo_goes_on_until_it_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.0)
     playing = asyncio.create_task(demo(ARCHIVE, tmp_path, keep=True))
     said = ""

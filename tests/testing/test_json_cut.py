@@ -16,7 +16,7 @@ documents = st.recursive(
 
 
 @given(st.lists(documents), st.booleans())
-def test_items_are_those_that_parsing_finds(several: list[object], spaced: bool):
+def test_items_are_those_that_parsing_finds(several: list[object], spaced: bool) -> None:
     raw = json.dumps(several, indent=2 if spaced else None).encode()
     found, end = items(raw + b"rest", 0)
 
@@ -25,7 +25,7 @@ def test_items_are_those_that_parsing_finds(several: list[object], spaced: bool)
 
 
 @given(st.dictionaries(st.text(), documents), st.booleans())
-def test_members_are_those_that_parsing_finds(document: dict[str, object], spaced: bool):
+def test_members_are_those_that_parsing_finds(document: dict[str, object], spaced: bool) -> None:
     raw = json.dumps(document, indent=2 if spaced else None).encode()
     found, end = members(raw + b"rest", 0)
 
@@ -34,23 +34,23 @@ def test_members_are_those_that_parsing_finds(document: dict[str, object], space
 
 
 @pytest.mark.parametrize("raw", [b"", b" ", b"[", b'{"a":1', b'"open', b"]"])
-def test_what_ends_too_early_is_an_error(raw: bytes):
+def test_what_ends_too_early_is_an_error(raw: bytes) -> None:
     with pytest.raises(ValueError, match="no complete value"):
         value_end(raw, 0)
 
 
 @pytest.mark.parametrize("raw", [b"[1 2]", b"[1,", b"{1}", b""])
-def test_a_broken_array_is_an_error(raw: bytes):
+def test_a_broken_array_is_an_error(raw: bytes) -> None:
     with pytest.raises(ValueError, match="no "):
         items(raw, 0)
 
 
 @pytest.mark.parametrize("raw", [b"\xff", b"{'a':1}", b"[1", b""])
-def test_what_is_no_json_does_not_pass(raw: bytes):
+def test_what_is_no_json_does_not_pass(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"decode|Expecting"):
         check(raw)
 
 
 @pytest.mark.parametrize("raw", [rb'"\ud800"', b"9" * 5_000, b"[" * 9_900 + b"]" * 9_900, b'{"a":1}{"b":2}'])
-def test_odd_but_legal_json_passes(raw: bytes):
+def test_odd_but_legal_json_passes(raw: bytes) -> None:
     check(raw)

@@ -59,13 +59,13 @@ def call(pythonpath: str, *arguments: object, cwd: Path) -> subprocess.Completed
     )
 
 
-def test_it_passes_the_conformance_suite(package: Path, installed: str):
+def test_it_passes_the_conformance_suite(package: Path, installed: str) -> None:
     done = call(installed, "pytest", "-q", "-o", "asyncio_mode=auto", "tests", cwd=package)
     assert not done.returncode, done.stdout
     assert re.search(r"\d\d passed, 1 skipped", done.stdout), done.stdout
 
 
-def test_check_knows_the_section(tmp_path: Path, installed: str):
+def test_check_knows_the_section(tmp_path: Path, installed: str) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"spool: {{path: {tmp_path}/spool}}\ndestinations: [{{name: a, type: lines, host: collector}}]\n")
     said = call(installed, "auditsink", "check", "-c", config, cwd=tmp_path)
@@ -81,7 +81,7 @@ def test_check_knows_the_section(tmp_path: Path, installed: str):
     assert "destinations[0].type: expected one of" in without.stderr
 
 
-async def test_a_sink_delivers_to_it(tmp_path: Path, installed: str, monkeypatch: pytest.MonkeyPatch):
+async def test_a_sink_delivers_to_it(tmp_path: Path, installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -56,7 +56,7 @@ async def answered(server: HecServer, body: bytes, **headers: str) -> tuple[int,
     return response.status, response.json()
 
 
-async def test_hec_takes_concatenated_envelopes_with_any_space_between():
+async def test_hec_takes_concatenated_envelopes_with_any_space_between() -> None:
     body = envelope(event={"n": 0}) + b" \n" + envelope(event={"n": 1}, host="h") + envelope(event="text")
     async with HecServer(token=TOKEN) as server:
         assert await answered(server, body) == (200, {"text": "Success", "code": 0})
@@ -66,7 +66,7 @@ async def test_hec_takes_concatenated_envelopes_with_any_space_between():
     assert bytes(server.events[0].time) == b"1.5"
 
 
-async def test_hec_takes_gzip():
+async def test_hec_takes_gzip() -> None:
     async with HecServer(token=TOKEN) as server:
         status, _ = await answered(server, gzip.compress(envelope()), **{"Content-Encoding": "gzip"})
 
@@ -83,7 +83,7 @@ async def test_hec_takes_gzip():
         ({"Authorization": "Splunk other"}, 403, 4),
     ],
 )
-async def test_hec_asks_for_its_token(headers: dict[str, str], status: int, code: int):
+async def test_hec_asks_for_its_token(headers: dict[str, str], status: int, code: int) -> None:
     async with HecServer(token=TOKEN) as server:
         response = await post(server.url + EVENT, envelope(), headers=headers)
 
@@ -108,7 +108,7 @@ async def test_hec_asks_for_its_token(headers: dict[str, str], status: int, code
         (b'{"event":1,"index":"other"}', 7),
     ],
 )
-async def test_hec_refuses_a_bad_envelope_with_its_number_and_takes_none(bad: bytes, code: int):
+async def test_hec_refuses_a_bad_envelope_with_its_number_and_takes_none(bad: bytes, code: int) -> None:
     good = envelope(index="main")
     async with HecServer(token=TOKEN, indexes=frozenset({"main"})) as server:
         status, answer = await answered(server, good + good + bad)
@@ -117,21 +117,21 @@ async def test_hec_refuses_a_bad_envelope_with_its_number_and_takes_none(bad: by
     assert server.events == []
 
 
-async def test_hec_may_keep_what_came_before_the_bad_one():
+async def test_hec_may_keep_what_came_before_the_bad_one() -> None:
     async with HecServer(token=TOKEN, keep_before_refused=True) as server:
         await answered(server, envelope() + envelope() + b"{}")
 
     assert len(server.events) == 2
 
 
-async def test_hec_refuses_what_a_test_says():
+async def test_hec_refuses_what_a_test_says() -> None:
     async with HecServer(token=TOKEN, refuse=lambda raw: 15 if raw == b'"bad"' else None) as server:
         _, answer = await answered(server, envelope() + envelope(event="bad"))
 
     assert (answer["code"], answer["invalid-event-number"]) == (15, 1)
 
 
-async def test_hec_says_no_data_and_too_large():
+async def test_hec_says_no_data_and_too_large() -> None:
     async with HecServer(token=TOKEN, max_body=100) as server:
         assert (await answered(server, b""))[1]["code"] == 5
         response = await post(server.url + EVENT, envelope(event="x" * 200), headers=SHOWN)
@@ -141,7 +141,7 @@ async def test_hec_says_no_data_and_too_large():
 
 
 @pytest.mark.parametrize("deep", [b"[" * 9_900 + b"]" * 9_900, rb'{"name":"\ud800"}', b"7" * 5_000])
-async def test_hec_takes_what_a_parser_gives_up_on(deep: bytes):
+async def test_hec_takes_what_a_parser_gives_up_on(deep: bytes) -> None:
     body = envelope(event={"n": 0}) + b'{"time":1,"event":' + deep + b',"host":"h"}' + envelope(event={"n": 2})
     async with HecServer(token=TOKEN) as server:
         assert (await answered(server, body))[0] == 200
@@ -150,14 +150,14 @@ async def test_hec_takes_what_a_parser_gives_up_on(deep: bytes):
     assert server.events[1].host == "h"
 
 
-async def test_hec_health_and_other_paths():
+async def test_hec_health_and_other_paths() -> None:
     async with HecServer(health=reply(18)) as server:
         assert (await get(server.url + "/services/collector/health")).status == 503
         assert (await get(server.url + "/")).status == 404
         assert (await get(server.url + EVENT)).status == 404
 
 
-async def test_hec_tells_an_acknowledgement_exactly_once():
+async def test_hec_tells_an_acknowledgement_exactly_once() -> None:
     channel = {"X-Splunk-Request-Channel": "c1"}
     async with HecServer(token=TOKEN, acknowledge="on") as server:
         assert (await answered(server, envelope()))[1]["code"] == 10
@@ -170,14 +170,14 @@ async def test_hec_tells_an_acknowledgement_exactly_once():
     assert told == [{"acks": {"0": True, "1": True, "99": False}}, {"acks": {"0": False, "1": False, "99": False}}]
 
 
-async def test_hec_without_acknowledgement_says_so():
+async def test_hec_without_acknowledgement_says_so() -> None:
     async with HecServer(token=TOKEN) as server:
         response = await post(server.url + ACK, b'{"acks":[0]}', headers=SHOWN)
 
     assert response.json()["code"] == 14
 
 
-async def test_a_script_is_followed_and_then_the_real_thing_answers():
+async def test_a_script_is_followed_and_then_the_real_thing_answers() -> None:
     async with HecServer(token=TOKEN, script=[reply(9, retry_after="5"), None, html(502)]) as server:
         statuses = [(await post(server.url + EVENT, envelope(), headers=SHOWN)) for _ in range(4)]
 
@@ -186,7 +186,7 @@ async def test_a_script_is_followed_and_then_the_real_thing_answers():
     assert len(server.events) == 2
 
 
-async def test_a_reply_may_commit_and_break_off():
+async def test_a_reply_may_commit_and_break_off() -> None:
     async with HecServer(token=TOKEN, script=[reply(0, cut="before"), reply(0, cut="middle")]) as server:
         for _ in range(2):
             with pytest.raises((OSError, http.client.HTTPException)):
@@ -195,7 +195,7 @@ async def test_a_reply_may_commit_and_break_off():
     assert len(server.events) == 2
 
 
-async def test_a_reply_may_be_held_back():
+async def test_a_reply_may_be_held_back() -> None:
     hold = asyncio.Event()
     async with Collector(script=[Reply(200, hold=hold)]) as server:
         waiting = asyncio.create_task(post(server.url))
@@ -207,7 +207,7 @@ async def test_a_reply_may_be_held_back():
         assert (await waiting).status == 200
 
 
-async def test_a_server_can_stop_and_come_back_at_its_address():
+async def test_a_server_can_stop_and_come_back_at_its_address() -> None:
     server = Collector()
     await server.start()
     await server.stop()
@@ -237,7 +237,7 @@ NDJSON = "application/x-ndjson"
         (JSON, b'{"items":[' + b"[" * 2000 + b"]" * 2000 + b"]}", [b"[" * 2000 + b"]" * 2000]),
     ],
 )
-async def test_the_collector_takes_its_formats(kind: str, body: bytes, events: list[bytes]):
+async def test_the_collector_takes_its_formats(kind: str, body: bytes, events: list[bytes]) -> None:
     async with Collector() as server:
         response = await post(server.url, body, headers={"Content-Type": kind})
 
@@ -249,7 +249,7 @@ async def test_the_collector_takes_its_formats(kind: str, body: bytes, events: l
     ("kind", "body"),
     [(NDJSON, b'{"a":1}'), (JSON, b"[1,2"), (JSON, b"17"), (JSON, b'{"kind":"x"}'), (JSON, b'["\xff"]'), (JSON, b"")],
 )
-async def test_the_collector_refuses_what_is_none_of_them(kind: str, body: bytes):
+async def test_the_collector_refuses_what_is_none_of_them(kind: str, body: bytes) -> None:
     async with Collector() as server:
         response = await post(server.url, body, headers={"Content-Type": kind})
 
@@ -267,7 +267,9 @@ async def test_the_collector_refuses_what_is_none_of_them(kind: str, body: bytes
         ("POST", {"Authorization": "Bearer x"}, b"[1,2]", 200),
     ],
 )
-async def test_the_collector_has_limits_and_rules(method: str, headers: dict[str, str], body: bytes, status: int):
+async def test_the_collector_has_limits_and_rules(
+    method: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
     async with Collector(authorization="Bearer x", max_body=10, refuse=lambda raw: raw == b"9") as server:
         response = await asyncio.to_thread(request, method, server.url, body, headers)
 
@@ -275,7 +277,7 @@ async def test_the_collector_has_limits_and_rules(method: str, headers: dict[str
     assert server.events == ([b"1", b"2"] if status == 200 else [])
 
 
-async def test_a_commit_by_script_keeps_the_events():
+async def test_a_commit_by_script_keeps_the_events() -> None:
     async with Collector(script=[Reply(500, commit=True)]) as server:
         response = await post(server.url, b"[1,2]")
 
