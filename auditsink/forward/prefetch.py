@@ -47,7 +47,7 @@ class Prefetch:
         The chunk may begin before that, with the record in which it begins.
         """
         start, stop, record = subscription.next_reading()
-        chunk = subscription.reader.fresh(record, self._max_bytes)
+        chunk = subscription.reader.cached(record, self._max_bytes)
         if chunk is None:
             chunk = self._found(subscription, start)
         else:  # memory has taken over: a file that stays open keeps the room of a segment that was removed
@@ -76,9 +76,9 @@ class Prefetch:
         return Chunk(min([settled, *(record.first_sequence for record in records[:1])]), kept.end, records)
 
     async def _extended(self, subscription: Subscription, chunk: Chunk) -> Chunk:
-        more = subscription.reader.fresh(chunk.end, self._max_bytes)
+        more = subscription.reader.cached(chunk.end, self._max_bytes)
         if more is None:
-            more = await self._offload(subscription.reader.load, chunk.end, self._max_bytes)
+            more = await self._offload(subscription.reader.read, chunk.end, self._max_bytes)
         if more.end <= chunk.end:
             raise OSError(errno.EIO, f"the spool has nothing at sequence {chunk.end}, which it should hold")
         return Chunk(chunk.start, more.end, chunk.records + more.records)
@@ -96,7 +96,7 @@ def peek(ring: SourceRing, sequence: int) -> Chunk:
     """What stands at a sequence, read past everything else by a reader of its own. Blocks. Raises OSError."""
     reader = ring.reader()
     try:
-        return reader.load(sequence, 1)
+        return reader.read(sequence, 1)
     finally:
         reader.close()
 

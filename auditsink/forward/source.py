@@ -29,11 +29,11 @@ class SourceCursor(Protocol):
 class SourceReader(Protocol):
     """Reads one ring for one destination."""
 
-    def fresh(self, position: int, max_bytes: int) -> Chunk | None:
-        """What follows `position` if memory has it; None sends the caller to `load`. Never blocks."""
+    def cached(self, position: int, max_bytes: int) -> Chunk | None:
+        """What follows `position` if memory has it; None sends the caller to `read`. Never blocks."""
         ...
 
-    def load(self, position: int, max_bytes: int) -> Chunk:
+    def read(self, position: int, max_bytes: int) -> Chunk:
         """What follows `position`, at least one record if there is any. Blocks. Raises OSError."""
         ...
 

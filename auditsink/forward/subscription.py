@@ -131,7 +131,7 @@ class Subscription:
 
     def _full(self) -> bool:
         if not self._gauge.full and self._gauge.at < self.ring.durable:
-            chunk = self.reader.fresh(self._gauge.at, self._batch_limits.limits.max_bytes)
+            chunk = self.reader.cached(self._gauge.at, self._batch_limits.limits.max_bytes)
             if chunk is None:  # what is no longer in memory has waited long enough
                 return True
             self._gauge.add(chunk)

@@ -61,7 +61,7 @@ class Committer:
         *,
         durability: Durability,
         clock: Clock,
-        tails: RecordCaches,
+        caches: RecordCaches,
         moved: set[Ring],
         keys: Keyring | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class Committer:
         self.durability = durability
         self.keys = keys
         self._clock = clock
-        self._tails = tails
+        self._caches = caches
         self._moved = moved
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
@@ -143,19 +143,19 @@ class Committer:
                     shelf.refusing = (now + REFUSAL_PAUSE, job.refusal)
         moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in commit.groups}
         self._moved.clear()
-        fresh = [(shelf.ring.tail, record) for shelf, jobs in commit.groups for record in records(jobs)]
+        fresh = [(shelf.ring.record_cache, record) for shelf, jobs in commit.groups for record in records(jobs)]
         return CommitResult([(job.append, job.result()) for job in commit.jobs], fresh, moved)
 
     def publish(self, outcome: CommitResult) -> None:
         """In the loop's thread: hand fresh records on, answer everybody, wake the readers.
 
-        A ring's durable end moves here and together with the tail: a destination that is caught up would else see
+        A ring's durable end moves here, together with the record cache: a destination that is caught up would else see
         events a moment before memory has them, and read them from the disk.
         """
         for ring, durable in outcome.moved.items():
             ring.durable = max(ring.durable, durable)
-        for tail, record in outcome.fresh:
-            self._tails.add(tail, record)
+        for cache, record in outcome.fresh:
+            self._caches.add(cache, record)
         for append, result in outcome.results:
             try:
                 append.done(result)

@@ -35,7 +35,7 @@ class ReadRing(Protocol):
     keys: Keyring | None
     segments: tuple[Segment, ...]
     durable: int
-    tail: RecordCache
+    record_cache: RecordCache
 
     def note_damage(self, segment: Segment, damage: Damage, content: bytes) -> None:
         """Count a damaged stretch once, and tell the operator."""
@@ -59,14 +59,14 @@ class Reader:
     def __repr__(self) -> str:
         return f"<Reader of {self._ring.cluster} at {self._next}>"
 
-    def fresh(self, position: int, max_bytes: int) -> Chunk | None:
+    def cached(self, position: int, max_bytes: int) -> Chunk | None:
         """What follows `position` if memory has it; never blocks. In the loop's thread only."""
-        records = self._ring.tail.since(position, max_bytes)
+        records = self._ring.record_cache.since(position, max_bytes)
         if not records:
             return None
         return Chunk(position, records[-1].first_sequence + len(records[-1].events), records)
 
-    def load(self, position: int, max_bytes: int) -> Chunk:
+    def read(self, position: int, max_bytes: int) -> Chunk:
         """What follows `position` on the disk: about `max_bytes` of events, at least one record if there is any.
 
         Raises OSError when the disk cannot be read, MissingKeyError where a key is not there: nothing steps over that.

@@ -36,20 +36,20 @@ class RecordCache:
 
 
 class RecordCaches:
-    """The bound over the tails of all rings."""
+    """The bound over the caches of all rings."""
 
     def __init__(self, limit: int = LIMIT_BYTES) -> None:
         self.limit = limit
         self.bytes = 0
         self._order: deque[tuple[RecordCache, int, int]] = deque()
 
-    def add(self, tail: RecordCache, record: Record) -> None:
+    def add(self, cache: RecordCache, record: Record) -> None:
         """Keep a record and let go of the oldest past the limit. One that is larger than the limit is not kept."""
         size = record.size + EVENT_OVERHEAD * len(record.events)
         if size > self.limit:
             return
-        tail.records[record.first_sequence] = record
-        self._order.append((tail, record.first_sequence, size))
+        cache.records[record.first_sequence] = record
+        self._order.append((cache, record.first_sequence, size))
         self.bytes += size
         while self.bytes > self.limit:
             oldest, sequence, its_size = self._order.popleft()

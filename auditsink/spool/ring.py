@@ -37,7 +37,7 @@ class Ring:
         self.segments: tuple[Segment, ...] = ()
         self.floor = floor
         self.durable = floor
-        self.tail = RecordCache()
+        self.record_cache = RecordCache()
         self.cursors: dict[str, Cursor] = {}
         self.drops: dict[str, Drop] = {}
         self.damaged_bytes = 0

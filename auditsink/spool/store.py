@@ -76,9 +76,9 @@ class Spool:
             save_floor=self._save_floor,
             wall_ns=clock.wall_ns,
         )
-        self._tails = RecordCaches()
+        self._caches = RecordCaches()
         self._writer = Writer(
-            durability=config.durability, clock=clock, tails=self._tails, moved=self._budget.moved, keys=keys
+            durability=config.durability, clock=clock, caches=self._caches, moved=self._budget.moved, keys=keys
         )
 
     def __repr__(self) -> str:

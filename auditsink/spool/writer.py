@@ -60,11 +60,11 @@ class Writer:
         *,
         durability: Durability,
         clock: Clock,
-        tails: RecordCaches,
+        caches: RecordCaches,
         moved: set[Ring],
         keys: Keyring | None = None,
     ) -> None:
-        self._committer = Committer(durability=durability, clock=clock, tails=tails, moved=moved, keys=keys)
+        self._committer = Committer(durability=durability, clock=clock, caches=caches, moved=moved, keys=keys)
         self._clock = clock
         self._bug: str | None = None
         self._busy_since: float | None = None

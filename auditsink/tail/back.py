@@ -95,7 +95,7 @@ def _records(ring: Ring, position: int, stop: int) -> Iterator[Record]:
     reader = ring.reader()
     try:
         while position < stop:
-            chunk = reader.load(position, _READ_BYTES)
+            chunk = reader.read(position, _READ_BYTES)
             yield from (record for record in chunk.records if record.first_sequence < stop)
             position = max(chunk.end, position + 1)
     except OSError:  # the destinations tell of it

@@ -95,7 +95,7 @@ class Feed:
                 break
             self._turn += 1
             look.skipped += self._jump(ring, place, max(1, events // len(news)))
-            chunk = ring.reader().fresh(place.position, look.bytes) or await self._missing(ring, place)
+            chunk = ring.reader().cached(place.position, look.bytes) or await self._missing(ring, place)
             if chunk is not None:
                 look.take(ring.cluster, chunk)
                 place.position, place.stalled = chunk.end, False
@@ -110,7 +110,7 @@ class Feed:
         near = ring.durable - share
         if place.position >= near:
             return 0
-        start = ring.tail.beginning(near)
+        start = ring.record_cache.beginning(near)
         before, place.position = place.position, max(place.position, near if start is None else start)
         return place.position - before
 

@@ -224,7 +224,7 @@ def _stored(path: Path) -> set[int]:
     spool = Spool.open(SpoolConfig(path=path, max_bytes=Size(2**25), segment_bytes=Size(2**22)))
     spool.start(lambda call: call())
     reader = spool.ring("default").reader()
-    chunk = reader.load(0, 2**30)
+    chunk = reader.read(0, 2**30)
     reader.close()
     spool.stop()
     return {committing.number_of(event) for record in chunk.records for event in record.events}

@@ -187,8 +187,8 @@ async def test_a_ring_that_cannot_be_read_does_not_stop_the_others(monkeypatch: 
         await one.clock.advance(60)
         reader = one.witness._followers["blue"].reader
         with monkeypatch.context() as patch:
-            patch.setattr(reader, "fresh", lambda *_: None)
-            patch.setattr(reader, "load", raiser(OSError(errno.EIO, "Input/output error")))
+            patch.setattr(reader, "cached", lambda *_: None)
+            patch.setattr(reader, "read", raiser(OSError(errno.EIO, "Input/output error")))
             await one.put("blue", "b")
             await one.put("green", "b")
             await one.clock.advance(60)
@@ -307,7 +307,7 @@ async def test_what_is_fresh_is_never_read_from_the_disk(monkeypatch: pytest.Mon
     """Also where the writer is a moment ahead of what memory has: a batch after the other, as fast as they come."""
     async with bench() as one:
         await one.put("c", "first")
-        monkeypatch.setattr(one.witness._followers["c"].reader, "load", raiser(AssertionError("read from the disk")))
+        monkeypatch.setattr(one.witness._followers["c"].reader, "read", raiser(AssertionError("read from the disk")))
         waiting = [submit(one.spool, "c", body_of(event(number))) for number in range(200)]
         while waiting:
             await asyncio.sleep(0)

@@ -7,7 +7,7 @@ from auditsink.spool.types import Chunk, Tally
 
 
 class Stub:
-    """A ring that says what a test wants, its own cursor and reader too. `memory`: what `fresh` finds."""
+    """A ring that says what a test wants, its own cursor and reader too. `memory`: what `cached` finds."""
 
     cluster, ring_id = "c", bytes(16)
 
@@ -29,7 +29,7 @@ class Stub:
     def boundaries(self, start: int, stop: int) -> list[int]:
         return [at for at in self.begins if start < at < stop]
 
-    def fresh(self, _position: int, _max_bytes: int) -> Chunk | None:
+    def cached(self, _position: int, _max_bytes: int) -> Chunk | None:
         return self.memory
 
     def advance(self, done: Tally) -> None:
@@ -49,19 +49,19 @@ def test_whoever_has_read_all_of_memory_waits_for_an_announcement() -> None:
     follower = RingHasher(ring)  # type: ignore[arg-type]  # as much of a ring as is asked for
     ring.durable = 4
     ring.memory = chunk(0)
-    assert follower.fresh(100) is ring.memory
+    assert follower.cached(100) is ring.memory
     follower.absorb(ring.memory)
     ring.memory = None
-    assert follower.fresh(100) == Chunk(2, 2, [])
+    assert follower.cached(100) == Chunk(2, 2, [])
     assert follower.caught_up
     follower.announced = True
-    assert follower.fresh(100) is None, "announced, and memory has let go of it already: from the disk"
+    assert follower.cached(100) is None, "announced, and memory has let go of it already: from the disk"
     assert not follower.caught_up
-    assert follower.fresh(100) is None, "who reads a backlog reads on"
+    assert follower.cached(100) is None, "who reads a backlog reads on"
 
 
 def test_a_backlog_is_read_from_the_disk_at_once() -> None:
-    assert RingHasher(Stub()).fresh(100) is None  # type: ignore[arg-type]  # as above
+    assert RingHasher(Stub()).cached(100) is None  # type: ignore[arg-type]  # as above
 
 
 def test_ranges_end_at_gaps_and_where_segments_begin() -> None:

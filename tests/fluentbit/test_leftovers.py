@@ -36,7 +36,7 @@ def held(opened: Spool, cluster: str = "prod") -> list[bytes]:
     if ring is None:
         return []
     reader = ring.reader()
-    records: list[Record] = reader.load(0, 10**9).records
+    records: list[Record] = reader.read(0, 10**9).records
     reader.close()
     return [event for record in records for event in record.events]
 

@@ -58,7 +58,7 @@ class FakeCursor:
 
 
 class FakeRing:
-    """A ring in memory. `remembered`: how many of the newest records `fresh` finds."""
+    """A ring in memory. `remembered`: how many of the newest records `cached` finds."""
 
     def __init__(self, cluster: str = "c1", *, remembered: int = 1_000_000) -> None:
         self.cluster = cluster
@@ -133,13 +133,13 @@ class FakeRing:
 
 
 class FakeReader:
-    """Reads as the spool's does: `fresh` from the start of a record only, `load` from anywhere."""
+    """Reads as the spool's does: `cached` from the start of a record only, `read` from anywhere."""
 
     def __init__(self, ring: FakeRing) -> None:
         self.ring = ring
         self.closed = False
 
-    def fresh(self, position: int, max_bytes: int) -> Chunk | None:
+    def cached(self, position: int, max_bytes: int) -> Chunk | None:
         found: list[Record] = []
         size, end = 0, position
         for record in self.ring.records[-self.ring.remembered :] if self.ring.remembered else ():
@@ -149,7 +149,7 @@ class FakeReader:
                 end += len(record.events)
         return Chunk(position, end, found) if found else None
 
-    def load(self, position: int, max_bytes: int) -> Chunk:
+    def read(self, position: int, max_bytes: int) -> Chunk:
         self.ring.loads += 1
         if self.ring.load_error is not None:
             raise self.ring.load_error

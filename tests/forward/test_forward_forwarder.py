@@ -267,7 +267,7 @@ async def test_a_ring_that_cannot_be_read_waits_and_the_others_go_on(caplog: pyt
 async def test_a_spool_that_gives_nothing_is_no_endless_loop(caplog: pytest.LogCaptureFixture) -> None:
     ring = FakeRing(remembered=0)
     async with Rig(ScriptedDestination(), ring) as rig:
-        rig.forwarder._subscriptions._by_cluster["c1"].reader.load = lambda position, max_bytes: Chunk(
+        rig.forwarder._subscriptions._by_cluster["c1"].reader.read = lambda position, max_bytes: Chunk(
             position, position, []
         )
         ring.fill(3)

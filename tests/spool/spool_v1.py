@@ -106,7 +106,7 @@ def records(ring: Ring) -> Iterable[Record]:
     """All that is read of a ring."""
     reader, position = ring.reader(), ring.floor
     while position < ring.durable:
-        chunk = reader.load(position, 100_000)
+        chunk = reader.read(position, 100_000)
         yield from chunk.records
         position = chunk.end
     reader.close()

@@ -106,7 +106,7 @@ def read_all(ring: Ring, position: int = 0, max_bytes: int = 10_000) -> tuple[li
     found: list[bytes] = []
     missing = 0
     while position < ring.durable:
-        chunk = reader.load(position, max_bytes)
+        chunk = reader.read(position, max_bytes)
         assert chunk.end > position, "a reader must get on"
         for record in chunk.records:
             found += record.events

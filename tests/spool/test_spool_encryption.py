@@ -58,7 +58,7 @@ def test_what_is_stored_is_read_back_and_none_of_it_stands_on_the_disk(key_file:
     spool = encrypted(disk, key_file)
     ring = spool.ring("default")
     assert read_all(ring) == (events_of(*NAMES), 0)
-    chunk = ring.reader().load(2, 1)
+    chunk = ring.reader().read(2, 1)
     assert (chunk.records[0].first_sequence, chunk.records[0].source) == (2, "cert:apiserver")
     spool.stop()
     header, frames, content = parts(disk, path)
@@ -212,7 +212,7 @@ def test_a_reader_without_the_key_does_not_step_over_what_it_cannot_read(key_fil
     ring.keys = None
     reader = ring.reader()
     with pytest.raises(MissingKeyError):
-        reader.load(0, 1000)
+        reader.read(0, 1000)
     assert ring.damaged_bytes == 0
     reader.close()
     spool.stop()

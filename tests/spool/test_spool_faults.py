@@ -63,7 +63,7 @@ def test_a_source_that_is_no_text_costs_nobody_an_answer() -> None:
     ring = spool.ring("default")
     assert submit_all(spool, ring, [body_of("a")], "cert:\udcff") == [Receipt(0, 1)]
     assert submit_all(spool, ring, [body_of("b")], "x" * 5000 + "\u20ac") == [Receipt(1, 1)]
-    records = ring.reader().load(0, 10_000).records
+    records = ring.reader().read(0, 10_000).records
     assert records[0].source == "cert:?"
     assert len(records[1].source) == frame.MAX_SOURCE
     spool.stop()
@@ -243,7 +243,7 @@ def test_frames_that_changed_places_are_not_read_out_of_order() -> None:
     disk.put(path, content[:begin] + content[middle:end] + content[begin:middle] + content[end:])
     spool = open_spool(disk)
     ring = spool.ring("default")
-    chunk = ring.reader().load(0, 10_000)
+    chunk = ring.reader().read(0, 10_000)
     assert [record.first_sequence for record in chunk.records] == [1, 2, 3]
     assert (chunk.missing, read_all(ring)) == (1, (events_of("b", "c", "d"), 1))
     assert ring.damaged_bytes == middle - begin
@@ -318,7 +318,7 @@ def test_readers_in_threads_of_their_own_see_everything_once_and_in_order(when_f
     def read(name: str, max_bytes: int) -> None:
         reader, cursor = ring.reader(), cursors[name]
         while not (ended.is_set() and cursor.position == ring.durable):
-            chunk = reader.load(cursor.position, max_bytes)
+            chunk = reader.read(cursor.position, max_bytes)
             expected = chunk.start
             for record in chunk.records:
                 if record.first_sequence < expected:

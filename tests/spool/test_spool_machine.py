@@ -38,7 +38,7 @@ def stored(ring: Ring, position: int) -> Iterator[tuple[int, bytes]]:
     """All that is read from `position` on, with its sequences."""
     reader = ring.reader()
     while position < ring.durable:
-        chunk = reader.load(position, 50_000)
+        chunk = reader.read(position, 50_000)
         assert chunk.start == position < chunk.end
         for record in chunk.records:
             assert record.first_sequence >= position, "in order"
@@ -149,7 +149,7 @@ class SpoolMachine(RuleBasedStateMachine):
         cursor = ring.cursor(destination)
         self.disk.heal()
         reader = ring.reader()
-        chunk = reader.load(cursor.position, 20_000)
+        chunk = reader.read(cursor.position, 20_000)
         reader.close()
         count = sum(len(record.events) for record in chunk.records)
         if share < 1 and not chunk.missing:

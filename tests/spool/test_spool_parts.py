@@ -151,14 +151,14 @@ def test_recent_is_bounded_and_keeps_the_newest() -> None:
     assert recent.find((1).to_bytes(4), now=0.0) is None
 
 
-def test_the_tails_of_all_rings_are_bounded_together_and_the_oldest_go_first() -> None:
-    tails = RecordCaches(limit=10_000)
+def test_the_record_caches_of_all_rings_are_bounded_together_and_the_oldest_go_first() -> None:
+    caches = RecordCaches(limit=10_000)
     blue, green = RecordCache(), RecordCache()
     for number in range(50):
-        tails.add(blue if number % 2 else green, Record(number, [b"x" * 900], 0, "", Mark(0)))
-    assert tails.bytes <= 10_000
+        caches.add(blue if number % 2 else green, Record(number, [b"x" * 900], 0, "", Mark(0)))
+    assert caches.bytes <= 10_000
     assert sorted([*blue.records, *green.records]) == list(range(40, 50))
-    tails.add(blue, Record(99, [b"x" * 20_000], 0, "", Mark(0)))
+    caches.add(blue, Record(99, [b"x" * 20_000], 0, "", Mark(0)))
     assert 99 not in blue.records
 
 

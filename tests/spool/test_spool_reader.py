@@ -25,7 +25,7 @@ def test_reading_again_what_was_not_taken_costs_no_more_than_reading(monkeypatch
     monkeypatch.setattr(frame, "peek", lambda *arguments: looked.append(1) or peek(*arguments))
     reader, position, found = ring.reader(), 0, []
     while position < ring.durable:
-        chunk = reader.load(position, 10_000)
+        chunk = reader.read(position, 10_000)
         taken = [event for record in chunk.records for event in record.events]
         taken = taken[: max(1, len(taken) // 2)]
         found += taken
@@ -52,7 +52,7 @@ def test_wherever_it_was_before_a_reader_finds_what_it_is_asked_for(
 ) -> None:
     """Forwards, backwards, within a segment and across: the events from that position on."""
     for position, size in asked:
-        chunk = reader.load(position, size)
+        chunk = reader.read(position, size)
         found = [event for record in chunk.records for event in record.events]
         assert found
         assert found == EVENTS[position : position + len(found)]

@@ -85,7 +85,7 @@ def test_memory_hands_on_what_the_disk_would() -> None:
         spool.submit(ring, body_of(name), eventlist.split(body_of(name)), "cert:a", lambda _answer: None)
     spool.start(lambda call: call())
     spool._writer.stop()
-    fresh, stored = ring.reader().fresh(0, 10**6), ring.reader().load(0, 10**6)
+    fresh, stored = ring.reader().cached(0, 10**6), ring.reader().read(0, 10**6)
     assert fresh is not None
     assert fresh.records == stored.records
     spool.stop()

@@ -39,7 +39,7 @@ def test_reading_may_start_in_the_middle_of_a_record() -> None:
     spool = open_spool()
     ring = spool.ring("default")
     submit(spool, ring, body_of("a", "b", "c", "d"))
-    chunk = ring.reader().load(2, 1000)
+    chunk = ring.reader().read(2, 1000)
     assert (chunk.start, chunk.end) == (2, 4)
     assert chunk.records[0].first_sequence == 2
     assert chunk.records[0].events == events_of("c", "d")
@@ -52,11 +52,11 @@ def test_fresh_records_come_from_memory_without_touching_the_disk() -> None:
     ring = spool.ring("default")
     submit_all(spool, ring, [body_of("a", "b"), body_of("c")])
     reads = disk.calls["read"]
-    chunk = ring.reader().fresh(0, 10_000)
+    chunk = ring.reader().cached(0, 10_000)
     assert chunk is not None
     assert [event for record in chunk.records for event in record.events] == events_of("a", "b", "c")
     assert disk.calls["read"] == reads
-    assert ring.reader().fresh(1, 10_000) is None, "memory holds whole records only"
+    assert ring.reader().cached(1, 10_000) is None, "memory holds whole records only"
     spool.stop()
 
 
@@ -164,16 +164,16 @@ def test_events_are_announced_together_with_the_memory_of_them() -> None:
     reader = ring.reader()
     spool.submit(ring, body_of("a", "b"), eventlist.split(body_of("a", "b")), "", lambda _answer: None)
     announce = calls.get(timeout=30)
-    assert (ring.durable, reader.fresh(0, 1000), reader.load(0, 1000)) == (0, None, Chunk(0, 0, []))
+    assert (ring.durable, reader.cached(0, 1000), reader.read(0, 1000)) == (0, None, Chunk(0, 0, []))
     announce()
-    chunk = reader.fresh(0, 1000)
-    assert chunk == reader.load(0, 1000)
+    chunk = reader.cached(0, 1000)
+    assert chunk == reader.read(0, 1000)
     assert (ring.durable, chunk.end if chunk else 0) == (2, 2)
     spool.submit(ring, body_of("c"), eventlist.split(body_of("c")), "", lambda _answer: None)
     announce = calls.get(timeout=30)
-    assert reader.load(0, 1000).end == 2, "settled by the writer, and nobody was told"
+    assert reader.read(0, 1000).end == 2, "settled by the writer, and nobody was told"
     announce()
-    assert reader.load(0, 1000).end == 3
+    assert reader.read(0, 1000).end == 3
     spool.stop()
 
 
@@ -309,7 +309,7 @@ def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone(
     assert {(one.cluster, one.destination) for one in reported} == {("default", "laggard")}  # type: ignore[attr-defined]
     assert sum(one.events for one in reported) == ring.floor  # type: ignore[attr-defined]
     assert (fast.dropped, fast.delivered, fast.pending) == (0, 600, 0)
-    chunk = ring.reader().load(0, 1000)
+    chunk = ring.reader().read(0, 1000)
     assert chunk.missing == ring.floor
     disk.crash(random.Random(5))
     spool = open_spool(disk, when_full="drop_oldest")
@@ -361,7 +361,7 @@ def test_on_a_real_disk(tmp_path: Path) -> None:
     ring = spool.ring("default")
     assert read_all(ring) == (found, 0)
     assert ring.cursor("siem").position == 10
-    assert ring.reader().load(0, 1).records[0].source == "cert:kube-apiserver"
+    assert ring.reader().read(0, 1).records[0].source == "cert:kube-apiserver"
     report = inspect.verify(tmp_path, "default")
     assert (report.problems, report.events) == ([], 100)
     assert [event for record in inspect.records(tmp_path, "default") for event in record.events] == found

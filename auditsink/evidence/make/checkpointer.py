@@ -185,9 +185,9 @@ class Checkpointer:
 
     async def _absorb(self, follower: RingHasher) -> int:
         """Hash what comes next in a ring; the bytes hashed."""
-        chunk = follower.fresh(CHUNK_BYTES)
+        chunk = follower.cached(CHUNK_BYTES)
         if chunk is None:
-            chunk = await self._in_thread(follower.reader.load, follower.position, CHUNK_BYTES)
+            chunk = await self._in_thread(follower.reader.read, follower.position, CHUNK_BYTES)
         if sum(sum(map(len, record.events)) for record in chunk.records) < INLINE_BYTES:
             return follower.absorb(chunk)
         return await self._in_thread(follower.absorb, chunk)

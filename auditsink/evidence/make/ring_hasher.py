@@ -60,14 +60,14 @@ class RingHasher:
             return self.closed[0].first_received_ns
         return self._open.first_received_ns if self._open else None
 
-    def fresh(self, max_bytes: int) -> Chunk | None:
+    def cached(self, max_bytes: int) -> Chunk | None:
         """What comes next from memory; None: it must be read from the disk.
 
         Events are durable a moment before memory has them. Whoever read all that memory had waits for the next
         announcement (then the chunk is empty and `caught_up` is set), or each batch would be read from the disk.
         """
         announced, self.announced = self.announced, False
-        chunk = self.reader.fresh(self.position, max_bytes)
+        chunk = self.reader.cached(self.position, max_bytes)
         if chunk is None and self._from_memory and not announced:
             self.caught_up = True
             return Chunk(self.position, self.position, [])
