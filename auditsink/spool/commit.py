@@ -1,6 +1,7 @@
 """What a commit is made of: jobs, one for each request that waits, and the entries that they become. No disk here.
 
-Small requests of one source that follow each other in a ring share an entry (see `bundle`); all others have their own.
+Small requests of one source that follow each other in a ring share an entry (see `record_batch`); all others have one
+each.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +11,8 @@ from itertools import chain
 from auditsink.audit.eventlist import Split
 from auditsink.spool import record_batch
 from auditsink.spool.frame import MAX_SOURCE
-from auditsink.spool.log import Entry
+from auditsink.spool.log import Entry, RingLog
 from auditsink.spool.record_batch import StoredRequest
-from auditsink.spool.shelf import Shelf
 from auditsink.spool.types import Done, Receipt, Record, SpoolRejection
 
 TOGETHER_NS = 10**9
@@ -25,7 +25,7 @@ Compress = Callable[[bytes], bytes]
 class Append:
     """One request that waits for the disk."""
 
-    shelf: Shelf
+    ring_log: RingLog
     body: bytes
     split: Split
     source: str
@@ -72,7 +72,7 @@ def is_small(body: bytes) -> bool:
     return len(body) <= record_batch.SMALL_BODY
 
 
-def gather(jobs: Sequence[WriteJob], compress: Compress) -> None:
+def make_entries(jobs: Sequence[WriteJob], compress: Compress) -> None:
     """Give each of these jobs of one ring, in order, its place in an entry."""
     together: list[WriteJob] = []
     size = 0
@@ -86,15 +86,15 @@ def gather(jobs: Sequence[WriteJob], compress: Compress) -> None:
             or size + len(append.body) > record_batch.MOST_BYTES
             or len(together) == record_batch.MOST_REQUESTS
         ):
-            _enter(together, compress)
+            _make_entry(together, compress)
             together, size = [], 0
         together.append(job)
         size += len(append.body)
         if alone:
-            _enter(together, compress)
+            _make_entry(together, compress)
             together, size = [], 0
     if together:
-        _enter(together, compress)
+        _make_entry(together, compress)
 
 
 def entries_of(jobs: Sequence[WriteJob]) -> list[Entry]:
@@ -106,7 +106,7 @@ def entries_of(jobs: Sequence[WriteJob]) -> list[Entry]:
     return found
 
 
-def _enter(jobs: list[WriteJob], compress: Compress) -> None:
+def _make_entry(jobs: list[WriteJob], compress: Compress) -> None:
     first = jobs[0].append
     source = first.source.encode(errors="replace")[:MAX_SOURCE]
     table = b""

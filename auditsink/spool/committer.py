@@ -14,12 +14,11 @@ import zstandard
 
 from auditsink.common.clock import Clock
 from auditsink.spool import content
-from auditsink.spool.commit import Append, WriteJob, entries_of, gather, is_small, records
+from auditsink.spool.commit import Append, WriteJob, entries_of, is_small, make_entries, records
 from auditsink.spool.keys import Keyring
 from auditsink.spool.log import RingLog
 from auditsink.spool.record_cache import RecordCache, RecordCaches
 from auditsink.spool.ring import Ring
-from auditsink.spool.shelf import Shelf
 from auditsink.spool.statistics import SyncTimes
 from auditsink.spool.trouble import DiskTrouble
 from auditsink.spool.types import Receipt, Record, SpoolRejection
@@ -32,7 +31,7 @@ PARALLEL_SYNCS = 4
 """Files synced at once when several rings have something: the journal merges them, more threads only queue."""
 
 Durability = Literal["fsync", "interval", "os"]
-Group = tuple[Shelf, list[WriteJob]]
+Group = tuple[RingLog, list[WriteJob]]
 """What is stored in one ring, in order."""
 
 
@@ -75,7 +74,7 @@ class Committer:
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._pool = ThreadPoolExecutor(PARALLEL_SYNCS, thread_name_prefix="auditsink-sync")
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="auditsink-successor")
-        self._unsynced: dict[int, Shelf] = {}
+        self._unsynced: dict[int, RingLog] = {}
 
     def close(self) -> None:
         """Let the threads go."""
@@ -93,57 +92,57 @@ class Committer:
             self.keys.refresh(now)
             key = self.keys.newest
         for append in appends:
-            shelf = append.shelf
+            ring_log = append.ring_log
             payload = None if is_small(append.body) else self._compress(append.body)
-            digest = content.digest(shelf.ring.ring_id, payload or append.body, key)
-            if not reading and shelf.recent.unproven(digest):
+            digest = content.digest(ring_log.ring.ring_id, payload or append.body, key)
+            if not reading and ring_log.dedup.unproven(digest):
                 return None
-            job = WriteJob(append, digest, payload, shelf.recent.find(digest, now), first_of.get(digest))
+            job = WriteJob(append, digest, payload, ring_log.dedup.find(digest, now), first_of.get(digest))
             jobs.append(job)
             if job.duplicate_of is None and job.twin is None:
                 first_of[digest] = job
-                groups.setdefault(id(shelf), (shelf, []))[1].append(job)
-        for _shelf, several in groups.values():
-            gather(several, self._compress)
+                groups.setdefault(id(ring_log), (ring_log, []))[1].append(job)
+        for _log, several in groups.values():
+            make_entries(several, self._compress)
         return Commit(jobs, list(groups.values()))
 
     def store(self, groups: list[Group]) -> None:
         """Write all rings, sync all rings, and place again in a fresh segment what a disk error hit."""
         failed: list[Group] = []
         written: list[Group] = []
-        for shelf, jobs in groups:
+        for ring_log, jobs in groups:
             try:
-                self._place(shelf, jobs)
-                written.append((shelf, jobs))
+                self._place(ring_log, jobs)
+                written.append((ring_log, jobs))
             except OSError as problem:
-                self.disk_failed(shelf, problem)
-                failed.append((shelf, jobs))
+                self.disk_failed(ring_log, problem)
+                failed.append((ring_log, jobs))
         if self.durability == "fsync":
             failed += self._sync(written)
         else:
             self._settle_unsynced(written)
-        for shelf, jobs in failed:
-            self.again(shelf, jobs)
+        for ring_log, jobs in failed:
+            self.again(ring_log, jobs)
 
-    def sync_staged(self, shelf: Shelf) -> None:
+    def sync_staged(self, ring_log: RingLog) -> None:
         """Write and sync what is staged for one ring. Touches nothing but its file. Raises OSError."""
         started = self._clock.monotonic()
-        shelf.log.write()
-        shelf.log.sync()
+        ring_log.write()
+        ring_log.sync()
         self.sync_times.observe(self._clock.monotonic() - started)
 
     def conclude(self, commit: Commit) -> CommitResult:
         """All is stored or refused: remember what was accepted, and put together what is to be told."""
         now = self._clock.monotonic()
-        for shelf, jobs in commit.groups:
+        for ring_log, jobs in commit.groups:
             for job in jobs:
                 if job.refusal is None:
-                    shelf.recent.add(job.digest, job.first_sequence, now)
+                    ring_log.dedup.add(job.digest, job.first_sequence, now)
                 else:
-                    shelf.refusing = (now + REFUSAL_PAUSE, job.refusal)
-        moved = dict.fromkeys(self._moved, 0) | {shelf.ring: shelf.log.settled for shelf, _jobs in commit.groups}
+                    ring_log.refusing = (now + REFUSAL_PAUSE, job.refusal)
+        moved = dict.fromkeys(self._moved, 0) | {ring_log.ring: ring_log.settled for ring_log, _jobs in commit.groups}
         self._moved.clear()
-        fresh = [(shelf.ring.record_cache, record) for shelf, jobs in commit.groups for record in records(jobs)]
+        fresh = [(ring_log.ring.record_cache, record) for ring_log, jobs in commit.groups for record in records(jobs)]
         return CommitResult([(job.append, job.result()) for job in commit.jobs], fresh, moved)
 
     def publish(self, outcome: CommitResult) -> None:
@@ -166,52 +165,52 @@ class Committer:
 
     def look_ahead(self, groups: list[Group]) -> None:
         """Write zeros where the next frames go, and have the next segment's file made, now that nobody waits."""
-        for shelf, _jobs in groups:
+        for ring_log, _jobs in groups:
             try:
-                shelf.log.look_ahead()
-                if shelf.log.wants_successor:
-                    shelf.log.begin_successor(self._maker.submit)
+                ring_log.look_ahead()
+                if ring_log.wants_successor:
+                    ring_log.begin_successor(self._maker.submit)
             except OSError as problem:
-                self.disk_failed(shelf, problem)
+                self.disk_failed(ring_log, problem)
 
-    def again(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
+    def again(self, ring_log: RingLog, jobs: list[WriteJob]) -> None:
         """The second and last try, in a fresh segment. What was durable before the failure is not placed twice."""
-        settled = shelf.log.settled
+        settled = ring_log.settled
         todo = [job for job in jobs if job.refusal is None and not 0 <= job.first_sequence < settled]
         for entry in entries_of(todo):
             entry.first_sequence = -1  # that of the first try may be given to another one now
         try:
-            self._place(shelf, todo)
-            shelf.log.sync()
-            shelf.log.settle()
+            self._place(ring_log, todo)
+            ring_log.sync()
+            ring_log.settle()
         except OSError as problem:
-            self.disk_failed(shelf, problem)
-            settled = shelf.log.settled
+            self.disk_failed(ring_log, problem)
+            settled = ring_log.settled
             for job in todo:
                 if not 0 <= job.first_sequence < settled:
                     job.refusal = SpoolRejection.UNAVAILABLE
-            self.trouble.begins(shelf.ring, problem)
+            self.trouble.begins(ring_log.ring, problem)
         else:
-            self.trouble.ends(shelf.ring)
+            self.trouble.ends(ring_log.ring)
 
-    def disk_failed(self, shelf: Shelf, problem: OSError) -> None:
+    def disk_failed(self, ring_log: RingLog, problem: OSError) -> None:
         """Nothing more is written to the ring's active segment."""
-        if shelf.log.abandon():
+        if ring_log.abandon():
             log.error(
                 "the disk failed under a segment; it is not written to again",
-                extra={"cluster": shelf.ring.cluster, "error": str(problem)},
+                extra={"cluster": ring_log.ring.cluster, "error": str(problem)},
             )
 
     def sync_late(self) -> None:
         """With `durability: interval`: sync what was written since the last time."""
-        for shelf in self._unsynced.values():
-            problem = _sync_error(shelf.log)
+        for ring_log in self._unsynced.values():
+            problem = _sync_error(ring_log)
             if problem is not None:
-                self.disk_failed(shelf, problem)
+                self.disk_failed(ring_log, problem)
         self._unsynced.clear()
 
-    def _place(self, shelf: Shelf, jobs: list[WriteJob]) -> None:
-        refused = shelf.log.place(entries_of(jobs))
+    def _place(self, ring_log: RingLog, jobs: list[WriteJob]) -> None:
+        refused = ring_log.place(entries_of(jobs))
         for job in jobs:
             if job.entry in refused:
                 job.refusal = SpoolRejection.FULL
@@ -219,30 +218,30 @@ class Committer:
     def _sync(self, written: list[Group]) -> list[Group]:
         """One sync for each dirty file, side by side; returns those that failed."""
         started = self._clock.monotonic()
-        dirty = [(shelf, jobs) for shelf, jobs in written if shelf.log.dirty]
+        dirty = [(ring_log, jobs) for ring_log, jobs in written if ring_log.dirty]
         if len(dirty) > 1:
-            outcomes = list(self._pool.map(_sync_error, [shelf.log for shelf, _jobs in dirty]))
+            outcomes = list(self._pool.map(_sync_error, [ring_log for ring_log, _jobs in dirty]))
         else:
-            outcomes = [_sync_error(shelf.log) for shelf, _jobs in dirty]
+            outcomes = [_sync_error(ring_log) for ring_log, _jobs in dirty]
         if dirty:
             self.sync_times.observe(self._clock.monotonic() - started)
         failed: list[Group] = []
-        for (shelf, jobs), problem in zip(dirty, outcomes, strict=True):
+        for (ring_log, jobs), problem in zip(dirty, outcomes, strict=True):
             if problem is None:
-                shelf.log.settle()
-                self.trouble.ends(shelf.ring)
+                ring_log.settle()
+                self.trouble.ends(ring_log.ring)
             else:
-                self.disk_failed(shelf, problem)
-                failed.append((shelf, jobs))
+                self.disk_failed(ring_log, problem)
+                failed.append((ring_log, jobs))
         return failed
 
     def _settle_unsynced(self, written: list[Group]) -> None:
-        for shelf, _jobs in written:
-            if shelf.log.dirty:
-                self.trouble.ends(shelf.ring)
-            shelf.log.settle()
+        for ring_log, _jobs in written:
+            if ring_log.dirty:
+                self.trouble.ends(ring_log.ring)
+            ring_log.settle()
             if self.durability == "interval":
-                self._unsynced[id(shelf)] = shelf
+                self._unsynced[id(ring_log)] = ring_log
 
 
 def _sync_error(log_of_ring: RingLog) -> OSError | None:

@@ -85,7 +85,7 @@ def encode(
 ) -> bytes:
     """The frame's bytes, padding included. `payload` is the compressed body, `digest` 16 bytes, of the first request.
 
-    `table`: what `bundle.encode` made of the requests, where it is several.
+    `table`: what `record_batch.encode` made of the requests, where it is several.
     """
     flags = _ZSTD | (_ENCRYPTED if seal else 0) | (int(marks) << 8)
     length = len(payload) + (SEAL_BYTES if seal else 0)

@@ -1,4 +1,4 @@
-"""What stands at a spool's door: the lock, and the version of what is inside."""
+"""Who may open a spool: the lock on it, and the version of what is inside."""
 
 import contextlib
 import os

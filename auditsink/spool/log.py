@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from auditsink.audit.eventlist import Mark
 from auditsink.common.clock import Clock
 from auditsink.spool import frame, segment
+from auditsink.spool.dedup import Dedup
 from auditsink.spool.disk import Disk, File, write_all
 from auditsink.spool.errors import NO_SPACE, RingFullError
 from auditsink.spool.keys import Key
@@ -29,6 +30,7 @@ from auditsink.spool.quota import DiskQuota
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Footer, Segment, SegmentHeader
 from auditsink.spool.successor import PreparedFile, Run, Successor, create_anew, zeros_of
+from auditsink.spool.types import SpoolRejection
 
 INITIAL_BYTES = 2**20
 """A ring's first segment: a cluster that says little takes little. Each following one is four times larger, and all
@@ -91,13 +93,16 @@ class _Active:
 
 
 class RingLog:
-    """Appends to one ring. Every method raises OSError when the disk fails; then `abandon` and place again."""
+    """Appends to one ring, and knows what was accepted for it lately (`dedup`).
+
+    Every method raises OSError when the disk fails; then `abandon` and place again.
+    """
 
     def __init__(
         self,
         ring: Ring,
         disk: Disk,
-        budget: DiskQuota,
+        quota: DiskQuota,
         *,
         clock: Clock,
         segment_bytes: int,
@@ -108,7 +113,7 @@ class RingLog:
         """`zeros`: write them ahead of the frames, for whom a sync is a promise."""
         self.ring = ring
         self._disk = disk
-        self._budget = budget
+        self._quota = quota
         self._clock = clock
         self._segment_bytes = segment_bytes
         self._entropy = entropy
@@ -117,6 +122,8 @@ class RingLog:
         self._link = link
         self._active: _Active | None = None
         self._successor = Successor(ring, disk, zeros=MOST_AHEAD if zeros else 0)
+        self.dedup = Dedup()
+        self.refusing = (0.0, SpoolRejection.FULL)  # until when (monotonic) it takes nothing, and why
         self.settled = ring.durable  # up to here events may be shown to readers; the ring tells them in its own time
         self._next = self.settled
 
@@ -201,8 +208,8 @@ class RingLog:
 
         Only where there is room without giving up what somebody wants: that is decided by a request that needs it.
         """
-        size = min(self._next_size, self._segment_bytes, self._budget.segment_bytes(self.ring))
-        if self._budget.reserve_early(self.ring, size):
+        size = min(self._next_size, self._segment_bytes, self._quota.segment_bytes(self.ring))
+        if self._quota.reserve_early(self.ring, size):
             self._successor.begin(size, run)
 
     def close(self) -> None:
@@ -286,10 +293,10 @@ class RingLog:
             self._active = self._begin(prepared)
             self._next_size = min(self._next_size * GROWTH, self._segment_bytes)
             return self._active
-        largest = min(self._segment_bytes, self._budget.segment_bytes(self.ring))
+        largest = min(self._segment_bytes, self._quota.segment_bytes(self.ring))
         wanted = max(needed, min(self._next_size, largest))
         least = max(needed, min(INITIAL_BYTES, largest))
-        size = self._budget.reserve(self.ring, wanted, least)
+        size = self._quota.reserve(self.ring, wanted, least)
         self.seal()
         while True:
             try:
@@ -297,10 +304,10 @@ class RingLog:
             except OSError as problem:
                 if problem.errno not in NO_SPACE:
                     raise
-                # The budget has room and the disk has none: take less, then give up what may be given up.
+                # The quota has room and the disk has none: take less, then give up what may be given up.
                 if size > least:
                     size = least
-                elif not self._budget.free_one(self.ring):
+                elif not self._quota.free_one(self.ring):
                     raise
             else:
                 self._next_size = min(self._next_size * GROWTH, self._segment_bytes)

@@ -14,8 +14,7 @@ from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import identity, recovery
 from auditsink.spool.abandoned import Abandoned
 from auditsink.spool.commit import Append
-from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, Dedup
-from auditsink.spool.dedup_recovery import remember
+from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, recall
 from auditsink.spool.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.identity import Identity
@@ -26,7 +25,6 @@ from auditsink.spool.quota import DiskQuota
 from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.ring import Ring
 from auditsink.spool.shares import Shares
-from auditsink.spool.shelf import Shelf
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
 from auditsink.spool.types import Done, SpoolRejection
@@ -63,12 +61,12 @@ class Spool:
         self._lock = lock
         self._max_rings = max_rings
         self._keys = keys
-        self._shelves: dict[str, Shelf] = {}
+        self._logs: dict[str, RingLog] = {}
         self._metas: dict[str, SlotFile] = {}
         self._listeners: list[Callable[[Ring], None]] = []
         self._stopping = False
         self._abandoned = Abandoned([], ())
-        self._budget = DiskQuota(
+        self._quota = DiskQuota(
             Shares(config.max_bytes),
             config.when_full,
             disk,
@@ -78,7 +76,7 @@ class Spool:
         )
         self._caches = RecordCaches()
         self._writer = Writer(
-            durability=config.durability, clock=clock, caches=self._caches, moved=self._budget.moved, keys=keys
+            durability=config.durability, clock=clock, caches=self._caches, moved=self._quota.moved, keys=keys
         )
 
     def __repr__(self) -> str:
@@ -163,40 +161,40 @@ class Spool:
 
     def reserve(self, reserved: Mapping[str, int]) -> None:
         """From now on these bytes are reserved for these clusters. Any thread."""
-        self._budget.shares = Shares(self._config.max_bytes, reserved)
+        self._quota.shares = Shares(self._config.max_bytes, reserved)
 
     def refusal(self, ring: Ring) -> SpoolRejection | None:
         """Why a request that begins now would be refused, as far as that is known; cheap."""
         if self._stopping or ring.cluster not in self.rings:
             return SpoolRejection.STOPPING
-        return self._writer.refusal(self._shelves[ring.cluster])
+        return self._writer.refusal(self._logs[ring.cluster])
 
     def submit(self, ring: Ring, body: bytes, split: Split, source: str, done: Done) -> None:
         """Store a request. `done` is called later in the loop's thread, when the result holds; never from within.
 
         `split` is what `events.split` made of `body`, with at least one event.
         """
-        shelf = self._shelves[ring.cluster]
-        self._writer.submit(Append(shelf, body, split, source, self._clock.wall_ns(), done))
+        ring_log = self._logs[ring.cluster]
+        self._writer.submit(Append(ring_log, body, split, source, self._clock.wall_ns(), done))
 
     def stop(self) -> None:
         """Finish what waits, seal, sync the cursors, let go of the lock. Blocks; run it off the loop."""
         self._stopping = True
         self._writer.stop()
-        for shelf in self._shelves.values():
-            for close in (shelf.log.seal, *(cursor.sync for cursor in shelf.ring.cursors.values())):
+        for ring_log in self._logs.values():
+            for close in (ring_log.seal, *(cursor.sync for cursor in ring_log.ring.cursors.values())):
                 try:
                     close()
                 except OSError as problem:
-                    extra = {"cluster": shelf.ring.cluster, "error": str(problem)}
+                    extra = {"cluster": ring_log.ring.cluster, "error": str(problem)}
                     log.warning("a ring could not be closed cleanly; the next start repairs it", extra=extra)
-            shelf.log.close()
+            ring_log.close()
         self._release()
 
     def statistics(self) -> SpoolStatistics:
         """What is held right now."""
         now = self._clock.wall_ns()
-        shares, wanted = self._budget.shares, {ring.cluster: ring.wanted for ring in self.rings.values()}
+        shares, wanted = self._quota.shares, {ring.cluster: ring.wanted for ring in self.rings.values()}
         rooms = shares.rooms(wanted)
         rings = tuple(
             RingStatistics(
@@ -226,7 +224,7 @@ class Spool:
 
     def _usable(self, ring: Ring, room: int) -> int:
         """What of the room can be used: none of it when it has become too small for a segment."""
-        largest = self._budget.shares.segment_bytes(ring.cluster, len(self.rings))
+        largest = self._quota.shares.segment_bytes(ring.cluster, len(self.rings))
         least = min(INITIAL_BYTES, self._config.segment_bytes, largest)
         return room if room >= least else 0
 
@@ -238,8 +236,8 @@ class Spool:
             self._open_all(self._disk.names(self._path / "rings"), destinations)
             recovery.check_keys(self.rings.values(), self._keys)
             wall_ns, monotonic = self._clock.wall_ns(), self._clock.monotonic()
-            for shelf in self._shelves.values():  # now that each one's share of the memory is known
-                remember(shelf.ring, shelf.recent, wall_ns=wall_ns, monotonic=monotonic)
+            for ring_log in self._logs.values():  # now that each one's share of the memory is known
+                recall(ring_log.ring, ring_log.dedup, wall_ns=wall_ns, monotonic=monotonic)
             if destinations:
                 self._abandoned = Abandoned(self.rings.values(), destinations)
                 self._abandoned.tell(self._path)
@@ -293,24 +291,24 @@ class Spool:
         ring_log = RingLog(
             ring,
             self._disk,
-            self._budget,
+            self._quota,
             clock=self._clock,
             segment_bytes=self._config.segment_bytes,
             link=opened.link,
             zeros=self._config.durability == "fsync",
         )
         self._metas[cluster] = opened.meta
-        self._shelves[cluster] = Shelf(ring, ring_log, Dedup())
+        self._logs[cluster] = ring_log
         self.rings[cluster] = ring  # last: the writer's thread goes through these
-        for shelf in self._shelves.values():
-            shelf.recent.limit = max(MIN_ENTRIES, TOTAL_ENTRIES // len(self._shelves))
+        for one in self._logs.values():
+            one.dedup.limit = max(MIN_ENTRIES, TOTAL_ENTRIES // len(self._logs))
         return ring
 
     def _release(self) -> None:
         """Let go of all files."""
-        for shelf in self._shelves.values():
-            shelf.ring.close()
-            self._metas[shelf.ring.cluster].close()
+        for ring_log in self._logs.values():
+            ring_log.ring.close()
+            self._metas[ring_log.ring.cluster].close()
         self._lock.close()
 
     def _save_floor(self, ring: Ring, floor: int) -> None:

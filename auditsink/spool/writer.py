@@ -22,9 +22,9 @@ from auditsink.common.clock import Clock
 from auditsink.spool.commit import Append, entries_of
 from auditsink.spool.committer import Commit, CommitResult, Committer, Durability
 from auditsink.spool.keys import Keyring
+from auditsink.spool.log import RingLog
 from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.ring import Ring
-from auditsink.spool.shelf import Shelf
 from auditsink.spool.statistics import SyncTimes
 from auditsink.spool.sync_thread import SyncThread
 from auditsink.spool.types import SpoolRejection
@@ -68,7 +68,7 @@ class Writer:
         self._clock = clock
         self._bug: str | None = None
         self._busy_since: float | None = None
-        self._door = threading.Lock()  # to `_closed`, `_arrived` and the queue's input
+        self._lock = threading.Lock()  # to `_closed`, `_arrived` and the queue's input
         self._closed = False
         self._arrived: list[Append] = []
         self._arrived_bytes = 0  # of their bodies
@@ -77,7 +77,7 @@ class Writer:
         self._given = self._got = self._done = 0  # into the queue, out of it, and done with
         self._taken: deque[Append] = deque()  # out of the queue and in no commit yet
         self._call: Call | None = None  # out of the queue and not made yet
-        self._baton = threading.Lock()  # to the rings' logs: whoever commits has it while it uses the processor
+        self._committing = threading.Lock()  # to the rings' logs: whoever commits has it while it uses the processor
         self._thread = threading.Thread(target=self._run, name="auditsink-writer", daemon=True)
         self._notify: Callable[[Call], object] | None = None
         self._soon: Callable[[Call], object] | None = None
@@ -100,7 +100,7 @@ class Writer:
 
     def submit(self, append: Append) -> None:
         """Queue a request. In the loop's thread where `soon` was given, else any."""
-        with self._door:
+        with self._lock:
             if not self._closed:
                 self._arrived.append(append)
                 self._arrived_bytes += len(append.body)
@@ -111,9 +111,9 @@ class Writer:
                 return
         self._tell(CommitResult([(append, SpoolRejection.STOPPING)]))
 
-    def refusal(self, shelf: Shelf) -> SpoolRejection | None:
+    def refusal(self, ring_log: RingLog) -> SpoolRejection | None:
         """Why a request that arrives now would most likely be refused; any thread."""
-        until, why = shelf.refusing
+        until, why = ring_log.refusing
         return why if until and self._clock.monotonic() < until else None
 
     @property
@@ -131,17 +131,17 @@ class Writer:
 
     def stop(self) -> None:
         """Finish what waits, then end. Blocks; not in the loop's thread, where there is one."""
-        with self._door:
+        with self._lock:
             self._closed = True  # nothing comes after this, so nobody waits for a thread that has ended
         if self._sync is not None:
-            with self._baton:
+            with self._committing:
                 pass  # the loop begins nothing from now on
             self._sync.stop()
-            with self._baton:
+            with self._committing:
                 commit, self._pending = self._pending, None
                 if commit is not None:
                     self._put(partial(self._end, commit, self._sync.problem))
-        with self._door:
+        with self._lock:
             self._queue_arrived()
         self._put(None)
         if self._thread.is_alive():
@@ -172,15 +172,15 @@ class Writer:
             self._looks += 1
             assert self._soon is not None
             self._soon(self._hand_over)  # requests are coming in: they join
-        elif self._may_commit() and self._baton.acquire(blocking=False):
+        elif self._may_commit() and self._committing.acquire(blocking=False):
             try:
                 waits = self._begin()
             finally:
-                self._baton.release()
+                self._committing.release()
             if waits:
                 self._wait()
         else:
-            with self._door:
+            with self._lock:
                 self._queue_arrived()
 
     def _may_commit(self) -> bool:
@@ -193,12 +193,12 @@ class Writer:
         if self._skip:
             self._skip -= 1
             return False
-        shelf = self._arrived[0].shelf
-        return all(append.shelf is shelf for append in self._arrived)
+        ring_log = self._arrived[0].ring_log
+        return all(append.ring_log is ring_log for append in self._arrived)
 
     def _begin(self) -> bool:
         """Have what has arrived on its way to the disk, or handed to the thread; True for the former."""
-        with self._door:
+        with self._lock:
             if self._closed:
                 return False  # `stop` takes it
             appends = self._arrived
@@ -220,13 +220,13 @@ class Writer:
         """Begin to write and sync, if that is all that the ring needs."""
         if len(commit.groups) != 1:
             return False  # retries alone
-        ((shelf, jobs),) = commit.groups
+        ((ring_log, jobs),) = commit.groups
         entries = entries_of(jobs)
-        if not shelf.log.fits(entries):
+        if not ring_log.fits(entries):
             return False
-        shelf.log.stage(entries)
+        ring_log.stage(entries)
         assert self._sync is not None
-        self._sync.start(partial(self._committer.sync_staged, shelf), self._sync_ended)
+        self._sync.start(partial(self._committer.sync_staged, ring_log), self._sync_ended)
         return True
 
     def _wait(self) -> None:
@@ -246,7 +246,7 @@ class Writer:
     def _late(self) -> None:
         """In the loop's thread: the disk has answered."""
         assert self._sync is not None
-        with self._baton:
+        with self._committing:
             commit, self._pending = self._pending, None
             if commit is None:
                 return  # `stop` was quicker
@@ -262,25 +262,25 @@ class Writer:
 
     def _settled(self, commit: Commit) -> CommitResult:
         """What is to be told of a commit that the disk has taken."""
-        ((shelf, _jobs),) = commit.groups
-        shelf.log.settle()
+        ((ring_log, _jobs),) = commit.groups
+        ring_log.settle()
         outcome = self._committer.conclude(commit)
         self._busy_since = self._bug = None
-        if shelf.log.wants_zeros or shelf.log.wants_successor:
+        if ring_log.wants_zeros or ring_log.wants_successor:
             self._put(partial(self._committer.look_ahead, commit.groups))
         return outcome
 
     def _end(self, commit: Commit, problem: Exception | None) -> None:
         """In the thread: end a commit of the loop that met with a problem, or with the end of the sink."""
-        ((shelf, jobs),) = commit.groups
+        ((ring_log, jobs),) = commit.groups
         try:
             if isinstance(problem, OSError):
-                self._committer.disk_failed(shelf, problem)
-                self._committer.again(shelf, jobs)
+                self._committer.disk_failed(ring_log, problem)
+                self._committer.again(ring_log, jobs)
             elif problem is not None:
                 raise problem  # noqa: TRY301 - one place for all of them
             else:
-                shelf.log.settle()
+                ring_log.settle()
             outcome = self._committer.conclude(commit)
         except Exception as bug:  # noqa: BLE001 - logged there
             self._failed([job.append for job in commit.jobs], bug)
@@ -304,7 +304,7 @@ class Writer:
     def _work(self) -> bool:
         """Do what waits. A call of its own, so that nothing keeps its requests alive during the next wait."""
         appends, going = self._take()
-        with self._baton:
+        with self._committing:
             self._busy_since = self._clock.monotonic() if appends or self._call else None
             if appends:
                 self._commit(appends)

@@ -35,7 +35,7 @@ def main() -> None:
     path, kind = Path(sys.argv[1]), sys.argv[2]
     spool = Spool.open(SpoolConfig(path=path, max_bytes=Size(2**25), segment_bytes=Size(2**22)))
     ring = spool.ring("default")
-    spool._shelves["default"].log._zeros = kind == "zeros"
+    spool._logs["default"]._zeros = kind == "zeros"
     spool.start(lambda call: call())
     answered = threading.Semaphore(0)
     refused = threading.Event()

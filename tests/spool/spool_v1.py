@@ -61,7 +61,7 @@ def record(target: Path, key_file: Path | None) -> None:
         if number == 1:  # the first life's segment is delivered, and goes: the floor is 3 now
             for cursor in cursors.values():
                 cursor.advance(Tally(delivered=3))
-            assert spool._budget.free_one(ring)
+            assert spool._quota.free_one(ring)
             cursors["siem"].advance(Tally(delivered=10, filtered=4, dead_lettered=1))
         if number < 3:
             spool.stop()

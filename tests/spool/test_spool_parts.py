@@ -132,23 +132,23 @@ def test_a_torn_slot_leaves_the_state_before_it(crash: random.Random, writes: in
     assert SlotFile.open(disk, Path("/d/s")).payload in {b"new" * 600, bytes([writes - 1]) * 2000}
 
 
-def test_recent_remembers_for_a_window_and_forgets_after_two() -> None:
-    recent = Dedup()
-    recent.add(b"digest", 5, now=0.0)
-    assert recent.find(b"digest", now=WINDOW - 1) == 5
-    assert recent.find(b"digest", now=WINDOW + 1) == 5
-    assert recent.find(b"digest", now=2 * WINDOW + 2) is None
-    recent.add(b"again", 6, now=10 * WINDOW)
-    assert recent.find(b"again", now=12 * WINDOW + 1) is None
+def test_a_digest_is_remembered_for_a_window_and_forgets_after_two() -> None:
+    dedup = Dedup()
+    dedup.add(b"digest", 5, now=0.0)
+    assert dedup.find(b"digest", now=WINDOW - 1) == 5
+    assert dedup.find(b"digest", now=WINDOW + 1) == 5
+    assert dedup.find(b"digest", now=2 * WINDOW + 2) is None
+    dedup.add(b"again", 6, now=10 * WINDOW)
+    assert dedup.find(b"again", now=12 * WINDOW + 1) is None
 
 
-def test_recent_is_bounded_and_keeps_the_newest() -> None:
-    recent = Dedup(limit=100)
+def test_dedup_is_bounded_and_keeps_the_newest() -> None:
+    dedup = Dedup(limit=100)
     for number in range(1000):
-        recent.add(number.to_bytes(4), number, now=0.0)
-    assert len(recent) <= 100
-    assert recent.find((999).to_bytes(4), now=0.0) == 999
-    assert recent.find((1).to_bytes(4), now=0.0) is None
+        dedup.add(number.to_bytes(4), number, now=0.0)
+    assert len(dedup) <= 100
+    assert dedup.find((999).to_bytes(4), now=0.0) == 999
+    assert dedup.find((1).to_bytes(4), now=0.0) is None
 
 
 def test_the_record_caches_of_all_rings_are_bounded_together_and_the_oldest_go_first() -> None:

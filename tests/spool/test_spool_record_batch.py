@@ -19,13 +19,13 @@ from auditsink.spool.commit import (
     Append,
     WriteJob,
     entries_of,
-    gather,
     is_small,
+    make_entries,
 )
+from auditsink.spool.log import RingLog
 from auditsink.spool.offline import inspect
 from auditsink.spool.record_batch import StoredRequest
 from auditsink.spool.ring import Ring
-from auditsink.spool.shelf import Shelf
 from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk
 
@@ -263,10 +263,10 @@ def test_a_power_cut_in_a_record_takes_all_of_it_or_nothing() -> None:
 def appended(size: int, source: str, mark: int, at_ns: int) -> Append:
     body = body_of("x" * size)
     split = Split(eventlist.split(body).events, Mark(mark))
-    return Append(_SHELF, body, split, source, at_ns, lambda _answer: None)
+    return Append(_LOG, body, split, source, at_ns, lambda _answer: None)
 
 
-_SHELF = Shelf(None, None, None)  # type: ignore[arg-type]  # it is not looked at here
+_LOG: RingLog = None  # type: ignore[arg-type]  # it is not looked at here
 
 APPENDS = st.lists(
     st.builds(
@@ -283,7 +283,7 @@ APPENDS = st.lists(
 @given(APPENDS)
 def test_every_request_has_its_place_in_order_and_no_record_is_too_large(several: list[Append]) -> None:
     jobs = [WriteJob(one, bytes(16), None if is_small(one.body) else b"payload") for one in several]
-    gather(jobs, lambda body: b"z" + body)
+    make_entries(jobs, lambda body: b"z" + body)
     made = entries_of(jobs)
     assert sum(entry.events for entry in made) == sum(len(one.split.events) for one in several)
     by_entry = {id(entry): [job for job in jobs if job.entry is entry] for entry in made}

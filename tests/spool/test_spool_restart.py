@@ -228,7 +228,7 @@ def test_the_memory_of_digests_is_shared_fairly_by_many_rings_at_a_start(monkeyp
         submit_all(spool, spool.ring(f"c{ring}"), [body_of(f"{ring}-{number}") for number in range(20)])
     spool.stop()
     spool = open_spool(disk)
-    assert [len(shelf.recent) for shelf in spool._shelves.values()] == [2] * 10
+    assert [len(ring_log.dedup) for ring_log in spool._logs.values()] == [2] * 10
     spool.stop()
 
 
