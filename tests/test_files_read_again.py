@@ -27,7 +27,6 @@ from auditsink.config import Config, Section
 from auditsink.delivery.destination import Batch
 from auditsink.destinations.authorization import Authorization
 from auditsink.destinations.fluentd import ForwardDestination
-from auditsink.destinations.kafka_link import ProducerLink
 from auditsink.destinations.oauth2 import ClientCredentials
 from auditsink.destinations.object_stores import StoreClient
 from auditsink.destinations.splunk import SplunkDestination
@@ -35,6 +34,7 @@ from auditsink.evidence.make import build as evidence
 from auditsink.filters import build as filter_build
 from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls
+from auditsink.kafka.brokers import Brokers, BrokerSettings
 from auditsink.receive.certificates import Certificates
 from auditsink.spool.keys import Keyring
 
@@ -165,7 +165,8 @@ def oauth2(file: Path) -> Callable[[], object]:
 def kafka(file: Path) -> Callable[[], object]:
     security = f"{{mechanism: PLAIN, username: u, password_file: {file}}}"
     section = destination(f"type: kafka, bootstrap_servers: ['k:1'], security: {security}")
-    return lambda: ProducerLink(section, batch_bytes=1)._connection()["sasl_plain_password"]
+    brokers = Brokers(BrokerSettings("x", section.bootstrap_servers, section.security, section.timeout))
+    return lambda: brokers._connection()["sasl_plain_password"]
 
 
 def splunk(file: Path) -> Callable[[], object]:

@@ -32,9 +32,10 @@ from auditsink.delivery.settings import key
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents
 from auditsink.destinations.kafka_batch import Compressed
-from auditsink.destinations.kafka_errors import ErrorMeaning, cause, classify
 from auditsink.destinations.kafka_ledger import TransactionLog
-from auditsink.destinations.kafka_link import ProducerLink
+from auditsink.kafka.brokers import Brokers, BrokerSettings
+from auditsink.kafka.errors import ErrorMeaning, cause, classify
+from auditsink.kafka.link import ProducerLink
 
 _SMALLEST_BATCH = 16384  # bytes: no broker's limit is lower
 
@@ -93,11 +94,18 @@ class KafkaDestination:
         self.limits = defaults.limits(config)
         self._topic = config.topic
         self._timeout = config.timeout
-        self._link = ProducerLink(config, batch_bytes=defaults.USUAL.max_bytes)
+        where = f"destinations[{config.name}]"
+        brokers = Brokers(BrokerSettings(where, config.bootstrap_servers, config.security, config.timeout))
+        self._link = ProducerLink(brokers, compression=config.compression, batch_bytes=defaults.USUAL.max_bytes)
         self._transactions: tuple[ProducerLink, TransactionLog] | None = None
         if (own := config.transactional_id) is not None:
             self._transactions = (
-                ProducerLink(config, batch_bytes=defaults.USUAL.max_bytes, transactional_id=own),
+                ProducerLink(
+                    brokers,
+                    compression=config.compression,
+                    batch_bytes=defaults.USUAL.max_bytes,
+                    transactional_id=own,
+                ),
                 TransactionLog(own),
             )
 

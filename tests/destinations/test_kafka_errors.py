@@ -6,7 +6,7 @@ import pytest
 from aiokafka import errors
 
 from auditsink.delivery.outcome import RetryCause
-from auditsink.destinations.kafka_errors import ERRORS, ErrorMeaning, cause, classify
+from auditsink.kafka.errors import ERRORS, ErrorMeaning, cause, classify
 
 TOO_LARGE = [errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, errors.RecordTooLargeError]
 REFUSED = [errors.InvalidTimestampError, errors.for_code(87)]

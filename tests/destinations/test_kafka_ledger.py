@@ -15,7 +15,7 @@ from kafkakit import deliver, lake
 from auditsink.delivery.destination import Batch, Origin
 from auditsink.delivery.outcome import Delivered, Misconfigured
 from auditsink.destinations import kafka_ledger
-from auditsink.destinations.kafka_errors import ErrorMeaning, classify
+from auditsink.kafka.errors import ErrorMeaning, classify
 
 EVENTS = [event(number) for number in range(20)]
 

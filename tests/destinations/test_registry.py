@@ -74,7 +74,7 @@ def test_only_what_is_configured_is_imported(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("auditsink.destinations.kafka", "auditsink.destinations.kafka_link"):
+    for module in ("auditsink.destinations.kafka", "auditsink.kafka.link"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "aiokafka", None)
 

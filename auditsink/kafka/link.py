@@ -1,4 +1,4 @@
-"""The producer behind the Kafka destination: started when it is first needed, thrown away when anything went wrong.
+"""A producer: started when it is first needed, thrown away when anything went wrong.
 
 An idempotent producer numbers its batches. After a batch that failed for good its next number is wrong, and after one
 that timed out aiokafka would go on trying for ever behind our back. In both cases the only clean state is a new
@@ -8,41 +8,29 @@ producer. Throwing one away must not wait for a dead broker, and aiokafka has no
 
 import asyncio
 import contextlib
-import logging
 from itertools import chain
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaTimeoutError
 
-from auditsink.config import KafkaConfig
-from auditsink.delivery.settings import Credential, key
-from auditsink.destinations.kafka_errors import ErrorMeaning, classify
-from auditsink.destinations.kafka_topics import Topics
-from auditsink.http.tls import Tls
+from auditsink.kafka.brokers import Brokers
+from auditsink.kafka.topics import Topics
 
 _TRANSACTION_SECONDS = 60.0
 _GOODBYE = 3.0  # seconds that closing may take when the brokers do not answer
-
-# aiokafka logs every failed connection at ERROR, several times a second. Outcomes tell it once.
-logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 class ProducerLink:
     """At most one started producer. Belongs to one event loop."""
 
-    def __init__(self, config: KafkaConfig, *, batch_bytes: int, transactional_id: str | None = None) -> None:
-        """`batch_bytes`: the size before compression at which a batch is full. Raises DestinationError."""
-        security = config.security
+    def __init__(
+        self, brokers: Brokers, *, compression: str, batch_bytes: int, transactional_id: str | None = None
+    ) -> None:
+        """`batch_bytes`: the size before compression at which a batch is full. `compression`: "none" or a codec."""
+        self._brokers = brokers
+        self._compression = None if compression == "none" else compression
         self._transactional_id = transactional_id
-        self._config = config
         self.batch_bytes = batch_bytes
-        self._tls = None if security.tls is None else Tls(security.tls, key(config, "security.tls"))
-        self._password = (
-            Credential(key(config, "security.password"), security.password, security.password_file, header_safe=False)
-            if security.mechanism
-            else None
-        )
         self.topics = Topics()
         self._starting = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
@@ -71,17 +59,15 @@ class ProducerLink:
         await asyncio.gather(*self._disposals, return_exceptions=True)
 
     async def _start(self) -> AIOKafkaProducer:
-        connection = self._connection()
         producer = AIOKafkaProducer(
-            bootstrap_servers=await self._knock(connection),
+            **await self._brokers.client_arguments(),
             enable_idempotence=True,
             transactional_id=self._transactional_id,
             # Longer than any attempt: a transaction that is older belongs to a sink that is no more.
-            transaction_timeout_ms=int(max(_TRANSACTION_SECONDS, 2 * self._config.timeout) * 1000),
+            transaction_timeout_ms=int(max(_TRANSACTION_SECONDS, 2 * self._brokers.timeout) * 1000),
             acks="all",
-            compression_type=None if self._config.compression == "none" else self._config.compression,
+            compression_type=self._compression,
             max_batch_size=self.batch_bytes,
-            **connection,
         )
         try:
             await producer.start()
@@ -89,43 +75,6 @@ class ProducerLink:
             self._dispose(producer)
             raise
         return producer
-
-    def _connection(self) -> dict[str, object]:
-        security = self._config.security
-        sasl, ssl = self._password is not None, self._tls is not None
-        return {
-            "client_id": "auditsink",
-            # A broker that does not answer must be found out before an attempt's own end.
-            "request_timeout_ms": max(1, int(self._config.timeout * 500)),
-            "security_protocol": f"{'SASL_' if sasl else ''}{'SSL' if ssl else 'PLAINTEXT'}",
-            "ssl_context": self._tls.context() if self._tls else None,
-        } | (
-            {
-                "sasl_mechanism": security.mechanism,
-                "sasl_plain_username": security.username,
-                "sasl_plain_password": self._password.reveal(),
-            }
-            if self._password
-            else {}
-        )
-
-    async def _knock(self, connection: dict[str, object]) -> str:
-        """The server that answers first, logged in to. The producer's own start would hide why none does."""
-        calls = [asyncio.create_task(_call(server, connection)) for server in self._config.bootstrap_servers]
-        problem: BaseException = OSError("no bootstrap server")
-        try:
-            for call in asyncio.as_completed(calls):
-                try:
-                    return await call
-                except (OSError, RuntimeError, ValueError) as refused:
-                    # What a person can mend says more than that another server is down.
-                    if classify(problem)[0] is ErrorMeaning.RETRY:
-                        problem = refused
-        finally:
-            for each in calls:
-                each.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
-        raise problem
 
     def _dispose(self, producer: AIOKafkaProducer) -> None:
         queued = producer._message_accumulator  # noqa: SLF001
@@ -143,17 +92,6 @@ class ProducerLink:
         task = asyncio.create_task(_stop(producer))
         self._disposals.add(task)
         task.add_done_callback(self._disposals.discard)
-
-
-async def _call(server: str, connection: dict[str, object]) -> str:
-    host, _, port = server.rpartition(":")
-    try:
-        called = await create_conn(host.strip("[]"), int(port), **connection)
-    except Exception as problem:
-        problem.add_note(server)
-        raise
-    called.close()
-    return server
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
