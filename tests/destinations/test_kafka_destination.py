@@ -186,7 +186,8 @@ async def test_brokers_that_vanish_and_come_back_elsewhere_lose_nothing() -> Non
         attempt._timeout = 0.3  # only what is to fail is hurried
         assert isinstance(await attempt(), Retry)
         attempt._timeout = 60.0
-        destination._link._config = KafkaConfig(name="lake", bootstrap_servers=addresses(there), timeout=60.0)
+        brokers = destination._link._brokers
+        brokers._settings = brokers._settings._replace(servers=addresses(there), timeout=60.0)
         assert await attempt() == Delivered()
 
     assert [one.value for one in await consumed(addresses(there), "moved", 2)] == [event(1), event(2)]
