@@ -18,15 +18,16 @@ PROD = RingStatistics("prod", 1000, 800, 600, 2600, 3, 12.3456, 10, 110, 0)
 TEST = RingStatistics("test", 500, 0, 0, 2600, 1, 2.0, 0, 20, 8)
 SPOOL = SpoolStatistics(4000, (PROD, TEST), (2,) * (len(SYNC_BUCKETS) + 1), 0.25, None)
 FILE = ForwarderStatistics(
-    name="disk", type="file", state=DestinationState.IDLE, last_error=None, lag_seconds=0.0,
+    name="disk", type="file", state=DestinationState.IDLE, last_errors=(), lag_seconds=0.0,
     requests={"delivered": 4}, retries={}, batches=4, bytes=400, in_flight=0, next_attempt_seconds=0.0,
     accounts={"prod": Account(100, 100, 0, 0, 0, 0), "test": Account(20, 20, 0, 0, 0, 0)},
 )  # fmt: skip
 SIEM = ForwarderStatistics(
     name="siem", type="splunk", state=DestinationState.RETRYING,
-    last_error=LastError("no answer <b>", 1_700_000_000_000_000_000), lag_seconds=7.25,
-    requests={"delivered": 3, "retry": 2}, retries={"failed": 2}, batches=3, bytes=300, in_flight=1,
-    next_attempt_seconds=1.5, accounts={"prod": Account(100, 50, 10, 5, 1, 34), "test": Account(20, 0, 0, 0, 0, 20)},
+    last_errors=(LastError("no answer <b>", 1_700_000_000_000_000_000, 1_699_999_000_000_000_000, 3),),
+    lag_seconds=7.25, requests={"delivered": 3, "retry": 2}, retries={"failed": 2}, batches=3, bytes=300,
+    in_flight=1, next_attempt_seconds=1.5,
+    accounts={"prod": Account(100, 50, 10, 5, 1, 34), "test": Account(20, 0, 0, 0, 0, 20)},
 )  # fmt: skip
 
 

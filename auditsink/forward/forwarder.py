@@ -236,7 +236,7 @@ class Forwarder:
             name=self._destination.name,
             type=self._destination.type,
             state=self.state,
-            last_error=counters.last_error,
+            last_errors=counters.last_errors,
             lag_seconds=0.0 if oldest_ns is None else max(0.0, (self._clock.wall_ns() - oldest_ns) / 1e9),
             requests=dict(counters.requests),
             retries=dict(counters.retries),

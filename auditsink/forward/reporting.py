@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from auditsink.common.clock import Clock
+from auditsink.common.redact import redact
 from auditsink.delivery.outcome import (
     Delivered,
     Misconfigured,
@@ -49,12 +50,27 @@ class DestinationState(StrEnum):
     STOPPED = "stopped"
 
 
+MOST_ERRORS = 8
+"""Errors with different texts that are remembered for each destination."""
+_LONGEST_ERROR = 500
+"""Characters of one; most have a bound of their own, a library's text has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """The last thing that went wrong, and when (nanoseconds since the epoch)."""
+    """What went wrong, redacted: `count` times since `since_ns` and last at `at_ns` (nanoseconds since the epoch)."""
 
     text: str
     at_ns: int
+    since_ns: int
+    count: int = 1
+
+
+def with_error(before: tuple[LastError, ...], text: str, now_ns: int) -> tuple[LastError, ...]:
+    """The errors with another one, which goes to the front: counted where its text is known. Pure."""
+    known = next((one for one in before if one.text == text), None)
+    new = LastError(text, now_ns, now_ns if known is None else known.since_ns, 1 if known is None else known.count + 1)
+    return (new, *(one for one in before if one is not known))[:MOST_ERRORS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +91,13 @@ class DeliveryCounters:
     bytes: int = 0
     repeated: int = 0
     diverted: int = 0
-    last_error: LastError | None = None
+    last_errors: tuple[LastError, ...] = ()
     trouble_since_ns: int | None = None
     last_delivered_ns: int | None = None
+
+    def went_wrong(self, why: str, now_ns: int) -> None:
+        """Remember an error, without what looks like a credential."""
+        self.last_errors = with_error(self.last_errors, redact(why)[:_LONGEST_ERROR], now_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +112,14 @@ class ForwarderStatistics:
     long a pause still lasts. `accounts` is by cluster; so is `paused_clusters`: those that wait by
     themselves, see `retry.ClusterPause`. `trouble_since_ns`: when the first of the failures in a row was, None when
     the last attempt delivered; `last_delivered_ns`: when something was delivered last, None for not since the start.
-    `dead_letters` are those that wait.
+    `dead_letters` are those that wait. `last_errors`: at most `MOST_ERRORS` with different texts, the newest first,
+    over or not.
     """
 
     name: str
     type: str
     state: DestinationState
-    last_error: LastError | None
+    last_errors: tuple[LastError, ...]
     lag_seconds: float
     requests: Mapping[str, int]
     retries: Mapping[str, int]
@@ -114,6 +135,11 @@ class ForwarderStatistics:
     repeated: int = 0
     diverted: int = 0
     dropped_dead_letters: int = 0
+
+    @property
+    def last_error(self) -> LastError | None:
+        """The newest of them, None when nothing went wrong since the start."""
+        return self.last_errors[0] if self.last_errors else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +309,7 @@ class Reporting:
     def _failed(self, why: str, reason: RetryReason) -> None:
         self.counters.retries[reason.value] += 1
         now_ns = self._clock.wall_ns()
-        self.counters.last_error = LastError(why, now_ns)
+        self.counters.went_wrong(why, now_ns)
         if self.counters.trouble_since_ns is None:
             self.counters.trouble_since_ns = now_ns
 

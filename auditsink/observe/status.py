@@ -100,6 +100,15 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> dict[str, Any]
         "last_error": error.text if error else None,
         "last_error_over": error is not None and one.trouble_since_ns is None,
         "last_error_at": timestamps.seconds(error.at_ns) if error else None,
+        "last_errors": [
+            {
+                "text": each.text,
+                "count": each.count,
+                "since": timestamps.seconds(each.since_ns),
+                "last": timestamps.seconds(each.at_ns),
+            }
+            for each in one.last_errors
+        ],
         "next_attempt_seconds": round(one.next_attempt_seconds, 3),
         "held": [
             {"cluster": cluster, "why": held.why, "next_attempt_seconds": round(held.next_attempt_seconds, 3)}

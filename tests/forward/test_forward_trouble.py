@@ -22,7 +22,7 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.forward.prefetch import KEPT
-from auditsink.forward.reporting import DestinationState, without_quotes
+from auditsink.forward.reporting import MOST_ERRORS, DeliveryCounters, DestinationState, without_quotes
 from auditsink.forward.retry import FIRST_PROBE
 from auditsink.forward.subscription import Subscription
 from auditsink.forward.verdicts import LONE_REFUSALS
@@ -574,3 +574,23 @@ async def test_a_good_event_between_refused_ones_that_were_set_aside_arrives_too
         assert set(rig.destination.sequences()) == good
         assert set(rig.dead_lettered()) == set(range(3000)) - good
         assert adds_up(ring)
+
+
+def test_errors_are_counted_by_their_text_the_newest_first_and_only_so_many() -> None:
+    counters = DeliveryCounters()
+    for second, text in enumerate(["busy", "gone", "busy"]):
+        counters.went_wrong(text, second)
+    assert [(one.text, one.count, one.since_ns, one.at_ns) for one in counters.last_errors] == [
+        ("busy", 2, 0, 2),
+        ("gone", 1, 1, 1),
+    ]
+    for number in range(100):
+        counters.went_wrong(f"{number} " + 10_000 * "x", 3)
+    assert [one.text.split()[0] for one in counters.last_errors] == [str(99 - place) for place in range(MOST_ERRORS)]
+    assert all(len(one.text) <= 500 for one in counters.last_errors)
+
+
+def test_errors_are_kept_without_credentials() -> None:
+    counters = DeliveryCounters()
+    counters.went_wrong("the proxy said: Authorization: Bearer abc.def refused by https://user:pass@host/", 0)
+    assert counters.last_errors[0].text == "the proxy said: Authorization: *** refused by https://***@host/"

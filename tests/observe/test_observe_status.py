@@ -53,7 +53,7 @@ def test_a_held_cluster_is_told_in_status_and_as_a_worry() -> None:
 
 
 def test_misconfiguration_drops_and_unreadable_files_are_worries() -> None:
-    wrong = replace(SIEM, state=DestinationState.MISCONFIGURED, last_error=None)
+    wrong = replace(SIEM, state=DestinationState.MISCONFIGURED, last_errors=())
     lossy = replace(FILE, accounts={"prod": Account(10, 5, 0, 0, 5, 0)})
     receive = replace(RECEIVE, problems=("tokens: is empty",))
     assert health.worries(moment(destinations=(wrong, lossy), spool=replace(SPOOL, rings=()), receive=receive)) == [
@@ -104,7 +104,8 @@ def test_the_status_is_what_is_promised() -> None:
                 "name": "disk", "type": "file", "state": "idle", "level": "good",
                 "concerns": [], "accepted": 120, "delivered": 120, "filtered": 0,
                 "dead_lettered": 0, "dropped": 0, "pending": 0, "lag_seconds": 0.0, "last_error": None,
-                "last_error_at": None, "last_error_over": False, "since": None, "last_delivered_at": None,
+                "last_error_at": None, "last_error_over": False, "last_errors": [], "since": None,
+                "last_delivered_at": None,
                 "dead_letters": {"waiting": 0, "thrown_away": 0, "reasons": []},
                 "next_attempt_seconds": 0.0, "held": [], "advice": [],
             },
@@ -114,6 +115,12 @@ def test_the_status_is_what_is_promised() -> None:
                 "accepted": 120, "delivered": 50, "filtered": 10,
                 "dead_lettered": 5, "dropped": 1, "pending": 54, "lag_seconds": 7.25, "last_error": "no answer <b>",
                 "last_error_at": "2023-11-14T22:13:20Z", "last_error_over": True, "since": None,
+                "last_errors": [
+                    {
+                        "text": "no answer <b>", "count": 3,
+                        "since": "2023-11-14T21:56:40Z", "last": "2023-11-14T22:13:20Z",
+                    }
+                ],
                 "last_delivered_at": None, "dead_letters": {"waiting": 0, "thrown_away": 0, "reasons": []},
                 "next_attempt_seconds": 1.5,
                 "held": [],

@@ -31,9 +31,9 @@ def siem(
 ) -> ForwarderStatistics:
     """A destination with 100 events pending, in trouble for so many minutes."""
     since = None if minutes is None else NOW - minutes * MINUTE
-    error = None if minutes is None else LastError("HTTP 503", NOW - MINUTE)
+    errors = () if minutes is None else (LastError("HTTP 503", NOW - MINUTE, NOW - MINUTE),)
     accounts = {"prod": Account(100, 0, 0, 0, 0, 100)}
-    given = replace(SIEM, state=state, trouble_since_ns=since, last_error=error, accounts=accounts, lag_seconds=0.0)
+    given = replace(SIEM, state=state, trouble_since_ns=since, last_errors=errors, accounts=accounts, lag_seconds=0.0)
     return replace(given, **more)  # type: ignore[arg-type] # whatever a test varies
 
 
@@ -86,7 +86,7 @@ def refused(reason: str, *, ago_seconds: int = 5, peers: Mapping[str, int] | Non
         ),
         (calm(siem(DestinationState.DELIVERING, lag_seconds=59.0)), GOOD, "Batches are taken"),
         (calm(siem(DestinationState.DELIVERING, lag_seconds=600.0)), LOOK, "siem is 10 min behind"),
-        (calm(siem(last_error=LastError("HTTP 503", NOW))), GOOD, "Batches are taken"),
+        (calm(siem(last_errors=(LastError("HTTP 503", NOW, NOW),))), GOOD, "Batches are taken"),
         (
             calm(siem(paused_clusters={"a": PausedCluster("no topic", 1.0), "b": PausedCluster("no", 1.0)})),
             BAD,

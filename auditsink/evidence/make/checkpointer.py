@@ -26,7 +26,7 @@ from auditsink.evidence.make.checkpoint_file import CheckpointFile, Signing
 from auditsink.evidence.make.ring_hasher import RingHasher
 from auditsink.evidence.span import Span
 from auditsink.forward.prefetch import Offload
-from auditsink.forward.reporting import DeliveryCounters, DestinationState, ForwarderStatistics, LastError, where
+from auditsink.forward.reporting import DeliveryCounters, DestinationState, ForwarderStatistics, where
 from auditsink.forward.retry import Backoff
 from auditsink.forward.source import Source
 
@@ -241,7 +241,7 @@ class Checkpointer:
 
     def _failed(self, why: str, *, retried: bool = False) -> None:
         log.error("checkpoints are not made as they should be: events wait in the spool", extra={"error": why})
-        self._counters.last_error = LastError(why, self._clock.wall_ns())
+        self._counters.went_wrong(why, self._clock.wall_ns())
         if retried:
             self._counters.requests["retry"] += 1
             self._counters.retries["failed"] += 1
@@ -281,7 +281,7 @@ class Checkpointer:
             name=CHECKPOINTS,
             type="checkpoint",
             state=self.state,
-            last_error=self._counters.last_error,
+            last_errors=self._counters.last_errors,
             lag_seconds=0.0 if oldest is None else max(0.0, (self._clock.wall_ns() - oldest) / 1e9),
             requests=dict(self._counters.requests),
             retries=dict(self._counters.retries),
