@@ -19,7 +19,6 @@ HEAVY = [
     "auditsink.doctor",
     "auditsink.apiserver",
     "auditsink.auditlogs",
-    "auditsink.spool.cipher",
     "auditsink.spool.offline.export",
     "auditsink.testing",
     "auditsink.gardener",

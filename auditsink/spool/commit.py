@@ -13,7 +13,7 @@ from auditsink.spool import record_batch
 from auditsink.spool.frame import MAX_SOURCE
 from auditsink.spool.log import Entry, RingLog
 from auditsink.spool.record_batch import StoredRequest
-from auditsink.spool.types import Done, Receipt, Record, SpoolRejection
+from auditsink.spool.types import Receipt, Record, SpoolRejection, SubmitCallback
 
 TOGETHER_NS = 10**9
 """Between the arrivals of the first and the last request of a record, at most: its time is that of the first."""
@@ -30,7 +30,7 @@ class Append:
     split: Split
     source: str
     received_ns: int
-    done: Done
+    done: SubmitCallback
 
 
 @dataclass(slots=True, eq=False)

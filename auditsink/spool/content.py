@@ -8,7 +8,7 @@ import zstandard
 from auditsink.audit import eventlist
 from auditsink.audit.eventlist import Mark
 from auditsink.spool import frame, record_batch
-from auditsink.spool.errors import SealBrokenError
+from auditsink.spool.errors import DecryptionError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Key, Keyring, cipher_of
 from auditsink.spool.record_batch import StoredRequest
@@ -71,8 +71,8 @@ class Unpacker:
         if self._cipher is None or not header.encrypted:
             raise TamperedError("it is encrypted in a segment that is not, or the other way round")
         try:
-            return self._cipher.open(payload, frame.bound_of(header, data, at))
-        except SealBrokenError:
+            return self._cipher.decrypt(payload, frame.bound_of(header, data, at))
+        except DecryptionError:
             raise TamperedError("its seal does not hold, and its checksum does") from None
 
 

@@ -7,7 +7,7 @@ forget in constant time: a digest is known for at least one window and at most t
 After a restart the digests of the last minutes are found again in the frames' headers (`recall`). A header alone proves
 nothing: after a power loss it may stand there without what follows it, in a write that nobody was answered. To tell its
 sender on the next try that the batch is stored already would be the loss of it. Reading all that came in ten minutes
-would keep a start waiting, so each claim is looked at when a retry asks for it, once.
+would keep a start waiting, so each is looked at when a retry asks for it, once.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ MIN_ENTRIES = 2**10
 
 
 @dataclass(slots=True)
-class StoredClaim:
+class UnprovenDigest:
     """The frame at `offset` of a segment claims to hold the body with this digest: not worth an answer before `prove`.
 
     There may be tens of thousands of them.
@@ -68,42 +68,42 @@ class Dedup:
         self.limit = limit
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
-        self._claims: dict[bytes, StoredClaim] = {}
-        self._claimed_at = 0.0
+        self._unproven: dict[bytes, UnprovenDigest] = {}
+        self._restored_at = 0.0
         self._turned_at: float | None = None
 
     def find(self, digest: bytes, now: float) -> int | None:
         """The first sequence of the same bytes, if they are remembered. `now` in monotonic seconds."""
         self._turn(now)
-        if (claim := self._claims.pop(digest, None)) is not None and (proven := claim.prove()) is not None:
+        if (stored := self._unproven.pop(digest, None)) is not None and (proven := stored.prove()) is not None:
             self._young[digest] = proven
         found = self._young.get(digest)
         return self._old.get(digest) if found is None else found
 
     def unproven(self, digest: bytes) -> bool:
         """Whether `find` would have to read the disk for it."""
-        return digest in self._claims
+        return digest in self._unproven
 
     def add(self, digest: bytes, first_sequence: int, now: float) -> None:
         """Remember a body that is durable."""
         self._turn(now)
         self._young[digest] = first_sequence
 
-    def restore(self, digest: bytes, claim: StoredClaim, now: float) -> None:
+    def restore(self, digest: bytes, stored: UnprovenDigest, now: float) -> None:
         """Remember what an earlier process stored, for one window from now."""
-        self._claims[digest] = claim
-        self._claimed_at = now
+        self._unproven[digest] = stored
+        self._restored_at = now
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old) + len(self._claims)
+        return len(self._young) + len(self._old) + len(self._unproven)
 
     def _turn(self, now: float) -> None:
         if self._turned_at is None:
             self._turned_at = now
         if now - self._turned_at >= 2 * WINDOW:
             self._young = {}
-        if self._claims and now - self._claimed_at >= WINDOW:
-            self._claims = {}
+        if self._unproven and now - self._restored_at >= WINDOW:
+            self._unproven = {}
         if now - self._turned_at >= WINDOW or len(self._young) >= self.limit // 2:
             self._old, self._young = self._young, {}
             self._turned_at = now
@@ -112,18 +112,18 @@ class Dedup:
 def recall(ring: Ring, dedup: Dedup, *, wall_ns: int, monotonic: float) -> None:
     """Fill in `dedup` from what the ring holds, newest segments first, up to its limit."""
     since = wall_ns - int(WINDOW * 1e9)
-    found: list[tuple[bytes, StoredClaim]] = []
+    found: list[tuple[bytes, UnprovenDigest]] = []
     for held in reversed(ring.segments):
         found[:0] = [
-            (digest, StoredClaim(ring, held, header.offset, digest))
+            (digest, UnprovenDigest(ring, held, header.offset, digest))
             for header, digests in _headers(ring, held)
             if header.received_ns >= since
             for digest in digests
         ]
         if held.header.created_ns < since or len(found) >= dedup.limit // 2:
             break
-    for digest, claim in found[-(dedup.limit // 2) :]:
-        dedup.restore(digest, claim, monotonic)
+    for digest, stored in found[-(dedup.limit // 2) :]:
+        dedup.restore(digest, stored, monotonic)
 
 
 def _headers(ring: Ring, held: Segment) -> Iterator[tuple[FrameHeader, list[bytes]]]:
@@ -155,4 +155,4 @@ def _digests(file: File, header: FrameHeader) -> list[bytes]:
 
 
 def _header(held: Segment, data: bytes, offset: int) -> FrameHeader | None:
-    return frame.peek(data, 0, offset, held.header.seed)
+    return frame.decode_header(data, 0, offset, held.header.seed)

@@ -18,7 +18,7 @@ class MissingKeyError(SpoolError):
     """A segment's records are encrypted under a key that is not there. They are whole: nothing may step over them."""
 
 
-class SealBrokenError(Exception):
+class DecryptionError(Exception):
     """Internal: these are not the bytes that were encrypted, or not in this place."""
 
 

@@ -17,7 +17,7 @@ ALIGNMENT = 8
 MAX_SOURCE = 1024
 """Bytes of a source that are kept: an identity from a certificate can be long, and a header is not its place."""
 
-SEAL_BYTES = 12 + 16
+ENCRYPTION_BYTES = 12 + 16
 """What encryption adds to a payload: a nonce before it, a tag behind it."""
 
 _ZSTD = 1
@@ -25,8 +25,8 @@ _ENCRYPTED = 2
 _KNOWN_FLAGS = _ZSTD | _ENCRYPTED | (int(Mark.UNSPLIT | Mark.NOT_UTF8) << 8)
 
 
-Seal = Callable[[bytes, bytes], bytes]
-"""Encrypts the first argument and binds the second to it; the result is `SEAL_BYTES` longer than the first."""
+Encrypt = Callable[[bytes, bytes], bytes]
+"""Encrypts the first argument and binds the second to it; the result is `ENCRYPTION_BYTES` longer than the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +81,19 @@ def encode(
     payload: bytes,
     digest: bytes,
     table: bytes = b"",
-    seal: Seal | None = None,
+    encrypt: Encrypt | None = None,
 ) -> bytes:
     """The frame's bytes, padding included. `payload` is the compressed body, `digest` 16 bytes, of the first request.
 
     `table`: what `record_batch.encode` made of the requests, where it is several.
     """
-    flags = _ZSTD | (_ENCRYPTED if seal else 0) | (int(marks) << 8)
-    length = len(payload) + (SEAL_BYTES if seal else 0)
+    flags = _ZSTD | (_ENCRYPTED if encrypt else 0) | (int(marks) << 8)
+    length = len(payload) + (ENCRYPTION_BYTES if encrypt else 0)
     requests = len(table) // record_batch.ENTRY.size
     bound = _BOUND.pack(length, body_length, events, flags, len(source), first_sequence, received_ns, digest, requests)
     clear = source + table
-    if seal is not None:
-        payload = seal(payload, bound + clear)
+    if encrypt is not None:
+        payload = encrypt(payload, bound + clear)
     rest = crc32c(payload, crc32c(clear, seed)).to_bytes(4, "little") + bound
     padding = bytes(-(HEADER.size + len(clear) + length) % ALIGNMENT)
     return b"".join((MAGIC, crc32c(rest, seed).to_bytes(4, "little"), rest, clear, payload, padding))
@@ -101,10 +101,10 @@ def encode(
 
 def size_of(source_length: int, table_length: int, payload_length: int, *, encrypted: bool) -> int:
     """What `encode` will return, in bytes; `payload_length` before encryption."""
-    return aligned(HEADER.size + source_length + table_length + payload_length + (SEAL_BYTES if encrypted else 0))
+    return aligned(HEADER.size + source_length + table_length + payload_length + (ENCRYPTION_BYTES if encrypted else 0))
 
 
-def peek(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
+def decode_header(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
     """The header at `data[at]`, if there is one and its own checksum holds; says nothing of what follows it.
 
     `offset` is the place of `data[at]` in the segment; it is only noted. Costs 64 bytes to check, whatever the
@@ -132,7 +132,7 @@ def intact(header: FrameHeader, data: bytes, at: int, seed: int) -> bool:
 
 def decode(data: bytes, at: int, offset: int, seed: int) -> FrameHeader | None:
     """The frame that begins at `data[at]`, if all of it is there and both its checksums hold."""
-    header = peek(data, at, offset, seed)
+    header = decode_header(data, at, offset, seed)
     return header if header is not None and intact(header, data, at, seed) else None
 
 

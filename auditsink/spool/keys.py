@@ -1,4 +1,4 @@
-"""The keys of encryption at rest: the file they stand in, and what is derived from each.
+"""The keys of encryption at rest: the file they stand in, what is derived from each, and the cipher of a segment.
 
 What is encrypted with them, and why so, stands in the package's text. A key is 32 random bytes, so what is needed for
 one purpose or one segment comes from it by HKDF-Expand (RFC 5869, section 2.3) without the extraction before it.
@@ -8,21 +8,21 @@ import base64
 import binascii
 import hmac
 import logging
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile
-from auditsink.spool.errors import MissingKeyError, SpoolError
+from auditsink.spool.errors import DecryptionError, MissingKeyError, SpoolError
+from auditsink.spool.frame import ENCRYPTION_BYTES
 from auditsink.spool.segment import KEY_CHECK_BYTES, SegmentHeader
-
-if TYPE_CHECKING:  # its library is an extra: imported where there is something to encrypt or to decrypt
-    from auditsink.spool.cipher import SegmentCipher
 
 log = logging.getLogger("auditsink.spool")
 
 KEY_BYTES = 32
+NONCE_BYTES = 12
 LOOK_SECONDS = 1.0
 """Between two looks at the key file."""
 EXPECTED = "a line holds a name, a space, and 32 random bytes in base64 (`openssl rand -base64 32`)"
@@ -49,9 +49,7 @@ class Key:
         return hmac.digest(key, b"auditsink spool 1 " + purpose + b"\x01", "sha256")
 
     def cipher(self, header: SegmentHeader) -> "SegmentCipher":
-        """What seals and opens the records of one segment."""
-        from auditsink.spool.cipher import SegmentCipher  # noqa: PLC0415 - see above
-
+        """What encrypts and decrypts the records of one segment."""
         return SegmentCipher(self.derive(b"segment " + header.identity))
 
 
@@ -82,6 +80,34 @@ def _parse_line(line: bytes) -> Key | None:
     except (ValueError, binascii.Error):
         return None
     return Key(name, Secret(encoded)) if _NAME.match(name) and len(secret) == KEY_BYTES else None
+
+
+class SegmentCipher:
+    """AES-256-GCM (NIST SP 800-38D) over the records of one segment. For one thread at a time."""
+
+    def __init__(self, key: bytes, entropy: Callable[[int], bytes] = os.urandom) -> None:
+        """`key` is the segment's own, 32 bytes."""
+        # An extra: imported where there is something to encrypt or to decrypt, and not before.
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+        self._aead = AESGCM(key)
+        self._entropy = entropy
+        self._invalid = InvalidTag
+
+    def encrypt(self, plain: bytes, bound: bytes) -> bytes:
+        """`ENCRYPTION_BYTES` more than `plain`: nonce, ciphertext, and the tag, which also covers `bound`."""
+        nonce = self._entropy(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, plain, bound)
+
+    def decrypt(self, encrypted: memoryview, bound: bytes) -> bytes:
+        """What was encrypted. Raises DecryptionError."""
+        if len(encrypted) < ENCRYPTION_BYTES:
+            raise DecryptionError
+        try:
+            return self._aead.decrypt(bytes(encrypted[:NONCE_BYTES]), encrypted[NONCE_BYTES:], bound)
+        except self._invalid:
+            raise DecryptionError from None
 
 
 class Keyring:
@@ -172,6 +198,6 @@ def _known(header: SegmentHeader, keys: Keyring | None) -> str:
 def require(key: str) -> None:
     """Raise SpoolError, naming the key or option that asks for encryption, when the library is not installed."""
     try:
-        from auditsink.spool.cipher import SegmentCipher  # noqa: F401, PLC0415 - only whether it can be had
+        import cryptography.hazmat.primitives.ciphers.aead  # noqa: F401, PLC0415 - only whether it can be had
     except ModuleNotFoundError:
         raise SpoolError(f"{key}: encryption needs the extra: pip install 'auditsink[encryption]'") from None

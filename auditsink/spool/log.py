@@ -73,7 +73,7 @@ class _Active:
         self.file = file
         self.held = held
         self.key = key
-        self.seal = None if key is None else key.cipher(held.header).seal
+        self.encrypt = None if key is None else key.cipher(held.header).encrypt
         self.seed = held.header.seed
         self.offset = len(header)
         self.records = 0
@@ -182,7 +182,7 @@ class RingLog:
                 payload=entry.payload,
                 digest=entry.digest,
                 table=entry.table,
-                seal=active.seal,
+                encrypt=active.encrypt,
             )
         )
         active.offset += size

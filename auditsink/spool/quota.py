@@ -10,15 +10,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from auditsink.spool import retention
 from auditsink.spool.disk import Disk
 from auditsink.spool.errors import RingFullError
-from auditsink.spool.retention import Victim
 from auditsink.spool.ring import Ring
+from auditsink.spool.segment import Segment
 from auditsink.spool.shares import Shares
 from auditsink.spool.types import Drop
 
 log = logging.getLogger("auditsink.spool")
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """The oldest segment of a ring, and whether a destination still wants something of it."""
+
+    ring: Ring
+    segment: Segment
+    wanted: bool
 
 
 @dataclass(slots=True)
@@ -52,7 +60,7 @@ class DiskQuota:
             available = self.shares.room(ring.cluster, sizes)
             if available >= wanted:
                 return wanted
-            if self._remove(retention.oldest_consumed(self._giving(ring, sizes))):
+            if self._remove(oldest_consumed(self._giving(ring, sizes))):
                 continue
             if available >= needed:
                 return available
@@ -68,7 +76,7 @@ class DiskQuota:
             sizes = {one.cluster: one.size for one in self.rings()}
             if self.shares.room(ring.cluster, sizes) >= wanted:
                 return True
-            if not self._remove(retention.oldest_consumed(self._giving(ring, sizes))):
+            if not self._remove(oldest_consumed(self._giving(ring, sizes))):
                 return False
 
     def free_one(self, ring: Ring) -> bool:
@@ -76,7 +84,7 @@ class DiskQuota:
 
         What every destination has may go whosever it is: a reservation is for room, and there is none.
         """
-        return self._remove(retention.oldest_consumed(self.rings())) or self._drop_one(ring)
+        return self._remove(oldest_consumed(self.rings())) or self._drop_one(ring)
 
     def _giving(self, taker: Ring, sizes: Mapping[str, int]) -> list[Ring]:
         """Rings whose removed segments would be room for the taker."""
@@ -87,7 +95,7 @@ class DiskQuota:
         """With `drop_oldest`, remove the oldest segment of the greediest ring, wanted or not."""
         if self.when_full != "drop_oldest":
             return False
-        return self._remove(retention.oldest_of_greediest(self.rings(), self.shares, taker))
+        return self._remove(oldest_of_greediest(self.rings(), self.shares, taker))
 
     def _remove(self, victim: Victim | None) -> bool:
         if victim is None:
@@ -123,3 +131,35 @@ def report_drop(cluster: str, destination: str, drop: Drop) -> None:
             "events": drop.events,
         },
     )
+
+
+# What may be removed, decided over all rings: pure, on what they look like at that moment.
+
+
+def oldest_consumed(rings: Iterable[Ring]) -> Victim | None:
+    """The oldest segment that every destination of its ring is done with."""
+    found = [
+        Victim(ring, ring.segments[0], wanted=False)
+        for ring in rings
+        if _removable(ring) and ring.segments[0].end <= ring.consumed()
+    ]
+    return min(found, key=lambda victim: victim.segment.header.created_ns, default=None)
+
+
+def oldest_of_greediest(rings: Iterable[Ring], shares: Shares, taker: Ring) -> Victim | None:
+    """The oldest segment of the ring that is furthest beyond its reservation: the one that must give.
+
+    Never one that would cut into what is reserved for its ring, unless that is the `taker`, who needs the room.
+    """
+    found = [
+        (beyond, ring)
+        for ring in rings
+        if _removable(ring)
+        and ((beyond := shares.beyond(ring.cluster, ring.size)) >= ring.segments[0].size or ring is taker)
+    ]
+    _, ring = max(found, key=lambda one: one[0], default=(0, None))
+    return None if ring is None else Victim(ring, ring.segments[0], wanted=ring.consumed() < ring.segments[0].end)
+
+
+def _removable(ring: Ring) -> bool:
+    return bool(ring.segments) and not ring.segments[0].active

@@ -21,7 +21,7 @@ from auditsink.spool.types import Chunk, Record
 
 log = logging.getLogger("auditsink.spool")
 
-MARK_BYTES = 16 * 2**10
+PLACE_BYTES = 16 * 2**10
 """Between two places in a segment that a reader remembers, to find back to what it read last."""
 WINDOW_BYTES = 256 * 2**10
 """What is read from the disk at once: about ten compressed batches of 400 events."""
@@ -52,7 +52,7 @@ class Reader:
         self._segment: Segment | None = None
         self._offset = 0
         self._next = -1
-        self._marks: list[tuple[int, int]] = []
+        self._places: list[tuple[int, int]] = []
         self._window = b""
         self._window_at = 0
 
@@ -115,8 +115,8 @@ class Reader:
                 self._ring.note_damage(held, Damage(header.offset, header.size), self._window[at : at + header.size])
                 self._offset = header.offset + header.size
                 continue
-            if header.offset - self._marks[-1][1] >= MARK_BYTES:
-                self._marks.append((header.first_sequence, header.offset))
+            if header.offset - self._places[-1][1] >= PLACE_BYTES:
+                self._places.append((header.first_sequence, header.offset))
             self._offset = header.offset + header.size
             record = self._record(held, header, at, position) if header.end_sequence > position else None
             if record is not None or header.end_sequence <= position:  # a forged count must not cost the next records
@@ -137,26 +137,26 @@ class Reader:
                 self._ring.note_damage(held, Damage(segment.DATA_START, held.length - segment.DATA_START), b"")
             return False
         self._segment, self._offset, self._next = held, segment.DATA_START, held.first
-        self._marks = [(held.first, segment.DATA_START)]
+        self._places = [(held.first, segment.DATA_START)]
         self._window, self._window_at = b"", 0
         return True
 
     def _go_back(self, position: int) -> None:
-        """If `position` has been passed: to the last place known before it. Marks before that place are forgotten.
+        """If `position` has been passed: to the last place known before it. Places behind it are forgotten.
 
         A destination that takes turns between rings asks again for what it had read and not taken. To read the
         segment from its start each time would make a backlog's cost quadratic.
         """
-        at = bisect_right(self._marks, position, key=lambda mark: mark[0]) - 1
-        self._marks[1:] = self._marks[max(at, 1) : at + 1]
+        at = bisect_right(self._places, position, key=lambda place: place[0]) - 1
+        self._places[1:] = self._places[max(at, 1) : at + 1]
         if position < self._next:
-            self._next, self._offset = self._marks[-1]
+            self._next, self._offset = self._places[-1]
 
     def _frame(self, held: Segment, length: int) -> tuple[FrameHeader | None, int]:
         """The next valid frame and its place in the window; damage before it is noted. None at the end."""
         seed = held.header.seed
         at = self._fill(self._offset, frame.HEADER.size, length)
-        header = frame.peek(self._window, at, self._offset, seed)
+        header = frame.decode_header(self._window, at, self._offset, seed)
         if header is not None and self._offset + header.size <= length:
             at = self._fill(self._offset, header.size, length)
             if frame.intact(header, self._window, at, seed):

@@ -159,7 +159,7 @@ class Ring:
         """Remember it for whoever asks; the account counts it by itself. Any thread."""
         with self._dropping:
             known = self.drops.get(destination)
-            self.drops = {**self.drops, destination: drop if known is None else known.then(drop)}
+            self.drops = {**self.drops, destination: drop if known is None else known.merged(drop)}
 
     def announce(self) -> None:
         """Call the listeners; in the loop's thread."""

@@ -171,7 +171,7 @@ def walk(data: bytes, seed: int, *, start: int = DATA_START, base: int = 0) -> I
     """
     at = start
     while at < len(data):
-        header = frame.peek(data, at, base + at, seed)
+        header = frame.decode_header(data, at, base + at, seed)
         if header is not None:
             if frame.intact(header, data, at, seed):
                 yield header
@@ -209,7 +209,8 @@ def _resync(data: bytes, at: int, base: int, seed: int) -> int | None:
     for match in _MAGICS.finditer(data, at + 1):
         place = match.start()
         if (base + place) % frame.ALIGNMENT == 0 and (
-            frame.peek(data, place, base + place, seed) is not None or _footer(data, place, base, seed) is not None
+            frame.decode_header(data, place, base + place, seed) is not None
+            or _footer(data, place, base, seed) is not None
         ):
             return place
     return None

@@ -27,7 +27,7 @@ from auditsink.spool.ring import Ring
 from auditsink.spool.shares import Shares
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
-from auditsink.spool.types import Done, SpoolRejection
+from auditsink.spool.types import SpoolRejection, SubmitCallback
 from auditsink.spool.writer import Call, Writer
 
 log = logging.getLogger("auditsink.spool")
@@ -169,7 +169,7 @@ class Spool:
             return SpoolRejection.STOPPING
         return self._writer.refusal(self._logs[ring.cluster])
 
-    def submit(self, ring: Ring, body: bytes, split: Split, source: str, done: Done) -> None:
+    def submit(self, ring: Ring, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
         """Store a request. `done` is called later in the loop's thread, when the result holds; never from within.
 
         `split` is what `events.split` made of `body`, with at least one event.

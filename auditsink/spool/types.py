@@ -29,7 +29,8 @@ class Receipt:
     """The same bytes were accepted from this cluster within the last ten minutes; nothing was stored again."""
 
 
-Done = Callable[[Receipt | SpoolRejection], None]
+SubmitCallback = Callable[[Receipt | SpoolRejection], None]
+"""Told what became of a request, in the loop's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,8 @@ class Drop:
     events: int
     at_ns: int
 
-    def then(self, later: "Drop") -> "Drop":
-        """Both."""
+    def merged(self, later: "Drop") -> "Drop":
+        """This drop and a later one as a single one, which may have a gap between them."""
         first, last = min(self.first, later.first), max(self.last, later.last)
         return Drop(first, last, self.events + later.events, later.at_ns)
 

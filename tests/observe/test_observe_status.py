@@ -144,7 +144,7 @@ def test_a_destination_that_is_configured_no_longer_is_told_everywhere() -> None
 
 
 def test_a_drop_is_told_with_its_range_its_cluster_and_its_time() -> None:
-    drop = Drop(5, 30, 20, 1_700_000_000_000_000_000).then(Drop(31, 44, 14, 1_700_000_060_000_000_000))
+    drop = Drop(5, 30, 20, 1_700_000_000_000_000_000).merged(Drop(31, 44, 14, 1_700_000_060_000_000_000))
     older = Drop(0, 9, 10, 1_600_000_000_000_000_000)
     prod, test = SPOOL.rings
     rings = (replace(prod, drops={"siem": drop}), replace(test, drops={"siem": older}))

@@ -20,7 +20,7 @@ from auditsink.receive.connection import ReceiveConnection
 from auditsink.receive.listener import ListenerState
 from auditsink.receive.server import ReceiveServer
 from auditsink.spool import SpoolError
-from auditsink.spool.types import Done, Receipt, SpoolRejection
+from auditsink.spool.types import Receipt, SpoolRejection, SubmitCallback
 from auditsink.testing.clock import FakeClock
 
 EVENT = corpus.event("one")
@@ -34,7 +34,7 @@ class Stored(NamedTuple):
     body: bytes
     split: Split
     source: str
-    done: Done
+    done: SubmitCallback
 
 
 class FakeSpool:
@@ -57,7 +57,7 @@ class FakeSpool:
     def refusal(self, ring: Any) -> SpoolRejection | None:
         return self.early
 
-    def submit(self, ring: Any, body: bytes, split: Split, source: str, done: Done) -> None:
+    def submit(self, ring: Any, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
         assert split.events
         one = Stored(ring.cluster, body, split, source, done)
         if self.slow:

@@ -44,7 +44,7 @@ def keys_of(path: Path) -> Keyring:
 
 
 def stored_names(disk: FakeDisk, key_file: Path, count: int = 6) -> Path:
-    """Six records of one event in one sealed segment."""
+    """Six records of one event in one encrypted segment."""
     spool = encrypted(disk, key_file)
     ring = spool.ring("default")
     submit_all(spool, ring, [body_of(name) for name in NAMES[:count]], "cert:apiserver")
@@ -271,7 +271,7 @@ def test_a_record_that_was_moved_to_another_segment_does_not_open(key_file: Path
     forged = frame.encode(
         other.seed, first_sequence=others[1].first_sequence, events=1, marks=others[1].marks, source=b"",
         received_ns=others[1].received_ns, body_length=others[1].body_length, payload=bytes(len(payload) - 28),
-        digest=others[1].digest, seal=lambda _plain, _bound: bytes(payload),
+        digest=others[1].digest, encrypt=lambda _plain, _bound: bytes(payload),
     )  # fmt: skip
     assert len(forged) == others[1].size
     target[others[1].offset : others[1].offset + others[1].size] = forged

@@ -18,7 +18,7 @@ from auditsink.audit.eventlist import Mark
 from auditsink.spool import content, frame, identity, recovery, segment
 from auditsink.spool.disk import Disk, RealDisk, write_all
 from auditsink.spool.errors import SpoolError
-from auditsink.spool.frame import Seal
+from auditsink.spool.frame import Encrypt
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Key, Keyring
 from auditsink.spool.lock import check_version, take_lock
@@ -173,10 +173,10 @@ class _Target:
             self._ring_id, os.urandom(8), first, begin.received_ns, link.first, link.length, link.digest,
             *(() if key is None else (key.name, key.check)),
         )  # fmt: skip
-        seal = None if key is None else key.cipher(header).seal
+        encrypt = None if key is None else key.cipher(header).encrypt
         frames, count = [], 0
         for record in chain([begin], records):
-            frames.append(_frame(header, record, key, seal))
+            frames.append(_frame(header, record, key, encrypt))
             count += len(record.events)
         data = segment.encode_header(header) + b"".join(frames)
         digest = hashlib.sha256(data).digest()
@@ -199,7 +199,7 @@ class _Target:
         self._disk.sync_directory(path.parent)
 
 
-def _frame(header: SegmentHeader, record: Record, key: Key | None, seal: Seal | None) -> bytes:
+def _frame(header: SegmentHeader, record: Record, key: Key | None, encrypt: Encrypt | None) -> bytes:
     body = body_of(record)
     assert body is not None  # it was looked at before anything was written
     payload = zstandard.ZstdCompressor(level=1).compress(body)
@@ -213,7 +213,7 @@ def _frame(header: SegmentHeader, record: Record, key: Key | None, seal: Seal | 
         body_length=len(body),
         payload=payload,
         digest=content.digest(header.ring_id, payload, key),
-        seal=seal,
+        encrypt=encrypt,
     )
 
 
