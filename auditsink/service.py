@@ -103,7 +103,7 @@ class Sink:
         self._leaving: set[Forwarder] = set()
         self._reloading = asyncio.Lock()
         self.reloads: Counter[str] = Counter()
-        self._witness: Checkpointer | None = None
+        self._checkpointer: Checkpointer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._spool: Spool
         self._registry: Registry
@@ -182,7 +182,7 @@ class Sink:
     @property
     def _readers(self) -> list[Forwarder | Checkpointer]:
         """All that have a cursor in each ring."""
-        return [*self._forwarders.values(), *([] if self._witness is None else [self._witness])]
+        return [*self._forwarders.values(), *([] if self._checkpointer is None else [self._checkpointer])]
 
     def addresses(self) -> dict[str, str]:
         """Where the two ports really are, as URLs."""
@@ -212,9 +212,9 @@ class Sink:
             self._forwarders[one.name] = forwarder
         self._destinations.extend(config.destinations)
         if config.evidence is not None:
-            self._witness = evidence.witness(config.evidence, self._spool, clock=self._clock)
-            undo.push_async_callback(self._witness.stop, 0.0)
-            self._watch("making checkpoints", asyncio.create_task(self._witness.run()))
+            self._checkpointer = evidence.checkpointer(config.evidence, self._spool, clock=self._clock)
+            undo.push_async_callback(self._checkpointer.stop, 0.0)
+            self._watch("making checkpoints", asyncio.create_task(self._checkpointer.run()))
         for name, forwarder in self._forwarders.items():
             self._run(name, forwarder)
         self._receive = ReceiveServer(config.receive, self._spool, self._registry, clock=self._clock)

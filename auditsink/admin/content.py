@@ -10,9 +10,9 @@ from auditsink.admin.stream import Slots, Stream, TooManyError
 from auditsink.admin.view import View
 from auditsink.forward.prefetch import peek
 from auditsink.spool.ring import Ring
-from auditsink.tail.back import MOST
 from auditsink.tail.feed import Feed
-from auditsink.tail.wanted import FIELDS, BadPatternError, Wanted
+from auditsink.tail.lookback import MOST
+from auditsink.tail.patterns import FIELDS, BadPatternError, TailPatterns
 
 MOST_LISTENERS = 8
 MOST_EVENTS = 4
@@ -42,10 +42,10 @@ class TrailEndpoints:
         if not (last.isascii() and last.isdigit() and len(last) < 6):
             return JSONResponse({"error": f"last: write a number from 0 to {MOST}"}, 400)
         try:
-            wanted = Wanted({field: asked.getlist(field) for field in FIELDS})
+            patterns = TailPatterns({field: asked.getlist(field) for field in FIELDS})
         except BadPatternError as problem:
             return JSONResponse({"error": str(problem)}, 400)
-        feed = Feed(self._view.rings, wanted, self._view.clock, raw=asked.get("raw") == "1")
+        feed = Feed(self._view.rings, patterns, self._view.clock, raw=asked.get("raw") == "1")
         lines = self._lines(feed, min(int(last), MOST), follow=asked.get("follow") == "1")
         return Stream(self._slots, lines, "application/x-ndjson")
 

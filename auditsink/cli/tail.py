@@ -12,7 +12,7 @@ from auditsink.audit.eventlist import one_line
 from auditsink.cli.admin_port import AdminPort, document, url_option
 from auditsink.cli.tables import safe, shown
 from auditsink.cli.terminal import Style, is_terminal, styled
-from auditsink.tail.back import MOST
+from auditsink.tail.lookback import MOST
 
 _FILTER = "Only those; * for anything, ! before it: all others. May be repeated."
 

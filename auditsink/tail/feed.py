@@ -10,9 +10,9 @@ from auditsink.common.clock import Clock
 from auditsink.forward.prefetch import peek
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Chunk, Record
-from auditsink.tail.back import newest
 from auditsink.tail.line import TailLine, lines
-from auditsink.tail.wanted import Wanted
+from auditsink.tail.lookback import newest
+from auditsink.tail.patterns import TailPatterns
 
 LOOK_SECONDS = 0.5
 LOOK_EVENTS = 2000
@@ -54,10 +54,12 @@ class _RingLook:
 class Feed:
     """One listener's way through the rings; belongs to the loop's thread."""
 
-    def __init__(self, rings: Callable[[], Mapping[str, Ring]], wanted: Wanted, clock: Clock, *, raw: bool) -> None:
+    def __init__(
+        self, rings: Callable[[], Mapping[str, Ring]], patterns: TailPatterns, clock: Clock, *, raw: bool
+    ) -> None:
         """`raw`: lines carry their events."""
         self._rings = rings
-        self._wanted = wanted
+        self._patterns = patterns
         self._clock = clock
         self._raw = raw
         self._places: dict[str, _Place] = {}
@@ -68,8 +70,8 @@ class Feed:
         rings = self._chosen()
         self._places = {ring.cluster: _Place(ring.durable) for ring in rings}
         if count:
-            back = await asyncio.to_thread(newest, rings, count, self._wanted, self._clock.monotonic, raw=self._raw)
-            yield b"\n".join([_encode({"looked_at": back.looked_at}), *map(_encode, back.lines), b""])
+            found = await asyncio.to_thread(newest, rings, count, self._patterns, self._clock.monotonic, raw=self._raw)
+            yield b"\n".join([_encode({"looked_at": found.looked_at}), *map(_encode, found.lines), b""])
 
     async def follow(self, listeners: Callable[[], int], closed: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Events from now on, until `closed`. `listeners`: how many share what may be looked at."""
@@ -83,7 +85,7 @@ class Feed:
                 yield content or b"{}\n"
 
     def _chosen(self) -> list[Ring]:
-        return [ring for ring in self._rings().values() if self._wanted.cluster(ring.cluster)]
+        return [ring for ring in self._rings().values() if self._patterns.cluster(ring.cluster)]
 
     async def _look(self, events: int) -> _RingLook:
         """One look at all rings that have news, as far as it may go; the next one begins with another ring."""
@@ -127,7 +129,7 @@ class Feed:
     def _render(self, look: _RingLook) -> bytes:
         """The lines, of each cluster as many as of the others where not all can be shown; in a thread."""
         wanted: dict[str, list[TailLine]] = {}
-        for line in filter(self._wanted.event, self._lines(look.found)):
+        for line in filter(self._patterns.event, self._lines(look.found)):
             wanted.setdefault(line.cluster, []).append(line)
         share = max(1, SHOWN // max(1, len(wanted)))
         shown = [line for several in wanted.values() for line in several[-share:]]

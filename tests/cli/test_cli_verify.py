@@ -58,14 +58,14 @@ class Place:
         config = SpoolConfig(path=self.spool, max_bytes=Size(2**26), segment_bytes=Size(2**16))
         spool = Spool.open(config)
         spool.start(asyncio.get_running_loop().call_soon_threadsafe)
-        witness = Checkpointer(spool, CheckpointFile(self.checkpoints, RealDisk()), lambda: signer, every=60.0)
-        running = asyncio.create_task(witness.run())
+        checkpointer = Checkpointer(spool, CheckpointFile(self.checkpoints, RealDisk()), lambda: signer, every=60.0)
+        running = asyncio.create_task(checkpointer.run())
         await asyncio.sleep(0)
         for body in bodies:
             answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             spool.submit(spool.ring(cluster), body, eventlist.split(body), "", answer.set_result)
             await answer
-        await witness.stop(30.0)
+        await checkpointer.stop(30.0)
         await running
         await asyncio.to_thread(spool.stop)
 

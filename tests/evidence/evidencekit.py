@@ -1,4 +1,4 @@
-"""What the tests of evidence share: a spool and its witness on a fake disk and clock, keys, checkpoint files."""
+"""What the tests of evidence share: a spool and its checkpointer on a fake disk and clock, keys, checkpoint files."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -66,7 +66,7 @@ def submit(spool: Spool, cluster: str, body: bytes) -> "asyncio.Future[Receipt |
 
 
 class Bench:
-    """A started spool and a witness of it. Every event is durable, and was looked at, when `put` returns."""
+    """A started spool and a checkpointer of it. Every event is durable, and was looked at, when `put` returns."""
 
     def __init__(
         self, disk: FakeDisk, clock: FakeClock, *, key: Ed25519PrivateKey | None = PRIVATE, **spool: object
@@ -78,7 +78,7 @@ class Bench:
         self.spool.start(asyncio.get_running_loop().call_soon_threadsafe)
         self.published: list[bytes] = []
         used = signer(key) if key else None
-        self.witness = Checkpointer(
+        self.checkpointer = Checkpointer(
             self.spool,
             CheckpointFile(LEDGER, disk),
             lambda: used,
@@ -88,7 +88,7 @@ class Bench:
             random=lambda: 0.5,
             offload=inline,
         )
-        self.task = asyncio.create_task(self.witness.run())
+        self.task = asyncio.create_task(self.checkpointer.run())
 
     async def put(self, cluster: str, *texts: object) -> None:
         await self.post(cluster, body_of(*map(event, texts)))
@@ -99,7 +99,7 @@ class Bench:
         await settle()
 
     async def stop(self) -> None:
-        stopping = asyncio.create_task(self.witness.stop(5.0))
+        stopping = asyncio.create_task(self.checkpointer.stop(5.0))
         await self.clock.advance(0)
         await stopping
         await self.task

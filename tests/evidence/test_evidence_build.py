@@ -1,4 +1,4 @@
-"""From the configuration to a witness at work: keys that change, mistakes with their remedy, delivery as events."""
+"""From the configuration to checkpoints being made: keys that change, mistakes, delivery as events."""
 
 import asyncio
 import logging
@@ -106,11 +106,11 @@ def test_a_missing_library_is_told_with_the_extra(tmp_path: Path, monkeypatch: p
 
 
 async def live(place: Path, *, full: bool = False, **changes: object) -> list[bytes]:
-    """One event through a spool with a witness; the lines of the checkpoint file."""
+    """One event through a spool with a checkpointer; the lines of the checkpoint file."""
     spool = Spool.open(SpoolConfig(path=place / "spool", max_bytes=Size(2**22), segment_bytes=Size(2**16)))
     spool.start(asyncio.get_running_loop().call_soon_threadsafe)
     settings = {"path": place / "checkpoints.ndjson", "every": 60.0, **changes}
-    made = build.witness(Evidence(**settings), spool, clock=SystemClock())  # type: ignore[arg-type]  # by name
+    made = build.checkpointer(Evidence(**settings), spool, clock=SystemClock())  # type: ignore[arg-type]  # by name
     running = asyncio.create_task(made.run())
     await submit(spool, "c", body_of(event("a")))
     if full:

@@ -86,7 +86,7 @@ async def test_a_stop_states_what_is_left_and_the_next_start_goes_on() -> None:
     for number in range(3):
         async with bench(disk, key=OTHER if number == 1 else None) as one:
             await one.put("c", number)
-        assert one.witness.state is DestinationState.STOPPED
+        assert one.checkpointer.state is DestinationState.STOPPED
     found = stated(disk)
     assert ranges(disk) == [(0, 1), (1, 2), (2, 3)]
     assert [entry.checkpoint.key for entry in found] == [None, signer(OTHER).key_id, None]
@@ -117,7 +117,7 @@ async def test_a_range_ends_with_its_segment_and_is_stated_at_once() -> None:
 
 
 async def test_a_ring_that_is_full_goes_on_because_sealed_segments_are_covered() -> None:
-    """The witness is the only destination here: were it late, these posts would be refused."""
+    """The checkpointer is the only destination here: were it late, these posts would be refused."""
     chance = random.Random(2)
     async with bench(max_bytes=2**18) as one:
         for _ in range(40):
@@ -149,7 +149,7 @@ async def test_a_disk_that_takes_nothing_is_waited_for_and_the_events_stay() -> 
         await one.put("c", "a")
         one.disk.fail("sync", errno.ENOSPC)
         await one.clock.advance(60)
-        statistics = one.witness.statistics()
+        statistics = one.checkpointer.statistics()
         assert statistics.state is DestinationState.RETRYING
         assert statistics.last_error is not None
         assert str(LEDGER) in statistics.last_error.text
@@ -159,7 +159,7 @@ async def test_a_disk_that_takes_nothing_is_waited_for_and_the_events_stay() -> 
 
         await one.clock.advance(1)
         await one.clock.advance(60)
-        assert one.witness.state is DestinationState.IDLE
+        assert one.checkpointer.state is DestinationState.IDLE
         assert ranges(one.disk) == [(0, 1), (1, 2)]
         assert [entry.checkpoint.number for entry in stated(one.disk)] == [1, 2]
 
@@ -169,7 +169,7 @@ async def test_a_stop_while_the_disk_takes_nothing_ends_in_time_and_loses_nothin
     one = Bench(disk, FakeClock())
     await one.put("c", "a")
     disk.fail("write", errno.ENOSPC, times=1000)
-    stopping = asyncio.create_task(one.witness.stop(5.0))
+    stopping = asyncio.create_task(one.checkpointer.stop(5.0))
     await one.clock.advance(10)
     await stopping
     disk.heal()
@@ -185,7 +185,7 @@ async def test_a_ring_that_cannot_be_read_does_not_stop_the_others(monkeypatch: 
         await one.put("blue", "a")
         await one.put("green", "a")
         await one.clock.advance(60)
-        reader = one.witness._followers["blue"].reader
+        reader = one.checkpointer._hashers["blue"].reader
         with monkeypatch.context() as patch:
             patch.setattr(reader, "cached", lambda *_: None)
             patch.setattr(reader, "read", raiser(OSError(errno.EIO, "Input/output error")))
@@ -193,7 +193,7 @@ async def test_a_ring_that_cannot_be_read_does_not_stop_the_others(monkeypatch: 
             await one.put("green", "b")
             await one.clock.advance(60)
             assert (ranges(one.disk, "blue"), ranges(one.disk, "green")) == ([(0, 1)], [(0, 1), (1, 2)])
-            assert "cluster blue cannot be read" in one.witness.statistics().last_error.text
+            assert "cluster blue cannot be read" in one.checkpointer.statistics().last_error.text
         await one.clock.advance(120)
         assert ranges(one.disk, "blue") == [(0, 1), (1, 2)], "it is tried again by itself"
 
@@ -227,7 +227,7 @@ async def test_a_cursor_that_cannot_be_made_is_told_and_costs_no_other_cluster(m
                 "auditsink.evidence.make.checkpointer.RingHasher", raiser(OSError(errno.ENOSPC, "No space left"))
             )
             await one.put("green", "a")
-        assert "cluster green has no checkpoints before the next start" in one.witness.statistics().last_error.text
+        assert "cluster green has no checkpoints before the next start" in one.checkpointer.statistics().last_error.text
         await one.clock.advance(60)
         assert ranges(one.disk, "blue") == [(0, 1)]
 
@@ -238,7 +238,7 @@ async def test_events_that_were_dropped_before_they_were_covered_are_a_gap() -> 
     disk = FakeDisk()
     one = Bench(disk, FakeClock(), max_bytes=2**18, when_full="drop_oldest")
     await one.put("c", "first")
-    one.task.cancel()  # a witness that hangs
+    one.task.cancel()  # a checkpointer that hangs
     for _ in range(20):
         await one.put("c", *noise(chance))
     await one.die()
@@ -255,11 +255,11 @@ async def test_events_that_were_dropped_before_they_were_covered_are_a_gap() -> 
 async def test_a_failure_nobody_foresaw_is_told_and_the_range_is_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with bench() as one:
         await one.put("c", "a")
-        follower = one.witness._followers["c"]
+        hasher = one.checkpointer._hashers["c"]
         with monkeypatch.context() as patch:
-            patch.setattr(follower, "absorb", lambda _chunk: 1 / 0)
+            patch.setattr(hasher, "absorb", lambda _chunk: 1 / 0)
             await one.put("c", "b")
-        assert "ZeroDivisionError" in one.witness.statistics().last_error.text
+        assert "ZeroDivisionError" in one.checkpointer.statistics().last_error.text
         await one.clock.advance(120)
         assert ranges(one.disk) == [(0, 2)]
         assert stated(one.disk)[0].checkpoint.sha256 == sha(event("a"), event("b"))
@@ -269,19 +269,19 @@ async def test_the_figures_are_those_of_a_destination() -> None:
     async with bench() as one:
         await one.put("c", "a", "b")
         await one.clock.advance(10)
-        found = one.witness.statistics()
+        found = one.checkpointer.statistics()
         assert (found.name, found.type, found.state) == ("checkpoints", "checkpoint", DestinationState.DELIVERING)
         assert found.lag_seconds == 10
         assert found.accounts == {"c": Account(2, 0, 0, 0, 0, 2)}
         await one.clock.advance(50)
-        found = one.witness.statistics()
+        found = one.checkpointer.statistics()
         assert (found.batches, found.requests, found.lag_seconds) == (1, {"delivered": 1}, 0.0)
         assert found.accounts == {"c": Account(2, 2, 0, 0, 0, 0)}
         assert found.bytes == len(event("a") + event("b")) + 2
 
 
 async def test_what_memory_no_longer_has_is_read_from_the_disk() -> None:
-    """A sink that is given a witness late covers everything its rings still hold."""
+    """A sink that is given a checkpointer late covers everything its rings still hold."""
     disk = FakeDisk()
     one = Bench(disk, FakeClock())
     one.task.cancel()
@@ -307,11 +307,11 @@ async def test_what_is_fresh_is_never_read_from_the_disk(monkeypatch: pytest.Mon
     """Also where the writer is a moment ahead of what memory has: a batch after the other, as fast as they come."""
     async with bench() as one:
         await one.put("c", "first")
-        monkeypatch.setattr(one.witness._followers["c"].reader, "read", raiser(AssertionError("read from the disk")))
+        monkeypatch.setattr(one.checkpointer._hashers["c"].reader, "read", raiser(AssertionError("read from the disk")))
         waiting = [submit(one.spool, "c", body_of(event(number))) for number in range(200)]
         while waiting:
             await asyncio.sleep(0)
             waiting = [answer for answer in waiting if not answer.done()]
         await one.clock.advance(60)
-        assert one.witness.statistics().last_error is None
+        assert one.checkpointer.statistics().last_error is None
         assert ranges(one.disk) == [(0, 201)]

@@ -1,4 +1,4 @@
-"""One ring under witness: when memory is asked, when the disk, and what the cursor moves over."""
+"""One ring as checkpoints are made of it: when memory is asked, when the disk, and what the cursor moves over."""
 
 from evidencekit import event, record
 
@@ -46,18 +46,18 @@ def chunk(*firsts: int, size: int = 2, end: int | None = None) -> Chunk:
 def test_whoever_has_read_all_of_memory_waits_for_an_announcement() -> None:
     """The writer makes a batch durable a moment before memory has it."""
     ring = Stub()
-    follower = RingHasher(ring)  # type: ignore[arg-type]  # as much of a ring as is asked for
+    hasher = RingHasher(ring)  # type: ignore[arg-type]  # as much of a ring as is asked for
     ring.durable = 4
     ring.memory = chunk(0)
-    assert follower.cached(100) is ring.memory
-    follower.absorb(ring.memory)
+    assert hasher.cached(100) is ring.memory
+    hasher.absorb(ring.memory)
     ring.memory = None
-    assert follower.cached(100) == Chunk(2, 2, [])
-    assert follower.caught_up
-    follower.announced = True
-    assert follower.cached(100) is None, "announced, and memory has let go of it already: from the disk"
-    assert not follower.caught_up
-    assert follower.cached(100) is None, "who reads a backlog reads on"
+    assert hasher.cached(100) == Chunk(2, 2, [])
+    assert hasher.caught_up
+    hasher.announced = True
+    assert hasher.cached(100) is None, "announced, and memory has let go of it already: from the disk"
+    assert not hasher.caught_up
+    assert hasher.cached(100) is None, "who reads a backlog reads on"
 
 
 def test_a_backlog_is_read_from_the_disk_at_once() -> None:
@@ -66,31 +66,31 @@ def test_a_backlog_is_read_from_the_disk_at_once() -> None:
 
 def test_ranges_end_at_gaps_and_where_segments_begin() -> None:
     ring = Stub()
-    follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
+    hasher = RingHasher(ring)  # type: ignore[arg-type]  # as above
     ring.begins = [4, 12]
-    follower.absorb(chunk(0, 2, 4, 8, 10))
-    follower.absorb(chunk(12, 14, end=20))
-    follower.absorb(chunk(20))
-    assert [(span.first, span.next) for span in follower.cut()] == [(0, 4), (4, 6), (8, 12), (12, 16), (20, 22)]
-    follower.stated(2)
-    follower.stated(3)
+    hasher.absorb(chunk(0, 2, 4, 8, 10))
+    hasher.absorb(chunk(12, 14, end=20))
+    hasher.absorb(chunk(20))
+    assert [(span.first, span.next) for span in hasher.cut()] == [(0, 4), (4, 6), (8, 12), (12, 16), (20, 22)]
+    hasher.stated(2)
+    hasher.stated(3)
     assert ring.moves == [Tally(delivered=6, dropped=2), Tally(delivered=10, dropped=4)]
-    assert ring.position == follower.position == 22
+    assert ring.position == hasher.position == 22
 
 
 def test_a_gap_alone_moves_the_cursor_too() -> None:
     ring = Stub()
-    follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
-    follower.absorb(Chunk(0, 7, []))
-    assert follower.uncovered
-    assert follower.cut() == []
-    follower.stated(0)
+    hasher = RingHasher(ring)  # type: ignore[arg-type]  # as above
+    hasher.absorb(Chunk(0, 7, []))
+    assert hasher.uncovered
+    assert hasher.cut() == []
+    hasher.stated(0)
     assert ring.moves == [Tally(dropped=7)]
 
 
 def test_what_was_hashed_and_not_stated_can_be_forgotten() -> None:
     ring = Stub()
-    follower = RingHasher(ring)  # type: ignore[arg-type]  # as above
-    follower.absorb(chunk(0, 2))
-    follower.rewind()
-    assert (follower.position, follower.uncovered, follower.cut()) == (0, False, [])
+    hasher = RingHasher(ring)  # type: ignore[arg-type]  # as above
+    hasher.absorb(chunk(0, 2))
+    hasher.rewind()
+    assert (hasher.position, hasher.uncovered, hasher.cut()) == (0, False, [])

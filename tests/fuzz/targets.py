@@ -46,7 +46,8 @@ from auditsink.spool.keys import parse_keys
 from auditsink.spool.offline import export_format
 from auditsink.spool.slots import decode_slot, encode_slot
 from auditsink.spool.types import Record
-from auditsink.tail import line, wanted
+from auditsink.tail import line
+from auditsink.tail.patterns import BadPatternError, TailPatterns
 from auditsink.testing.framings import FRAMINGS
 
 
@@ -220,15 +221,15 @@ def filtered(event: bytes) -> None:
         assert edit is not None
         edit(event)
     (shown,) = line.lines("c1", Record(0, [event], 0, "", Mark(0)), raw=True)
-    wanted.Wanted({"user": ["*a*", "!b"], "code": ["4xx"], "resource": ["pods"]}).event(shown)
+    TailPatterns({"user": ["*a*", "!b"], "code": ["4xx"], "resource": ["pods"]}).event(shown)
     eventlist.as_utf8(event)
     eventlist.one_line(event)
 
 
 def patterns(data: bytes) -> None:
     """Of a listener: an error, or an answer in no time."""
-    with contextlib.suppress(wanted.BadPatternError):
-        asked = wanted.Wanted({"user": data.decode("latin-1").split("\n")})
+    with contextlib.suppress(BadPatternError):
+        asked = TailPatterns({"user": data.decode("latin-1").split("\n")})
         asked.event(line.TailLine(cluster="c", sequence=0, time="", bytes=0, user="a" * 200))
 
 

@@ -9,7 +9,7 @@ from tailkit import Fixture, event, names, told
 
 from auditsink.spool.record_cache import LIMIT_BYTES
 from auditsink.tail.feed import LOOK_BYTES, LOOK_EVENTS, SHOWN, SILENT_LOOKS, Feed
-from auditsink.tail.wanted import Wanted
+from auditsink.tail.patterns import TailPatterns
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ class Scripted(Leaping):
 
 
 def feed(kit: Fixture, *deeds: Callable[[], None], raw: bool = False, **patterns: list[str]) -> Feed:
-    return Feed(lambda: kit.spool.rings, Wanted(patterns), Scripted(*deeds), raw=raw)
+    return Feed(lambda: kit.spool.rings, TailPatterns(patterns), Scripted(*deeds), raw=raw)
 
 
 def looks(feed: Feed, count: int) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""From the configuration's `evidence` section to the witness: its file, its key, where its checkpoints also go."""
+"""From the configuration's `evidence` section to a checkpointer: its file, its key, where checkpoints also go."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ SOURCE = "auditsink"
 """Who posted a checkpoint that is delivered as an event."""
 
 
-def witness(config: Evidence, spool: Spool, *, clock: Clock) -> Checkpointer:
-    """The witness, not yet running; it owns its file from now on. Raises EvidenceError."""
+def checkpointer(config: Evidence, spool: Spool, *, clock: Clock) -> Checkpointer:
+    """Makes checkpoints, not yet running; it owns its file from now on. Raises EvidenceError."""
     sign = signer(config)
-    ledger = CheckpointFile(config.path, RealDisk())
+    file = CheckpointFile(config.path, RealDisk())
     key = sign()
     if key is None:
         log.warning("checkpoints are not signed: whoever can write their file can replace them; set evidence.key_file")
     else:
         log.info("checkpoints are signed", extra={"key": key.key_id, "path": str(config.path)})
     publish = None if config.deliver_as is None else publisher(spool, config.deliver_as)
-    return Checkpointer(spool, ledger, sign, every=config.every, publish=publish, clock=clock)
+    return Checkpointer(spool, file, sign, every=config.every, publish=publish, clock=clock)
 
 
 def signer(config: Evidence) -> Callable[[], Signer | None]:

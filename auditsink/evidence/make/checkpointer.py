@@ -38,7 +38,7 @@ CHUNK_BYTES = 2**22
 """Events hashed in one go. Under load a thread may wait for its turn; then there must be enough for it to do."""
 INLINE_BYTES = 2**18
 """Hashing less takes under 0.3 ms in the loop; to hand it to a thread and back costs about as much."""
-MOST_UNSTATED = 2**20
+MOST_UNCOVERED = 2**20
 """Events of all rings that are hashed and not stated: 4 MiB of fingerprints, however many clusters are busy."""
 HASH_SHARE = 0.5
 """Of the time for stopping: for hashing what is left. The rest is for the last checkpoints."""
@@ -52,7 +52,7 @@ class Checkpointer:
     def __init__(
         self,
         spool: Source,
-        ledger: CheckpointFile,
+        file: CheckpointFile,
         signer: Callable[[], Signing | None],
         *,
         every: float,
@@ -66,7 +66,7 @@ class Checkpointer:
         `publish` is given each group of checkpoints, as JSON documents, once they are on the disk.
         """
         self._spool = spool
-        self._ledger = ledger
+        self._file = file
         self._signer = signer
         self._every = every
         self._publish = publish
@@ -75,12 +75,12 @@ class Checkpointer:
         self._changed = Signal(self._clock)
         self._backoff = Backoff(1.0, 60.0, random)
         self._counters = DeliveryCounters()
-        self._followers: dict[str, RingHasher] = {}
-        self._rota: FairQueue[RingHasher] = FairQueue(1)  # a turn is one read
+        self._hashers: dict[str, RingHasher] = {}
+        self._queue: FairQueue[RingHasher] = FairQueue(1)  # a turn is one read
         self._full: set[RingHasher] = set()
-        self._alarms: set[asyncio.Task[None]] = set()
+        self._timers: set[asyncio.Task[None]] = set()
         self._due: float | None = None
-        self._unstated = 0
+        self._uncovered = 0
         self._retry_at: float | None = None
         self._closing_at: float | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -88,10 +88,10 @@ class Checkpointer:
         self._stopped = False
 
     def __repr__(self) -> str:
-        return f"<Checkpointer {self.state.value} {len(self._followers)} rings, {self._ledger}>"
+        return f"<Checkpointer {self.state.value} {len(self._hashers)} rings, {self._file}>"
 
     async def run(self) -> None:
-        """Witness until `stop`. Raises OSError when a cursor cannot be opened at the start."""
+        """Make checkpoints until `stop`. Raises OSError when a cursor cannot be opened at the start."""
         if self._stopped:  # the start of another part failed before this one ran
             return
         self._task = asyncio.current_task()
@@ -114,17 +114,17 @@ class Checkpointer:
             self._failed(f"cluster {ring.cluster} has no checkpoints before the next start: {problem}; check the disk")
 
     def _follow(self, ring: Any) -> None:
-        follower = self._followers[ring.cluster] = RingHasher(ring)
-        ring.on_durable(partial(self._announced, follower))
-        self._announced(follower)
+        hasher = self._hashers[ring.cluster] = RingHasher(ring)
+        ring.on_durable(partial(self._announced, hasher))
+        self._announced(hasher)
 
-    def _announced(self, follower: RingHasher) -> None:
-        follower.announced = True
-        self._wake(follower)
+    def _announced(self, hasher: RingHasher) -> None:
+        hasher.announced = True
+        self._wake(hasher)
 
-    def _wake(self, follower: RingHasher) -> None:
+    def _wake(self, hasher: RingHasher) -> None:
         now = self._clock.monotonic()
-        if follower.behind and self._rota.put(follower, now, now):
+        if hasher.behind and self._queue.put(hasher, now, now):
             self._changed.notify()
 
     async def _step(self) -> None:
@@ -134,63 +134,63 @@ class Checkpointer:
             if now < self._retry_at:
                 await self._changed.wait(self._retry_at - now)
             else:
-                await self._state_all()
+                await self._checkpoint_all()
         elif self._full:
             # A range that ended with its segment is stated at once: the ring may need the room.
-            await self._state([(one, list(one.closed)) for one in self._full])
-        elif (self._due is not None and now >= self._due) or self._unstated >= MOST_UNSTATED:
-            await self._state_all()
-        elif (self._closing_at is None or now < self._closing_at) and (follower := self._rota.next(now)) is not None:
-            self._rota.charge(follower, 1)
-            await self._hash(follower)
+            await self._checkpoint([(one, list(one.closed)) for one in self._full])
+        elif (self._due is not None and now >= self._due) or self._uncovered >= MOST_UNCOVERED:
+            await self._checkpoint_all()
+        elif (self._closing_at is None or now < self._closing_at) and (hasher := self._queue.next(now)) is not None:
+            self._queue.charge(hasher, 1)
+            await self._hash(hasher)
         elif self._closing_at is not None:
-            await self._state_all()
+            await self._checkpoint_all()
             self._stopped = self._retry_at is None
         else:
             await self._changed.wait()
 
-    def _ring_in(self, seconds: float) -> None:
+    def _wake_after(self, seconds: float) -> None:
         """Wake up by then. Not by a wait with a timeout: a timer for each batch would cost as much as its hash."""
 
-        async def ring() -> None:
+        async def later() -> None:
             await self._clock.sleep(seconds)
             self._changed.notify()
 
-        alarm = asyncio.create_task(ring())
-        self._alarms.add(alarm)
-        alarm.add_done_callback(self._alarms.discard)
+        timer = asyncio.create_task(later())
+        self._timers.add(timer)
+        timer.add_done_callback(self._timers.discard)
 
-    async def _hash(self, follower: RingHasher) -> None:
-        began = follower.position
+    async def _hash(self, hasher: RingHasher) -> None:
+        began = hasher.position
         try:
-            self._counters.bytes += await self._absorb(follower)
+            self._counters.bytes += await self._absorb(hasher)
         except Exception as problem:
-            follower.rewind()
-            self._full.discard(follower)
+            hasher.rewind()
+            self._full.discard(hasher)
             now = self._clock.monotonic()
-            self._rota.put(follower, now + PAUSE, now)
-            self._ring_in(PAUSE)
+            self._queue.put(hasher, now + PAUSE, now)
+            self._wake_after(PAUSE)
             if not isinstance(problem, OSError):
                 raise
-            self._failed(f"the ring of cluster {follower.ring.cluster} cannot be read: {problem}; check the disk")
+            self._failed(f"the ring of cluster {hasher.ring.cluster} cannot be read: {problem}; check the disk")
             return
-        self._unstated += follower.position - began
-        if follower.closed:
-            self._full.add(follower)
-        if self._due is None and follower.uncovered:
+        self._uncovered += hasher.position - began
+        if hasher.closed:
+            self._full.add(hasher)
+        if self._due is None and hasher.uncovered:
             self._due = self._clock.monotonic() + self._every
-            self._ring_in(self._every)
-        if not follower.caught_up:
-            self._wake(follower)
+            self._wake_after(self._every)
+        if not hasher.caught_up:
+            self._wake(hasher)
 
-    async def _absorb(self, follower: RingHasher) -> int:
+    async def _absorb(self, hasher: RingHasher) -> int:
         """Hash what comes next in a ring; the bytes hashed."""
-        chunk = follower.cached(CHUNK_BYTES)
+        chunk = hasher.cached(CHUNK_BYTES)
         if chunk is None:
-            chunk = await self._in_thread(follower.reader.read, follower.position, CHUNK_BYTES)
+            chunk = await self._in_thread(hasher.reader.read, hasher.position, CHUNK_BYTES)
         if sum(sum(map(len, record.events)) for record in chunk.records) < INLINE_BYTES:
-            return follower.absorb(chunk)
-        return await self._in_thread(follower.absorb, chunk)
+            return hasher.absorb(chunk)
+        return await self._in_thread(hasher.absorb, chunk)
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
         self._in_use = True  # and stays so when this is cancelled: the thread goes on
@@ -202,19 +202,19 @@ class Checkpointer:
         self._in_use = False
         return result
 
-    async def _state_all(self) -> None:
+    async def _checkpoint_all(self) -> None:
         """Everything that is hashed, the ranges under way too."""
-        self._due, self._unstated = None, 0
-        await self._state([(one, one.cut()) for one in self._followers.values() if one.uncovered])
+        self._due, self._uncovered = None, 0
+        await self._checkpoint([(one, one.cut()) for one in self._hashers.values() if one.uncovered])
 
-    async def _state(self, groups: Sequence[tuple[RingHasher, list[Span]]]) -> None:
+    async def _checkpoint(self, groups: Sequence[tuple[RingHasher, list[Span]]]) -> None:
         """Put closed ranges on the disk, then move the cursors over them."""
         spans = [span for _one, group in groups for span in group]
         try:
-            entries = await self._in_thread(self._ledger.append, spans, self._signer(), self._clock.wall_ns())
+            entries = await self._in_thread(self._file.append, spans, self._signer(), self._clock.wall_ns())
         except OSError as problem:
             self._retry_at = self._clock.monotonic() + self._backoff.next()
-            self._failed(f"{self._ledger.path}: {problem.strerror or problem}; check the disk", retried=True)
+            self._failed(f"{self._file.path}: {problem.strerror or problem}; check the disk", retried=True)
             return
         self._backoff.reset()
         self._retry_at = None
@@ -224,11 +224,11 @@ class Checkpointer:
         await self._in_thread(_sync, [one for one, _group in groups])
         self._tell(entries)
 
-    def _move(self, follower: RingHasher, stated: int) -> None:
+    def _move(self, hasher: RingHasher, stated: int) -> None:
         try:
-            follower.stated(stated)
+            hasher.stated(stated)
         except OSError as problem:
-            self._failed(f"the cursor of cluster {follower.ring.cluster} cannot be stored: {problem}; check the disk")
+            self._failed(f"the cursor of cluster {hasher.ring.cluster} cannot be stored: {problem}; check the disk")
 
     def _tell(self, entries: Sequence[Signed]) -> None:
         self._counters.batches += len(entries)
@@ -256,12 +256,12 @@ class Checkpointer:
             await within(self._clock, deadline_seconds, [self._task])
             self._task.cancel()
         self._stopped = True
-        for alarm in self._alarms:
-            alarm.cancel()
+        for timer in self._timers:
+            timer.cancel()
         if not self._in_use:
-            for follower in self._followers.values():
-                follower.reader.close()
-            self._ledger.close()
+            for hasher in self._hashers.values():
+                hasher.reader.close()
+            self._file.close()
 
     @property
     def state(self) -> DestinationState:
@@ -270,12 +270,12 @@ class Checkpointer:
             return DestinationState.STOPPED
         if self._retry_at is not None:
             return DestinationState.RETRYING
-        pending = any(one.behind or one.uncovered for one in self._followers.values())
+        pending = any(one.behind or one.uncovered for one in self._hashers.values())
         return DestinationState.DELIVERING if pending else DestinationState.IDLE
 
     def statistics(self) -> ForwarderStatistics:
         """What stands right now, in the terms of a destination: delivered is what a checkpoint covers."""
-        oldest = min((ns for one in self._followers.values() if (ns := one.oldest_ns) is not None), default=None)
+        oldest = min((ns for one in self._hashers.values() if (ns := one.oldest_ns) is not None), default=None)
         now = self._clock.monotonic()
         return ForwarderStatistics(
             name=CHECKPOINTS,
@@ -289,16 +289,16 @@ class Checkpointer:
             bytes=self._counters.bytes,
             in_flight=0,
             next_attempt_seconds=0.0 if self._retry_at is None else max(0.0, self._retry_at - now),
-            accounts={cluster: one.account() for cluster, one in self._followers.items()},
+            accounts={cluster: one.account() for cluster, one in self._hashers.items()},
         )
 
 
-def _sync(followers: Sequence[RingHasher]) -> None:
-    for follower in followers:
+def _sync(hashers: Sequence[RingHasher]) -> None:
+    for hasher in hashers:
         try:
-            follower.cursor.sync()
+            hasher.cursor.sync()
         except OSError as problem:
             log.error(  # noqa: TRY400 - the error says it all
                 "a cursor cannot be synced; a power loss would have a range stated again; check the disk",
-                extra={"destination": CHECKPOINTS, "cluster": follower.ring.cluster, "error": str(problem)},
+                extra={"destination": CHECKPOINTS, "cluster": hasher.ring.cluster, "error": str(problem)},
             )

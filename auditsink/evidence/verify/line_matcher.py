@@ -9,8 +9,8 @@ replay) some of them again. So a line is, in this order of trust,
 4. in the place of an event, when the line after it is the one that must follow: it was changed;
 5. strange: added by somebody, unless nothing that was stated is left to come: then it is newer than the checkpoints.
 
-Fingerprints only propose. What counts as proven is decided by `cover`, with SHA-256 over the recognised lines, so a
-line that was forged to have the fingerprint of another is found out.
+Fingerprints only propose. What counts as proven is decided by `RangeVerifier`, with SHA-256 over the recognised lines,
+so a line that was forged to have the fingerprint of another is found out.
 """
 
 from array import array
@@ -57,14 +57,14 @@ class _Stream:
         self._load = load
         self._findings = findings
         self._ring = 0
-        self._cover = self._new_cover()
+        self._verifier = self._new_verifier()
 
     def take(self, lines: Sequence[bytes]) -> None:
         """The lines are the events that must come next, all of one statement."""
         place = self.timeline.place
         assert place is not None
         self._reach(place.ring)
-        self._cover.feed(place.sequence, lines)
+        self._verifier.feed(place.sequence, lines)
         self.timeline.advance(len(lines))
 
     def jump(self, place: Place) -> None:
@@ -81,12 +81,12 @@ class _Stream:
 
     def _reach(self, ring: int) -> None:
         while self._ring < ring:
-            self._cover.finish(max(self.timeline.rings[self._ring].nexts))
+            self._verifier.finish(max(self.timeline.rings[self._ring].nexts))
             self._ring += 1
             if self._ring < len(self.timeline.rings):
-                self._cover = self._new_cover()
+                self._verifier = self._new_verifier()
 
-    def _new_cover(self) -> RangeVerifier:
+    def _new_verifier(self) -> RangeVerifier:
         statements = self.timeline.rings[self._ring]
         return RangeVerifier(statements, lambda at: self._load(statements, at), self._findings)
 
@@ -99,7 +99,7 @@ class LineMatcher:
         self._streams = [
             _Stream(cluster, list(archive.of_cluster(cluster)), archive.load, findings) for cluster in archive.clusters
         ]
-        self._history = SeenLines()
+        self._seen = SeenLines()
         self._strange: list[range] = []
         self._in_a_row = 0
 
@@ -128,7 +128,7 @@ class LineMatcher:
     def _recognise(self, number: int, line: bytes, following: bytes | None, lines: Lines) -> None:
         """A line that is not expected."""
         fingerprint = crc32c(line)
-        if line in self._history:
+        if line in self._seen:
             self._findings.repeats += 1
         elif (further := self._further(fingerprint, following)) is not None:
             stream, place = further
@@ -136,7 +136,7 @@ class LineMatcher:
             self._accept(stream, [line], lines)
         elif (late := next((one for one in self._streams if fingerprint in one.skipped), None)) is not None:
             sequence = late.skipped.pop(fingerprint)
-            self._history.add(line)
+            self._seen.add(line)
             self._findings.problem(f"cluster {late.cluster}: out of order: event {sequence} at {lines.where(number)}")
         elif (replaced := self._replaced(following)) is not None:
             self._findings.note(f"{lines.where(number)} stands in the place of {_event(replaced)}")
@@ -149,7 +149,7 @@ class LineMatcher:
             self._tell_strange(lines, allowed=stream.timeline.unstated)
         self._in_a_row = 0
         for line in found:
-            self._history.add(line)
+            self._seen.add(line)
         stream.take(found)
         if self._streams[0] is not stream:  # the next line is most likely of the same cluster
             self._streams.remove(stream)

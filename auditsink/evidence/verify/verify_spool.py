@@ -50,29 +50,29 @@ class SpoolVerifier:
     def _check_ring(self, ring: Path, cluster: str, who: Identity, disk: Disk, keys: Keyring | None) -> None:
         several = segment_file.segments(ring, disk)
         who = _identity(ring, disk) or who  # after the list: the floor is raised before a segment is removed
-        cover, statements = self._cover(cluster, who.ring_id.hex(), who.floor)
+        verifier, statements = self._verifier(cluster, who.ring_id.hex(), who.floor)
         end = who.floor
         for one in several:
             content = segment_file.read(one, disk, keys)
             if content is None:
                 now = identity.peek(ring, disk)
-                cover.forgo(now.floor if now else 0)
+                verifier.forgo(now.floor if now else 0)
             elif content.stop > who.floor:
                 end = content.stop
                 for record in content.records():
-                    cover.feed(record.first_sequence, eventlist.ndjson(record.events, record.marks))
+                    verifier.feed(record.first_sequence, eventlist.ndjson(record.events, record.marks))
                 self.progress(len(content.data))
-        cover.finish(max([end, *statements.nexts]))
+        verifier.finish(max([end, *statements.nexts]))
 
     def _check_exported(self, path: Path, ring: ExportedRing) -> None:
-        cover, _statements = self._cover(ring.cluster, ring.ring, ring.segments[0].first)
+        verifier, _statements = self._verifier(ring.cluster, ring.ring, ring.segments[0].first)
         for one in ring.segments:
             for record in export_format.read(path, one):
-                cover.feed(record.first_sequence, record.events)
+                verifier.feed(record.first_sequence, record.events)
             self.progress((path / one.events).stat().st_size)
-        cover.finish(ring.segments[-1].next)
+        verifier.finish(ring.segments[-1].next)
 
-    def _cover(self, cluster: str, ring: str, begin: int) -> tuple[RangeVerifier, Statements]:
+    def _verifier(self, cluster: str, ring: str, begin: int) -> tuple[RangeVerifier, Statements]:
         statements = self.archive.rings.get((cluster, ring)) or Statements(cluster, ring)
         return RangeVerifier(statements, partial(self.archive.load, statements), self.findings, begin=begin), statements
 

@@ -36,7 +36,7 @@ _VALUES: dict[str, Callable[[TailLine], Iterable[str]]] = {
 """The names under which a field's value may be meant."""
 
 
-class Wanted:
+class TailPatterns:
     """A listener's patterns."""
 
     def __init__(self, patterns: Mapping[str, Iterable[str]]) -> None:

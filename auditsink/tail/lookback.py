@@ -1,4 +1,4 @@
-"""A look back: the newest events of several rings that somebody wants to see. Blocks; bounded in time and memory.
+"""Looks back: the newest events of several rings that somebody wants to see. Blocks; bounded in time and memory.
 
 It goes backwards in windows, each four times as wide as the one before, so that the newest are found first and a rare
 event is still found; within a window rings are read forwards, as they lie on the disk.
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Record
 from auditsink.tail.line import TailLine, lines
-from auditsink.tail.wanted import Wanted
+from auditsink.tail.patterns import TailPatterns
 
 MOST = 1000
 """Events that can be asked for."""
@@ -26,7 +26,7 @@ RAW_BYTES = 8 * 2**20
 _READ_BYTES = 2**20
 
 
-class Back(NamedTuple):
+class Newest(NamedTuple):
     """How many events were looked at, and the lines of those that are wanted, by their time."""
 
     looked_at: int
@@ -34,17 +34,23 @@ class Back(NamedTuple):
 
 
 def newest(
-    rings: Iterable[Ring], count: int, wanted: Wanted, now: Callable[[], float], *, raw: bool, most: int = LOOK_EVENTS
-) -> Back:
+    rings: Iterable[Ring],
+    count: int,
+    patterns: TailPatterns,
+    now: Callable[[], float],
+    *,
+    raw: bool,
+    most: int = LOOK_EVENTS,
+) -> Newest:
     """The newest `count` events. `now`: monotonic seconds."""
     ends = [(ring, ring.durable) for ring in rings]
-    look = _Look(count, wanted, now() + LOOK_SECONDS, now, raw)
-    for less, back in pairwise(_widths(count, max(count, most // max(1, len(ends))))):
+    look = _Look(count, patterns, now() + LOOK_SECONDS, now, raw)
+    for less, more in pairwise(_widths(count, max(count, most // max(1, len(ends))))):
         for ring, end in ends:
-            look.window(ring, max(ring.floor, end - back), end - less)
+            look.window(ring, max(ring.floor, end - more), end - less)
         if len(look.found) >= count or look.late:
             break
-    return Back(look.looked_at, look.found)
+    return Newest(look.looked_at, look.found)
 
 
 def _widths(count: int, most: int) -> Iterator[int]:
@@ -61,7 +67,7 @@ class _Look:
     """`found`: the newest `count` so far, by their time. `until`: when it has taken long enough."""
 
     count: int
-    wanted: Wanted
+    patterns: TailPatterns
     until: float
     now: Callable[[], float]
     raw: bool
@@ -80,7 +86,7 @@ class _Look:
             if self.late:
                 break
             self.looked_at += len(record.events)
-            mine.extend(filter(self.wanted.event, self._lines(ring.cluster, record, stop)))
+            mine.extend(filter(self.patterns.event, self._lines(ring.cluster, record, stop)))
         self.found = sorted([*mine, *self.found], key=lambda line: line.time)[-self.count :]
 
     def _lines(self, cluster: str, record: Record, stop: int) -> Iterator[TailLine]:

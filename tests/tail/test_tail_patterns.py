@@ -3,7 +3,7 @@
 import pytest
 
 from auditsink.tail.line import TailLine
-from auditsink.tail.wanted import BadPatternError, Wanted
+from auditsink.tail.patterns import BadPatternError, TailPatterns
 
 LINE = TailLine(
     cluster="prod", sequence=1, time="", bytes=1, user="system:node:a", verb="patch",
@@ -38,21 +38,21 @@ LINE = TailLine(
     ],
 )
 def test_patterns(patterns: dict[str, list[str]], wanted: bool) -> None:
-    assert Wanted(patterns).event(LINE) is wanted
+    assert TailPatterns(patterns).event(LINE) is wanted
 
 
 def test_an_event_without_a_resource_has_none_of_that_name() -> None:
     line = TailLine(cluster="prod", sequence=1, time="", bytes=1, uri="/healthz")
-    assert not Wanted({"resource": ["pods"]}).event(line)
-    assert Wanted({"resource": ["!pods"]}).event(line)
+    assert not TailPatterns({"resource": ["pods"]}).event(line)
+    assert TailPatterns({"resource": ["!pods"]}).event(line)
 
 
 def test_clusters_are_chosen_before_anything_is_read() -> None:
-    wanted = Wanted({"cluster": ["prod-*", "!prod-eu"]})
-    assert [wanted.cluster(name) for name in ("prod-us", "prod-eu", "test")] == [True, False, False]
+    several = TailPatterns({"cluster": ["prod-*", "!prod-eu"]})
+    assert [several.cluster(name) for name in ("prod-us", "prod-eu", "test")] == [True, False, False]
 
 
 @pytest.mark.parametrize("patterns", [{"pod": ["a"]}, {"user": ["x"] * 33}, {"user": ["x" * 257]}])
 def test_odd_filters_are_refused(patterns: dict[str, list[str]]) -> None:
     with pytest.raises(BadPatternError):
-        Wanted(patterns)
+        TailPatterns(patterns)
