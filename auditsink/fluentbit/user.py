@@ -5,8 +5,10 @@ else must have prepared the directory (`fsGroup`); then nothing of this happens.
 """
 
 import os
+import sys
 from pathlib import Path
 
+import auditsink
 from auditsink.fluentbit.document import FluentBitError
 
 UID = GID = 10001
@@ -49,7 +51,10 @@ def _own(path: str) -> None:
 
 
 def drop() -> None:
-    """Be that user, for good. Raises FluentBitError."""
+    """Be that user, for good, who must be able to read the program: modules and the page's files are read later.
+
+    Raises FluentBitError.
+    """
     try:
         os.setgroups([])
         os.setgid(GID)
@@ -61,5 +66,11 @@ def drop() -> None:
     try:
         os.setuid(0)
     except PermissionError:
+        for needed in (sys.executable, os.__file__, auditsink.__file__):
+            if not os.access(needed, os.R_OK):
+                raise FluentBitError(
+                    f"{needed}: user {UID}, who runs the sink from here on, may not read it; install Python and "
+                    "auditsink where everybody may read them (the image does)"
+                ) from None
         return
     raise FluentBitError(f"user {UID}: the way back to root is open; take that from the container, and start it again")

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anybody
 import corpus
 import pytest
 import trustme
 from fluentbitkit import RELEASES, Rendered
-from running import COMMAND, LIVE, Sink, eventually
+from running import LIVE, Sink, eventually
 from s3server import BUCKET, S3Server
 
 from auditsink.testing.collector import Collector
@@ -51,12 +52,13 @@ class Place(Sink):
         self.main = rendered.write(volume / "config")
         self.environment = {"SPLUNK_HEC_TOKEN": TOKEN, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
         self.output = b""
+        self.program = anybody.command()
         self._arguments = arguments
 
     async def launch(self) -> None:
         self._ready.clear()
         self._process = await asyncio.create_subprocess_exec(
-            *COMMAND, f"--storage_path={self.data}", f"--config={self.main}", *self._arguments,
+            *self.program, f"--storage_path={self.data}", f"--config={self.main}", *self._arguments,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=2**24,
             env=os.environ | self.environment, user=self.user, group=self.user,
             extra_groups=None if self.user is None else [],
@@ -318,6 +320,19 @@ async def test_root_becomes_nobody_before_a_port_opens(volume: Path) -> None:
     assert owners == {UID}
     assert (volume / "data").stat().st_uid == (volume / "data" / "http.0").stat().st_uid == 0
     assert not stat.S_IMODE((volume / "data" / "auditsink" / "rings").stat().st_mode) & stat.S_IRWXO
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_a_program_that_only_root_may_read_is_named(volume: Path) -> None:
+    place = Place(volume, only(Rendered(), "log"))
+    (volume / "closed").mkdir(mode=0o700)
+    place.program = anybody.copied(volume / "closed")
+    await place.launch()
+
+    assert await place.ended() == 1
+    (line,) = place.lines
+    assert f"{volume}/closed" in line["message"]
+    assert "user 10001, who runs the sink from here on, may not read it; install Python" in line["message"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as somebody else")
