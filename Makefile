@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; assert (3, 11, 2) <= sys.version_info < (3, 14)' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run demo test test-real test-real-quick torture fuzz setup lint house steps format bench schema manifests lock audit sbom dist clean
+.PHONY: run demo test test-real test-real-quick torture fuzz setup lint types house steps format bench schema manifests lock audit sbom dist clean
 
 run: .venv/run.stamp
 	$(BIN)/auditsink serve
@@ -41,7 +41,12 @@ setup: .venv/run.stamp
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types
+
+# Each conftest.py below tests/ is a module of the same name, so one run can see one of them.
+types: .venv/dev.stamp
 	$(BIN)/mypy
+	for file in tests/*/conftest.py; do $(BIN)/mypy $$file || exit 1; done
 
 # What the tree looks like from above: files, circles, names with several meanings (tests/house.py).
 house: .venv/dev.stamp

@@ -123,7 +123,7 @@ class Rendered:
 
     def _classic(self, place: Path) -> Path:
         for name, backend in self.backends.items():
-            sections = [("OUTPUT", backend.items())]
+            sections: list[tuple[str, Iterable[tuple[str, str]]]] = [("OUTPUT", backend.items())]
             if name == "splunk" and self.data:
                 added = [("add", f"{key} {value}") for key, value in self.data.items()]
                 sections.insert(0, ("FILTER", [*added, ("match", "*"), ("name", "modify")]))

@@ -74,7 +74,7 @@ def imports(known: Mapping[str, Path]) -> set[Import]:
 
 def _targets(tree: ast.Module, known: Mapping[str, Path]) -> Iterable[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in known:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module in known:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in known else node.module

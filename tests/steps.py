@@ -118,7 +118,7 @@ async def measure(package: Path, place: Path) -> Iterator[tuple[str, Steps]]:
             several.append(profiler.steps())
         found.append((name, Steps(*(round(statistics.median(column)) for column in zip(*several[WARM:], strict=True)))))
     sys.setprofile(None)
-    threading.setprofile(None)  # type: ignore[arg-type]  # typeshed knows no end of it
+    threading.setprofile(None)
     writer.close()
     await sink.stop(5)
     return iter(found)

@@ -91,7 +91,7 @@ def server_tls(file: Path, key: str) -> Callable[[], object]:
     place = file.parent
     (place / "cert").write_bytes(PAIR.cert_chain_pems[0].bytes())
     (place / "key").write_bytes(PAIR.private_key_pem.bytes())
-    files = {"cert_file": place / "cert", "key_file": place / "key", "client_ca_file": None, key: file}
+    files: dict[str, Any] = {"cert_file": place / "cert", "key_file": place / "key", "client_ca_file": None, key: file}
     one = Certificates(config.ServerTls(**files))
 
     def observe() -> object:
@@ -105,7 +105,7 @@ def client_tls(file: Path, key: str) -> Callable[[], object]:
     place = file.parent
     (place / "cert").write_bytes(PAIR.cert_chain_pems[0].bytes())
     (place / "key").write_bytes(PAIR.private_key_pem.bytes())
-    pair = {"cert_file": place / "cert", "key_file": place / "key"} if key != "ca_file" else {}
+    pair: dict[str, Any] = {"cert_file": place / "cert", "key_file": place / "key"} if key != "ca_file" else {}
     return Tls(config.ClientTls(**{**pair, key: file}), "tls").context
 
 

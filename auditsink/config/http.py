@@ -14,6 +14,8 @@ from auditsink.config.client import HEADER, ClientTls, HttpAuth, Proxy
 from auditsink.config.destination import LabelledSection
 from auditsink.config.section import Broken, Section
 
+HttpFormat = Literal["ndjson", "json_array", "event_list", "elasticsearch", "loki", "otlp", "meilisearch"]
+
 _OUR_HEADERS = {
     "authorization",
     "content-encoding",
@@ -101,7 +103,7 @@ class HttpConfig(LabelledSection, frozen=True, kw_only=True, tag="http"):
     LISTS: ClassVar[bool] = True
 
     url: str
-    format: Literal["ndjson", "json_array", "event_list", "elasticsearch", "loki", "otlp", "meilisearch"] = "ndjson"
+    format: HttpFormat = "ndjson"
     elasticsearch: Elasticsearch | None = None  # each of these only beside its format
     loki: Loki | None = None
     otlp: Otlp | None = None

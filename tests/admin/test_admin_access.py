@@ -119,7 +119,7 @@ def test_no_refusal_tells_the_token() -> None:
         assert TOKEN not in denied.why
 
 
-def test_who_guesses_has_to_wait_and_nobody_else():
+def test_who_guesses_has_to_wait_and_nobody_else() -> None:
     watch = Watch()
     access = Access(loopback=True, token=lambda: Secret(TOKEN), now=watch)
 

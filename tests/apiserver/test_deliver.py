@@ -1,7 +1,7 @@
 """One batch, and many, against a scripted other side."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -98,7 +98,7 @@ async def test_a_hopeless_answer_ends_the_run_at_once(clock: Leaping, status: in
     assert (len(seen), clock.slept) == (1, [])
 
 
-async def test_a_hopeless_answer_ends_the_waiting_of_the_others(clock: Leaping):
+async def test_a_hopeless_answer_ends_the_waiting_of_the_others(clock: Leaping) -> None:
     """One is told 503 and would wait for long, the other 401."""
     asleep = asyncio.Event()
 
@@ -129,7 +129,7 @@ def test_tls_that_fails_is_hopeless() -> None:
 EVENTS = [b'{"auditID":"%d"}' % number for number in range(5)]
 
 
-async def test_a_batch_that_is_too_large_is_posted_in_parts(clock: Leaping):
+async def test_a_batch_that_is_too_large_is_posted_in_parts(clock: Leaping) -> None:
     taken: list[bytes] = []
 
     async def post(body: bytes, seconds: float) -> PostResult:
@@ -143,7 +143,7 @@ async def test_a_batch_that_is_too_large_is_posted_in_parts(clock: Leaping):
     assert [event for body in taken for event in EVENTS if event in body] == EVENTS
 
 
-async def test_an_event_that_is_too_large_costs_itself(clock: Leaping):
+async def test_an_event_that_is_too_large_costs_itself(clock: Leaping) -> None:
     async def post(body: bytes, seconds: float) -> PostResult:
         return PostResult(413) if EVENTS[3] in body else PostResult(200, accepted=body.count(b"auditID"))
 
@@ -171,7 +171,7 @@ async def test_a_rate_spreads_the_events(clock: Leaping) -> None:
     assert clock.slept == [2.0, 2.0, 2.0]
 
 
-async def test_only_as_many_bodies_are_read_as_can_be_posted(clock: Leaping):
+async def test_only_as_many_bodies_are_read_as_can_be_posted(clock: Leaping) -> None:
     """A slow sink must not fill our memory."""
     read = 0
     gate = asyncio.Event()
@@ -199,7 +199,7 @@ async def test_only_as_many_bodies_are_read_as_can_be_posted(clock: Leaping):
     assert (await task).batches == 10
 
 
-async def test_an_unreadable_body_ends_the_run_after_what_is_under_way(clock: Leaping):
+async def test_an_unreadable_body_ends_the_run_after_what_is_under_way(clock: Leaping) -> None:
     def bodies() -> Iterator[Body]:
         yield Body(b"x", 1)
         raise OSError("gone")
@@ -210,7 +210,7 @@ async def test_an_unreadable_body_ends_the_run_after_what_is_under_way(clock: Le
     assert seen == [b"x"]
 
 
-def failing_on(bad: bytes) -> Callable[..., object]:
+def failing_on(bad: bytes) -> Post:
     async def post(body: bytes, seconds: float) -> PostResult:
         return PostResult(500 if body == bad else 200)
 
@@ -225,7 +225,7 @@ async def test_the_scripted_apiserver_keeps_a_ledger(clock: Leaping) -> None:
     assert apiserver.answers == {200: 2, 500: 5}
 
 
-async def test_a_stopped_apiserver_posts_nothing_new(clock: Leaping):
+async def test_a_stopped_apiserver_posts_nothing_new(clock: Leaping) -> None:
     apiserver = Apiserver(failing_on(b""), clock, half)
 
     def bodies() -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from eventlists import FRAME, Made, canonical, free, hostile, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditsink.audit import eventlist
+from auditsink.audit import eventlist, scan
 from auditsink.audit.eventlist import Mark, NotAnEventListError, Split
 
 MIB = 2**20
@@ -126,13 +126,13 @@ def test_a_byte_that_is_not_utf8_marks_the_request() -> None:
 
 def test_a_storm_of_tiny_items_is_not_held_as_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     body = FRAME + b"1," * MIB + b"1," * MIB + b"1]}"
-    monkeypatch.setattr(eventlist.scan, "MOST_ITEMS", 2**12)
+    monkeypatch.setattr(scan, "MOST_ITEMS", 2**12)
     monkeypatch.setattr(eventlist, "_decoder", None)  # it would make an object of each item, some 70 bytes for two
     assert eventlist.split(body) == whole(body)
 
 
 def test_more_items_than_any_batch_holds_are_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eventlist.scan, "MOST_ITEMS", 2)
+    monkeypatch.setattr(scan, "MOST_ITEMS", 2)
     assert eventlist.split(FRAME + b"1,2]}").events == [b"1", b"2"]
     assert eventlist.split(FRAME + b"1,2,3]}") == whole(FRAME + b"1,2,3]}")
 

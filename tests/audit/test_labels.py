@@ -124,7 +124,7 @@ def test_a_body_that_could_not_be_split_has_the_labels_in_its_document() -> None
 def test_any_text_is_a_label() -> None:
     value = 'quote " back\\slash line\nbreak é \U0001f600 }'
     for how in ("annotations", "fields"):
-        found = json.loads(labelled(STAGE + b"}", how, {"team": value}))  # type: ignore[arg-type]
+        found = json.loads(labelled(STAGE + b"}", how, {"team": value}))
         assert (found["annotations"] if how == "annotations" else found)["team"] == value
 
 

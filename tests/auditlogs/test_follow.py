@@ -2,7 +2,7 @@
 
 import gzip
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -326,7 +326,7 @@ OPERATIONS = ["write", "write", "write", "half", "rename", "copy and truncate", 
 @given(script=st.lists(st.sampled_from(OPERATIONS), max_size=30))
 def test_whatever_happens_to_the_log_each_event_is_sent_once_and_in_order(
     script: list[str], tmp_path_factory: pytest.TempPathFactory
-):
+) -> None:
     log = Log(tmp_path_factory.mktemp("log") / "audit.log")
     log.write(lines(0))
     written, found, rotations, rest = 1, log.follow(), 0, b""
@@ -347,6 +347,15 @@ def test_whatever_happens_to_the_log_each_event_is_sent_once_and_in_order(
                 old.unlink()
                 return
 
+    def all_of(todo: Iterable[Step]) -> Step:
+        now = tuple(todo)
+
+        def run() -> None:
+            for step in now:
+                step()
+
+        return run
+
     batch: list[Step] = []  # what happens between two looks
     for operation in script:
         if operation == "write":
@@ -365,7 +374,7 @@ def test_whatever_happens_to_the_log_each_event_is_sent_once_and_in_order(
         elif operation == "pack":
             batch.append(pack)
         elif operation == "look":
-            steps.append(lambda todo=tuple(batch): [step() for step in todo] and None)
+            steps.append(all_of(batch))
             batch = []
         elif operation == "restart":
             found += log.follow(*steps, patience=8)
@@ -374,6 +383,6 @@ def test_whatever_happens_to_the_log_each_event_is_sent_once_and_in_order(
             steps, batch = [], []
     batch.append(write(rest or lines(written)))
     written += not rest
-    steps.append(lambda: [step() for step in batch] and None)
+    steps.append(all_of(batch))
     found += log.follow(*steps, patience=20)
     assert found == list(range(written))

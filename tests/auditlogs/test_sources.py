@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import corpus
 import pytest
@@ -57,7 +58,11 @@ def found(content: bytes, batch: int = 400) -> tuple[list[bytes], list[int], Not
     return [one.data for one in several], [one.events for one in several], noted
 
 
-def tar(mode: str, members: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
+Mode = Literal["w", "w:", "w:gz", "w:xz", "w:bz2"]
+PACKED: list[Mode] = ["w", "w:gz", "w:xz", "w:bz2"]
+
+
+def tar(mode: Mode, members: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode, format=form) as archive:
         folder = tarfile.TarInfo("folder")
@@ -143,7 +148,7 @@ MEMBERS = {
     "other.json": b'{"kind":"ConfigMap","apiVersion":"v1"}',
 }
 EXPECTED = [3, 15]
-PASSED = [
+PASSED: list[tuple[str, str, int, list[object]]] = [
     ("f/notes.txt", "holds no audit event", 1, []),
     ("f/empty.log", "holds no audit event", 1, []),
     ("f/other.json", "holds no audit event; what stands there is ConfigMap of v1, and no audit event", 1, []),
@@ -153,7 +158,7 @@ PASSED = [
 @pytest.mark.parametrize(
     "content",
     [
-        *(pytest.param(tar(f"w{pack}", MEMBERS), id=f"tar{pack}") for pack in ("", ":gz", ":xz", ":bz2")),
+        *(pytest.param(tar(mode, MEMBERS), id=f"tar{mode[1:]}") for mode in PACKED),
         pytest.param(zstandard.compress(tar("w", MEMBERS)), id="tar.zst"),
         pytest.param(tar("w", MEMBERS, tarfile.GNU_FORMAT), id="GNU"),
         pytest.param(tar("w", MEMBERS, tarfile.USTAR_FORMAT), id="ustar"),

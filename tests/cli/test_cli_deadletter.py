@@ -9,6 +9,7 @@ from calling import Call
 
 from auditsink import cli
 from auditsink.cli import deadletter as command
+from auditsink.common.clock import SystemClock
 from auditsink.delivery.destination import Batch
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter
@@ -100,7 +101,7 @@ def test_one_alone_is_delivered(auditsink: Call, spool: Path, config: Path) -> N
 def test_what_does_not_arrive_stays(
     auditsink: Call, spool: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Hurried(command.SystemClock):
+    class Hurried(SystemClock):
         async def sleep(self, seconds: float) -> None:
             return None
 

@@ -101,7 +101,7 @@ def test_another_spool_may_be_named(tmp_path: Path, config: Path, ring: Ring, au
 
 def test_a_misconfigured_destination_says_how_to_go_on(
     config: Path, ring: Ring, auditsink: Call, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     async def refuse(_self: FileDestination, content: bytes) -> Outcome:
         return Misconfigured("the token is wrong")
 
@@ -112,7 +112,7 @@ def test_a_misconfigured_destination_says_how_to_go_on(
 
 def test_refused_events_are_told_and_the_exit_code_is_1(
     config: Path, ring: Ring, auditsink: Call, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     attempt = FileDestination._attempt
 
     async def refuse_one(self: FileDestination, content: bytes) -> Outcome:

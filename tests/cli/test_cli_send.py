@@ -18,6 +18,7 @@ from calling import Call
 
 from auditsink.audit.eventlist import split
 from auditsink.cli import send, send_files
+from auditsink.common.clock import SystemClock
 
 
 class Sink:
@@ -66,7 +67,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits end at once; how long they would have been."""
     slept: list[float] = []
 
-    class Clock(send_files.SystemClock):
+    class Clock(SystemClock):
         async def sleep(self, seconds: float) -> None:
             slept.append(seconds)
 
@@ -159,7 +160,7 @@ def test_an_interrupt_ends_the_waiting_for_standard_input(sink: Sink) -> None:
             ran.kill()
 
 
-def test_a_followed_log_is_sent_over_a_rotation_and_a_restart(sink: Sink, tmp_path: Path):
+def test_a_followed_log_is_sent_over_a_rotation_and_a_restart(sink: Sink, tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
     command = [sys.executable, "-m", "auditsink", "send", "--follow", str(log), "--state", str(tmp_path / "place")]
 
@@ -218,7 +219,7 @@ def test_nothing_to_send_is_an_error(auditsink: Call, sink: Sink, tmp_path: Path
     assert "auditsink: nothing to send: there is no EventList and no audit log in it\n" in said.err
 
 
-def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch: pytest.MonkeyPatch):
+def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def bar(size: int) -> object:
@@ -227,7 +228,7 @@ def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch
         return shown
 
     monkeypatch.setattr(send_files, "_bar", bar)
-    monkeypatch.setattr(send_files.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     path = corpus.archive("batch50-request-h2tls")
     assert auditsink("send", path, "--url", sink.url).code == 0
     assert sum(seen) == path.stat().st_size

@@ -65,7 +65,9 @@ def taken() -> Iterator[str]:
         ),
     ],
 )
-def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, taken: str, sections: dict[str, str], expected: str):
+def test_a_start_that_cannot_be_is_one_line(
+    tmp_path: Path, taken: str, sections: dict[str, str], expected: str
+) -> None:
     def filled(text: str) -> str:
         names = {"TAKEN": taken, "LOCKED": f"{tmp_path}/locked", "CONFIG": f"{tmp_path}/config.yaml"}
         for name, value in names.items():
@@ -103,7 +105,7 @@ def test_a_failed_start_is_told_line_by_line(auditsink: Call, monkeypatch: pytes
 @pytest.mark.parametrize("terminal", [True, False])
 def test_without_a_file_at_a_terminal_it_speaks_text_and_says_what_to_try(
     terminal: bool, tmp_path: Path, auditsink: Call, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     formats: list[str] = []
 
     def run(config: Config, greet: Callable[[], None] = lambda: None, **_: object) -> int:

@@ -1,6 +1,7 @@
 """`auditsink status` and the tables it prints."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -9,7 +10,7 @@ import orjson
 import pytest
 from calling import Call
 
-from auditsink.cli import status, tables
+from auditsink.cli import tables
 
 STATUS: dict[str, Any] = {
     "version": "1.2", "state": "running", "accepted_events": 12345, "accepted_batches": 40, "duplicate_batches": 2,
@@ -84,7 +85,7 @@ def test_watch_shows_it_again_until_it_ends(auditsink: Call, url: str, monkeypat
         if len(slept) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(status.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     said = auditsink("status", "--url", url, "--watch")
     assert (said.code, said.err.strip(), slept) == (130, "", [2, 2, 2])
     assert said.out.count("auditsink 1.2: running") == 3
@@ -93,7 +94,7 @@ def test_watch_shows_it_again_until_it_ends(auditsink: Call, url: str, monkeypat
 
 
 def test_watch_as_json_is_a_document_a_line(auditsink: Call, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status.time, "sleep", interrupted_after(2))
+    monkeypatch.setattr(time, "sleep", interrupted_after(2))
     said = auditsink("status", "--url", url, "--watch", "-o", "json")
     assert said.code == 130
     assert [orjson.loads(line) for line in said.out.splitlines()] == [STATUS] * 2
@@ -102,7 +103,7 @@ def test_watch_as_json_is_a_document_a_line(auditsink: Call, url: str, monkeypat
 def test_watch_goes_on_when_the_sink_goes_away(
     auditsink: Call, url: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status.time, "sleep", interrupted_after(2, lambda: answer.update(code=500)))
+    monkeypatch.setattr(time, "sleep", interrupted_after(2, lambda: answer.update(code=500)))
     said = auditsink("status", "--url", url, "--watch")
     assert (said.code, said.out.count("auditsink 1.2: running")) == (130, 2)
     assert "THE SINK DOES NOT ANSWER since" in said.out

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import corpus
@@ -113,7 +114,11 @@ def test_a_restored_spool_is_the_same_evidence(place: Place, auditsink: Call) ->
 
 @pytest.mark.parametrize("pack", ["plain", "gz", "zst"])
 def test_rotated_and_compressed_files_in_any_order(place: Place, auditsink: Call, pack: str) -> None:
-    packs = {"plain": bytes, "gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}
+    packs: dict[str, Callable[[bytes], bytes]] = {
+        "plain": bytes,
+        "gz": gzip.compress,
+        "zst": zstandard.ZstdCompressor().compress,
+    }
     ending = "" if pack == "plain" else f".{pack}"
     parts = {
         "audit.ndjson.2": place.lines[:100],

@@ -55,7 +55,7 @@ async def test_neighbours_have_threads_of_their_own(hanging: threading.Event) ->
     well.close()
 
 
-async def test_threads_are_begun_as_they_are_needed_and_end_with_it(hanging: threading.Event):
+async def test_threads_are_begun_as_they_are_needed_and_end_with_it(hanging: threading.Event) -> None:
     def running() -> int:
         return sum(one.name == "auditsink-counted" for one in threading.enumerate())
 

@@ -37,7 +37,7 @@ class Disk:
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     found = Disk(tmp_path)
-    monkeypatch.setattr(watch.os, "stat", found.stat)
+    monkeypatch.setattr(os, "stat", found.stat)
     monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.01)
     yield found
     found.answers.set()
@@ -91,7 +91,7 @@ def test_a_watch_over_several_files_says_nothing_while_one_hangs(disk: Disk, tmp
     assert not files.changed()
 
 
-def test_a_file_is_not_looked_at_for_every_request(monkeypatch: pytest.MonkeyPatch):
+def test_a_file_is_not_looked_at_for_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "FRESH_SECONDS", 3600.0)
     asked: list[int] = []
 

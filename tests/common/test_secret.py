@@ -3,6 +3,7 @@
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,12 @@ def replace(path: Path, text: str) -> None:
 
 def test_a_watched_file_is_parsed_again_only_when_it_is_another(path: Path) -> None:
     parsed: list[bytes] = []
-    watched = WatchedFile(path, lambda content: parsed.append(content) or content.decode())
+
+    def parse(content: bytes) -> str:
+        parsed.append(content)
+        return content.decode()
+
+    watched = WatchedFile(path, parse)
     assert watched.get() == "one"
     assert watched.changed() is False
     replace(path, "two")
@@ -90,7 +96,7 @@ def test_a_file_that_vanishes_keeps_its_value_and_says_so(path: Path) -> None:
     assert "watched" in watched.error
     replace(path, "back")
     assert watched.changed() is True
-    assert (watched.get(), watched.error) == ("back", None)
+    assert [watched.get(), watched.error] == ["back", None]
 
 
 def test_a_file_that_no_longer_parses_keeps_its_value_and_says_so(path: Path) -> None:
@@ -113,7 +119,12 @@ def test_the_first_read_must_succeed(tmp_path: Path) -> None:
 def test_forms_are_made_once_for_each_change_of_the_set_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     forms = redaction._forms
-    monkeypatch.setattr(redaction, "_forms", lambda value: made.append(value) or forms(value))
+
+    def counted(value: str) -> Any:
+        made.append(value)
+        return forms(value)
+
+    monkeypatch.setattr(redaction, "_forms", counted)
     secrets = [Secret(f"swordfish-{number:04}") for number in range(1100)]
     for _ in range(3):
         assert redaction.redact("said swordfish-0042, swordfish-1099") == "said ***, ***"

@@ -76,14 +76,14 @@ def sections(kind: type) -> dict[str, type]:
     return keys
 
 
-FORMATS = {
+FORMATS: dict[str, type] = {
     "elasticsearch": config.Elasticsearch,
     "loki": config.Loki,
     "otlp": config.Otlp,
     "meilisearch": config.Meilisearch,
 }
 SHARED = set(sections(config.StdoutConfig))
-OWNERS = {
+OWNERS: dict[str, list[type]] = {
     "auditsink.yaml": [config.Receive, config.Spool, config.FileConfig, config.Evidence, config.Admin, config.Log],
     "splunk.yaml": [config.SplunkConfig],
     "kafka.yaml": [config.KafkaConfig],
@@ -92,7 +92,8 @@ OWNERS = {
     "filters.yaml": [config.Filter],
     "s3.yaml": [config.S3Config, config.GcsConfig, config.AzureConfig, config.LocalConfig],
     "clusters.yaml": [config.Clusters, config.Cluster, config.Rate],
-} | {f"{name}.yaml": [kind] for name, kind in FORMATS.items()}
+    **{f"{name}.yaml": [kind] for name, kind in FORMATS.items()},
+}
 
 
 @pytest.mark.parametrize("name", OWNERS)

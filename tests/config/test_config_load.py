@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink import load
+from auditsink.common.units import Duration
 from auditsink.config import BuiltIn, Config, FileConfig, HttpConfig, KafkaConfig, SplunkConfig
 from auditsink.load import files
 
@@ -101,7 +102,7 @@ def test_what_stands_under_a_key_for_anchors_is_used_by_its_aliases_alone() -> N
         destinations: [{name: a, type: stdout, backoff: *patience}]
         """
     (destination,) = parsed(text).destinations
-    assert destination.backoff.initial == 2
+    assert destination.backoff.initial == Duration(2)
 
 
 def test_a_type_that_is_no_text_is_a_mistake_like_any_other() -> None:

@@ -151,7 +151,8 @@ REQUIRED = ("destinations", "destinations.0.url", "destinations.0.type", "receiv
 
 @pytest.mark.parametrize(("path", "may_be_missing"), [*((path, False) for path in REQUIRED), ("spool", True)])
 def test_a_missing_key_is_a_mistake_where_there_is_no_default(path: str, may_be_missing: bool) -> None:
-    plain = place = good()
+    plain = good()
+    place: Any = plain
     *way, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
     for part in way:
         place = place[part]
@@ -246,7 +247,24 @@ def walk(plain: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from walk(one, (*way, key))
 
 
-JUNK = [None, 0, -1, 1.5, True, "", "a", "5s", "1GiB", "${HOSTNAME}", "${NO:-5s}", "https://a", "a:1", [], ["a"], {}]
+JUNK: list[object] = [
+    None,
+    0,
+    -1,
+    1.5,
+    True,
+    "",
+    "a",
+    "5s",
+    "1GiB",
+    "${HOSTNAME}",
+    "${NO:-5s}",
+    "https://a",
+    "a:1",
+    [],
+    ["a"],
+    {},
+]
 
 
 @given(st.integers(0, 2**32), st.sampled_from([*map(Path.read_bytes, EXAMPLES), GOOD.encode()]))

@@ -17,7 +17,7 @@ class _Noting(list[Any]):
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
 
-    def __iadd__(self, several: Any) -> Self:
+    def __iadd__(self, several: Any) -> Self:  # type: ignore[misc]  # list's `+` makes a list, and nobody adds
         self._arrivals.add(bytes(one.event) if isinstance(one, Envelope) else one for one in several)
         return self
 

@@ -127,7 +127,9 @@ async def test_a_full_ext4_is_answered_503_until_there_is_room(tmp_path: Path, e
         await fill_and_free(tmp_path, spool, effort, report, fill=ballast.fill, free=ballast.free)
 
 
-async def test_a_limit_on_file_sizes_is_answered_503_until_it_is_raised(tmp_path: Path, effort: Effort, report: Report):
+async def test_a_limit_on_file_sizes_is_answered_503_until_it_is_raised(
+    tmp_path: Path, effort: Effort, report: Report
+) -> None:
     """The form that needs no root: writes and preallocations past the limit fail with EFBIG."""
 
     def limit(most: int) -> Callable[[Sink], None]:

@@ -146,7 +146,7 @@ def of_all(key: str, percentile: int) -> Callable[[list[dict[str, Any]]], float]
     return lambda runs: quantiles(chain.from_iterable(one[key] for one in runs), n=100)[percentile - 1]
 
 
-FIGURES = {
+FIGURES: dict[str, Callable[[list[dict[str, Any]]], float]] = {
     **{f"{key} p{percentile}": of_all(key, percentile) for key in ("ack", "lag") for percentile in (50, 90, 99)},
     "cpu": lambda runs: median(one["cpu"] for one in runs),
 }

@@ -7,16 +7,19 @@ from typing import Any
 from destinationkit import batch
 
 from auditsink.config import HttpConfig
+from auditsink.config.http import HttpFormat
 from auditsink.destinations.formats import FORMATS, Exchange, Format
 from auditsink.http.answers import HttpAnswer
 
 
-def made(form: str, **settings: Any) -> Format:
+def made(form: HttpFormat, **settings: Any) -> Format:
     """A format; `settings` are keys of the destination."""
     return FORMATS[form](HttpConfig(name="x", url="http://h", format=form, **settings))
 
 
-def exchange(form: str, events: Sequence[bytes], *, settings: dict[str, Any] | None = None, **batched: Any) -> Exchange:
+def exchange(
+    form: HttpFormat, events: Sequence[bytes], *, settings: dict[str, Any] | None = None, **batched: Any
+) -> Exchange:
     """The exchange of a batch."""
     return made(form, **(settings or {})).exchange(batch(events, **batched))
 

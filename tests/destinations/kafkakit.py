@@ -13,8 +13,8 @@ from auditsink.testing.clock import FakeClock
 
 @contextlib.asynccontextmanager
 async def lake(servers: list[str], **settings: Any) -> AsyncIterator[KafkaDestination]:
-    settings = {"name": "lake", "bootstrap_servers": servers, "timeout": 60.0} | settings
-    made = KafkaDestination(KafkaConfig(**settings), FakeClock())
+    sections: dict[str, Any] = {"name": "lake", "bootstrap_servers": servers, "timeout": 60.0} | settings
+    made = KafkaDestination(KafkaConfig(**sections), FakeClock())
     try:
         yield made
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,9 +15,9 @@ class Indexer:
     """Tells each id in `ready` once. Each number is asked for in the channel of its name."""
 
     def __init__(self) -> None:
-        self.ready = set()
-        self.asked = []
-        self.trouble = None
+        self.ready: set[int] = set()
+        self.asked: list[int] = []
+        self.trouble: Outcome | None = None
 
     async def __call__(self, channel: str, ack_id: int) -> bool | Outcome:
         assert channel == f"channel-{ack_id}"
@@ -29,23 +30,23 @@ class Indexer:
 
 
 @pytest.fixture
-def clock():
+def clock() -> FakeClock:
     return FakeClock()
 
 
 @pytest.fixture
-def indexer():
+def indexer() -> Indexer:
     return Indexer()
 
 
 @pytest.fixture
-async def acks(indexer: Indexer, clock: FakeClock):
+async def acks(indexer: Indexer, clock: FakeClock) -> AsyncIterator[Acknowledgements]:
     made = Acknowledgements(indexer, clock, (f"new-{number}" for number in itertools.count()).__next__)
     yield made
     await made.close()
 
 
-async def waiting(acks: Acknowledgements, *ack_ids: int):
+async def waiting(acks: Acknowledgements, *ack_ids: int) -> list[asyncio.Task[Outcome]]:
     tasks = [asyncio.create_task(acks.of(f"channel-{ack_id}", ack_id)) for ack_id in ack_ids]
     await settle()
     return tasks

@@ -9,6 +9,7 @@ import pytest
 from destinationkit import batch, event
 
 from auditsink.common.secret import Secret
+from auditsink.common.units import Duration
 from auditsink.config import SplunkConfig
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations.splunk import SplunkDestination
@@ -40,7 +41,9 @@ class Balancer(ScriptedServer):
 async def behind(clock: FakeClock, *, sticky: bool) -> AsyncIterator[tuple[SplunkDestination, list[HecServer]]]:
     receivers = [HecServer(token=TOKEN, acknowledge="on") for _ in range(2)]
     async with Balancer(receivers, sticky=sticky) as balancer:
-        config = SplunkConfig(name="siem", url=balancer.url, token=Secret(TOKEN), acknowledge=True, timeout=60.0)
+        config = SplunkConfig(
+            name="siem", url=balancer.url, token=Secret(TOKEN), acknowledge=True, timeout=Duration(60)
+        )
         siem = SplunkDestination(config, clock)
         try:
             yield siem, receivers
@@ -95,7 +98,7 @@ async def test_a_receiver_that_was_restarted_acknowledges_nothing_of_before() ->
     """It gives the id that waits to the next request; what it lost is sent again and not called delivered."""
     clock = FakeClock()
     async with HecServer(token=TOKEN, acknowledge="on") as server:
-        config = SplunkConfig(name="siem", url=server.url, token=Secret(TOKEN), acknowledge=True, timeout=60.0)
+        config = SplunkConfig(name="siem", url=server.url, token=Secret(TOKEN), acknowledge=True, timeout=Duration(60))
         siem = SplunkDestination(config, clock)
         (before,) = await attempts(siem, 1)
         await _waits(siem, 1)

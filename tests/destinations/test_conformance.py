@@ -4,7 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -24,6 +24,7 @@ from auditsink.config import (
     LocalConfig,
     SplunkConfig,
 )
+from auditsink.config.http import HttpFormat
 from auditsink.testing import hec
 from auditsink.testing.collector import Collector
 from auditsink.testing.conformance import Behaviour, DestinationConformance, Rig
@@ -57,7 +58,7 @@ class _Scripted:
 
 
 class _Collecting(_Scripted):
-    def __init__(self, server: Collector, form: str) -> None:
+    def __init__(self, server: Collector, form: HttpFormat) -> None:
         answers = {
             Behaviour.BUSY: Reply(503),
             Behaviour.UNAUTHORIZED: Reply(401),
@@ -78,7 +79,7 @@ class _Collecting(_Scripted):
 @pytest.mark.parametrize("form", ["ndjson", "json_array", "event_list"])
 class TestHttp(DestinationConformance):
     @pytest.fixture
-    async def rig(self, form: str) -> AsyncIterator[Rig]:
+    async def rig(self, form: HttpFormat) -> AsyncIterator[Rig]:
         async with Collector(refuse=lambda event: b"BAD" in event) as server:
             yield _Collecting(server, form)
 
@@ -165,7 +166,7 @@ class TestFile(DestinationConformance):
 
 
 class _Objects(_Calm):
-    def __init__(self, path: Path, how: str) -> None:
+    def __init__(self, path: Path, how: Literal["zstd", "gzip", "none"]) -> None:
         self._path = path
         self._how = how
 
@@ -185,7 +186,7 @@ def _unzstd(content: bytes) -> bytes:
 @pytest.mark.parametrize("how", ["zstd", "gzip"])
 class TestObjects(DestinationConformance):
     @pytest.fixture
-    def rig(self, tmp_path: Path, how: str) -> Rig:
+    def rig(self, tmp_path: Path, how: Literal["zstd", "gzip"]) -> Rig:
         return _Objects(tmp_path, how)
 
 

@@ -173,12 +173,12 @@ values = st.recursive(
 
 
 @st.composite
-def forgeries(draw: st.DrawFn):
+def forgeries(draw: st.DrawFn) -> dict[str, Any]:
     """Objects that end as a genuine event does, at any depth and with anything around."""
-    tail = {"requestReceivedTimestamp": draw(texts), "stageTimestamp": draw(texts)}
+    tail: dict[str, Any] = {"requestReceivedTimestamp": draw(texts), "stageTimestamp": draw(texts)}
     if draw(st.booleans()):
         tail["annotations"] = draw(st.dictionaries(keys, st.one_of(texts, values), max_size=2))
-    found = draw(st.dictionaries(keys, values, max_size=3)) | tail
+    found: dict[str, Any] = draw(st.dictionaries(keys, values, max_size=3)) | tail
     for _ in range(draw(st.integers(0, 2))):
         found = {draw(keys): found} if draw(st.booleans()) else {"x": [found]}
         found |= draw(st.dictionaries(keys, values, max_size=2))

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.config import FileConfig
 from auditsink.delivery.destination import DestinationError
-from auditsink.delivery.outcome import Delivered, Retry
+from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations import file as module
 from auditsink.destinations.file import FileDestination, RotatingFile
 from auditsink.testing.clock import FakeClock
 
 
 @pytest.fixture
-def path(tmp_path: Path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "below" / "audit.ndjson"
 
 
@@ -32,7 +32,7 @@ def destination(path: Path, **settings: Any) -> FileDestination:
     return FileDestination(FileConfig(name="disk", path=path, **settings), FakeClock())
 
 
-async def deliver(disk: FileDestination, events: Sequence[bytes], **settings: Any):
+async def deliver(disk: FileDestination, events: Sequence[bytes], **settings: Any) -> Outcome:
     attempt = await disk.prepare(batch(events, **settings))
     return await attempt()
 
@@ -78,7 +78,7 @@ async def test_a_body_that_could_not_be_split_is_one_document(path: Path) -> Non
 async def test_delivered_means_synced_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = destination(path)
     synced = []
-    monkeypatch.setattr(module.os, "fdatasync", lambda fd: synced.append(os.fstat(fd).st_size))
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.fstat(fd).st_size))
     await deliver(disk, [event(0)])
     await disk.close()
 
@@ -181,14 +181,14 @@ class Disk:
     """Stands between the destination and the system's calls, and fails on demand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.room = None
-        self.sync_problem = None
-        monkeypatch.setattr(module.os, "write", self.write)
-        monkeypatch.setattr(module.os, "fdatasync", self.fdatasync)
+        self.room: int | None = None
+        self.sync_problem: int | None = None
+        monkeypatch.setattr(os, "write", self.write)
+        monkeypatch.setattr(os, "fdatasync", self.fdatasync)
 
     _write = staticmethod(os.write)
 
-    def write(self, fd: int, content: bytes):
+    def write(self, fd: int, content: bytes) -> int:
         if self.room is not None:
             if self.room == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -345,7 +345,7 @@ async def test_a_disk_that_hangs_ends_the_attempt_in_time_and_no_second_call_is_
             hanging.wait(60)
         real(fd)
 
-    monkeypatch.setattr(module.os, "fdatasync", slow)
+    monkeypatch.setattr(os, "fdatasync", slow)
     for _ in range(3):
         outcome = await deliver(disk, [event(0)])
         assert isinstance(outcome, Retry)
@@ -367,6 +367,6 @@ async def test_closing_does_not_wait_for_a_disk_that_hangs(
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
     disk = destination(path, timeout=0.01)
-    monkeypatch.setattr(module.os, "fdatasync", lambda _: hanging.wait(60))
+    monkeypatch.setattr(os, "fdatasync", lambda _: hanging.wait(60))
     await deliver(disk, [event(0)])
     await disk.close()

@@ -1,6 +1,8 @@
 """The _bulk API: what is sent, and what each kind of result means. Against a real server: tests/real."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from destinationkit import HOSTILE, RECEIVED_NS, batch, event
@@ -16,6 +18,7 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
+from auditsink.destinations.formats import Exchange
 from auditsink.destinations.formats.bulk import Fate, Item, fate
 from auditsink.http.answers import HttpAnswer
 
@@ -29,25 +32,25 @@ BAD = {
 NO_INDEX = {"status": 404, "error": {"type": "index_not_found_exception", "reason": "no such index [x]"}}
 
 
-def bulk(*results: dict) -> HttpAnswer:
+def bulk(*results: Mapping[str, object]) -> HttpAnswer:
     """An answer with a result for each entry."""
     errors = any("error" in one for one in results)
     return answer(200, {"errors": errors, "items": [{"create": one} for one in results]})
 
 
-def sent(made: object) -> list[tuple[dict, bytes]]:
+def sent(made: Exchange) -> list[tuple[dict[str, Any], bytes]]:
     """Action and document of each entry of the request."""
     lines = made.request.body.split(b"\n")
     assert lines.pop() == b""
     return [(json.loads(lines[at])["create"], lines[at + 1]) for at in range(0, len(lines), 2)]
 
 
-def numbers(made: object) -> list[int]:
+def numbers(made: Exchange) -> list[int]:
     """Which of the events 0, 1, 2 .. the request holds."""
     return [int(json.loads(document)["kubernetes.audit"]["auditID"][3:]) for _, document in sent(made)]
 
 
-def three():
+def three() -> Exchange:
     return exchange("elasticsearch", [event(number) for number in range(3)])
 
 
@@ -70,8 +73,8 @@ def test_the_index_may_name_the_cluster_and_the_day_of_the_event() -> None:
     assert set(json.loads(found[0][1])) == {"@timestamp", "kubernetes.audit"}
 
 
-def test_an_id_is_the_same_for_a_repeat_and_differs_for_all_else():
-    def ids(events: list[bytes], **settings: object) -> list[str]:
+def test_an_id_is_the_same_for_a_repeat_and_differs_for_all_else() -> None:
+    def ids(events: list[bytes], **settings: Any) -> list[str]:
         return [action["_id"] for action, _ in sent(exchange("elasticsearch", events, **settings))]
 
     same = [event(1)]
@@ -137,7 +140,9 @@ def test_what_is_busy_is_sent_again_alone_and_in_order_until_it_is_settled() -> 
 def test_after_its_end_an_exchange_begins_anew() -> None:
     """The forwarder may not believe that all events are bad, and attempts the same batch again."""
     made = three()
-    assert len(made.answered(bulk(BAD, BAD, BAD)).refused) == 3
+    outcome = made.answered(bulk(BAD, BAD, BAD))
+    assert isinstance(outcome, Delivered)
+    assert len(outcome.refused) == 3
     assert numbers(made) == [0, 1, 2]
     assert made.answered(bulk(TAKEN, TAKEN, TAKEN)) == Delivered()
 
@@ -224,7 +229,9 @@ def test_items_of_any_shape_are_read() -> None:
 
 def test_a_reason_from_the_other_side_is_short_and_on_one_line() -> None:
     long = {"status": 400, "error": {"type": "t", "reason": "a\n" * 100_000}}
-    (refusal,) = exchange("elasticsearch", [event()]).answered(bulk(long)).refused
+    outcome = exchange("elasticsearch", [event()]).answered(bulk(long))
+    assert isinstance(outcome, Delivered)
+    (refusal,) = outcome.refused
     assert len(refusal.why) < 300
     assert "\n" not in refusal.why
 
@@ -240,7 +247,9 @@ def test_a_probe_sends_no_document(given: HttpAnswer, kind: type) -> None:
 
 def test_a_busy_answer_may_say_when_to_come_back() -> None:
     busy = answer(200, {"errors": True, "items": [{"create": BUSY}]}, retry_after="7")
-    assert made("elasticsearch").exchange(batch([event()])).answered(busy).after == 7.0
+    outcome = made("elasticsearch").exchange(batch([event()])).answered(busy)
+    assert isinstance(outcome, Retry)
+    assert outcome.after == 7.0
 
 
 def test_what_went_into_the_failure_store_is_delivered_and_counted_as_such() -> None:

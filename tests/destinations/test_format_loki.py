@@ -1,6 +1,7 @@
 """Loki's push API: what is sent, and what an answer means. Against a real server: tests/real."""
 
 import json
+from typing import Any
 
 import pytest
 from destinationkit import HOSTILE, event
@@ -17,12 +18,13 @@ from auditsink.delivery.outcome import (
     RetryCause,
     TooLarge,
 )
+from auditsink.destinations.formats import Exchange
 from auditsink.http.answers import HttpAnswer
 
 
-def stream(made: object) -> dict:
+def stream(made: Exchange) -> dict[str, Any]:
     (found,) = json.loads(made.request.body)["streams"]
-    return found
+    return dict(found)
 
 
 def told(status: int, text: str = "", **headers: str) -> Outcome | None:

@@ -13,12 +13,13 @@ from formatkit import answer, exchange, made
 from auditsink import config
 from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
+from auditsink.destinations.formats import Exchange
 from auditsink.http.answers import HttpAnswer
 
 ENQUEUED = answer(202, {"taskUid": 7, "indexUid": "i", "status": "enqueued", "type": "documentAdditionOrUpdate"})
 
 
-def task(status: str, error: dict | None = None) -> HttpAnswer:
+def task(status: str, error: dict[str, str] | None = None) -> HttpAnswer:
     return answer(200, {"uid": 7, "status": status, "error": error})
 
 
@@ -26,11 +27,11 @@ def failed(code: str, kind: str) -> HttpAnswer:
     return task("failed", {"message": "told", "code": code, "type": kind, "link": "l"})
 
 
-def documents(made: object) -> list[bytes]:
+def documents(made: Exchange) -> list[bytes]:
     return made.request.body.split(b"\n")[:-1]
 
 
-def enqueued():
+def enqueued() -> Exchange:
     found = exchange("meilisearch", [event(1), event(2)])
     assert found.answered(ENQUEUED) is None
     return found
@@ -119,7 +120,7 @@ def test_a_task_that_came_to_nothing_is_made_again(given: HttpAnswer) -> None:
         ("internal", "internal", Retry),
     ],
 )
-def test_why_a_task_failed_decides(code: str, kind: str, expected: type) -> None:
+def test_why_a_task_failed_decides(code: str, kind: str, expected: type[Poison | Misconfigured | Retry]) -> None:
     made = enqueued()
     found = made.answered(failed(code, kind))
     assert isinstance(found, expected)

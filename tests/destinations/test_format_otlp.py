@@ -1,6 +1,7 @@
 """OTLP/HTTP logs in JSON: what is sent, and what an answer means. Against a real server: tests/real."""
 
 import json
+from typing import Any
 
 import pytest
 from destinationkit import HOSTILE, RECEIVED_NS, event
@@ -16,13 +17,14 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
+from auditsink.destinations.formats import Exchange
 from auditsink.http.answers import HttpAnswer
 
 
-def records(made: object) -> list[dict]:
+def records(made: Exchange) -> list[dict[str, Any]]:
     (resource,) = json.loads(made.request.body)["resourceLogs"]
     (scope,) = resource["scopeLogs"]
-    return scope["logRecords"]
+    return list(scope["logRecords"])
 
 
 def told(status: int, document: object = None) -> Outcome | None:

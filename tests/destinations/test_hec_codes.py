@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
-from auditsink.destinations.hec import CODES, ack_id, acknowledged, classify, parse
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, TooLarge
+from auditsink.destinations.hec import CODES, HecAnswer, ack_id, acknowledged, classify, parse
 from auditsink.testing.hec import html, reply
 from auditsink.testing.scripted import Reply
 
@@ -17,7 +17,7 @@ MISCONFIGURED = [1, 2, 3, 4, 5, 7, 10, 11, 14, 16, 21, 22]
 POISON = [6, 12, 13, 15]
 
 
-def outcome(answer: Reply, *, count: int = 3, **settings: Any):
+def outcome(answer: Reply, *, count: int = 3, **settings: Any) -> Outcome:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return classify(answer.status, headers, answer.body, count=count, **settings)
 
@@ -69,12 +69,15 @@ def test_poison_names_its_event_if_it_can_be_one_of_ours(code: int, number: obje
 
 @pytest.mark.parametrize("code", POISON)
 def test_poison_without_a_number_names_none(code: int) -> None:
-    assert outcome(reply(code)).index is None
+    found = outcome(reply(code))
+    assert isinstance(found, Poison)
+    assert found.index is None
 
 
 def test_a_refused_index_is_the_clusters_own_fault_when_its_name_is_in_it() -> None:
-    assert isinstance(outcome(reply(7, number=0), templated_index=True), Poison)
-    assert outcome(reply(7, number=0), templated_index=True).index is None
+    found = outcome(reply(7, number=0), templated_index=True)
+    assert isinstance(found, Poison)
+    assert found.index is None
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,9 @@ def test_a_refused_index_is_the_clusters_own_fault_when_its_name_is_in_it() -> N
         (599, Retry),
     ],
 )
-def test_an_answer_that_hec_did_not_write_is_judged_by_its_status(status: int, kind: type) -> None:
+def test_an_answer_that_hec_did_not_write_is_judged_by_its_status(
+    status: int, kind: type[Misconfigured | Retry | TooLarge]
+) -> None:
     found = outcome(html(status))
 
     assert isinstance(found, kind)
@@ -165,7 +170,7 @@ def test_an_ack_id_is_an_integer_or_nothing() -> None:
 
 
 def test_acknowledged_ids_are_those_that_are_true() -> None:
-    assert acknowledged(200, {}, b'{"acks":{"0":true,"1":false,"2":true}}') == {0, 2}
+    assert acknowledged(200, {}, b'{"acks":{"0":true,"1":false,"2":true}}') == frozenset({0, 2})
 
 
 @pytest.mark.parametrize("name", ["x", "-1", "1.0", "", "٣", "9" * 5000])
@@ -181,4 +186,4 @@ def test_an_answer_without_acks_is_judged_as_any_other() -> None:
 
 def test_an_answer_that_is_no_object_is_none() -> None:
     assert parse(b"<html>") is None
-    assert parse(b'{"text":"x","code":1}').code == 1
+    assert parse(b'{"text":"x","code":1}') == HecAnswer(1, "x")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from auditsink.audit import eventlist as eventlists
 from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.common.secret import Secret
 from auditsink.config import HttpAuth, HttpConfig
-from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, TooLarge
 from auditsink.destinations.formats.plain import classify as by_answer
 from auditsink.destinations.http import HttpDestination, below
 from auditsink.http.answers import HttpAnswer
@@ -35,7 +35,7 @@ MISCONFIGURED = [300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406
 PASSING = [408, 425, 429, 500, 501, 502, 503, 504, 507, 599]
 
 
-def classify(status: int, headers: dict[str, str]):
+def classify(status: int, headers: dict[str, str]) -> Outcome:
     return by_answer(HttpAnswer(status, headers, b""))
 
 
@@ -73,9 +73,9 @@ def test_too_large() -> None:
 
 
 @contextlib.asynccontextmanager
-async def hook(server: ScriptedServer, path: str = "", **settings: Any):
+async def hook(server: ScriptedServer, path: str = "", **settings: Any) -> AsyncIterator[HttpDestination]:
     made = HttpDestination(
-        HttpConfig(**({"name": "hook", "url": server.url + path, "timeout": 5.0} | settings)), FakeClock()
+        HttpConfig(**{"name": "hook", "url": server.url + path, "timeout": 5.0, **settings}), FakeClock()
     )
     try:
         yield made
@@ -83,7 +83,7 @@ async def hook(server: ScriptedServer, path: str = "", **settings: Any):
         await made.close()
 
 
-async def deliver(destination: HttpDestination, events: Sequence[bytes], **settings: Any):
+async def deliver(destination: HttpDestination, events: Sequence[bytes], **settings: Any) -> Outcome:
     attempt = await destination.prepare(batch(events, **settings))
     return await attempt()
 
@@ -286,9 +286,13 @@ async def test_a_task_is_asked_about_until_it_has_succeeded() -> None:
 async def test_an_address_of_its_own_that_is_refused_concerns_one_cluster(status: int, only: bool) -> None:
     async with Collector(script=[Reply(status)] * 2) as server:
         async with hook(server, "/in/{cluster}") as destination:
-            assert (await deliver(destination, [event()])).cluster_only is only
+            found = await deliver(destination, [event()])
+            assert isinstance(found, Misconfigured)
+            assert found.cluster_only is only
         async with hook(server, "/in") as destination:
-            assert not (await deliver(destination, [event()])).cluster_only
+            found = await deliver(destination, [event()])
+            assert isinstance(found, Misconfigured)
+            assert not found.cluster_only
 
 
 async def test_the_word_before_a_token_may_be_another() -> None:

@@ -1,7 +1,7 @@
 """An answer that is not the collector's: every format pauses, throws nothing away, and says what a person needs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from destinationkit import batch, event
@@ -9,12 +9,13 @@ from destinationkit import batch, event
 from auditsink.common.clock import SystemClock
 from auditsink.common.secret import Secret
 from auditsink.config import HttpConfig, Loki, SplunkConfig
+from auditsink.config.http import HttpFormat
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations import build
 from auditsink.testing.scripted import Received, Reply, ScriptedServer
 
-FORMATS: Mapping[str, dict[str, Any]] = {
+FORMATS: Mapping[HttpFormat, dict[str, Any]] = {
     "ndjson": {},
     "json_array": {},
     "event_list": {},
@@ -38,13 +39,13 @@ class Always(ScriptedServer):
         return self.reply
 
 
-def destination(form: str, url: str) -> Destination:
+def destination(form: HttpFormat | Literal["splunk"], url: str) -> Destination:
     if form == "splunk":
         return build(SplunkConfig(name="x", url=url, token=Secret("0123456789abcdef")), clock=SystemClock())
     return build(HttpConfig(name="x", url=url, format=form, **FORMATS[form]), clock=SystemClock())
 
 
-async def both(form: str, reply: Reply) -> tuple[Outcome, Outcome]:
+async def both(form: HttpFormat | Literal["splunk"], reply: Reply) -> tuple[Outcome, Outcome]:
     """What comes of a delivery, and of `check --connect`."""
     async with Always(reply) as server:
         made = destination(form, server.url)
@@ -55,7 +56,7 @@ async def both(form: str, reply: Reply) -> tuple[Outcome, Outcome]:
 
 
 @pytest.mark.parametrize("form", [*FORMATS, "splunk"])
-async def test_a_login_page_with_status_200_delivers_nothing(form: str) -> None:
+async def test_a_login_page_with_status_200_delivers_nothing(form: HttpFormat | Literal["splunk"]) -> None:
     delivery, probe = await both(form, Reply(200, PAGE, {"Content-Type": "text/html"}))
     assert isinstance(delivery, Misconfigured)
     assert "'Sign in'" in delivery.why
@@ -63,7 +64,7 @@ async def test_a_login_page_with_status_200_delivers_nothing(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", [*FORMATS, "splunk"])
-async def test_a_port_that_wants_tls_is_named(form: str) -> None:
+async def test_a_port_that_wants_tls_is_named(form: HttpFormat | Literal["splunk"]) -> None:
     delivery, probe = await both(form, Reply(400, GO))
     assert isinstance(delivery, Misconfigured)
     assert "write https:// into url" in delivery.why
@@ -71,7 +72,7 @@ async def test_a_port_that_wants_tls_is_named(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", [*FORMATS, "splunk"])
-async def test_a_proxy_that_refuses_everything_pauses_and_costs_no_event(form: str) -> None:
+async def test_a_proxy_that_refuses_everything_pauses_and_costs_no_event(form: HttpFormat | Literal["splunk"]) -> None:
     delivery, probe = await both(form, Reply(400, b"<html><title>ERR_INVALID_URL</title></html>"))
     assert isinstance(delivery, Misconfigured)
     assert "ERR_INVALID_URL" in delivery.why

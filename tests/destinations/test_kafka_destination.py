@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
@@ -17,6 +17,7 @@ from kafkakit import deliver, lake
 
 from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.common.secret import Secret
+from auditsink.common.units import Duration
 from auditsink.config import ClientTls, KafkaConfig, KafkaSecurity
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Retry, RetryCause
@@ -203,7 +204,7 @@ async def test_one_server_of_several_is_enough(servers: list[str]) -> None:
             assert await deliver(destination, batch([event()])) == Delivered()
 
 
-async def test_a_topic_that_nobody_made_needs_a_person(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+async def test_a_topic_that_nobody_made_needs_a_person(servers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def learned_nothing(client: AIOKafkaClient) -> asyncio.Future[bool]:
         learned = asyncio.get_running_loop().create_future()
         learned.set_result(True)
@@ -240,7 +241,7 @@ async def test_a_cancelled_attempt_delivers_nothing_later(servers: list[str]) ->
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
-def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch, compression: str) -> None:
+def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch, compression: Literal["lz4", "zstd"]) -> None:
     monkeypatch.setattr("aiokafka.codec.cramjam", None)
     with pytest.raises(DestinationError, match=rf"destinations\[lake\].compression: {compression} needs the extra"):
         KafkaDestination(KafkaConfig(name="lake", bootstrap_servers=["k:9092"], compression=compression), FakeClock())

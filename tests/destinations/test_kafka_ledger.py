@@ -1,6 +1,7 @@
 """Positions that Kafka keeps with the events: against librdkafka's mock cluster, which knows transactions."""
 
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from kafkakit import deliver, lake
 from auditsink.delivery.destination import Batch, Origin
 from auditsink.delivery.outcome import Delivered, Misconfigured
 from auditsink.destinations import kafka_ledger
+from auditsink.destinations.kafka import KafkaDestination
 from auditsink.kafka.errors import ErrorMeaning, classify
 
 EVENTS = [event(number) for number in range(20)]
@@ -76,7 +78,7 @@ def consumed(servers: list[str], topic: str) -> list[bytes]:
         consumer.close()
 
 
-def once(servers: list[str], topic: str, **settings: Any):
+def once(servers: list[str], topic: str, **settings: Any) -> AbstractAsyncContextManager[KafkaDestination]:
     return lake(servers, topic=topic, transactional_id=f"id-of-{topic}", **settings)
 
 
@@ -146,7 +148,9 @@ async def test_probing_looks_at_the_id_as_well(servers: list[str], monkeypatch: 
     assert "transactional_id" in outcome.why
 
 
-async def test_the_first_to_ask_waits_until_there_is_a_coordinator(servers: list[str], monkeypatch: pytest.MonkeyPatch):
+async def test_the_first_to_ask_waits_until_there_is_a_coordinator(
+    servers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lookup, refused = AIOKafkaClient.coordinator_lookup, []
 
     async def hesitate(client: AIOKafkaClient, kind: int, name: str) -> int:

@@ -187,7 +187,7 @@ async def test_an_attempt_made_again_goes_on_where_it_stopped(monkeypatch: pytes
     ],
 )
 async def test_any_other_failure_ends_the_attempt_and_the_producer(
-    monkeypatch: pytest.MonkeyPatch, kind: type[Exception], expected: type
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception], expected: type[Retry | Misconfigured]
 ) -> None:
     async with faked(monkeypatch, lambda values: kind()) as (destination, broker):
         outcome = await deliver(destination, batch(sized(1, 2, 3)))

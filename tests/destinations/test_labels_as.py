@@ -2,7 +2,7 @@
 # ruff: noqa: ASYNC240 - these tests look at local files between awaits, and nothing else runs in their loop
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ async def test_standard_output_has_them_too(capfdbinary: pytest.CaptureFixture[b
     assert capfdbinary.readouterr().out == lines(ANNOTATED)
 
 
-WRAPPED = {
+WRAPPED: dict[str, Callable[[list[bytes]], bytes]] = {
     "ndjson": lines,
     "json_array": lambda several: b"[" + b",".join(several) + b"]",
     "event_list": lambda several: (

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 from base64 import b64encode
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -12,6 +13,7 @@ import pytest
 from destinationkit import batch, event
 
 from auditsink.common.secret import Secret
+from auditsink.common.units import Duration
 from auditsink.config import HttpAuth, HttpConfig, OAuth2
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
@@ -63,12 +65,14 @@ class Sending:
     def __init__(self, hook: Hook, tokens: TokenServer, **settings: Any) -> None:
         self.clock = FakeClock()
         oauth2 = OAuth2(
-            **(
-                {"token_url": f"{tokens.url}/token", "client_id": "sink", "client_secret": Secret(CLIENT_SECRET)}
-                | settings
-            )
+            **{
+                "token_url": f"{tokens.url}/token",
+                "client_id": "sink",
+                "client_secret": Secret(CLIENT_SECRET),
+                **settings,
+            }
         )
-        config = HttpConfig(name="hook", url=hook.url, auth=HttpAuth(oauth2=oauth2), timeout=60.0)
+        config = HttpConfig(name="hook", url=hook.url, auth=HttpAuth(oauth2=oauth2), timeout=Duration(60))
         self.destination = HttpDestination(config, self.clock)
 
     async def send(self) -> Outcome:
@@ -77,7 +81,7 @@ class Sending:
 
 
 @contextlib.asynccontextmanager
-async def sending(hook: Hook, tokens: TokenServer, **settings: Any):
+async def sending(hook: Hook, tokens: TokenServer, **settings: Any) -> AsyncIterator[Sending]:
     async with hook, tokens:
         made = Sending(hook, tokens, **settings)
         try:

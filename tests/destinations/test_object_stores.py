@@ -186,7 +186,7 @@ def hanging() -> Iterator[threading.Event]:
 
 def test_a_name_whose_look_up_hangs_is_told_and_nothing_is_asked_of_the_store(
     monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
-):
+) -> None:
     asked: list[Any] = []
 
     def slow(host: str, *_: Any) -> None:
@@ -226,7 +226,7 @@ def test_whose_name_is_looked_up(text: str, host: tuple[str, int] | None) -> Non
 
 async def test_a_directory_on_a_disk_that_hangs_is_given_up_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
-):
+) -> None:
     real, calls = obstore.put, 0
 
     def slow(*arguments: Any, **named: Any) -> Any:

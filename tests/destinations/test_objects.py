@@ -15,7 +15,8 @@ from auditsink.config import ObjectConfig
 from auditsink.delivery.destination import Batch, Destination, DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.destinations import build
-from auditsink.destinations.objects import compressed, path_of
+from auditsink.destinations.object_names import path_of
+from auditsink.destinations.objects import compressed
 
 ACCEPTED_NS = 1795383230_000000042  # 2026-11-22T21:33:50Z
 NAME = "audit/c1/2026-11-22/20261122T213350.000000042Z-00000000000000000007"
@@ -132,7 +133,12 @@ async def test_a_secret_file_is_read_again(server: S3Server, tmp_path: Path) -> 
 async def test_a_directory_is_a_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())), real(fd)))
+
+    def fsync(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     destination = made(f"type: local, path: {tmp_path}/store")
     assert await destination.probe() == Delivered()
     synced.clear()

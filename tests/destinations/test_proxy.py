@@ -64,7 +64,7 @@ async def test_http_goes_through_with_its_whole_address() -> None:
 async def test_credentials_go_to_the_proxy_and_not_beyond(tmp_path: Path, over_tls: bool) -> None:
     context, tls = secure(tmp_path)
     settings: dict[str, Any] = {"tls": tls} if over_tls else {}
-    with_password = {"username": "jane", "password": Secret("p4ssword")}
+    with_password: dict[str, Any] = {"username": "jane", "password": Secret("p4ssword")}
     async with Collector(tls=context if over_tls else None) as server, SmallProxy(credentials=BASIC) as proxy:
         refused = await deliver(server.url, Proxy(url=proxy.url), **settings)
         assert await deliver(server.url, Proxy(url=proxy.url, **with_password), count=3, **settings) == Delivered()
@@ -77,7 +77,7 @@ async def test_credentials_go_to_the_proxy_and_not_beyond(tmp_path: Path, over_t
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, Misconfigured), (502, Retry), (503, Retry), (429, Retry)])
-async def test_what_a_proxy_refuses_is_told(tmp_path: Path, status: int, kind: type) -> None:
+async def test_what_a_proxy_refuses_is_told(tmp_path: Path, status: int, kind: type[Misconfigured | Retry]) -> None:
     context, tls = secure(tmp_path)
     secret = Proxy(url="http://x", username="jane", password=Secret("p4ssword"))
     async with Collector(tls=context) as server, SmallProxy(refuse=status) as proxy:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from auditsink.common.secret import Secret
+from auditsink.common.units import Duration, Size
 from auditsink.config import (
     ClientTls,
     FileConfig,
@@ -19,6 +20,7 @@ from auditsink.config import (
     SplunkConfig,
     StdoutConfig,
 )
+from auditsink.config.destination import DestinationSection
 from auditsink.delivery.destination import DestinationError, Limits
 from auditsink.destinations import build
 from auditsink.testing.clock import FakeClock
@@ -49,7 +51,11 @@ def test_each_type_is_built_with_its_name_and_its_own_limits(tmp_path: Path) -> 
 
 def test_what_the_file_says_about_packing_wins() -> None:
     config = SplunkConfig(
-        name="siem", url="https://hec", token=TOKEN, batch=Packing(max_bytes=5, max_events=6, max_wait=7), in_flight=8
+        name="siem",
+        url="https://hec",
+        token=TOKEN,
+        batch=Packing(max_bytes=Size(5), max_events=6, max_wait=Duration(7)),
+        in_flight=8,
     )
 
     assert build(config, clock=FakeClock()).limits == Limits(5, 6, 7, 8)
@@ -83,15 +89,15 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == "destinations[lake].type: kafka needs the extra: pip install 'auditsink[kafka]'"
 
 
-def splunk(**settings: Any):
-    return SplunkConfig(**({"name": "siem", "url": "https://hec:8088", "token": TOKEN} | settings))
+def splunk(**settings: Any) -> SplunkConfig:
+    return SplunkConfig(**{"name": "siem", "url": "https://hec:8088", "token": TOKEN, **settings})
 
 
-def http(**settings: Any):
-    return HttpConfig(**({"name": "hook", "url": "https://hook/x"} | settings))
+def http(**settings: Any) -> HttpConfig:
+    return HttpConfig(**{"name": "hook", "url": "https://hook/x", **settings})
 
 
-def mistakes(tmp_path: Path):
+def mistakes(tmp_path: Path) -> list[tuple[DestinationSection, str, str]]:
     missing = tmp_path / "missing"
     empty = tmp_path / "empty"
     empty.write_bytes(b"\n")

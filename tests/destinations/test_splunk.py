@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from destinationkit import HOSTILE, batch, event
 from auditsink.audit.eventlist import Mark
 from auditsink.common.secret import Secret
 from auditsink.config import ClientTls, SplunkConfig
-from auditsink.delivery.outcome import Delivered, Misconfigured, Poison, Retry, TooLarge
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, TooLarge
 from auditsink.destinations.splunk import SplunkDestination
 from auditsink.testing.clock import FakeClock, settle
 from auditsink.testing.hec import HecServer, html, reply
@@ -24,16 +24,18 @@ TOKEN = "11111111-2222-3333-4444-555555555555"
 
 
 @contextlib.asynccontextmanager
-async def splunk(server: ScriptedServer, *, clock: FakeClock | None = None, **settings: Any):
-    settings = {"name": "siem", "url": server.url, "token": Secret(TOKEN), "timeout": 5.0} | settings
-    made = SplunkDestination(SplunkConfig(**settings), clock or FakeClock())
+async def splunk(
+    server: ScriptedServer, *, clock: FakeClock | None = None, **settings: Any
+) -> AsyncIterator[SplunkDestination]:
+    sections: dict[str, Any] = {"name": "siem", "url": server.url, "token": Secret(TOKEN), "timeout": 5.0} | settings
+    made = SplunkDestination(SplunkConfig(**sections), clock or FakeClock())
     try:
         yield made
     finally:
         await made.close()
 
 
-async def deliver(destination: SplunkDestination, events: Sequence[bytes], **settings: Any):
+async def deliver(destination: SplunkDestination, events: Sequence[bytes], **settings: Any) -> Outcome:
     attempt = await destination.prepare(batch(events, **settings))
     return await attempt()
 
@@ -81,8 +83,8 @@ async def test_hostile_events_arrive_with_their_neighbours() -> None:
     assert [one.fields for one in server.events if one.fields] == [{"auditsink_altered": "utf8"}]
 
 
-async def test_a_refused_event_is_named_and_nothing_counts_as_delivered():
-    def refuse(raw: bytes):
+async def test_a_refused_event_is_named_and_nothing_counts_as_delivered() -> None:
+    def refuse(raw: bytes) -> int | None:
         return 6 if b'"id-3"' in raw else None
 
     async with HecServer(refuse=refuse) as server, splunk(server) as siem:

@@ -46,7 +46,7 @@ async def test_a_path_that_cannot_be_made_is_a_misconfiguration_until_it_can(tmp
     assert (tmp_path / "file" / "audit.ndjson").read_bytes() == event(0) + b"\n"
 
 
-async def test_a_disk_that_hangs_is_told_and_not_asked_a_second_time(tmp_path: Path, hanging: threading.Event):
+async def test_a_disk_that_hangs_is_told_and_not_asked_a_second_time(tmp_path: Path, hanging: threading.Event) -> None:
     asked: list[str] = []
 
     def slow(config: FileConfig, *, clock: FakeClock) -> Destination:
@@ -67,7 +67,7 @@ async def test_a_disk_that_hangs_is_told_and_not_asked_a_second_time(tmp_path: P
 
 
 async def test_one_that_is_still_hanging_can_be_left(tmp_path: Path, hanging: threading.Event) -> None:
-    one = starting(tmp_path / "a", build=lambda *_, **__: hanging.wait(60), seconds=0.01)  # type: ignore[arg-type,return-value]  # a stand-in
+    one = starting(tmp_path / "a", build=lambda *_, **__: hanging.wait(60), seconds=0.01)
     await one.start()
     await one.close()
 

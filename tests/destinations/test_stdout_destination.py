@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from destinationkit import HOSTILE, batch, event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditsink.common.units import Duration
 from auditsink.config import StdoutConfig
 from auditsink.delivery.outcome import Delivered, Misconfigured, Retry, RetryCause
 from auditsink.destinations.stdout import Progress, StdoutDestination, after
@@ -19,7 +21,7 @@ from auditsink.testing.clock import FakeClock
 
 
 @pytest.fixture
-def pipe():
+def pipe() -> Iterator[tuple[int, int]]:
     read, write = os.pipe()
     yield read, write
     for fd in (read, write):
@@ -28,7 +30,7 @@ def pipe():
 
 
 def destination(fd: int, timeout: float = 5.0) -> StdoutDestination:
-    return StdoutDestination(StdoutConfig(name="out", timeout=timeout), FakeClock(), fd=fd)
+    return StdoutDestination(StdoutConfig(name="out", timeout=Duration(timeout)), FakeClock(), fd=fd)
 
 
 def lines(*events: bytes) -> bytes:

@@ -192,7 +192,7 @@ HTTPS = "https://sink:9880/audit/prod"
         (written(f"{HTTPS}/"), [(ADVICE, "kubeconfig server")]),
         (written("sink:9880"), [(LOSING, "kubeconfig server")]),
         (written("https://sink:99999/audit"), [(LOSING, "kubeconfig server")]),
-        (written(HTTPS, **{"insecure-skip-tls-verify": True}), [(SOON, "kubeconfig insecure-skip-tls-verify")]),
+        (written(HTTPS, None, **{"insecure-skip-tls-verify": True}), [(SOON, "kubeconfig insecure-skip-tls-verify")]),
         (written(HTTPS, {"token": "t"}), [(ADVICE, "kubeconfig user")]),
         (written(HTTPS, {"username": "u", "password": "p"}), [(LOSING, "kubeconfig user")]),
         (written(HTTPS) | {"current-context": ""}, [(LOSING, "kubeconfig current-context")]),

@@ -92,7 +92,7 @@ async def test_abuse_is_answered_or_cut_and_normal_batches_keep_flowing(tmp_path
             clients[3].post(b"{" * 4_000_000),
             trickle(sink),
         )
-        assert answers[:4] == [413, 413, 200, 400]
+        assert list(answers[:4]) == [413, 413, 200, 400]
         assert answers[4] in {0, 408}
         before = len(taken)
         await eventually(lambda: len(taken) > before + 20)

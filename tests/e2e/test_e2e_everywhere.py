@@ -3,9 +3,9 @@
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import corpus
-import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
 from running import Sink
@@ -52,7 +52,7 @@ async def test_each_destination_has_every_event_once(tmp_path: Path) -> None:
     events = [event for body in bodies for event in body.events]
     token = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
     async with HecServer(token=token, max_body=20_000_000) as splunk, Collector(max_body=20_000_000) as collector:
-        destinations = [
+        destinations: list[dict[str, Any]] = [
             {"name": "siem", "type": "splunk", "url": splunk.url, "token": token},
             {"name": "lake", "type": "kafka", "bootstrap_servers": servers, "topic": "audit.{cluster}"},
             {"name": "hook", "type": "http", "url": collector.url},
@@ -62,7 +62,8 @@ async def test_each_destination_has_every_event_once(tmp_path: Path) -> None:
             apiserver = await sink.apiserver([body.data for body in bodies])
             assert apiserver.answers == {200: len(bodies)}
             status = await sink.delivered()
-            assert await sink.stop() == (0, pytest.approx(0, abs=10))
+            code, seconds = await sink.stop()
+            assert (code, seconds < 10) == (0, True)
     assert status["accepted_batches"] == len(bodies)
     assert [(one["accepted"], one["delivered"]) for one in status["destinations"]] == [(len(events), len(events))] * 4
     on_disk = (tmp_path / "audit.ndjson").read_bytes().split(b"\n")[:-1]

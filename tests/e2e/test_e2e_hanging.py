@@ -63,7 +63,7 @@ async def test_names_and_disks_that_hang_are_the_trouble_of_their_destinations_a
             {"name": "kafka", "type": "kafka", "bootstrap_servers": ["hang-kafka.test:9092"]},
             {"name": "lake", "type": "s3", "bucket": "trail", "endpoint": "http://hang-lake.test:9", **keys},
         ]
-        well = [
+        well: list[dict[str, Any]] = [
             {"name": "token", "type": "http", "url": collector.url, "auth": {"bearer_file": f"{place.nfs}/token"}},
             {"name": "disk", "type": "file", "path": str(tmp_path / "audit.ndjson")},
         ]

@@ -87,7 +87,8 @@ async def test_a_signal_that_daemons_get_is_told_and_does_not_kill(tmp_path: Pat
         await eventually(lambda: any(line.get("signal") == number.name for line in sink.lines))
         assert (await sink.post(small(1).data))[0] == 200
         await sink.delivered()
-        assert await sink.stop() == (0, pytest.approx(0, abs=9))
+        code, seconds = await sink.stop()
+        assert (code, seconds < 9) == (0, True)
 
 
 FILES = 150

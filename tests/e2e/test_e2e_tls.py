@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import warnings
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,6 +65,10 @@ class Ground:
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
+
+
+def is_welcome(sink: Sink, context: ssl.SSLContext) -> bool:
+    return ask(sink, context)[0] == 200
 
 
 def ask(
@@ -214,7 +219,7 @@ async def test_certificates_change_under_load_and_no_request_fails(ground: Groun
             ground.renew()
             ground.trust(ground.client_ca, staying)
             coming = ground.client(ground.client_ca.issue_cert("y"))
-            await eventually(lambda coming=coming: ask(sink, coming)[0] == 200)
+            await eventually(partial(is_welcome, sink, coming))
             for version, context in leaving.items():
                 assert (await asyncio.to_thread(ask, sink, context, session=sessions[version]))[0] == 0
                 assert (await asyncio.to_thread(ask, sink, context))[0] == 0

@@ -27,6 +27,12 @@ def ranges(disk: FakeDisk, cluster: str = "c") -> list[tuple[int, int]]:
     return [(one.checkpoint.first, one.checkpoint.next) for one in stated(disk) if one.checkpoint.cluster == cluster]
 
 
+def last_error(one: Bench) -> str:
+    found = one.checkpointer.statistics().last_error
+    assert found is not None
+    return found.text
+
+
 def raiser(problem: Exception) -> Callable[..., Any]:
     def fails(*_arguments: object) -> None:
         raise problem
@@ -193,7 +199,7 @@ async def test_a_ring_that_cannot_be_read_does_not_stop_the_others(monkeypatch: 
             await one.put("green", "b")
             await one.clock.advance(60)
             assert (ranges(one.disk, "blue"), ranges(one.disk, "green")) == ([(0, 1)], [(0, 1), (1, 2)])
-            assert "cluster blue cannot be read" in one.checkpointer.statistics().last_error.text
+            assert "cluster blue cannot be read" in last_error(one)
         await one.clock.advance(120)
         assert ranges(one.disk, "blue") == [(0, 1), (1, 2)], "it is tried again by itself"
 
@@ -227,7 +233,7 @@ async def test_a_cursor_that_cannot_be_made_is_told_and_costs_no_other_cluster(m
                 "auditsink.evidence.make.checkpointer.RingHasher", raiser(OSError(errno.ENOSPC, "No space left"))
             )
             await one.put("green", "a")
-        assert "cluster green has no checkpoints before the next start" in one.checkpointer.statistics().last_error.text
+        assert "cluster green has no checkpoints before the next start" in last_error(one)
         await one.clock.advance(60)
         assert ranges(one.disk, "blue") == [(0, 1)]
 
@@ -259,7 +265,7 @@ async def test_a_failure_nobody_foresaw_is_told_and_the_range_is_hashed_again(mo
         with monkeypatch.context() as patch:
             patch.setattr(hasher, "absorb", lambda _chunk: 1 / 0)
             await one.put("c", "b")
-        assert "ZeroDivisionError" in one.checkpointer.statistics().last_error.text
+        assert "ZeroDivisionError" in last_error(one)
         await one.clock.advance(120)
         assert ranges(one.disk) == [(0, 2)]
         assert stated(one.disk)[0].checkpoint.sha256 == sha(event("a"), event("b"))

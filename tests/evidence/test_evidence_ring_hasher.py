@@ -53,10 +53,11 @@ def test_whoever_has_read_all_of_memory_waits_for_an_announcement() -> None:
     hasher.absorb(ring.memory)
     ring.memory = None
     assert hasher.cached(100) == Chunk(2, 2, [])
-    assert hasher.caught_up
+    caught_up = [hasher.caught_up]
     hasher.announced = True
     assert hasher.cached(100) is None, "announced, and memory has let go of it already: from the disk"
-    assert not hasher.caught_up
+    caught_up.append(hasher.caught_up)
+    assert caught_up == [True, False]
     assert hasher.cached(100) is None, "who reads a backlog reads on"
 
 

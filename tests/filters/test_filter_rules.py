@@ -1,6 +1,7 @@
 """What `only` and `except` can say and no Policy can: which events a rule fits, and what cannot make it fit."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import corpus
@@ -152,7 +153,10 @@ def test_a_dry_run_is_one_that_has_certainly_changed_nothing(one: bytes, fits: b
 
 def updated(sent: str | None, became: str | None, verb: str = "update", **metadata: Any) -> bytes:
     ref = DEPLOYMENT | ({} if sent is None else {"resourceVersion": sent})
-    body = {"kind": "Deployment", "metadata": {"name": "web-1", **({"resourceVersion": became} if became else {})}}
+    body: dict[str, Any] = {
+        "kind": "Deployment",
+        "metadata": {"name": "web-1", **({"resourceVersion": became} if became else {})},
+    }
     body["metadata"] |= metadata
     return event(verb=verb, objectRef=ref, responseObject=json.dumps(body, separators=(",", ":")).encode())
 
@@ -244,7 +248,7 @@ def test_a_mistake_is_told_by_its_key(text: str) -> None:
 def test_the_recorded_events_are_told_apart_as_their_decoded_form_says() -> None:
     events = corpus.events()
     decoded = [json.loads(one) for one in events]
-    rules = {
+    rules: dict[str, Callable[[dict[str, Any]], bool]] = {
         "{responseCodes: [4xx]}": lambda one: 400 <= one.get("responseStatus", {}).get("code", 0) < 500,
         "{userAgents: ['*kubernetes*', curl/*]}": lambda one: (
             "kubernetes" in one.get("userAgent", "") or one.get("userAgent", "").startswith("curl/")
@@ -280,7 +284,7 @@ pieces = st.text(alphabet="ab*", max_size=8)
 
 
 @given(pieces, st.text(alphabet="ab", max_size=12))
-def test_a_pattern_fits_what_a_slow_walk_over_all_ways_says(pattern: str, value: str):
+def test_a_pattern_fits_what_a_slow_walk_over_all_ways_says(pattern: str, value: str) -> None:
     def fits(one: str, other: str) -> bool:
         if not one:
             return not other

@@ -8,6 +8,7 @@ import yaml
 from fluentbitkit import RELEASES, Release, Rendered, key_tables
 
 from auditsink import load
+from auditsink.common.units import Duration
 from auditsink.config import ForwardConfig, HttpConfig, KafkaConfig, S3Config, SplunkConfig
 from auditsink.fluentbit import keys, start
 from auditsink.fluentbit.document import FluentBitError, FluentDocument
@@ -22,7 +23,7 @@ DOCUMENTED = Path(__file__).parents[2] / "docs" / "fluent-bit.md"
 
 
 def around(**more: Any) -> Surroundings:
-    return Surroundings(**({"environment": ENVIRONMENT, "storage": "/data", "volume_bytes": 2 * 10**9} | more))
+    return Surroundings(**{"environment": ENVIRONMENT, "storage": "/data", "volume_bytes": 2 * 10**9, **more})
 
 
 def of_text(place: Path, output: str, service: str = "", head: str = "", **more: Any) -> Translation:
@@ -81,7 +82,7 @@ def test_every_release_is_taken_over_whole(release: Release, tmp_path: Path) -> 
         objects = by_name["s3"]
         assert isinstance(objects, S3Config)
         assert (objects.key_format, objects.compression, objects.time_key, objects.batch.max_wait) == (
-            "/audit-logs/%Y/%m/%d/%H/%M/%S/$UUID", "gzip", "timestamp", 600,
+            "/audit-logs/%Y/%m/%d/%H/%M/%S/$UUID", "gzip", "timestamp", Duration(600),
         )  # fmt: skip
     if release.custom:
         loki = by_name["custom-forwarding"]

@@ -13,6 +13,7 @@ from auditsink.delivery.outcome import Delivered, Outcome
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import Forwarder
 from auditsink.forward.prefetch import Offload
+from auditsink.forward.reporting import DestinationState
 from auditsink.forward.retry import Backoff
 from auditsink.forward.source import Routing
 from auditsink.spool.types import Account, Chunk, Drop, Record, Tally
@@ -324,6 +325,10 @@ class Rig:
     async def __aexit__(self, *_: object) -> None:
         if self.task is not None and not self.task.done():
             await self.kill()
+
+    def state(self) -> DestinationState:
+        """Asked anew each time: what a test saw in an attribute, the type checker holds for lasting."""
+        return self.forwarder.state
 
     async def kill(self) -> None:
         """The process dies: nothing is finished, only the cursors and the dead letters stay."""

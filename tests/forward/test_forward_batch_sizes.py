@@ -1,5 +1,7 @@
 """Batches become as small as the other side wants them, and larger again when it takes more."""
 
+from collections.abc import Callable
+
 import pytest
 from forwardkit import LIMITS, FakeRing, Rig, ScriptedDestination, always
 from hypothesis import given
@@ -81,7 +83,7 @@ def test_a_receiver_that_takes_everything_again_gets_what_is_configured_again() 
     assert batches < 250
 
 
-def limited(limit: int):
+def limited(limit: int) -> Callable[[Batch], Outcome]:
     """Answers 413 to more than so many bytes."""
 
     def answer(batch: Batch) -> Outcome:

@@ -124,7 +124,8 @@ def test_whatever_the_records_every_event_is_packed_once_in_order_within_the_lim
     expected = {r.first_sequence + i: event for r in records for i, event in enumerate(r.events)}
     origin = {r.first_sequence + i: r for r in records for i in range(len(r.events))}
 
-    at, seen = 0, {}
+    at = 0
+    seen: dict[int, bytes] = {}
     while (found := pack("c", whole, at, max_bytes=max_bytes, max_events=max_events)) is not None:
         assert found.stop > at
         if isinstance(found, Packed):

@@ -1,6 +1,7 @@
 """A cluster that a destination does not take, among others that it does: the others go on, and nobody is silent."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE, ClusterPause
 NO_TOPIC = Misconfigured("topic audit.c1 is missing", cluster_only=True)
 
 
-def missing(*clusters: str):
+def missing(*clusters: str) -> Callable[[Batch], Outcome]:
     """An answer that takes everything but the events of these clusters."""
 
     def answer(batch: Batch) -> Outcome:
@@ -58,7 +59,7 @@ async def test_a_held_cluster_is_asked_about_seldom_and_told_each_time(caplog: p
         assert len(rig.destination.attempts) == len([at for at in range(len(waits)) if sum(waits[: at + 1]) < 1000]) + 1
         told = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert len(told) == len(rig.destination.attempts)
-        assert {(record.cluster, record.error) for record in told} == {("c1", NO_TOPIC.why)}
+        assert {(vars(record)["cluster"], vars(record)["error"]) for record in told} == {("c1", NO_TOPIC.why)}
 
 
 async def test_a_hundred_made_up_clusters_delay_nobody() -> None:

@@ -280,7 +280,8 @@ def test_a_removal_that_returned_holds_after_a_power_loss(seed: int) -> None:
 
 
 def test_the_lock_is_waited_for_and_not_for_ever() -> None:
-    disk, naps = FakeDisk(), []
+    disk = FakeDisk()
+    naps: list[float] = []
     letters = DeadLetters(PLACE, disk=disk, sleep=naps.append)
     letters.append([letter_of(1)])
     other = disk.lock(PLACE / "lock")

@@ -2,11 +2,12 @@
 
 from collections import Counter
 
+import pytest
 from forwardkit import FakeRing, Held, Rig, ScriptedDestination
 
 from auditsink.common.fair_queue import REQUESTS
 from auditsink.delivery.destination import Batch
-from auditsink.delivery.outcome import Delivered, Poison
+from auditsink.delivery.outcome import Delivered, Outcome, Poison
 
 
 async def test_a_fresh_event_of_each_quiet_cluster_is_attempted_within_one_round() -> None:
@@ -36,10 +37,10 @@ async def test_clusters_with_backlogs_take_turns() -> None:
             assert max(counts.values()) - min(counts.values()) <= REQUESTS
 
 
-async def test_a_cluster_whose_events_are_refused_one_by_one_does_not_hold_up_the_others():
+async def test_a_cluster_whose_events_are_refused_one_by_one_does_not_hold_up_the_others() -> None:
     hostile, quiet = FakeRing("hostile"), FakeRing("quiet")
 
-    def answer(batch: Batch):
+    def answer(batch: Batch) -> Outcome:
         return Poison(None, "bad") if batch.cluster == "hostile" else Delivered()
 
     hostile.fill(50)
@@ -55,12 +56,12 @@ async def test_a_cluster_whose_events_are_refused_one_by_one_does_not_hold_up_th
         assert len(clusters) - last > 50
 
 
-async def test_idle_clusters_are_not_looked_at() -> None:
+async def test_idle_clusters_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     rings = [FakeRing(f"c{at}") for at in range(300)]
     async with Rig(ScriptedDestination(), *rings) as rig:
         for subscription in rig.forwarder._subscriptions._by_cluster.values():
-            subscription.due = None  # whoever asks an idle subscription fails
-            subscription.take = None
+            monkeypatch.setattr(subscription, "due", None)  # whoever asks an idle subscription fails
+            monkeypatch.setattr(subscription, "take", None)
         busy = FakeRing("busy")
         rig.spool.add(busy)
         busy.fill(100)

@@ -91,7 +91,7 @@ async def test_a_retry_buries_what_cannot_be_read_only_once() -> None:
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_a_poisoned_event_is_isolated_among_those_that_are_left(named: bool):
+async def test_a_poisoned_event_is_isolated_among_those_that_are_left(named: bool) -> None:
     def answer(batch: Batch) -> Outcome:
         if b"B" in batch.events:
             return Poison(batch.events.index(b"B") if named else None, "refused")
@@ -137,7 +137,7 @@ words = st.sampled_from([b"a", b"b", b"poison", b"drop", b"odd"])
 @given(st.lists(st.lists(words, min_size=1, max_size=5), min_size=1, max_size=8), st.integers(1, 3), st.integers(0, 30))
 async def test_the_five_add_up_whatever_is_left_out_and_whenever_it_is_killed(
     records: list[list[bytes]], in_flight: int, steps: int
-):
+) -> None:
     """Two lives; the first ends anywhere. Everything ends in exactly the way that its kind says."""
 
     def answer(batch: Batch) -> Outcome:

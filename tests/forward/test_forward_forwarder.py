@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from forwardkit import LIMITS, FakeRing, Held, Rig, ScriptedDestination, adds_up, ranges
+from forwardkit import LIMITS, FakeReader, FakeRing, Held, Rig, ScriptedDestination, adds_up, ranges
 
 from auditsink.audit.eventlist import Mark
-from auditsink.delivery.destination import Batch
+from auditsink.delivery.destination import Attempt, Batch
 from auditsink.delivery.outcome import Delivered
 from auditsink.forward.reporting import DestinationState
 from auditsink.spool.types import Chunk
@@ -57,10 +57,11 @@ async def test_a_reader_lets_go_of_its_file_once_memory_has_taken_over() -> None
     ring.fill(60)
     async with Rig(ScriptedDestination(), ring) as rig:
         reader = rig.forwarder._subscriptions._by_cluster["c1"].reader
+        assert isinstance(reader, FakeReader)
         assert (ring.loads > 0, reader.closed) == (True, False)
         ring.put(b"fresh")
         await rig.clock.advance()
-        assert reader.closed
+        assert vars(reader)["closed"]
         assert rig.destination.sequences() == list(range(61))
 
 
@@ -101,18 +102,18 @@ async def test_with_one_in_flight_the_next_is_prepared_while_one_is_under_way_an
         assert rig.destination.sequences() == list(range(50))
 
 
-async def test_a_slow_preparation_is_not_overtaken():
+async def test_a_slow_preparation_is_not_overtaken(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = FakeRing()
     ring.fill(30)
     destination = ScriptedDestination()
     gates = [asyncio.Event() for _ in range(3)]
     prepare = destination.prepare
 
-    async def slow(batch: Batch):
+    async def slow(batch: Batch) -> Attempt:
         await gates[batch.sequences[0] // 10].wait()
         return await prepare(batch)
 
-    destination.prepare = slow
+    monkeypatch.setattr(destination, "prepare", slow)
     async with Rig(destination, ring) as rig:
         gates[1].set()
         await rig.clock.advance()
@@ -258,18 +259,19 @@ async def test_a_ring_that_cannot_be_read_waits_and_the_others_go_on(caplog: pyt
     bad.load_error = OSError(5, "Input/output error")
     async with Rig(ScriptedDestination(), bad, good) as rig:
         assert rig.destination.sequences("good") == list(range(5))
-        assert [record.cluster for record in caplog.records] == ["bad"]
+        assert [vars(record)["cluster"] for record in caplog.records] == ["bad"]
         bad.load_error = None
         await rig.clock.advance(5)
         assert rig.destination.sequences("bad") == list(range(5))
 
 
-async def test_a_spool_that_gives_nothing_is_no_endless_loop(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_spool_that_gives_nothing_is_no_endless_loop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     ring = FakeRing(remembered=0)
     async with Rig(ScriptedDestination(), ring) as rig:
-        rig.forwarder._subscriptions._by_cluster["c1"].reader.read = lambda position, max_bytes: Chunk(
-            position, position, []
-        )
+        reader = rig.forwarder._subscriptions._by_cluster["c1"].reader
+        monkeypatch.setattr(reader, "read", lambda position, max_bytes: Chunk(position, position, []))
         ring.fill(3)
         await rig.clock.advance(20)
         assert 1 <= len(caplog.records) <= 6
@@ -298,7 +300,7 @@ async def test_a_cursor_that_cannot_be_stored_is_told_and_delivery_goes_on(caplo
         await rig.clock.advance(2)
         assert rig.destination.sequences() == list(range(30))
         assert ring.cursor("siem").position == 30
-        assert {(record.levelname, record.cluster) for record in caplog.records} == {("ERROR", "c1")}
+        assert {(record.levelname, vars(record)["cluster"]) for record in caplog.records} == {("ERROR", "c1")}
 
 
 async def test_a_cursor_that_cannot_be_synced_is_told_and_synced_with_its_next_move(
@@ -311,36 +313,37 @@ async def test_a_cursor_that_cannot_be_synced_is_told_and_synced_with_its_next_m
         await rig.clock.advance()
         cursor.fails = True
         await rig.clock.advance(2)
-        assert (cursor.syncs, [record.destination for record in caplog.records]) == (1, ["siem"])
+        assert (cursor.syncs, [vars(record)["destination"] for record in caplog.records]) == (1, ["siem"])
         cursor.fails = False
         ring.put(b"b")
         await rig.clock.advance(2)
         assert (cursor.syncs, len(caplog.records)) == (2, 1)
 
 
-async def test_a_cursor_that_cannot_be_opened_keeps_run_from_starting() -> None:
+async def test_a_cursor_that_cannot_be_opened_keeps_run_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = FakeRing()
-    ring.cursor = lambda destination: (_ for _ in ()).throw(OSError(13, "Permission denied"))
+    monkeypatch.setattr(ring, "cursor", lambda destination: (_ for _ in ()).throw(OSError(13, "Permission denied")))
     rig = Rig(ScriptedDestination(), ring)
     with pytest.raises(PermissionError):
         await rig.forwarder.run()
 
 
 async def test_a_new_rings_cursor_that_cannot_be_opened_is_tried_again_with_the_next_event(
-    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ring = FakeRing("late")
-    opened, ring.cursor = ring.cursor, lambda destination: (_ for _ in ()).throw(OSError(28, "No space left"))
+    opened = ring.cursor
+    monkeypatch.setattr(ring, "cursor", lambda destination: (_ for _ in ()).throw(OSError(28, "No space left")))
     async with Rig(ScriptedDestination()) as rig:
         rig.spool.add(ring)
         ring.put(b"a")
         await rig.clock.advance()
         assert rig.destination.attempts == []
-        ring.cursor = opened
+        monkeypatch.setattr(ring, "cursor", opened)
         ring.put(b"b")
         await rig.clock.advance()
         assert rig.destination.sequences("late") == [0, 1]
-        assert {record.cluster for record in caplog.records} == {"late"}
+        assert {vars(record)["cluster"] for record in caplog.records} == {"late"}
 
 
 async def test_statistics_tell_the_whole_story() -> None:

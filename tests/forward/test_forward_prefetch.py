@@ -11,7 +11,7 @@ from auditsink.spool.types import Tally
 
 def subscribed(ring: FakeRing, *, max_events: int, in_flight: int) -> Subscription:
     limits = Limits(max_bytes=10_000, max_events=max_events, max_wait=0, in_flight=in_flight)
-    return Subscription(ring, "siem", BatchLimits(limits))  # type: ignore[arg-type]
+    return Subscription(ring, "siem", BatchLimits(limits))
 
 
 async def test_nothing_is_kept_of_what_is_settled() -> None:

@@ -220,7 +220,7 @@ def check(world: World) -> None:
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 3), st.integers(1, 60))
 def test_every_event_is_delivered_or_a_dead_letter_or_counted_as_dropped(
     seed: int, in_flight: int, clusters: int, steps: int
-):
+) -> None:
     async def scenario() -> World:
         world = World(random.Random(seed), in_flight, clusters)
         await world.play(steps)

@@ -75,7 +75,7 @@ def test_clusters_and_unsplit_bodies_travel_alone() -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=12, unique=True), st.sets(st.integers(0, 11)))
-def test_what_is_poison_stays_and_everything_else_arrives(events: list[bytes], bad: set[int]):
+def test_what_is_poison_stays_and_everything_else_arrives(events: list[bytes], bad: set[int]) -> None:
     """Whatever the other side refuses without naming it, its neighbours get through."""
     dead_letters = [dead(event, sequence=number) for number, event in enumerate(events)]
     poison = {event for number, event in enumerate(events) if number in bad}
@@ -90,7 +90,7 @@ def test_what_is_poison_stays_and_everything_else_arrives(events: list[bytes], b
     assert clock.slept == []
 
 
-def test_refusals_by_name_and_by_size_stay_with_their_reason():
+def test_refusals_by_name_and_by_size_stay_with_their_reason() -> None:
     def answer(batch: Batch) -> Outcome:
         if len(batch.events) > 1:
             return TooLarge("413")

@@ -1,7 +1,7 @@
 """Delivering again from the spool's files: packed as the forwarder packs, patient, honest about what was refused."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from forwardkit import LIMITS
 from hypothesis import given
@@ -111,7 +111,9 @@ def test_every_event_is_in_one_batch_under_its_sequence(
 
 
 def test_a_destination_that_is_away_is_waited_for_with_longer_and_longer_waits() -> None:
-    answers = iter([Retry("down"), Retry("down"), Retry("busy", after=7.0), Delivered(slow_down=2.0)])
+    answers: Iterator[Outcome] = iter(
+        [Retry("down"), Retry("down"), Retry("busy", after=7.0), Delivered(slow_down=2.0)]
+    )
     done, destination, clock, waits = run(row(3), lambda _: next(answers))
     assert done.delivered == 3
     assert len(destination.attempts) == 4
@@ -119,7 +121,7 @@ def test_a_destination_that_is_away_is_waited_for_with_longer_and_longer_waits()
     assert clock.slept == [1.0, 2.0, 11.0, 2.0]
 
 
-def test_refused_events_are_named_and_their_neighbours_arrive():
+def test_refused_events_are_named_and_their_neighbours_arrive() -> None:
     bad = {b"3", b"17"}
 
     def answer(batch: Batch) -> Outcome:

@@ -104,7 +104,7 @@ async def test_after_kills_everything_arrives_and_the_repeats_are_few() -> None:
     assert (account.accepted, account.delivered, account.pending) == (len(posted), len(posted), 0)
 
 
-async def test_a_refused_event_is_a_dead_letter_with_the_place_it_had_in_the_ring():
+async def test_a_refused_event_is_a_dead_letter_with_the_place_it_had_in_the_ring() -> None:
     disk = FakeDisk()
 
     def answer(batch: Batch) -> Outcome:
@@ -141,8 +141,8 @@ async def test_what_is_dropped_while_batches_are_under_way_is_lost_and_nothing_e
         posted += count
         await asyncio.sleep(0.001)
         if held.waiting and chance.random() < 0.3:
-            outcome = chance.choice([Delivered(), Delivered(), Retry("busy", after=0), Poison(None, "bad")])
-            await held.end(outcome, chance.randrange(len(held.waiting)))
+            outcomes: list[Outcome] = [Delivered(), Delivered(), Retry("busy", after=0), Poison(None, "bad")]
+            await held.end(chance.choice(outcomes), chance.randrange(len(held.waiting)))
         account = sink.forwarder.statistics().accounts["a"]
         assert account.dropped >= dropped, "it fell"
         dropped = account.dropped

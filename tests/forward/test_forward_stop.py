@@ -77,7 +77,7 @@ class Stubborn(ScriptedDestination):
         super().__init__(self.never)
         self.release = asyncio.Event()
 
-    async def never(self, batch: Batch):
+    async def never(self, batch: Batch | None) -> Outcome:
         while not self.release.is_set():
             try:
                 await self.release.wait()
@@ -92,28 +92,31 @@ class Stubborn(ScriptedDestination):
 async def test_it_ends_in_time_whatever_the_destination_does() -> None:
     ring = FakeRing()
     ring.fill(30)
-    async with Rig(Stubborn(), ring) as rig:
+    stubborn = Stubborn()
+    async with Rig(stubborn, ring) as rig:
         began = rig.clock.monotonic()
         try:
             await rig.stop(8)
         finally:
             took = rig.clock.monotonic() - began
-            rig.destination.release.set()
+            stubborn.release.set()
         assert took <= 8 + CLOSE_SECONDS + 0.1, "but for the steps in which this test moves time"
         await rig.clock.advance(1)
         assert rig.destination.sequences() == list(range(10)), "it was delivered after all"
         assert ring.cursor("siem").position == 0, "and too late to count"
 
 
-async def test_a_close_that_raises_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_close_that_raises_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     destination = ScriptedDestination()
-    destination.close = lambda: (_ for _ in ()).throw(RuntimeError("secret"))
+    monkeypatch.setattr(destination, "close", lambda: (_ for _ in ()).throw(RuntimeError("secret")))
     async with Rig(destination, FakeRing()) as rig:
         await rig.stop()
-        assert [(record.destination, record.error[:12]) for record in caplog.records] == [("siem", "RuntimeError")]
+        assert [(told["destination"], told["error"][:12]) for told in map(vars, caplog.records)] == [
+            ("siem", "RuntimeError")
+        ]
 
 
-def refuse_all(batch: Batch):
+def refuse_all(batch: Batch) -> Outcome:
     return Poison(None, "no")
 
 

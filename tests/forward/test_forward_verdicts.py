@@ -61,7 +61,7 @@ def test_the_table(size: int, outcome: Outcome, verdict: Verdict) -> None:
     assert judge(size, outcome) == verdict
 
 
-def play(count: int, answer: Callable[[int, int], Outcome]):
+def play(count: int, answer: Callable[[int, int], Outcome]) -> tuple[list[tuple[int, bool]], int]:
     """Drive a batch of `count` events against `answer(start, stop)`; returns the fates in order and the attempts."""
     parts, fates, attempts = deque([(0, count)]), [], 0
     while parts:
@@ -80,8 +80,10 @@ def play(count: int, answer: Callable[[int, int], Outcome]):
 
 
 @given(st.integers(1, 60), st.sets(st.integers(0, 59)), st.data())
-def test_an_innocent_is_never_condemned_whatever_index_the_server_names(count: int, bad: set[int], data: st.DataObject):
-    def liar(start: int, stop: int):
+def test_an_innocent_is_never_condemned_whatever_index_the_server_names(
+    count: int, bad: set[int], data: st.DataObject
+) -> None:
+    def liar(start: int, stop: int) -> Outcome:
         if not bad & set(range(start, stop)):
             return Delivered()
         return Poison(data.draw(st.none() | st.integers(-3, 70)), "refused")
@@ -92,10 +94,10 @@ def test_an_innocent_is_never_condemned_whatever_index_the_server_names(count: i
 
 
 @given(st.integers(1, 60), st.sets(st.integers(0, 59)))
-def test_an_honest_server_costs_three_requests_for_a_bad_event(count: int, bad: set[int]):
+def test_an_honest_server_costs_three_requests_for_a_bad_event(count: int, bad: set[int]) -> None:
     bad = {at for at in bad if at < count}
 
-    def honest(start: int, stop: int):
+    def honest(start: int, stop: int) -> Outcome:
         inside = sorted(bad & set(range(start, stop)))
         return Poison(inside[0] - start, "refused") if inside else Delivered()
 
@@ -105,8 +107,8 @@ def test_an_honest_server_costs_three_requests_for_a_bad_event(count: int, bad: 
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 200))
-def test_a_limit_on_the_request_costs_only_events_beyond_it(sizes: list[int], limit: int):
-    def bounded(start: int, stop: int):
+def test_a_limit_on_the_request_costs_only_events_beyond_it(sizes: list[int], limit: int) -> None:
+    def bounded(start: int, stop: int) -> Outcome:
         return TooLarge("413") if sum(sizes[start:stop]) > limit else Delivered()
 
     fates, attempts = play(len(sizes), bounded)

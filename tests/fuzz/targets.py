@@ -168,7 +168,7 @@ def answered(data: bytes) -> None:
     """What destinations say, in every API: an outcome, whatever it is."""
     for answer in _answers(data):
         for name in ("elasticsearch", "loki", "otlp", "meilisearch", "ndjson"):
-            section = config.HttpConfig(name="d", url="http://x", format=name)  # type: ignore[arg-type]  # a literal
+            section = config.HttpConfig(name="d", url="http://x", format=name)
             FORMATS[name](section).exchange(_BATCH).answered(answer)
         hec.classify(answer.status, answer.headers, data, count=3)
         hec.blames_events(answer.status, data)

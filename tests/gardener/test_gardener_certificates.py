@@ -3,6 +3,7 @@
 import contextlib
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -24,7 +25,7 @@ class Store:
     """Secrets as they gather over several passes."""
 
     def __init__(self) -> None:
-        self.there: list = []
+        self.there: list[Any] = []
         self.issuer = FakeIssuer()
 
     def decide(self, rotation: Rotation, now: float = NOW, authority: Authority = certificates.AUTHORITY) -> Made:
@@ -128,7 +129,9 @@ def test_real_certificates_speak_tls_with_each_other(tmp_path: Path) -> None:
         for side in (client, host):
             with contextlib.suppress(ssl.SSLWantReadError):
                 side.do_handshake()
-    assert host.getpeercert()["subject"] == ((("commonName", "kube-apiserver"),),)
+    shown = host.getpeercert()
+    assert shown is not None
+    assert shown["subject"] == ((("commonName", "kube-apiserver"),),)
     assert (
         x509.load_pem_x509_certificate(ca.certificate)
         .extensions.get_extension_for_class(x509.BasicConstraints)

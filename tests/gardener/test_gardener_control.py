@@ -92,7 +92,7 @@ class Later:
         asyncio.get_running_loop().call_soon(call, key)
 
 
-async def test_a_key_that_fails_comes_later_each_time_and_never_twice_at_once():
+async def test_a_key_that_fails_comes_later_each_time_and_never_twice_at_once() -> None:
     later, running, most, turns = Later(), 0, 0, 0
 
     async def work(_key: str) -> bool:
@@ -120,7 +120,7 @@ async def test_a_key_that_fails_comes_later_each_time_and_never_twice_at_once():
 async def test_one_of_two_leads_and_the_other_takes_over_when_it_is_silent() -> None:
     async with seed() as it:
         clock = [0.0]
-        parts = {"clock": lambda: clock[0], "wall": lambda: NOW + clock[0], "sleep": it.sleep}
+        parts: dict[str, Any] = {"clock": lambda: clock[0], "wall": lambda: NOW + clock[0], "sleep": it.sleep}
         first = Leadership(it.kube, "lease", "ns", "first", **parts)
         second = Leadership(it.kube, "lease", "ns", "second", **parts)
         assert await first._tried()

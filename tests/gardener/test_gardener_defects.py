@@ -144,7 +144,7 @@ async def test_certificates_that_nobody_needs_are_cleaned_up() -> None:
         assert managed == ["auditsink-client", "auditsink-server", "ca-auditsink", "ca-auditsink-bundle"]
 
 
-async def test_an_api_server_can_be_updated_when_the_extension_is_missing():
+async def test_an_api_server_can_be_updated_when_the_extension_is_missing() -> None:
     deployment = {"metadata": {"name": "kube-apiserver"}, "spec": {"template": {"spec": {"containers": []}}}}
     asked = {"request": {"uid": "u", "namespace": NAMESPACE, "object": deployment}}
 

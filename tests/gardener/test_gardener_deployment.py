@@ -30,7 +30,8 @@ def api_server(**container: Any) -> dict[str, Any]:
 
 
 def arguments(deployment: dict[str, Any]) -> list[str]:
-    return deployment["spec"]["template"]["spec"]["containers"][1]["args"]
+    found: list[str] = deployment["spec"]["template"]["spec"]["containers"][1]["args"]
+    return found
 
 
 def test_flags_volume_and_digest_are_put_in_and_other_audit_flags_but_the_policys_go() -> None:
@@ -95,13 +96,16 @@ def test_events_are_cut_only_for_those_who_say_a_size() -> None:
     ]
 
 
-async def asked(known: Known, thing: dict[str, Any] | None = None, controller: ControllerConfig = CONTROLLER):
+async def asked(
+    known: Known, thing: dict[str, Any] | None = None, controller: ControllerConfig = CONTROLLER
+) -> dict[str, Any]:
     async def look(namespace: str) -> Known:
         assert namespace == NAMESPACE
         return known
 
     body = {"request": {"uid": "u", "namespace": NAMESPACE, "object": thing or api_server()}}
-    return (await review.answer(body, look, controller))["response"]
+    answer: dict[str, Any] = (await review.answer(body, look, controller))["response"]
+    return answer
 
 
 async def test_the_answer_is_a_patch_that_gives_the_deployment() -> None:

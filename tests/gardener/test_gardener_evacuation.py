@@ -99,7 +99,7 @@ async def test_what_cannot_be_a_bucket_is_told(change: dict[str, Any], why: str)
         assert why in it.extension["status"]["lastError"]["description"]
 
 
-async def test_a_real_spool_goes_through_a_bucket_and_every_event_arrives(tmp_path: Path):
+async def test_a_real_spool_goes_through_a_bucket_and_every_event_arrives(tmp_path: Path) -> None:
     nowhere = {"name": "siem", "type": "http", "url": "http://127.0.0.1:9/", "backoff": {"initial": "1h", "max": "1h"}}
     events = [{"auditID": f"{number}", "stage": "ResponseComplete", "level": "Metadata"} for number in range(30)]
     kind = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1"}

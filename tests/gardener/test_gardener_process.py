@@ -224,7 +224,7 @@ async def test_an_operators_default_is_no_mistake_of_the_user() -> None:
         assert (await admission.shoot(review(with_extension(None))))["response"]["allowed"]
 
 
-async def test_the_ports_answer_probes_metrics_and_nothing_but_reviews():
+async def test_the_ports_answer_probes_metrics_and_nothing_but_reviews() -> None:
     async def echo(asked: dict[str, Any]) -> dict[str, Any]:
         return {"response": {"uid": asked["request"]["uid"], "allowed": True}}
 

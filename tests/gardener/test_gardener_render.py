@@ -150,7 +150,7 @@ def test_everything_that_a_pod_mounts_is_there() -> None:
     assert volumes["config"]["configMap"]["name"] in annotations.values()
 
 
-def test_the_same_input_gives_the_same_bytes():
+def test_the_same_input_gives_the_same_bytes() -> None:
     def once(config: Any) -> Any:
         objects = everything.in_seed(planned(config), CertificateNames("s", "b", "t"), Monitoring(), "g")
         return managed_resource.seed("extension-audit", NAMESPACE, objects)
@@ -159,7 +159,7 @@ def test_the_same_input_gives_the_same_bytes():
     assert once(ALL) == once(turned) == once(json.loads(json.dumps(ALL)))
 
 
-def test_what_only_a_restart_takes_up_restarts_the_pods():
+def test_what_only_a_restart_takes_up_restarts_the_pods() -> None:
     def checksum(token: str) -> str:
         config = decoding.provider_config(OWN)
         place = of_cluster(cluster(spec__resources=RESOURCES))
@@ -244,7 +244,7 @@ def test_a_custom_output_that_cannot_be_taken_over_is_told(text: str, why: str) 
 
 def test_a_custom_certificate_that_is_none_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"tls\.crt is no certificate in PEM"):
-        planned(ALL, **{"tls.crt": "nonsense"})
+        planned(ALL, CUSTOM_TEXT, None, **{"tls.crt": "nonsense"})
 
 
 def test_custom_outputs_need_the_operators_leave() -> None:

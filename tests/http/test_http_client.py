@@ -10,7 +10,7 @@ import ssl
 import threading
 import warnings
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,8 +31,8 @@ SECRET = {"Authorization": "Bearer s3cr3t"}
 
 
 @contextlib.asynccontextmanager
-async def client(url: str, tls: Tls | None = None, **settings: Any):
-    made = Client(url, tls, **({"timeout": 5.0, "connections": 2} | settings))
+async def client(url: str, tls: Tls | None = None, **settings: Any) -> AsyncIterator[Client]:
+    made = Client(url, tls, **{"timeout": 5.0, "connections": 2, **settings})
     try:
         yield made
     finally:
@@ -40,13 +40,17 @@ async def client(url: str, tls: Tls | None = None, **settings: Any):
 
 
 @contextlib.asynccontextmanager
-async def raw_server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]):
+async def raw_server(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
     """A TCP server that hands each connection's reader and writer to `answer` once a request head was read."""
 
-    serving = set()
+    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
             await answer(reader, writer)
@@ -97,6 +101,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
     ):
         answer = await http.post(server.url, b"x", SECRET)
 
+    assert isinstance(answer, HttpAnswer)
     assert answer.status == status
     assert other.requests == []
     assert len(server.requests) == 1
@@ -132,6 +137,7 @@ async def test_an_endless_answer_is_cut_and_its_connection_closed() -> None:
     async with raw_server(endless) as url, client(url) as http:
         answer = await http.post(url, b"", {})
 
+    assert isinstance(answer, HttpAnswer)
     assert answer.status == 200
     assert answer.body == b"x" * 65536
 
@@ -141,6 +147,7 @@ async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_
     async with Collector(script=[Reply(200, bomb, {"Content-Encoding": "gzip"})]) as server, client(server.url) as http:
         answer = await http.post(server.url, b"", {})
 
+    assert isinstance(answer, HttpAnswer)
     assert answer.body == b"x" * 65536
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
@@ -158,7 +165,9 @@ async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_
 )
 async def test_every_usual_compression_is_understood(coding: str, body: bytes) -> None:
     async with Collector(script=[Reply(200, body, {"Content-Encoding": coding})]) as server, client(server.url) as http:
-        assert (await http.post(server.url, b"", {})).body == b"yes"
+        answer = await http.post(server.url, b"", {})
+        assert isinstance(answer, HttpAnswer)
+        assert answer.body == b"yes"
 
 
 @pytest.mark.parametrize(("coding", "body"), [("br", b"\x0b\x01\x80yes\x03"), ("gzip", b"no gzip"), ("gzip, br", b"x")])
@@ -172,6 +181,7 @@ async def test_a_compression_that_is_not_understood_is_named_where_the_answer_co
     assert isinstance(problem, TransportProblem)
     assert coding in problem.why
     assert problem.lasting
+    assert isinstance(refused, HttpAnswer)
     assert (refused.status, refused.body) == (503, b""), "a status that is no success says enough"
 
 
@@ -227,6 +237,7 @@ async def test_a_refusal_before_the_whole_request_was_there_is_an_answer() -> No
 
     async with raw_server(hasty) as url, client(url) as http:
         answer = await http.post(url, bytes(2**24), {})
+    assert isinstance(answer, HttpAnswer)
     assert answer.status == 413
 
 
@@ -314,6 +325,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again() -> None:
     async with client("http://no-such-host.invalid:1") as http:
         problem = await http.post("http://no-such-host.invalid:1/x", b"", SECRET)
 
+    assert isinstance(problem, TransportProblem)
     assert problem.why.startswith("http://no-such-host.invalid:1: cannot connect (")
     assert not problem.lasting
 
@@ -330,7 +342,7 @@ async def test_no_problem_tells_the_path_or_a_header() -> None:
 
 
 @pytest.fixture(scope="module")
-def authority():
+def authority() -> trustme.CA:
     return trustme.CA()
 
 
@@ -348,7 +360,7 @@ def client_tls(**settings: Any) -> Tls:
 
 
 @pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path):
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
     file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(file))
     return file
@@ -361,6 +373,7 @@ async def test_a_certificate_of_the_configured_ca_is_taken(authority: trustme.CA
     ):
         answer = await http.post(server.url, b"", {})
 
+    assert isinstance(answer, HttpAnswer)
     assert answer.status == 400
 
 

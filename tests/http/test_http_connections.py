@@ -6,13 +6,14 @@ import gc
 import socket
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from auditsink.common import resolver
 from auditsink.http import client as module
+from auditsink.http import connection
 from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 
@@ -20,12 +21,14 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 @contextlib.asynccontextmanager
-async def server(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]):
+async def server(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
     """Its URL. A connection is closed once `serve` is done with it; all are when this ends."""
-    serving = set()
+    serving: set[asyncio.Task[None]] = set()
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         with contextlib.suppress(ConnectionError):
             await serve(reader, writer)
         writer.close()
@@ -85,7 +88,9 @@ async def test_a_connection_that_nobody_needs_is_closed_in_time(monkeypatch: pyt
         await http.close()
 
 
-async def hanging(act: Callable[[Client, asyncio.Task[HttpAnswer | TransportProblem]], Awaitable[None]]):
+async def hanging(
+    act: Callable[[Client, asyncio.Task[HttpAnswer | TransportProblem]], Awaitable[None]],
+) -> HttpAnswer | TransportProblem | BaseException:
     """A request whose answer does not come, what `act` does meanwhile, and what became of request and connection."""
     asked, ended = asyncio.Event(), asyncio.Event()
 
@@ -188,21 +193,23 @@ def test_the_system_has_the_word_where_it_knows_one(problem: OSError, said: str)
         b"?\r\n",
     ],
 )
-async def test_nothing_of_a_request_waits_for_the_garbage_collector(monkeypatch: pytest.MonkeyPatch, said: bytes):
+async def test_nothing_of_a_request_waits_for_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
     """Bodies and answers are large, and the collector comes after thousands of objects."""
     left: list[weakref.ref[object]] = []
 
-    async def connect(*arguments: Any, **named: Any):
-        connection = await module_connect(*arguments, **named)
-        left.extend([weakref.ref(connection), weakref.ref(connection._reader)])
-        return connection
+    async def connect(*arguments: Any, **named: Any) -> Any:
+        made = await module_connect(*arguments, **named)
+        left.extend([weakref.ref(made), weakref.ref(made._reader)])
+        return made
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(said)
         await writer.drain()
 
-    module_connect = module.connect
+    module_connect = connection.connect
     monkeypatch.setattr(module, "connect", connect)
     gc.disable()
     try:
@@ -268,7 +275,7 @@ async def test_a_connection_under_steady_use_is_renewed_now_and_then(chance: flo
         await client.close()
 
 
-def test_a_name_whose_look_up_hangs_is_told_from_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch):
+def test_a_name_whose_look_up_hangs_is_told_from_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(60))
 

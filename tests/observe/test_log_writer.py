@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def pipe() -> Iterator[Pipe]:
     os.close(found.out)  # ends a write that still waits
 
 
-def writer(pipe: Pipe, **more: int) -> LogWriter:
+def writer(pipe: Pipe, **more: Any) -> LogWriter:
     return LogWriter(pipe.into, skipped_line=lambda count: f"skipped {count}", **more)
 
 

@@ -24,7 +24,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_calls_the_unit_little_exposed() -> None:
-    command = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", UNIT]
+    command: list[str | Path] = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", UNIT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd-analyze looks at running units only")
@@ -53,7 +53,7 @@ def test_there_is_a_page_for_each_command_with_its_options_and_its_example(pages
 def test_the_pages_are_typeset_without_a_warning_and_no_line_is_lost(pages: Path) -> None:
     plain = {**os.environ, "MANROFFOPT": "-c", "MANWIDTH": "300", "LC_ALL": "C.UTF-8"}
     for page in sorted((pages / "man").iterdir()):
-        command = ["man", "--warnings", "-E", "UTF-8", "-l", "-P", "cat", page]
+        command: list[str | Path] = ["man", "--warnings", "-E", "UTF-8", "-l", "-P", "cat", page]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain)
         assert not done.stderr
     shown = subprocess.run(

@@ -60,7 +60,7 @@ class FluentBit:
         }
         config = self._place / "fluent-bit.yaml"
         config.write_text(yaml.safe_dump(document))
-        command = [self.program, "-c", config]
+        command: list[str | Path] = [self.program, "-c", config]
         async with running(command, self._place / "fluent-bit.log", lambda: listens(self.port)) as process:
             yield process.pid
 

@@ -70,11 +70,13 @@ class Seed:
     async def get(self, kind: str, name: str = "", namespace: str = NAMESPACE) -> Object:
         """One object, or a list; {} when it is not there."""
         words = ["get", kind, *([name] if name else []), "-n", namespace, "-o", "json", "--ignore-not-found"]
-        return json.loads(await self.cluster.kubectl(*words) or "{}")
+        found: Object = json.loads(await self.cluster.kubectl(*words) or "{}")
+        return found
 
     async def items(self, kind: str, namespace: str = NAMESPACE) -> list[Object]:
         """All of a kind."""
-        return (await self.get(kind, namespace=namespace)).get("items", [])
+        found: list[Object] = (await self.get(kind, namespace=namespace)).get("items", [])
+        return found
 
     async def shoot(self, **changes: Any) -> None:
         """The Cluster, with a Shoot in this state; keys are `spec` and `status`, `metadata`."""
@@ -171,7 +173,7 @@ async def controller(it: Seed, config: Object) -> AsyncIterator[asyncio.subproce
     file = it.place / "controller.yaml"
     file.write_text(yaml.safe_dump({"kind": "ControllerConfiguration", "image": "auditsink:test", **config}))
     monitoring = Path(__file__).parents[2] / "config" / "monitoring"
-    command = [
+    command: list[str | Path] = [
         sys.executable, "-m", "auditsink", "gardener", "extension", "-c", file, "--namespace", SYSTEM,
         "--host", "127.0.0.1", "--webhook-port", str(webhook), "--health-port", str(health),
         "--webhook-url", f"https://127.0.0.1:{webhook}", "--monitoring", monitoring,
@@ -184,7 +186,7 @@ async def controller(it: Seed, config: Object) -> AsyncIterator[asyncio.subproce
 @contextlib.asynccontextmanager
 async def _controller_manager(it: Seed) -> AsyncIterator[None]:
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         gardener_programs.controller_manager(), f"--kubeconfig={it.kubeconfig}", "--leader-elect=false",
         f"--secure-port={port}", f"--cert-dir={it.place / 'kcm'}", "--use-service-account-credentials=false",
         "--controllers=*,-nodelifecycle,-node-ipam-controller", "--concurrent-gc-syncs=2",

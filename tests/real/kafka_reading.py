@@ -33,7 +33,7 @@ def _read(servers: Sequence[str], topic: str, settings: dict[str, Any]) -> list[
     try:
         partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        ended: set[int] = set()
+        ended: set[int | None] = set()
         deadline = time.monotonic() + PATIENCE
         while len(ended) < len(partitions):
             messages = consumer.consume(_AT_ONCE, timeout=_WAIT)
@@ -58,4 +58,4 @@ def values(messages: Sequence[Message]) -> list[bytes]:
 
 def headers(message: Message) -> dict[str, bytes]:
     """Each of ours comes once."""
-    return dict(message.headers() or [])
+    return {key: value for key, value in dict(message.headers() or {}).items() if isinstance(value, bytes)}

@@ -6,6 +6,7 @@ Who needs no credentials (the plain listener) may do everything; the others what
 import asyncio
 import datetime as dt
 from pathlib import Path
+from typing import cast
 
 import trustme
 from confluent_kafka.admin import (
@@ -68,14 +69,15 @@ class Secured(Kafka):
     async def grant_transactions(self, user: str, transactional_id: str, topic: str) -> None:
         """Let the user have transactions under that id, as docs/kafka.md says."""
         admin = self.admin()
-        rights = [
+        rights: list[tuple[ResourceType, str, ResourcePatternType, AclOperation]] = [
             (ResourceType.TRANSACTIONAL_ID, transactional_id, ResourcePatternType.LITERAL, AclOperation.WRITE),
             (ResourceType.TRANSACTIONAL_ID, transactional_id, ResourcePatternType.LITERAL, AclOperation.DESCRIBE),
             (ResourceType.GROUP, transactional_id, ResourcePatternType.PREFIXED, AclOperation.READ),
             (*_resource(topic), AclOperation.READ),
         ]
         bindings = [
-            AclBinding(*what, f"User:{user}", "*", operation, AclPermissionType.ALLOW) for *what, operation in rights
+            AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+            for kind, name, pattern, operation in rights
         ]
         for answer in admin.create_acls(bindings).values():
             await asyncio.to_thread(answer.result, 30)
@@ -83,7 +85,8 @@ class Secured(Kafka):
     async def revoke(self, user: str, topic: str) -> None:
         """Take the right back."""
         admin = self.admin()
-        wanted = AclBindingFilter(*_resource(topic), f"User:{user}", None, AclOperation.ANY, AclPermissionType.ANY)
+        user, anywhere = f"User:{user}", cast("str", None)  # what stands for any, and its signature does not know
+        wanted = AclBindingFilter(*_resource(topic), user, anywhere, AclOperation.ANY, AclPermissionType.ANY)
         await asyncio.to_thread(admin.delete_acls([wanted])[wanted].result, 30)
 
 

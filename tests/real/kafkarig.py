@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from confluent_kafka import Message
 from kafka_reading import headers
@@ -37,16 +37,25 @@ def sequences(messages: Sequence[Message]) -> dict[str, list[int]]:
     return found
 
 
-def figures(messages: Sequence[Message], status: dict[str, Any]) -> dict[str, int]:
+class Figures(TypedDict):
+    """What a row says in numbers."""
+
+    into: int
+    out: int
+    dead_lettered: int
+    repeated: int
+
+
+def figures(messages: Sequence[Message], status: dict[str, Any]) -> Figures:
     """For a row: what went in, what is there, what was dead-lettered, what is there more than once."""
     several = Counter((cluster, number) for cluster, numbers in sequences(messages).items() for number in numbers)
     (one,) = status["destinations"]
-    return {
-        "into": one["accepted"],
-        "out": len(several),
-        "dead_lettered": one["dead_lettered"],
-        "repeated": several.total() - len(several),
-    }
+    return Figures(
+        into=one["accepted"],
+        out=len(several),
+        dead_lettered=one["dead_lettered"],
+        repeated=several.total() - len(several),
+    )
 
 
 def in_order(messages: Sequence[Message]) -> bool:

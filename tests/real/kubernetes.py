@@ -83,7 +83,7 @@ async def cluster(place: Path, webhook: str, policy: Path, flags: Sequence[str] 
     """An apiserver that writes each audit event to a file, and posts it to `webhook`."""
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     etcd_url, log = f"http://127.0.0.1:{etcd_port}", place / "audit.log"
-    etcd_command = [
+    etcd_command: list[str | Path] = [
         etcd(), "--data-dir", place / "etcd", "--unsafe-no-fsync",
         "--listen-client-urls", etcd_url, "--advertise-client-urls", etcd_url,
         "--listen-peer-urls", f"http://127.0.0.1:{peer_port}",
@@ -97,7 +97,7 @@ async def cluster(place: Path, webhook: str, policy: Path, flags: Sequence[str] 
     (place / "tokens.csv").write_text(f'{TOKEN},operator,1,"system:masters"\n')
     key = place / "service-account.key"
     _make_key(key)
-    command = [
+    command: list[str | Path] = [
         apiserver(), f"--etcd-servers={etcd_url}", "--bind-address=127.0.0.1", f"--secure-port={port}",
         f"--cert-dir={place / 'certificates'}", "--service-cluster-ip-range=10.0.0.0/24",
         "--service-account-issuer=https://kubernetes.test", f"--service-account-key-file={key}",

@@ -40,7 +40,7 @@ async def victorialogs(place: Path) -> AsyncIterator[str]:
         "victoria-logs", VICTORIALOGS, lambda work: gobuild.from_source(work, module, "./app/victoria-logs")
     )
     url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [program, f"-storageDataPath={place / 'victoria'}", f"-httpListenAddr=127.0.0.1:{port}"]
+    command: list[str | Path] = [program, f"-storageDataPath={place / 'victoria'}", f"-httpListenAddr=127.0.0.1:{port}"]
     command += ["-retentionPeriod=100y"]
     async with running(command, place / "victoria.out", lambda: answers(f"{url}/health")):
         yield url

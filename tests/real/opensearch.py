@@ -43,11 +43,12 @@ def _fetch(place: Path) -> None:
     (place / "pom.xml").write_text(_POM.format(dependencies=dependencies))
     maven, javac = tool("mvn", "it fetches OpenSearch"), tool("javac", "it compiles OpenSearch's main program")
     source = Path(__file__).with_name("OneNode.java")
-    for command in (
+    fetching: list[list[str | Path]] = [
         [maven, "-q", "-B", _COPY, "-DoutputDirectory=jars"],
         [javac, "-cp", "jars/*", "-d", "classes", source],
-    ):
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    ]
+    for command_line in fetching:
+        done = subprocess.run(command_line, cwd=place, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"OpenSearch {VERSION} cannot be had: {(done.stdout + done.stderr)[-600:]}")
 
@@ -59,9 +60,9 @@ async def opensearch(place: Path, port: int | None = None) -> AsyncIterator[str]
     fetched_to = fetched()
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [
+    command: list[str | Path] = [
         java, "-Xmx512m", "-Dopensearch.set.netty.runtime.available.processors=false",
-        "-cp", f"{fetched_to / 'classes'}:{fetched_to / 'jars'}/*", "OneNode", place / "opensearch", port,
+        "-cp", f"{fetched_to / 'classes'}:{fetched_to / 'jars'}/*", "OneNode", place / "opensearch", str(port),
     ]  # fmt: skip
     async with running(command, place / "opensearch.out", lambda: answers(url)):
         yield url

@@ -52,7 +52,7 @@ class CollectorHec:
             "auth": {"authenticator": "bearertokenauth"},
             "ack": {"extension": "ack", "path": ack_path},
         }
-        exporter = {"endpoint": self.end.url, "encoding": "json", "compression": "none"}
+        exporter: dict[str, Any] = {"endpoint": self.end.url, "encoding": "json", "compression": "none"}
         exporter |= {"sending_queue": {"enabled": False}, "retry_on_failure": {"enabled": False}}
         document = {
             "extensions": {"ack": {}, "bearertokenauth": {"scheme": "Splunk", "token": token}},
@@ -66,7 +66,7 @@ class CollectorHec:
         }
         config = self._place / "otelcol.yaml"
         config.write_text(yaml.safe_dump(document))
-        command = [self.program, "--config", config]
+        command: list[str | Path] = [self.program, "--config", config]
         async with running(command, self._place / "otelcol.log", lambda: listens(self.port)) as process:
             yield process.pid
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.async_api import async_playwright
 from running import COMMAND, Sink
@@ -27,6 +27,11 @@ COLOURS = {
     "32": "color:#6fd394",
     "33": "color:#f0b84c",
 }
+_PICTURES: tuple[tuple[str, Literal["light", "dark"], tuple[int, int]], ...] = (
+    ("page", "light", (1040, 860)),
+    ("page-dark", "dark", (1040, 860)),
+    ("phone", "light", (390, 1300)),
+)
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
@@ -36,9 +41,7 @@ async def main(place: Path) -> None:
         async with staged(Path(directory)) as sink, async_playwright() as driver:
             browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
             traffic = asyncio.create_task(post_slowly(sink))
-            for name, scheme, size in (
-                ("page", "light", (1040, 860)), ("page-dark", "dark", (1040, 860)), ("phone", "light", (390, 1300)),
-            ):  # fmt: skip
+            for name, scheme, size in _PICTURES:
                 page = await browser.new_page(color_scheme=scheme, viewport={"width": size[0], "height": size[1]})
                 await page.goto(sink.admin + "/")
                 await asyncio.sleep(SECONDS / 3)

@@ -42,12 +42,12 @@ def test_the_plain_manifests_are_what_the_chart_renders_and_kustomize_takes_them
 
 def test_its_readme_is_what_helm_docs_makes_of_the_values(tmp_path: Path) -> None:
     helm_docs = gobuild.installed(*HELM_DOCS)
-    command = [helm_docs, "--chart-search-root", CHART, "--dry-run", "--sort-values-order", "file"]
+    command: list[str | Path] = [helm_docs, "--chart-search-root", CHART, "--dry-run", "--sort-values-order", "file"]
     made = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert (CHART / "README.md").read_text().strip() == made.strip(), "make manifests"
 
 
-def test_every_value_has_its_place_in_the_readme():
+def test_every_value_has_its_place_in_the_readme() -> None:
     def leaves(where: str, value: object) -> set[str]:
         if isinstance(value, dict) and value:
             return {leaf for key, one in value.items() for leaf in leaves(f"{where}.{key}".lstrip("."), one)}

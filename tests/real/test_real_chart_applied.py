@@ -4,6 +4,7 @@ import base64
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import gobuild
 import kubernetes
@@ -60,7 +61,7 @@ async def test_a_real_apiserver_takes_every_object(values: str, cluster: Kuberne
 async def test_its_pods_are_admitted_where_only_restricted_pods_are(values: str, cluster: Kubernetes) -> None:
     objects = rendered(values)
     metadata = {"name": f"tried-{values}"}
-    tried = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod(objects)}
+    tried: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod(objects)}
     if not any(one["name"] == "data" for one in tried["spec"]["volumes"]):  # the StatefulSet's controller adds it
         tried["spec"]["volumes"].append({"name": "data", "persistentVolumeClaim": {"claimName": "data"}})
     await cluster.kubectl("create", "-n", "audit", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(tried))
@@ -74,7 +75,7 @@ async def test_its_pods_are_admitted_where_only_restricted_pods_are(values: str,
 
 
 @beside_the_cluster
-async def test_an_upgrade_keeps_the_admin_token_that_the_installation_made(cluster: Kubernetes, tmp_path: Path):
+async def test_an_upgrade_keeps_the_admin_token_that_the_installation_made(cluster: Kubernetes, tmp_path: Path) -> None:
     # An apiserver that was built from a module does not know its version, so the chart must not ask for one.
     chart = Path(shutil.copytree(CHART, tmp_path / "chart"))
     described = yaml.safe_load((chart / "Chart.yaml").read_text())

@@ -76,7 +76,7 @@ echo all is well
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make dist` makes of this tree."""
     place = tmp_path_factory.mktemp("dist")
-    run = [sys.executable, "-m", "build", "--outdir", place, ROOT]
+    run: list[str | Path] = [sys.executable, "-m", "build", "--outdir", place, ROOT]
     built = subprocess.run(run, capture_output=True, text=True, check=False)
     if built.returncode:
         pytest.skip(f"the wheel cannot be built here: {built.stdout[-500:]}{built.stderr[-500:]}")
@@ -141,7 +141,7 @@ def test_it_is_installed_runs_without_any_right_and_leaves_nothing_but_the_event
 
 
 def test_lintian_finds_nothing_that_is_ours(deb: Path) -> None:
-    command = [tool("lintian", "judges packages"), "--allow-root", deb]
+    command: list[str | Path] = [tool("lintian", "judges packages"), "--allow-root", deb]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     # The libraries come as their makers built them.
     ours = [line for line in said.splitlines() if "[usr/lib/auditsink/" not in line]

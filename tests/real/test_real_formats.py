@@ -70,6 +70,7 @@ async def throw_all(sink: Sink) -> dict[str, Any]:
     """Post everything; the destination's account when nothing is pending any more."""
     apiserver = await sink.apiserver([body.data for body in BODIES])
     assert apiserver.answers == {200: len(BODIES)}
+    account: dict[str, Any]
     (account,) = (await sink.delivered())["destinations"]
     assert account["accepted"] == len(EVENTS)
     assert account["dropped"] == account["filtered"] == 0
@@ -312,7 +313,7 @@ async def test_a_collector_hands_on_every_body(tmp_path: Path, rows: Rows) -> No
     settings = tmp_path / "otelcol.yaml"
     async with Backend() as backend:
         settings.write_text(_OTELCOL.format(port=port, backend=backend.url))
-        command = [collector(), "--config", settings]
+        command: list[str | Path] = [collector(), "--config", settings]
         async with (
             running(command, tmp_path / "otelcol.out", lambda: listens(port)),
             sink_to(tmp_path, f"http://127.0.0.1:{port}", "otlp") as sink,

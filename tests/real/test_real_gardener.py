@@ -92,7 +92,8 @@ async def versions(it: Seed) -> dict[str, str]:
 
 
 async def said(it: Seed) -> str:
-    return (await it.get("extension.extensions.gardener.cloud", "audit"))["status"]["lastOperation"]["description"]
+    told: str = (await it.get("extension.extensions.gardener.cloud", "audit"))["status"]["lastOperation"]["description"]
+    return told
 
 
 async def test_gardenlet_is_content_with_every_operation(tmp_path: Path, rows: Rows) -> None:
@@ -319,7 +320,8 @@ async def move(it: Seed, tmp_path: Path, hec: HecServer, s3: S3Server, rows: Row
 
 
 async def asleep(it: Seed) -> bool:
-    return (await it.get("statefulset", "auditsink")).get("spec", {}).get("replicas") == 0
+    found = await it.get("statefulset", "auditsink")
+    return bool(found.get("spec", {}).get("replicas") == 0)
 
 
 def own(hec: str, s3: S3Server) -> Object:

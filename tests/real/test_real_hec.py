@@ -208,7 +208,7 @@ async def test_requests_larger_than_it_takes_become_smaller(tmp_path: Path, hec:
     )
 
 
-async def test_check_tells_a_good_token_from_a_bad_one(tmp_path: Path, hec: FluentBit):
+async def test_check_tells_a_good_token_from_a_bad_one(tmp_path: Path, hec: FluentBit) -> None:
     config = tmp_path / "config.yaml"
 
     async def check(token: str) -> tuple[int, str]:

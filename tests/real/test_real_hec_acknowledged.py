@@ -71,7 +71,11 @@ async def test_the_whole_corpus_arrives_once_with_what_its_envelopes_say(
 ) -> None:
     bodies = list(corpus.bodies())
     events = events_of(bodies)
-    settings = {"index": "audit_{cluster}", "source": "apiserver:{cluster}", "sourcetype": "kube:apiserver:auditlog"}
+    settings: dict[str, Any] = {
+        "index": "audit_{cluster}",
+        "source": "apiserver:{cluster}",
+        "sourcetype": "kube:apiserver:auditlog",
+    }
     settings |= {"host": "{cluster}.example", "fields": {"stage": "prod"}, "acknowledge": acknowledge}
     async with hec.life(), Sink(tmp_path / "sink", [siem(hec, **settings)]) as sink:
         sink.receive += "/blue"

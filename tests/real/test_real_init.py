@@ -18,8 +18,12 @@ pytestmark = pytest.mark.skipif(bool(kubernetes.missing_tools()), reason=kuberne
 async def command(*words: object) -> tuple[int, str]:
     """Exit code and output of a command in a process of its own."""
     command_line = [sys.executable, "-m", "auditsink", *map(str, words)]
-    output = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
-    called = await asyncio.create_subprocess_exec(*command_line, **output)
+
+    called = await asyncio.create_subprocess_exec(
+        *command_line,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     said, _ = await called.communicate()
     return called.returncode or 0, said.decode()
 

@@ -100,7 +100,7 @@ async def test_a_topic_that_does_not_exist(broker: Secured, tmp_path: Path, rows
     rows(server=SERVER, thrown="a topic that does not exist, then does", **figures(found, status))
 
 
-async def test_one_clusters_missing_topic_delays_nobody_else(broker: Secured, tmp_path: Path, rows: Rows):
+async def test_one_clusters_missing_topic_delays_nobody_else(broker: Secured, tmp_path: Path, rows: Rows) -> None:
     """Its events wait and are named; the others' arrive meanwhile; in the end all have."""
     for cluster in ("a", "b"):
         await broker.create(f"one-missing.{cluster}")

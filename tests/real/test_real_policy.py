@@ -85,7 +85,7 @@ class Maker:
         }
 
     def _path(self) -> str:
-        path = self._chance.choice([*self._paths, "*"])
+        path: str = self._chance.choice([*self._paths, "*"])
         return path[: self._chance.randint(1, len(path))] + "*" if path != "*" and self._chance.random() < 0.5 else path
 
     def _entry(self) -> dict[str, Any]:

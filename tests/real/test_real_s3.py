@@ -23,7 +23,17 @@ def gateway() -> Path:
 
 
 def served(gateway: Path, place: Path, port: int) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    command = [gateway, "--access", "key", "--secret", "secret", "--port", f"127.0.0.1:{port}", "posix", place / "data"]
+    command: list[str | Path] = [
+        gateway,
+        "--access",
+        "key",
+        "--secret",
+        "secret",
+        "--port",
+        f"127.0.0.1:{port}",
+        "posix",
+        place / "data",
+    ]
     return running(command, place / "gateway.log", lambda: listens(port))
 
 

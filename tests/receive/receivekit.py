@@ -252,7 +252,8 @@ async def until(condition: Callable[[], object]) -> None:
 
 def spool_of(port: ListenerState) -> FakeSpool:
     """The one that a port was made with."""
-    spool: Any = port.ingest.spool
+    spool = port.ingest.spool
+    assert isinstance(spool, FakeSpool)
     return spool
 
 

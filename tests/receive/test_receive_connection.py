@@ -207,11 +207,12 @@ class TestPipelining:
         client.send(request() + request(BODY, target="/audit/two"))
         await turns()
         assert [one.cluster for one in spool.waiting] == ["default"]
-        assert client.wire.paused
+        paused = [client.wire.paused]
         spool.settle()
         await turns()
         assert [one.cluster for one in spool.waiting] == ["two"]
-        assert not client.wire.paused
+        paused.append(client.wire.paused)
+        assert paused == [True, False]
         spool.settle()
         assert [answer.status for answer in client.answers()] == [200, 200]
 

@@ -208,11 +208,10 @@ async def test_an_idle_client_is_closed_after_the_apiserver_would_have() -> None
     used.send(request())
     await turns()
     await sweep(port, 120)
-    assert not fresh.wire.closed
-    assert not used.wire.closed
+    before = (fresh.wire.closed, used.wire.closed)
+    assert before == (False, False)
     await sweep(port, 1)
-    assert fresh.wire.closed
-    assert used.wire.closed
+    assert (fresh.wire.closed, used.wire.closed) == (True, True)
 
 
 async def test_every_request_starts_the_time_anew() -> None:

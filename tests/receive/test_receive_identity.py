@@ -85,7 +85,7 @@ def test_another_cluster_set_counts_from_the_next_request_on() -> None:
     assert isinstance(gate.admit(b"/audit", None, A), HttpRejection)
 
 
-async def test_a_head_that_was_let_in_is_looked_at_again_when_anything_has_changed():
+async def test_a_head_that_was_let_in_is_looked_at_again_when_anything_has_changed() -> None:
     """On a connection that stays open: another cluster set, and the end of the sink."""
     port = make_port(tokens="a s3cret")
     known = [port._authorizer.cluster_set()]
@@ -177,7 +177,7 @@ class TestRates:
 class TestSlowGreed:
     """One cluster that announces much and sends slowly, on many connections, leaves the others their half."""
 
-    LIMITS = {"max_in_flight": 100_000, "max_body": 50_000}  # noqa: RUF012 - nobody changes it
+    LIMITS: dict[str, Any] = {"max_in_flight": 100_000, "max_body": 50_000}  # noqa: RUF012 - nobody changes it
 
     def begin(self, port: ListenerState, cluster: str, chunked: bool = False) -> Client:
         """A request whose body is about to come."""
@@ -347,10 +347,12 @@ async def test_a_renewed_client_certificate_is_the_same_cluster_and_a_new_ca_end
         status, session, _ = await asyncio.to_thread(ask, context, one.address, None, "/audit")
         assert status == 200
         assert await ground.post(certificate(ground.ca, ground.place, "renewed", cn="a")) == 200
-        before = one._credentials.certificates.context
+        certificates = one._credentials.certificates
+        assert certificates is not None
+        before = certificates.context
         new = trustme.CA()
         new.cert_pem.write_to_path(ground.place / "ca.pem.new")
         (ground.place / "ca.pem.new").rename(ground.place / "ca.pem")
-        await until(lambda: one._credentials.certificates.context is not before)
+        await until(lambda: certificates.context is not before)
         with pytest.raises((ssl.SSLError, ConnectionError, IndexError)):
             await asyncio.to_thread(ask, context, one.address, session, "/audit")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 from receivekit import BODY, EVENT, Client, FakeSpool, make_port, nothing_held, request, turns, until
 
-from auditsink.audit.eventlist import Mark
+from auditsink.audit.eventlist import Mark, split_slow
 from auditsink.receive import ingest
 from auditsink.receive.ingest import InflateError, inflate
 
@@ -112,7 +112,7 @@ async def test_what_unpacks_beyond_the_memory_that_is_left_is_refused() -> None:
 async def test_slow_bodies_do_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """While every thread is busy with a hostile body, ordinary ones pass."""
     gate = threading.Event()
-    split = ingest.split_slow
+    split = split_slow
     monkeypatch.setattr(ingest, "split_slow", lambda body: gate.wait(30) and split(body))
     port = make_port(spool := FakeSpool())
     hostile = [Client(port) for _ in range(5)]
@@ -131,7 +131,7 @@ async def test_slow_bodies_do_not_keep_others_waiting(monkeypatch: pytest.Monkey
 
 async def test_a_closed_intake_begins_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    split = ingest.split_slow
+    split = split_slow
     monkeypatch.setattr(ingest, "split_slow", lambda body: gate.wait(30) and split(body))
     port = make_port(FakeSpool())
     clients = [Client(port) for _ in range(ingest.WORKERS + 1)]

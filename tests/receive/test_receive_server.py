@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from receivekit import BODY, Client, FakeSpool, make_port, make_server, read_answers, request, until
 
 from auditsink.clusters.registry import ClustersError
+from auditsink.common import descriptors
 from auditsink.common.descriptors import left_for_connections
 from auditsink.config import Receive
 from auditsink.receive import ReceiveError, ReceiveServer, server
@@ -300,11 +301,11 @@ async def test_many_idle_clients_do_not_slow_the_others() -> None:
 async def test_connections_stay_below_what_the_process_may_have_open(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server.descriptors, "limit", lambda: 120)
+    monkeypatch.setattr(descriptors, "limit", lambda: 120)
     async with running(max_connections=4096) as one:
         assert one._listener.connections.room == room(4096, left_for_connections(0, 120))
         assert "fewer connections than receive.max_connections are taken" in caplog.text
-    monkeypatch.setattr(server.descriptors, "limit", lambda: 65536)
+    monkeypatch.setattr(descriptors, "limit", lambda: 65536)
     caplog.clear()
     async with running(max_connections=4096) as one:
         assert one._listener.connections.room == (4096, BEYOND)

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from crc32c import crc32c
@@ -33,13 +34,13 @@ def events_of(*texts: str) -> list[bytes]:
     return eventlist.split(body_of(*texts)).events
 
 
-def config(path: Path = PATH, **changes: object) -> SpoolConfig:
+def config(path: Path = PATH, **changes: Any) -> SpoolConfig:
     """Small rings: 64 KiB segments, 1 MiB in all."""
-    settings: dict[str, object] = {"max_bytes": Size(2**20), "segment_bytes": Size(2**16), **changes}
-    return SpoolConfig(path=path, **settings)  # type: ignore[arg-type]  # settings by name, checked when they are used
+    settings: dict[str, Any] = {"max_bytes": Size(2**20), "segment_bytes": Size(2**16), **changes}
+    return SpoolConfig(path=path, **settings)
 
 
-def open_spool(disk: Disk | None = None, **changes: object) -> Spool:
+def open_spool(disk: Disk | None = None, **changes: Any) -> Spool:
     """A started spool whose answers are given in the writer's thread."""
     spool = Spool.open(config(**changes), disk=disk or FakeDisk())
     spool.start(lambda call: call())
@@ -63,7 +64,7 @@ LOOPS: WeakKeyDictionary[Spool, Turns] = WeakKeyDictionary()
 """Of the spools whose loop may commit."""
 
 
-def open_looping(disk: Disk | None = None, **changes: object) -> Spool:
+def open_looping(disk: Disk | None = None, **changes: Any) -> Spool:
     """A started spool with a loop, which makes the small commits."""
     spool = Spool.open(config(**changes), disk=disk or FakeDisk())
     turns = LOOPS[spool] = Turns()

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from typing import Any
 
 import pytest
 from spoolkit import body_of, config, submit
@@ -16,7 +17,7 @@ def noise(number: int) -> bytes:
     return body_of(random.Random(number).randbytes(4000).hex())
 
 
-def opened(disk: FakeDisk, *destinations: str, **settings: str) -> Spool:
+def opened(disk: FakeDisk, *destinations: str, **settings: Any) -> Spool:
     spool = Spool.open(config(**settings), disk=disk, destinations=destinations)
     spool.start(lambda call: call())
     return spool

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from spoolkit import PATH, body_of, config, events_of, open_spool, submit, submi
 from auditsink.spool import Spool, SpoolError, identity
 from auditsink.spool.offline import export_format, inspect, segment_file
 from auditsink.spool.offline.export import Selection, export
+from auditsink.spool.offline.export_format import ExportedSegment
 from auditsink.spool.offline.import_ import restore
 from auditsink.spool.types import Record
 from auditsink.testing.clock import FakeClock
@@ -328,18 +330,18 @@ def _flip(file: Path, at: int = -20) -> None:
     file.write_bytes(content)
 
 
-def _forge(file: Path, change: bytes) -> None:
+def _forge(file: Path, before: bytes, after: bytes) -> None:
     """Another content, well compressed: only the digest can tell."""
     content = content_of(file)
-    file.write_bytes(zstandard.ZstdCompressor().compress(content.replace(*change.split(b">"))))
+    file.write_bytes(zstandard.ZstdCompressor().compress(content.replace(before, after)))
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[Path, ExportedSegment], object]] = {
     "a flipped byte": lambda place, one: _flip(place / one.events),
     "a flipped byte beside": lambda place, one: _flip(place / one.requests, 12),
-    "other events": lambda place, one: _forge(place / one.events, b"Metadata>Metadatb"),
-    "other times": lambda place, one: _forge(place / one.requests, b"CN=apiserver>CN=nobody"),
-    "fewer events": lambda place, one: _forge(place / one.events, b'{"level":>\n{"level":'),
+    "other events": lambda place, one: _forge(place / one.events, b"Metadata", b"Metadatb"),
+    "other times": lambda place, one: _forge(place / one.requests, b"CN=apiserver", b"CN=nobody"),
+    "fewer events": lambda place, one: _forge(place / one.events, b'{"level":', b'\n{"level":'),
     "no requests": lambda place, one: (place / one.requests).write_bytes(zstandard.ZstdCompressor().compress(b"{}\n")),
     "no line break": lambda place, one: (place / one.events).write_bytes(zstandard.ZstdCompressor().compress(b"{}")),
     "a missing file": lambda place, one: (place / one.events).unlink(),

@@ -271,8 +271,9 @@ def test_an_account_never_goes_negative_while_the_writer_drops(monkeypatch: pyte
     class Moving(Ring):
         @property
         def floor(self) -> int:  # type: ignore[override]  # stands in for another thread
-            self.__dict__["durable"] += 100
-            return self.__dict__["durable"] - 1
+            durable: int = self.__dict__["durable"] + 100
+            self.__dict__["durable"] = durable
+            return durable - 1
 
     ring.__dict__.pop("floor")
     ring.__class__ = Moving

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from crc32c import crc32c
 from spoolkit import PATH, body_of, events_of, open_spool, read_all, submit
 
 from auditsink.spool import frame, segment
@@ -13,7 +14,7 @@ from auditsink.testing.disk import FakeDisk
 HEADER = SegmentHeader(b"r" * 16, b"s" * 8, 0, 1)
 
 
-def test_content_full_of_false_headers_costs_little_to_pass_over(monkeypatch: pytest.MonkeyPatch):
+def test_content_full_of_false_headers_costs_little_to_pass_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A patch body may hold bytes that claim to be frames of megabytes; a torn write leaves them to the resync."""
     chance = random.Random(1)
     claims = b"".join(
@@ -22,7 +23,7 @@ def test_content_full_of_false_headers_costs_little_to_pass_over(monkeypatch: py
     )
     data = bytes(segment.DATA_START) + b"\1" * 8 + claims + b"the end."
     summed = 0
-    real = frame.crc32c
+    real = crc32c
 
     def counting(content: bytes, seed: int = 0) -> int:
         nonlocal summed

@@ -113,7 +113,7 @@ def test_a_broken_key_file_leaves_the_keys_as_they_are_and_is_told_once(
     assert "half" not in caplog.text
 
 
-def test_a_missing_key_is_told_with_its_name_and_with_what_there_is(tmp_path: Path):
+def test_a_missing_key_is_told_with_its_name_and_with_what_there_is(tmp_path: Path) -> None:
     ring, path = keyring(tmp_path, f"2026-11 {ONE}\n2026-08 {TWO}\n")
 
     def told(name: str, keys: Keyring | None) -> str:

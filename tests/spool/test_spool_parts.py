@@ -46,6 +46,7 @@ def test_a_frame_comes_back_as_it_went_in(source: bytes, payload: bytes, sequenc
     data = make_frame(sequence, source=source, payload=payload)
     assert len(data) % frame.ALIGNMENT == 0
     header = frame.decode(data, 0, 512, HEADER.seed)
+    assert header is not None
     assert header == FrameHeader(
         512, len(payload), 10, 2, Mark.NOT_UTF8, len(source), sequence, 99, b"0123456789abcdef", header.checksum
     )

@@ -103,7 +103,12 @@ def test_a_second_sync_returns_only_when_the_first_is_done() -> None:
     first.start()
     assert first_syncs.wait(10)
     returned = threading.Event()
-    second = threading.Thread(target=lambda: (cursor.sync(), returned.set()))
+
+    def sync() -> None:
+        cursor.sync()
+        returned.set()
+
+    second = threading.Thread(target=sync)
     second.start()
     cursor.advance(Tally(filtered=1))  # moving on never waits for a disk
     assert not returned.wait(0.05)

@@ -60,7 +60,7 @@ def test_fresh_records_come_from_memory_without_touching_the_disk() -> None:
     spool.stop()
 
 
-def test_the_writer_keeps_no_request_alive_while_it_waits_for_the_next(monkeypatch: pytest.MonkeyPatch):
+def test_the_writer_keeps_no_request_alive_while_it_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest body and its events would stay in memory until the next batch comes."""
     told: list[weakref.ref[object]] = []
     alive_while_waiting: list[int] = []
@@ -215,11 +215,11 @@ def test_a_disk_that_keeps_failing_refuses_and_takes_again_when_it_is_back() -> 
     submit(spool, ring, body_of("a"))
     disk.fail("write", errno.EROFS, times=4)
     assert submit(spool, ring, body_of("b")) is SpoolRejection.UNAVAILABLE
-    assert spool.problem is not None
+    broken = spool.problem is not None
     assert spool.refusal(ring) is SpoolRejection.UNAVAILABLE
     disk.heal()
     assert submit(spool, ring, body_of("c")) == Receipt(1, 1)
-    assert spool.problem is None
+    assert (broken, spool.problem) == (True, None)
     assert read_all(ring) == (events_of("a", "c"), 0)
     spool.stop()
 

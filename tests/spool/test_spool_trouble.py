@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from leaping import Leaping
@@ -161,7 +162,7 @@ class HangingDisk(FakeDisk):
         self.goes_on = threading.Event()
         self.goes_on.set()
 
-    def sync_directory(self, path) -> None:  # noqa: ANN001 - see FakeDisk
+    def sync_directory(self, path: Path) -> None:
         self.hangs.set()
         assert self.goes_on.wait(PATIENCE)
         super().sync_directory(path)
@@ -185,9 +186,12 @@ def test_a_disk_that_hangs_turns_readiness_off() -> None:
     body = body_of("a")
     spool.submit(ring, body, eventlist.split(body), "", done)
     assert disk.hangs.wait(PATIENCE)
-    assert spool.problem is None
+    before = spool.problem
     clock.now += 11
-    assert spool.problem == "the disk has not answered for 11 s; check it: batches wait until it does"
+    assert (before, spool.problem) == (
+        None,
+        "the disk has not answered for 11 s; check it: batches wait until it does",
+    )
     disk.goes_on.set()
     assert answered.wait(PATIENCE)
     assert answers == [Receipt(0, 1)]

@@ -55,7 +55,8 @@ async def test_a_cancelled_sleep_is_forgotten() -> None:
 
 
 async def test_no_time_to_sleep_lets_others_run() -> None:
-    clock, seen = FakeClock(), []
+    clock = FakeClock()
+    seen: list[str] = []
     asyncio.get_running_loop().call_soon(seen.append, "ran")
     await clock.sleep(0)
     assert seen == ["ran"]
