@@ -17,7 +17,6 @@ from kafkakit import deliver, lake
 
 from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.common.secret import Secret
-from auditsink.common.units import Duration
 from auditsink.config import ClientTls, KafkaConfig, KafkaSecurity
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Retry, RetryCause

@@ -24,7 +24,7 @@ def destination(state: DestinationState = DestinationState.IDLE, **ends: int) ->
         **({"accepted": 0, "delivered": 0, "filtered": 0, "dead_lettered": 0, "dropped": 0, "pending": 0} | ends)
     )
     return ForwarderStatistics(
-        "splunk", "splunk", state, None, 0.0, {}, {"failed": 3, "asked": 1}, 2, 700, 1, 0.0, {"prod": account}
+        "splunk", "splunk", state, (), 0.0, {}, {"failed": 3, "asked": 1}, 2, 700, 1, 0.0, {"prod": account}
     )
 
 

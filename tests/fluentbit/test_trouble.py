@@ -12,7 +12,7 @@ FINE, RETRYING, PAUSED = DestinationState.IDLE, DestinationState.RETRYING, Desti
 
 def one(state: DestinationState, *, waits: bool = False) -> ForwarderStatistics:
     waiting = {"prod": PausedCluster("no topic", 1.0)} if waits else {}
-    return ForwarderStatistics("d", "splunk", state, None, 0.0, {}, {}, 0, 0, 0, 0.0, {}, waiting)
+    return ForwarderStatistics("d", "splunk", state, (), 0.0, {}, {}, 0, 0, 0, 0.0, {}, waiting)
 
 
 def looked(*stretches: tuple[DestinationState, int]) -> DestinationTrouble:

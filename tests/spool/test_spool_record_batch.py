@@ -2,6 +2,7 @@
 
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 from crc32c import crc32c
@@ -266,7 +267,7 @@ def appended(size: int, source: str, mark: int, at_ns: int) -> Append:
     return Append(_LOG, body, split, source, at_ns, lambda _answer: None)
 
 
-_LOG: RingLog = None  # type: ignore[arg-type]  # it is not looked at here
+_LOG = cast("RingLog", None)  # it is not looked at here
 
 APPENDS = st.lists(
     st.builds(
