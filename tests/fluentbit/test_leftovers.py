@@ -16,7 +16,7 @@ from auditsink.config.spool import Spool as SpoolConfig
 from auditsink.fluentbit.leftovers import AGAIN_SECONDS, DAMAGED, DIRECTORY, Adopted, Leftovers, adopt, buffer_size
 from auditsink.spool import Spool
 from auditsink.spool.ring import Ring
-from auditsink.spool.types import Done, Record, SpoolRejection
+from auditsink.spool.types import Record, SpoolRejection, SubmitCallback
 from auditsink.testing.clock import FakeClock
 
 
@@ -173,7 +173,7 @@ async def test_a_full_ring_is_waited_for(volume: Path, monkeypatch: pytest.Monke
     async with spool(ours) as opened:
         submit = opened.submit
 
-        def full_once(ring: Ring, body: bytes, split: Split, source: str, done: Done) -> None:
+        def full_once(ring: Ring, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
             if clock.slept:
                 submit(ring, body, split, source, done)
             else:
