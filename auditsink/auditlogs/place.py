@@ -4,13 +4,13 @@ The file is JSON and is replaced as a whole, so that a crash leaves the old plac
 process at a time: a lock beside it keeps a second one away.
 """
 
-import fcntl
 import hashlib
-import os
 from pathlib import Path
 from typing import Self
 
 import msgspec
+
+from auditsink.common.disk import RealDisk, replace
 
 HEAD_BYTES = 4096
 """As many bytes at its beginning tell a log from every other: an event has a time and an identifier of its own."""
@@ -53,18 +53,15 @@ class StateFile:
     def __enter__(self) -> Self:
         """Raises StateFileError."""
         try:
-            self._lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = RealDisk().lock(self._path.with_name(f"{self._path.name}.lock"))
+        except BlockingIOError:
+            raise StateFileError(f"{self._path}: another auditsink send uses it; give each its own --state") from None
         except OSError as problem:
             raise self._unwritable(problem) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise StateFileError(f"{self._path}: another auditsink send uses it; give each its own --state") from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._lock)
+        self._lock.close()
 
     def load(self) -> LogPlace | None:
         """The place, None when nothing was taken yet. Raises StateFileError."""
@@ -85,23 +82,10 @@ class StateFile:
 
     def save(self, place: LogPlace) -> None:
         """From now on this one counts, also after a power cut. Raises StateFileError."""
-        draft = self._beside("new")
         try:
-            with draft.open("wb") as stream:
-                stream.write(msgspec.json.encode(place) + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            replace(RealDisk(), self._path, [msgspec.json.encode(place), b"\n"])
         except OSError as problem:
             raise self._unwritable(problem) from None
-
-    def _beside(self, suffix: str) -> Path:
-        return self._path.with_name(f"{self._path.name}.{suffix}")
 
     def _unwritable(self, problem: OSError) -> StateFileError:
         return StateFileError(f"{self._path}: cannot be written ({problem.strerror}); its directory must be writable")

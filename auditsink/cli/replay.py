@@ -12,6 +12,7 @@ from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.common import resolver, timestamps
 from auditsink.common.clock import SystemClock
+from auditsink.common.disk import RealDisk
 from auditsink.config import Config, DestinationSection
 from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
@@ -20,7 +21,6 @@ from auditsink.filters import build as filters
 from auditsink.forward.replay import Replay, Replayed
 from auditsink.forward.retry import Backoff
 from auditsink.spool import SpoolError
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import inspect, segment_file

@@ -10,6 +10,7 @@ from auditsink.cli.bar import bar
 from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
+from auditsink.common.disk import RealDisk
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.verify.archive import Archive, Period, open_keys
 from auditsink.evidence.verify.files import Files
@@ -17,7 +18,6 @@ from auditsink.evidence.verify.findings import MOST_PROBLEMS, EnoughError, Findi
 from auditsink.evidence.verify.line_matcher import LineMatcher
 from auditsink.evidence.verify.verify_spool import SpoolVerifier
 from auditsink.spool import SpoolError
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import export_format
 

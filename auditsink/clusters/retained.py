@@ -3,10 +3,11 @@
 Kept in a file beside the rings, because a restart must not send a cluster's events where they were never to go.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
+
+from auditsink.common.disk import RealDisk, replace
 
 NAME = "clusters.json"
 
@@ -35,14 +36,4 @@ def read(spool: Path) -> dict[str, RetainedCluster]:
 
 def write(spool: Path, routings: dict[str, RetainedCluster]) -> None:
     """Replace the file as a whole. Raises OSError."""
-    draft = spool / f"{NAME}.new"
-    with draft.open("wb") as stream:
-        stream.write(msgspec.json.encode(routings, order="sorted"))
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(spool / NAME)
-    directory = os.open(spool, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace(RealDisk(), spool / NAME, [msgspec.json.encode(routings, order="sorted")])

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock
+from auditsink.common.disk import RealDisk, RealFile, append_all, line_start
 from auditsink.config import FileConfig
 from auditsink.delivery.destination import Attempt, Batch, UnavailableError
 from auditsink.delivery.outcome import Delivered, Outcome, Retry, RetryCause
@@ -29,7 +30,6 @@ from auditsink.delivery.settings import key
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
 
-_BLOCK = 65536  # bytes looked at in one go for the last line break
 CLOSE_SECONDS = 1.0
 _MODE = 0o600  # as kube-apiserver creates its own audit log: events hold names, addresses and request bodies
 
@@ -118,13 +118,7 @@ class RotatingFile:
             self._rotate()
             fd = self._opened()
             size = os.fstat(fd).st_size
-        try:
-            _write(fd, content)
-            os.fdatasync(fd)
-        except OSError:
-            # What a failed write or sync left is of unknown state: the next try writes it all anew.
-            os.ftruncate(fd, size)
-            raise
+        append_all(RealFile(fd), [content], size)
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -165,7 +159,7 @@ def _open(path: Path) -> int:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "is no regular file")  # noqa: TRY301 - one way out for all that close the file
-        _sync_directory(path.parent)
+        RealDisk().sync_directory(path.parent)
     except OSError:
         os.close(fd)
         raise
@@ -177,30 +171,13 @@ def _repair(fd: int) -> None:
     size = os.fstat(fd).st_size
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return
-    start = _last_line(fd, size)
-    if os.pread(fd, 1, start) == b"{":
-        os.ftruncate(fd, start)
+    file = RealFile(fd)
+    start = line_start(file, size)
+    if file.read(1, start) == b"{":
+        file.truncate(start)
+        file.sync()
     else:
-        _write(fd, b"\n")
-    os.fdatasync(fd)
-
-
-def _last_line(fd: int, size: int) -> int:
-    """Where the last line starts."""
-    at = size
-    while at > 0:
-        start = max(0, at - _BLOCK)
-        found = os.pread(fd, at - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        at = start
-    return 0
-
-
-def _write(fd: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+        append_all(file, [b"\n"], size)
 
 
 def _same(fd: int, path: Path) -> bool:
@@ -210,11 +187,3 @@ def _same(fd: int, path: Path) -> bool:
         return False
     here = os.fstat(fd)
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -15,14 +15,14 @@ the same one twice: readers show it once. Rewriting goes through a new file that
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from auditsink.common.disk import Disk, File, RealDisk, append_all, line_start, replace
 from auditsink.common.units import Size
 from auditsink.common.watch import stamp_or_none
 from auditsink.forward.dead_letter import DeadLetter, decode
-from auditsink.spool.disk import Disk, File, RealDisk, write_all
 
 log = logging.getLogger("auditsink.forward")
 
@@ -111,17 +111,16 @@ class DeadLetters:
                 break
             excess -= len(line)
             dropped += decode(line) is not None
-        self._replaced(_DROPPED, iter([b"%d\n" % (self.dropped() + dropped)]))
-        self._replace(older)
+        self._replace(_DROPPED, [b"%d\n" % (self.dropped() + dropped)])
+        self._replace(self._file.name, older)
         self._forget_name()
         return dropped, kept
 
     def _write(self, data: bytes) -> None:
         with self._opened() as file:
             end = self._whole_lines(file)
+            append_all(file, [data], end)
             try:
-                write_all(file, [data], end)
-                file.sync()
                 self._make_name_durable()
             except OSError:
                 with contextlib.suppress(OSError):
@@ -151,7 +150,7 @@ class DeadLetters:
         with self._locked():
             removed = {dead_letter.id for dead_letter in self if dead_letter.id in ids}
             if removed:
-                self._replace(self._kept(removed))
+                self._replace(self._file.name, self._kept(removed))
         return len(removed)
 
     def clear(self) -> int:
@@ -160,7 +159,7 @@ class DeadLetters:
             return 0
         with self._locked():
             count = sum(1 for _ in self)
-            self._replace(iter(()))
+            self._replace(self._file.name, ())
         return count
 
     def identity(self) -> tuple[object, int]:
@@ -237,13 +236,8 @@ class DeadLetters:
 
     def _whole_lines(self, file: File) -> int:
         """The length of the file without a torn last line, which is cut off."""
-        size = end = file.size()
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            found = file.read(end - start, start).rfind(b"\n")
-            end = start + found + 1
-            if found >= 0:
-                break
+        size = file.size()
+        end = line_start(file, size)
         if end < size:
             self.torn += 1
             log.warning(
@@ -281,22 +275,9 @@ class DeadLetters:
                 seen.add(dead_letter.id)
                 yield line
 
-    def _replace(self, lines: Iterator[bytes]) -> None:
-        """Put these lines in the place of the file's. A crash leaves either the old file or the new one."""
-        self._replaced(self._file.name, lines)
-
-    def _replaced(self, name: str, lines: Iterator[bytes]) -> None:
-        fresh = self.path / "letters.new"
-        with contextlib.suppress(FileNotFoundError):
-            self._disk.unlink(fresh)
-        with contextlib.closing(self._disk.create(fresh)) as file:
-            at = 0
-            for line in lines:
-                write_all(file, [line], at)
-                at += len(line)
-            file.sync()
-        self._disk.rename(fresh, self.path / name)
-        self._disk.sync_directory(self.path)
+    def _replace(self, name: str, lines: Iterable[bytes]) -> None:
+        """Put these lines in the place of a file's. A crash leaves either the old file or the new one."""
+        replace(self._disk, self.path / name, lines, draft=self.path / "letters.new")
 
 
 def place(spool_path: Path, destination: str) -> Path:

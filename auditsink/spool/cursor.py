@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from auditsink.spool.disk import Disk, closed_on_error
+from auditsink.common.disk import Disk, closed_on_error
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.types import Tally
 

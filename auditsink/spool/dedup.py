@@ -13,8 +13,8 @@ would keep a start waiting, so each is looked at when a retry asks for it, once.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from auditsink.common.disk import File, read_around
 from auditsink.spool import frame, record_batch, segment
-from auditsink.spool.disk import File, read_around
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Segment

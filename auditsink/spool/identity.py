@@ -4,8 +4,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from auditsink.common.disk import Disk, read_around
 from auditsink.spool import segment
-from auditsink.spool.disk import Disk, read_around
 from auditsink.spool.slots import SlotFile
 
 _META = struct.Struct("<16sQ")

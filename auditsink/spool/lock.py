@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from auditsink.spool.disk import Disk, File, write_all
+from auditsink.common.disk import Disk, File, replace, write_all
 from auditsink.spool.errors import SpoolError
 
 VERSION_LINE = b"auditsink spool 2\n"
@@ -33,32 +33,17 @@ def check_version(disk: Disk, path: Path) -> None:
     try:
         file = disk.open(name)
     except FileNotFoundError:
-        _write_version(disk, path)
+        replace(disk, name, [VERSION_LINE])
         return
     try:
         found = file.read(64, 0)
     finally:
         file.close()
     if found == EARLIER:
-        _write_version(disk, path)  # before anything that its readers would take for damage
+        replace(disk, name, [VERSION_LINE])  # before anything that its readers would take for damage
     elif found != VERSION_LINE:
         raise SpoolError(
             f"{name} says {found.decode(errors='replace').strip()!r}, this auditsink reads "
             f"{VERSION_LINE.decode().strip()!r} and the one before: "
             "run the auditsink that wrote it, or give this one an empty directory"
         )
-
-
-def _write_version(disk: Disk, path: Path) -> None:
-    """Under its name only when it is whole: a power loss must not leave a spool that nobody can read."""
-    draft = path / "version.new"
-    with contextlib.suppress(FileNotFoundError):
-        disk.unlink(draft)
-    file = disk.create(draft)
-    try:
-        write_all(file, [VERSION_LINE], 0)
-        file.sync()
-    finally:
-        file.close()
-    disk.rename(draft, path / "version")
-    disk.sync_directory(path)

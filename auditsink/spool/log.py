@@ -21,15 +21,15 @@ from dataclasses import dataclass
 
 from auditsink.audit.eventlist import Mark
 from auditsink.common.clock import Clock
+from auditsink.common.disk import Disk, File, create_anew, write_all
 from auditsink.spool import frame, segment
 from auditsink.spool.dedup import Dedup
-from auditsink.spool.disk import Disk, File, write_all
 from auditsink.spool.errors import NO_SPACE, RingFullError
 from auditsink.spool.keys import Key
 from auditsink.spool.quota import DiskQuota
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Footer, Segment, SegmentHeader
-from auditsink.spool.successor import PreparedFile, Run, Successor, create_anew, zeros_of
+from auditsink.spool.successor import PreparedFile, Run, Successor, zeros_of
 from auditsink.spool.types import SpoolRejection
 
 INITIAL_BYTES = 2**20
@@ -346,7 +346,7 @@ class RingLog:
         header = self._header(key)
         path = self.ring.path / segment.file_name(self._next)
         encoded = segment.encode_header(header)
-        file = create_anew(self._disk, path)
+        file = create_anew(self._disk, path)  # a segment of which nothing counted may have kept its name
         try:
             file.allocate(size)
             write_all(file, [encoded], 0)

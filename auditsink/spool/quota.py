@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from auditsink.spool.disk import Disk
+from auditsink.common.disk import Disk
 from auditsink.spool.errors import RingFullError
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Segment

@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Protocol
 
+from auditsink.common.disk import Disk, File, read_around
 from auditsink.spool import frame, segment
 from auditsink.spool.content import ContentError, TamperedError, Unpacker
-from auditsink.spool.disk import Disk, File, read_around
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
 from auditsink.spool.record_cache import RecordCache

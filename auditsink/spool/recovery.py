@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from auditsink.common.disk import PAGE_BYTES, File, is_unused, read_around
 from auditsink.spool import cursor, segment
-from auditsink.spool.disk import PAGE_BYTES, File, is_unused, read_around
 from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring, cipher_of

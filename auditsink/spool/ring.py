@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
+from auditsink.common.disk import Disk
 from auditsink.spool.cursor import Cursor
-from auditsink.spool.disk import Disk
 from auditsink.spool.keys import Keyring
 from auditsink.spool.reader import Reader
 from auditsink.spool.record_cache import RecordCache

@@ -9,7 +9,7 @@ from threading import Lock
 
 from crc32c import crc32c
 
-from auditsink.spool.disk import Disk, File, closed_on_error, read_around, write_all
+from auditsink.common.disk import Disk, File, closed_on_error, read_around, write_all
 
 _HEAD = struct.Struct("<4sIQI")
 _MAGIC = b"SLOT"

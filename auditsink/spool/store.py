@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from auditsink.audit.eventlist import Split
 from auditsink.common.clock import Clock, SystemClock
+from auditsink.common.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import identity, recovery
 from auditsink.spool.abandoned import Abandoned
 from auditsink.spool.commit import Append
 from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, recall
-from auditsink.spool.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from auditsink.common.disk import Disk, closed_on_error, create_anew, write_all
 from auditsink.spool import segment
-from auditsink.spool.disk import Disk, File, closed_on_error, write_all
 from auditsink.spool.ring import Ring
 
 Run = Callable[[Callable[[], None]], "Future[None]"]
@@ -94,16 +94,6 @@ class Successor:
         if (prepared := self.take(0)) is not None:
             prepared.drop()
             self._ring.prepared_bytes = 0
-
-
-def create_anew(disk: Disk, path: Path) -> File:
-    """A new file in place of what may have been left under its name. Raises OSError."""
-    try:
-        return disk.create(path)
-    except FileExistsError:
-        # Left by a segment of which nothing counted, when the disk did not even remove its name.
-        disk.unlink(path)
-        return disk.create(path)
 
 
 def zeros_of(count: int) -> list[bytes]:

@@ -4,11 +4,10 @@ A sink that is not ready may get no requests any more, so none would show that t
 Belongs to the writer's thread; `problem` may be read by any.
 """
 
-import contextlib
 import errno
 import logging
 
-from auditsink.spool.disk import write_all
+from auditsink.common.disk import create_anew, write_all
 from auditsink.spool.errors import NO_SPACE
 from auditsink.spool.ring import Ring
 
@@ -59,9 +58,7 @@ class DiskTrouble:
 def probe(ring: Ring) -> None:
     """Reserve, write and sync a file in the ring's directory, and remove it. Raises OSError."""
     path = ring.path / PROBE_FILE
-    with contextlib.suppress(FileNotFoundError):
-        ring.disk.unlink(path)
-    file = ring.disk.create(path)
+    file = create_anew(ring.disk, path)
     try:
         file.allocate(PROBE_BYTES)
         write_all(file, [PAGE], 0)

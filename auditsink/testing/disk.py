@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from auditsink.spool.disk import File
+from auditsink.common.disk import File
 
 SECTOR = 512
 """Of a write that was not synced, each stretch of so many bytes reaches the platter whole, in part, or not at all."""
@@ -78,7 +78,7 @@ class _Inode:
 
 
 class FakeDisk:
-    """Implements `auditsink.spool.disk.Disk` in memory.
+    """Implements `auditsink.common.disk.Disk` in memory.
 
     `fail(operation, error, times)` makes the next calls of that name raise; `cut_power` ends everything in the middle
     of something; `capacity` bounds what may be allocated; `short_writes` makes each write take only some of the bytes.

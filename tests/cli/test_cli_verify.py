@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from auditsink.audit import eventlist
+from auditsink.common.disk import RealDisk
 from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.evidence.keys import Signer
 from auditsink.evidence.make.checkpoint_file import CheckpointFile
 from auditsink.evidence.make.checkpointer import Checkpointer
 from auditsink.spool import Spool
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.identity import FILE, Identity, peek
 from auditsink.spool.offline import inspect
 from auditsink.spool.slots import SlotFile

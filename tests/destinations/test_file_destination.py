@@ -183,18 +183,19 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room: int | None = None
         self.sync_problem: int | None = None
-        monkeypatch.setattr(os, "write", self.write)
+        monkeypatch.setattr(os, "pwritev", self.write)
         monkeypatch.setattr(os, "fdatasync", self.fdatasync)
 
-    _write = staticmethod(os.write)
+    _write = staticmethod(os.pwritev)
 
-    def write(self, fd: int, content: bytes) -> int:
+    def write(self, fd: int, buffers: Sequence[bytes], offset: int) -> int:
+        content = b"".join(buffers)
         if self.room is not None:
             if self.room == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             content = content[: self.room]
             self.room -= len(content)
-        return self._write(fd, content)
+        return self._write(fd, [content], offset)
 
     def fdatasync(self, fd: int) -> None:
         if self.sync_problem is not None:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.audit.eventlist import Mark
+from auditsink.common.disk import RealDisk
 from auditsink.delivery.destination import Batch
 from auditsink.forward import dead_letter, dead_letters
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letter_count import MOST_REASONS, OTHERS, DeadLetterCount
 from auditsink.forward.dead_letters import DeadLetters, DeadLettersFullError, open_all, place
-from auditsink.spool.disk import RealDisk
 from auditsink.testing.disk import FakeDisk
 
 AT_NS = 1_795_388_400_123_456_000

@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 from crc32c import crc32c
 
 from auditsink.audit import eventlist
+from auditsink.common.disk import Disk
 from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import Spool, frame, segment
-from auditsink.spool.disk import Disk
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import SegmentHeader

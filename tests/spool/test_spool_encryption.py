@@ -9,10 +9,10 @@ import pytest
 import zstandard
 from spoolkit import PATH, body_of, config, die, events_of, open_spool, parts, read_all, reframed, submit, submit_all
 
+from auditsink.common.disk import RealDisk
 from auditsink.common.secret import WatchedFile
 from auditsink.config import Encryption
 from auditsink.spool import Spool, SpoolError, frame, segment
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.keys import Keyring, parse_keys
 from auditsink.spool.offline import inspect, segment_file

@@ -9,8 +9,8 @@ import pytest
 from spoolkit import LOOPS, body_of, events_of, open_looping, read_all, submit, submit_together
 
 from auditsink.audit import eventlist
+from auditsink.common.disk import File
 from auditsink.spool import Spool, writer
-from auditsink.spool.disk import File
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from spoolkit import body_of, open_spool, submit
 
+from auditsink.common.disk import RealDisk
 from auditsink.spool import Spool
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.ring import Ring
 
 

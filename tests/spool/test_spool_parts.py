@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.audit.eventlist import Mark
+from auditsink.common.disk import UNREADABLE, RealDisk, read_around
 from auditsink.spool import frame, segment
 from auditsink.spool.dedup import WINDOW, Dedup
-from auditsink.spool.disk import UNREADABLE, RealDisk, read_around
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.record_cache import RecordCache, RecordCaches

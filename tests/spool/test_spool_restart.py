@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all, submit, submit_all
 
+from auditsink.common.disk import RealDisk
 from auditsink.spool import Spool, SpoolError, segment
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.types import Receipt, SpoolRejection, Tally
 from auditsink.testing.disk import FakeDisk
 

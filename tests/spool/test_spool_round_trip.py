@@ -9,8 +9,8 @@ from spoolkit import config, submit_all
 
 from auditsink.audit import eventlist
 from auditsink.audit.eventlist import Mark
+from auditsink.common.disk import RealDisk
 from auditsink.spool import Spool
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.offline import inspect
 from auditsink.spool.offline.export import export
 from auditsink.spool.offline.import_ import body_of as restored_body

@@ -12,8 +12,8 @@ import pytest
 from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, submit, submit_all
 
 from auditsink.audit import eventlist
+from auditsink.common.disk import RealDisk
 from auditsink.spool import Spool
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.offline import inspect
 from auditsink.spool.types import Chunk, Receipt, SpoolRejection, Tally
 from auditsink.spool.writer import Writer

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from auditsink.audit.eventlist import Mark, Split, joined
 from auditsink.common.clock import Clock
+from auditsink.common.disk import RealDisk
 from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import Evidence
 from auditsink.evidence import EvidenceError
@@ -12,7 +13,6 @@ from auditsink.evidence.keys import Signer, require
 from auditsink.evidence.make.checkpoint_file import CheckpointFile
 from auditsink.evidence.make.checkpointer import Checkpointer
 from auditsink.spool import Spool, SpoolError
-from auditsink.spool.disk import RealDisk
 from auditsink.spool.types import Receipt, SpoolRejection
 
 log = logging.getLogger("auditsink.evidence")

@@ -5,17 +5,16 @@ with what follows them: the cursor has not moved past them, so their ranges are 
 carry one time; so what is broken before that is no torn append, and is left for `auditsink verify` to tell.
 """
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from auditsink.common import timestamps
+from auditsink.common.disk import Disk, File, append_all, create_anew, line_start, write_all
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.checkpoint import Checkpoint, NoCheckpointError, OtherVersionError, Signed, decode
 from auditsink.evidence.span import Span
-from auditsink.spool.disk import Disk, File, write_all
 
 log = logging.getLogger("auditsink.evidence")
 
@@ -76,15 +75,7 @@ class CheckpointFile:
             entries.append(_state(span, number, previous, signer, now_ns))
             previous = entries[-1].digest
         lines = [entry.line() for entry in entries]
-        try:
-            write_all(self._file, lines, self._end)
-            self._file.sync()
-        except OSError:
-            # The next try writes the same place again, so that no half line stays in front of it.
-            with contextlib.suppress(OSError):
-                self._file.truncate(self._end)
-            raise
-        self._end += sum(map(len, lines))
+        self._end = append_all(self._file, lines, self._end)
         self.number, self.digest = number, previous
         return entries
 
@@ -100,7 +91,7 @@ class CheckpointFile:
     def _recall(self) -> None:
         """Where the chain stands, after what a crash left of an append is cut off."""
         size = self._file.size()
-        complete = _line_start(self._file, size)
+        complete = line_start(self._file, size)
         # A power cut may have torn the very first line, at any byte.
         if not _BEGINNING.startswith(self._file.read(len(_BEGINNING), 0).rstrip(b"\0")):
             raise EvidenceError(
@@ -125,9 +116,7 @@ class CheckpointFile:
             "the last checkpoints were broken by a crash and are made again; what was in the file is set aside",
             extra={"file": str(self.path), "bytes": complete - self._end, "set_aside": str(aside)},
         )
-        with contextlib.suppress(FileNotFoundError):  # of a start that came no further than this
-            self._disk.unlink(aside)
-        copy = self._disk.create(aside)
+        copy = create_anew(self._disk, aside)  # a start may have come no further than this
         try:
             for at in range(self._end, complete, _BLOCK):
                 write_all(copy, [self._file.read(min(_BLOCK, complete - at), at)], at - self._end)
@@ -163,7 +152,7 @@ def _last_whole(file: File, end: int) -> tuple[Signed | None, int]:
     """
     last, whole, time = None, end, None
     while end > 0:
-        start = _line_start(file, end - 1)
+        start = line_start(file, end - 1)
         found = _decoded(file.read(end - start, start))
         if found is None:
             last, whole = None, start
@@ -183,15 +172,3 @@ def _decoded(line: bytes) -> Signed | None:
         raise
     except NoCheckpointError:
         return None
-
-
-def _line_start(file: File, before: int) -> int:
-    """Where the line that holds the byte before `before` begins, or would begin."""
-    at = before
-    while at > 0:
-        start = max(0, at - _BLOCK)
-        found = file.read(at - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        at = start
-    return 0

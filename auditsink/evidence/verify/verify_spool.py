@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from auditsink.audit import eventlist
+from auditsink.common.disk import Disk
 from auditsink.evidence.verify.archive import Archive, Statements
 from auditsink.evidence.verify.findings import Findings
 from auditsink.evidence.verify.range_verifier import RangeVerifier
 from auditsink.spool import identity
-from auditsink.spool.disk import Disk
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import export_format, inspect, segment_file

@@ -18,8 +18,8 @@ import zstandard
 from auditsink import __version__
 from auditsink.audit import eventlist
 from auditsink.common import timestamps
+from auditsink.common.disk import Disk, RealDisk, replace
 from auditsink.spool import identity
-from auditsink.spool.disk import Disk, RealDisk
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import segment_file
@@ -67,11 +67,7 @@ def export(
     manifest = Manifest(tool=f"auditsink {__version__}", made=timestamps.at(made_ns), rings=rings)
     content = orjson.dumps(msgspec.to_builtins(manifest), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     target.mkdir(parents=True, exist_ok=True)
-    new = target / f"{MANIFEST}.new"
-    with _written(new) as write:
-        write(content)
-    new.replace(target / MANIFEST)
-    RealDisk().sync_directory(target)
+    replace(RealDisk(), target / MANIFEST, [content])
     return manifest
 
 
@@ -151,17 +147,11 @@ def _request(record: Record) -> bytes:
 
 @contextmanager
 def _compressed(path: Path) -> Iterator[Callable[[bytes], object]]:
-    with _written(path) as write:
-        compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
-        yield lambda data: write(compressor.compress(data))
-        write(compressor.flush())
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Callable[[bytes], object]]:
     """Write a file that only its owner may read, and have it on the disk at the end."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as stream:
-        yield stream.write
+        compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        yield lambda data: stream.write(compressor.compress(data))
+        stream.write(compressor.flush())
         stream.flush()
         os.fsync(stream.fileno())

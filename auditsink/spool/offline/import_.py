@@ -15,8 +15,8 @@ import zstandard
 
 from auditsink.audit import eventlist
 from auditsink.audit.eventlist import Mark
+from auditsink.common.disk import Disk, RealDisk, replace
 from auditsink.spool import content, frame, identity, recovery, segment
-from auditsink.spool.disk import Disk, RealDisk, write_all
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import Encrypt
 from auditsink.spool.identity import Identity
@@ -181,22 +181,9 @@ class _Target:
         data = segment.encode_header(header) + b"".join(frames)
         digest = hashlib.sha256(data).digest()
         footer = segment.encode_footer(Footer(len(frames), stop, len(data), digest), header.seed)
-        self._put(self._directory / segment.file_name(first), data + footer)
+        replace(self._disk, self._directory / segment.file_name(first), [data, footer])
         self._link, self._durable = ChainLink(first, len(data), digest), stop
         self._done.written += count
-
-    def _put(self, path: Path, content: bytes) -> None:
-        new = path.with_name(f"{path.name}.new")
-        if new.name in self._disk.names(path.parent):
-            self._disk.unlink(new)
-        file = self._disk.create(new)
-        try:
-            write_all(file, [content], 0)
-            file.sync()
-        finally:
-            file.close()
-        self._disk.rename(new, path)
-        self._disk.sync_directory(path.parent)
 
 
 def _frame(header: SegmentHeader, record: Record, key: Key | None, encrypt: Encrypt | None) -> bytes:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from auditsink.common.disk import Disk, RealDisk, is_unused, read_around
 from auditsink.spool import cursor, segment
 from auditsink.spool.content import TamperedError, Unpacker
 from auditsink.spool.cursor import CursorState
-from auditsink.spool.disk import Disk, RealDisk, is_unused, read_around
 from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import segment_file

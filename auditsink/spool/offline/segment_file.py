@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditsink.common.disk import Disk, read_around
 from auditsink.spool import segment
 from auditsink.spool.content import ContentError, Unpacker
-from auditsink.spool.disk import Disk, read_around
 from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring

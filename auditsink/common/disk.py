@@ -1,14 +1,15 @@
-"""What the spool asks of a disk: a short list of calls, so that a test can put a disk that lies in their place.
+"""What is asked of a disk: a short list of calls, so that a test can put a disk that lies in their place.
 
 The methods are the system calls with their errors (OSError) and their habits: a write may be short. Whatever must
-be retried or completed is done above (`write_all`), where a test with a hostile disk can see it.
+be retried or completed is done above (`write_all`), where a test with a hostile disk can see it. So is what many need:
+how a file is replaced, how lines are appended for good, where the last line begins.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,8 @@ MAX_BUFFERS = 1024
 """IOV_MAX on Linux: more buffers in one writev are refused with EINVAL."""
 PAGE_BYTES = 4096
 READ_BYTES = 2**20
+BLOCK_BYTES = 2**16
+"""Looked at in one go for a line break, from the end of a file."""
 UNREADABLE = b"\xff"
 """A byte that the disk cannot give. Not zero: zeros at the end of a segment mean that nothing was written."""
 
@@ -113,6 +116,58 @@ def write_all(file: File, buffers: Sequence[bytes], offset: int) -> None:
                 raise OSError(errno.EIO, "the disk takes no more bytes and gives no error")
             done += written
         offset += wanted
+
+
+def append_all(file: File, buffers: Sequence[bytes], end: int) -> int:
+    """Have these bytes durable at the file's `end`, or none of them; returns the new end. Raises OSError.
+
+    After a failure nobody knows what of them is there: it is cut off, and the next try writes the same place again.
+    """
+    try:
+        write_all(file, buffers, end)
+        file.sync()
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(end)
+        raise
+    return end + sum(map(len, buffers))
+
+
+def line_start(file: File, before: int) -> int:
+    """Where the line begins that holds the byte before `before`; `before` itself, where a line break ends there."""
+    at = before
+    while at > 0:
+        start = max(0, at - BLOCK_BYTES)
+        found = file.read(at - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        at = start
+    return 0
+
+
+def create_anew(disk: Disk, path: Path) -> File:
+    """A new file in place of what a crash may have left under its name. Raises OSError."""
+    try:
+        return disk.create(path)
+    except FileExistsError:
+        disk.unlink(path)
+        return disk.create(path)
+
+
+def replace(disk: Disk, path: Path, pieces: Iterable[bytes], *, draft: Path | None = None) -> None:
+    """Put a file with these bytes in the place of `path`: a crash leaves the old one or the new one. Raises OSError.
+
+    `draft`: what it is called until it is whole, beside `path`; `<name>.new` where nothing else is said.
+    """
+    draft = draft or path.with_name(f"{path.name}.new")
+    with contextlib.closing(create_anew(disk, draft)) as file:
+        end = 0
+        for piece in pieces:
+            write_all(file, [piece], end)
+            end += len(piece)
+        file.sync()
+    disk.rename(draft, path)
+    disk.sync_directory(path.parent)
 
 
 @contextlib.contextmanager
