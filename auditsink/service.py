@@ -21,17 +21,16 @@ from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry, most_clusters
 from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock, SystemClock
-from auditsink.common.listen import ListenError
+from auditsink.common.operator_error import OperatorError
 from auditsink.config import Config, DestinationSection
 from auditsink.config.changes import Changes, between
 from auditsink.config.changes import lost as losses
 from auditsink.config.spool import CHECKPOINTS
-from auditsink.delivery.destination import Destination, DestinationError
+from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.destinations import build
 from auditsink.destinations.starting import StartingDestination
 from auditsink.destinations.with_labels import WithLabels
-from auditsink.evidence import EvidenceError
 from auditsink.evidence.make import build as evidence
 from auditsink.evidence.make.checkpointer import Checkpointer
 from auditsink.filters import build as filters
@@ -44,7 +43,7 @@ from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot, Trend
 from auditsink.receive import ReceiveServer
-from auditsink.spool import Spool, SpoolError
+from auditsink.spool import Spool
 
 log = logging.getLogger("auditsink.service")
 
@@ -70,11 +69,11 @@ class Guest(Protocol):
         ...
 
 
-class StartError(Exception):
+class StartError(OperatorError):
     """The sink cannot start. One line per cause: which key or path, and what to do."""
 
 
-class ReloadError(Exception):
+class ReloadError(OperatorError):
     """A changed configuration is not taken up, and nothing has changed. One line per cause."""
 
 
@@ -125,7 +124,7 @@ class Sink:
         async with AsyncExitStack() as undo:
             try:
                 await self._start(undo)
-            except (ClustersError, SpoolError, DestinationError, EvidenceError, ListenError) as problem:
+            except OperatorError as problem:
                 self._phase = Phase.STOPPING  # what ends now was asked to
                 raise StartError(str(problem)) from problem
             undo.pop_all()
@@ -262,7 +261,7 @@ class Sink:
             changes = between(self._config, new)
             try:
                 await self._reload(changes, force=force)
-            except (ClustersError, DestinationError, ReloadError) as problem:
+            except OperatorError as problem:
                 self.reloads["refused"] += 1
                 raise ReloadError(str(problem)) from problem
             self.reloads["applied" if changes.any else "unchanged"] += 1

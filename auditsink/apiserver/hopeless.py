@@ -4,6 +4,7 @@ kube-apiserver repeats every failure. A person who sends a log is better served 
 """
 
 from auditsink.apiserver.retry_schedule import PostResult
+from auditsink.common.operator_error import OperatorError
 
 _REMEDIES = {
     400: "what is at --url takes no EventList; it must be the receive port of an auditsink",
@@ -31,7 +32,7 @@ def remedy(result: PostResult) -> str | None:
     return _REMEDIES.get(result.status, _OTHER if result.status < 500 or result.status in {501, 505} else None)
 
 
-class HopelessError(Exception):
+class HopelessError(OperatorError):
     """The run cannot go on. The message says what was answered and what to do."""
 
     def __init__(self, result: PostResult, remedy: str) -> None:

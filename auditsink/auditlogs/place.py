@@ -11,12 +11,13 @@ from typing import Self
 import msgspec
 
 from auditsink.common.disk import RealDisk, replace
+from auditsink.common.operator_error import OperatorError
 
 HEAD_BYTES = 4096
 """As many bytes at its beginning tell a log from every other: an event has a time and an identifier of its own."""
 
 
-class StateFileError(Exception):
+class StateFileError(OperatorError):
     """The state file cannot be used. The message names it and says what to do."""
 
 

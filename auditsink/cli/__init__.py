@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from auditsink import __version__
+from auditsink.common.operator_error import OperatorError
 from auditsink.common.redact import redact
 
 COMMANDS = {
@@ -83,10 +84,8 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result = commands.main(arguments, prog_name="auditsink", standalone_mode=False)
         sys.stdout.flush()
-    except click.UsageError as problem:
-        return _misused(problem)
-    except click.ClickException as problem:
-        return _fail(problem.format_message(), problem.exit_code)
+    except (click.ClickException, OperatorError) as problem:
+        return _told(problem)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
@@ -99,12 +98,17 @@ def run(arguments: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _misused(problem: click.UsageError) -> int:
+def _told(problem: click.ClickException | OperatorError) -> int:
+    """What a person is to know and do; the exit code."""
+    if isinstance(problem, OperatorError):
+        return _fail(str(problem), 1)
     if isinstance(problem, click.exceptions.NoArgsIsHelpError):  # no mistake, and its text is the help
         click.echo(problem.format_message(), err=True)
         return problem.exit_code
-    path = problem.ctx.command_path if problem.ctx else "auditsink"
-    return _fail(f"{problem.format_message()} See `{path} --help`.", problem.exit_code)
+    if isinstance(problem, click.UsageError):
+        path = problem.ctx.command_path if problem.ctx else "auditsink"
+        return _fail(f"{problem.format_message()} See `{path} --help`.", problem.exit_code)
+    return _fail(problem.format_message(), problem.exit_code)
 
 
 def _fail(message: str, code: int) -> int:

@@ -12,7 +12,6 @@ from auditsink.cli.tables import safe, shown, table
 from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
 from auditsink.config import DestinationSection
-from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
 from auditsink.destinations.with_labels import WithLabels
 from auditsink.filters import build as filters
@@ -212,10 +211,7 @@ def _chosen(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLet
 
 def _replay_one(config: DestinationSection, spool: Path, queue: DeadLetters, chosen: list[DeadLetter]) -> bool:
     report = Report()
-    try:
-        resolver.run(_deliver(config, spool, queue, chosen, report))
-    except DestinationError as problem:
-        raise click.ClickException(str(problem)) from None
+    resolver.run(_deliver(config, spool, queue, chosen, report))
     click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(chosen):,}")
     for dead_letter, why in report.refused:
         click.echo(f"{config.name}: {dead_letter.id} is refused again: {safe(why)}", err=True)

@@ -9,9 +9,7 @@ import click
 from auditsink import process
 from auditsink.cli.tables import safe
 from auditsink.common.redact import STARS
-from auditsink.fluentbit.document import FluentBitError
 from auditsink.fluentbit.translate import Translation
-from auditsink.service import StartError
 
 try:
     from auditsink.fluentbit import start
@@ -55,16 +53,13 @@ def command(config_file: Path, storage: str, only_print: bool, record: str | Non
       auditsink fluentbit --storage_path=/data --config=/config/fluent-bit.conf
       auditsink fluentbit --config=fluent-bit.yaml --storage_path=/data --print > auditsink.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
-    try:
-        translation = start.translated(start.Arguments(config_file, storage, record))
-        if only_print:
-            start.loaded(translation, _AnyEnvironment(os.environ))
-            _print(translation)
-            return 0
-        config = start.loaded(translation)
-        return process.run(config, guest=start.prepare(translation, config))
-    except (FluentBitError, StartError) as problem:
-        raise click.ClickException(str(problem)) from None
+    translation = start.translated(start.Arguments(config_file, storage, record))
+    if only_print:
+        start.loaded(translation, _AnyEnvironment(os.environ))
+        _print(translation)
+        return 0
+    config = start.loaded(translation)
+    return process.run(config, guest=start.prepare(translation, config))
 
 
 def _print(translation: Translation) -> None:

@@ -157,8 +157,6 @@ def _on_volume(what: str, config_file: Path, name: str, work: Path) -> Any:
     try:
         with tempfile.TemporaryDirectory(dir=work) as place:
             return getattr(module, what)(read_config(config_file), name, Path(place))
-    except (module.EvacuationError, module.SpoolError) as problem:
-        raise click.ClickException(str(problem)) from None
     except OSError as problem:
         raise click.ClickException(f"{problem.filename or 'the disk'}: {problem.strerror}") from None
 

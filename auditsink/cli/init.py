@@ -16,7 +16,7 @@ from click.types import convert_type
 from auditsink.cli.init_files import DESTINATIONS, Answers, Credential, NewFile, Secrets, files
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.common.listen import Address, parse_address
-from auditsink.load import ConfigError, parse
+from auditsink.load import parse
 
 CERTIFICATE_SECONDS = 2 * 365 * 86_400.0
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with
@@ -67,10 +67,7 @@ def command(directory: Path, force: bool, **given: Any) -> int:
         made["destination-token"] = NewFile(f"{typed_secret}\n".encode(), secret=True)
     found, ours = _certificates(wanted, given["tls_ca"], made=given["tls_cert"] is None)
     made |= files(wanted, found) | ours
-    try:
-        parse(made["config.yaml"].content, "what would be written to config.yaml", {})
-    except ConfigError as problem:
-        raise click.ClickException(str(problem)) from None
+    parse(made["config.yaml"].content, "what would be written to config.yaml", {})
     _write(directory, made, force=force)
     _say_what_next(wanted, made)
     return 0

@@ -14,13 +14,11 @@ from auditsink.common import resolver, timestamps
 from auditsink.common.clock import SystemClock
 from auditsink.common.disk import RealDisk
 from auditsink.config import Config, DestinationSection
-from auditsink.delivery.destination import DestinationError
 from auditsink.destinations import build
 from auditsink.destinations.with_labels import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward.replay import Replay, Replayed
 from auditsink.forward.retry import Backoff
-from auditsink.spool import SpoolError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import inspect, segment_file
@@ -50,17 +48,12 @@ def command(
     config = read_config(config_file)
     chosen = _chosen(config, destination)
     spool = path or config.spool.path
-    try:
-        clusters = [one for one in inspect.clusters(spool) if cluster in (None, one)]
-        if not clusters:
-            raise click.ClickException(
-                f"{spool} has no ring{f' of cluster {cluster!r}' if cluster else ''}; see spool ls"
-            )
-        encryption = config.spool.encryption
-        keys = None if encryption is None else Keyring.load(encryption.key_file)
-        done = _replay(chosen, spool, clusters, range(since, until), keys)
-    except (SpoolError, DestinationError) as problem:
-        raise click.ClickException(str(problem)) from None
+    clusters = [one for one in inspect.clusters(spool) if cluster in (None, one)]
+    if not clusters:
+        raise click.ClickException(f"{spool} has no ring{f' of cluster {cluster!r}' if cluster else ''}; see spool ls")
+    encryption = config.spool.encryption
+    keys = None if encryption is None else Keyring.load(encryption.key_file)
+    done = _replay(chosen, spool, clusters, range(since, until), keys)
     return _report(destination, done)
 
 

@@ -12,7 +12,6 @@ from auditsink import process
 from auditsink.cli.settings import config_option, config_path, read_config
 from auditsink.config import Config, Log
 from auditsink.load import embedded_default, load
-from auditsink.service import StartError
 
 SAMPLE = Path("tests/data/batch-default-mixed-http.tar.gz")
 """What a real kube-apiserver sent; there in the project's own tree, from which `make run` starts the sink."""
@@ -41,13 +40,10 @@ def command(config_file: Path | None) -> int:
       auditsink serve -c /etc/auditsink/config.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     config = read_config(config_file)
-    try:
-        if config == embedded_default() and sys.stderr.isatty():
-            return process.run(msgspec.structs.replace(config, log=Log(format="text")), lambda: _greet(config))
-        path = config_path(config_file)
-        return process.run(config, file=path, reread=None if path is None else partial(load, path))
-    except StartError as problem:
-        raise click.ClickException(str(problem)) from None
+    if config == embedded_default() and sys.stderr.isatty():
+        return process.run(msgspec.structs.replace(config, log=Log(format="text")), lambda: _greet(config))
+    path = config_path(config_file)
+    return process.run(config, file=path, reread=None if path is None else partial(load, path))
 
 
 def _greet(config: Config) -> None:

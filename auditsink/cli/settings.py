@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from auditsink.config import Config
-from auditsink.load import ConfigError, embedded_default, load, parse
+from auditsink.load import embedded_default, load, parse
 from auditsink.load.environment import PREFIX
 
 VARIABLE = "AUDITSINK_CONFIG"
@@ -34,16 +34,13 @@ def config_path(config_file: Path | None) -> Path | None:
 
 
 def read_config(config_file: Path | None) -> Config:
-    """The configuration, or the embedded default. Raises ClickException with every mistake in a line of its own.
+    """The configuration, or the embedded default. Raises ConfigError with every mistake in a line of its own.
 
     Without a file the variables that stand for keys are one of their own.
     """
     path = config_path(config_file)
-    try:
-        if path is not None:
-            return load(path)
-        if any(name.startswith(PREFIX) for name in os.environ):
-            return parse(b"", "the environment")
-        return embedded_default()
-    except ConfigError as problem:
-        raise click.ClickException(str(problem)) from None
+    if path is not None:
+        return load(path)
+    if any(name.startswith(PREFIX) for name in os.environ):
+        return parse(b"", "the environment")
+    return embedded_default()

@@ -12,7 +12,6 @@ from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.spool_export import export_command, import_command, path_option
 from auditsink.cli.tables import safe, table
 from auditsink.common.units import Size
-from auditsink.spool import SpoolError
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.offline import inspect
 from auditsink.spool.offline.inspect import RingReport, SegmentReport
@@ -113,11 +112,8 @@ def cat(path: Path, cluster: str | None, key_file: Path | None, since: int, limi
       auditsink spool cat --path /var/lib/auditsink --cluster default | jq .verb
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     clusters = _clusters(path, cluster)
-    try:
-        keys = keyring(key_file)
-        _print((record for name in clusters for record in inspect.records(path, name, keys=keys)), since, limit)
-    except SpoolError as problem:
-        raise click.ClickException(str(problem)) from None
+    keys = keyring(key_file)
+    _print((record for name in clusters for record in inspect.records(path, name, keys=keys)), since, limit)
 
 
 def _print(records: Iterable[Record], since: int, limit: int | None) -> None:
@@ -138,17 +134,12 @@ def _reports(path: Path, cluster: str | None, key_file: Path | None = None) -> l
     try:
         keys = keyring(key_file)
         return [inspect.verify(path, name, keys=keys) for name in _clusters(path, cluster)]
-    except SpoolError as problem:
-        raise click.ClickException(str(problem)) from None
     except OSError as problem:
         raise click.ClickException(f"{path}: {problem}; run it as the user that runs auditsink") from None
 
 
 def _clusters(path: Path, cluster: str | None) -> list[str]:
-    try:
-        found = inspect.clusters(path)
-    except SpoolError as problem:
-        raise click.ClickException(str(problem)) from None
+    found = inspect.clusters(path)
     if cluster is None:
         return found
     if cluster not in found:

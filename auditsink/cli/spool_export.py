@@ -9,7 +9,6 @@ from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.common.clock import SystemClock
-from auditsink.spool import SpoolError
 from auditsink.spool.offline import export_format, inspect
 from auditsink.spool.offline.export import Selection, export
 from auditsink.spool.offline.export_format import ExportedRing
@@ -68,7 +67,7 @@ def export_command(
                 include_open=include_open,
                 progress=shown,
             )
-    except (SpoolError, OSError) as problem:
+    except OSError as problem:
         raise click.ClickException(_sentence(problem)) from None
     for ring in manifest.rings:
         _tell(ring)
@@ -112,7 +111,7 @@ def import_command(*, path: Path, cluster: str | None, key_file: Path | None, so
         with bar("Importing", 2 * size) as shown:
             keys = keyring(key_file)
             done = restore(source, path, cluster=cluster, keys=keys, progress=lambda one: shown(one.count))
-    except (SpoolError, OSError) as problem:
+    except OSError as problem:
         raise click.ClickException(_sentence(problem)) from None
     for name, restored in done.items():
         click.echo(
@@ -122,7 +121,5 @@ def import_command(*, path: Path, cluster: str | None, key_file: Path | None, so
         raise click.ClickException(f"{source} holds no event{f' of cluster {cluster!r}' if cluster else ''}")
 
 
-def _sentence(problem: SpoolError | OSError) -> str:
-    if isinstance(problem, SpoolError):
-        return str(problem)
+def _sentence(problem: OSError) -> str:
     return f"{problem.filename or 'the disk'}: {problem.strerror}; check the disk, the path and its permissions"

@@ -11,13 +11,11 @@ from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.common.disk import RealDisk
-from auditsink.evidence import EvidenceError
 from auditsink.evidence.verify.archive import Archive, Period, open_keys
 from auditsink.evidence.verify.files import Files
 from auditsink.evidence.verify.findings import MOST_PROBLEMS, EnoughError, Findings
 from auditsink.evidence.verify.line_matcher import LineMatcher
 from auditsink.evidence.verify.verify_spool import SpoolVerifier
-from auditsink.spool import SpoolError
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import export_format
 
@@ -75,8 +73,6 @@ def command(
                 _check_export(archive, findings, export_path, cluster)
             elif file is not None:
                 _check_files(archive, findings, [file, *more])
-    except (EvidenceError, SpoolError) as problem:
-        raise click.ClickException(str(problem)) from None
     except OSError as problem:
         raise click.ClickException(f"{problem.filename or 'the disk'}: {problem.strerror}; check the path") from None
     return _report(findings, signed=bool(public_key))

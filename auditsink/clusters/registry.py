@@ -14,6 +14,7 @@ from auditsink.clusters.cluster_set import Bounds, ClusterSet, Entries
 from auditsink.clusters.directory import Directory
 from auditsink.clusters.retained import RetainedCluster
 from auditsink.clusters.tokens import TokenFile, Tokens, digest, parse_tokens, tokens_of
+from auditsink.common.operator_error import OperatorError
 
 log = logging.getLogger("auditsink.clusters")
 
@@ -24,7 +25,7 @@ open files and its first segment; a thousand could be had by any pod that reache
 _ALL = RetainedCluster()
 
 
-class ClustersError(Exception):
+class ClustersError(OperatorError):
     """The declared clusters cannot be used: a line each, with the key or file and what to do."""
 
 

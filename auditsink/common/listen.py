@@ -9,6 +9,8 @@ import re
 import socket
 from typing import NamedTuple
 
+from auditsink.common.operator_error import OperatorError
+
 _FORM = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})\Z")
 
 BACKLOG = 512
@@ -44,7 +46,7 @@ def parse_address(text: str) -> Address:
     return Address(match["six"] or match["host"] or "", int(match["port"]))
 
 
-class ListenError(Exception):
+class ListenError(OperatorError):
     """The address cannot be listened on: the key, the address, the reason and what to do."""
 
 

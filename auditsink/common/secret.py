@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from weakref import WeakSet
 
 from auditsink.common.blocking import StuckError
+from auditsink.common.operator_error import OperatorError
 from auditsink.common.watch import Look, Stamp, content, stamp
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ def alive() -> set[str]:
         return {secret.reveal() for secret in _alive}
 
 
-class UnreadableFileError(OSError):
+class UnreadableFileError(OperatorError, OSError):
     """A watched file cannot be read or parsed. The message names the file and what to do, never its content."""
 
 

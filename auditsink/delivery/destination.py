@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from auditsink.audit.eventlist import Mark
+from auditsink.common.operator_error import OperatorError
 from auditsink.delivery.outcome import Outcome
 
 Attempt = Callable[[], Awaitable[Outcome]]
@@ -63,7 +64,7 @@ class Batch:
         return replace(self, events=self.events[start:stop], sequences=self.sequences[start:stop])
 
 
-class DestinationError(Exception):
+class DestinationError(OperatorError):
     """A destination cannot be built from its settings: one sentence with the key's path and what to do."""
 
 

@@ -41,6 +41,8 @@ Rules
 - A checkpoint is on the disk before the cursor moves, so nothing is removed from a ring before it is covered.
 """
 
+from auditsink.common.operator_error import OperatorError
 
-class EvidenceError(Exception):
+
+class EvidenceError(OperatorError):
     """Evidence cannot be made or checked; the message says which path or key and what to do."""

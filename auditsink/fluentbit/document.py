@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from auditsink.common.operator_error import OperatorError
+
 KINDS = frozenset({"service", "input", "filter", "output"})
 """Sections that mean something here, in lower case."""
 
 
-class FluentBitError(Exception):
+class FluentBitError(OperatorError):
     """The configuration cannot be taken over: one sentence for the operator, with the place."""
 
 

@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from auditsink.common.disk import Disk, File, RealDisk, append_all, line_start, replace
+from auditsink.common.operator_error import OperatorError
 from auditsink.common.units import Size
 from auditsink.common.watch import stamp_or_none
 from auditsink.forward.dead_letter import DeadLetter, decode
@@ -36,7 +37,7 @@ _SPARE = 8
 _LOCK_TRIES, _LOCK_PAUSE = 200, 0.01  # 2 s: rewriting the default 64 MiB takes well under one
 
 
-class DeadLettersFullError(Exception):
+class DeadLettersFullError(OperatorError):
     """No room for another dead letter. The message says for whom and what to do."""
 
 

@@ -1,7 +1,9 @@
 """What can be wrong with an Extension, as its `status.lastError` says it to the person who wrote the Shoot."""
 
+from auditsink.common.operator_error import OperatorError
 
-class ExtensionError(Exception):
+
+class ExtensionError(OperatorError):
     """A sentence: what is wrong, where, what to do. `codes` are Gardener's error codes for it."""
 
     codes: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
 from auditsink.common.clock import SystemClock
+from auditsink.common.operator_error import OperatorError
 from auditsink.config import Config, ObjectConfig
 from auditsink.destinations.object_stores import StoreClient
 from auditsink.spool import SpoolError
@@ -26,7 +27,7 @@ __all__ = ["Evacuated", "EvacuationError", "SpoolError", "evacuate", "take_up"]
 PREFIX = "auditsink-evacuation"
 
 
-class EvacuationError(Exception):
+class EvacuationError(OperatorError):
     """The bucket cannot be used: a sentence without anything secret."""
 
 

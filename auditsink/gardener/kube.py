@@ -14,6 +14,7 @@ from lightkube import ApiError, AsyncClient, KubeConfig
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from lightkube.types import PatchType
 
+from auditsink.common.operator_error import OperatorError
 from auditsink.gardener.objects import Object, meta
 
 
@@ -62,7 +63,7 @@ VALIDATING_WEBHOOK = Kind(
 )
 
 
-class KubeError(Exception):
+class KubeError(OperatorError):
     """The API refused or did not answer. The sentence says what for, and what it said."""
 
 

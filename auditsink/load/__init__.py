@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from auditsink.common.operator_error import OperatorError
 from auditsink.config import Admin, Cluster, Config, FileConfig, Policy, Receive, Spool
 from auditsink.load import document, fields, policy_file
 from auditsink.load.environment import overlaid
@@ -23,7 +24,7 @@ SHOWN = 50
 """Mistakes told in one go; who has more has given the wrong file."""
 
 
-class ConfigError(Exception):
+class ConfigError(OperatorError):
     """The file cannot be used. `mistakes` has one line each, with the file's name; `str` joins them."""
 
     def __init__(self, mistakes: list[str]) -> None:

@@ -2,11 +2,13 @@
 
 import errno
 
+from auditsink.common.operator_error import OperatorError
+
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The disk is full, or the user's share of it."""
 
 
-class SpoolError(Exception):
+class SpoolError(OperatorError):
     """The spool cannot be opened or extended; the message says which path and what to do."""
 
 
