@@ -12,8 +12,9 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from auditsink.common.blocking import BlockingCalls, StuckError
 
@@ -83,7 +84,7 @@ class FileWatch:
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
         self._seen = self._stamps()
-        self._look: Look[list[Stamp | None]] = Look()
+        self._look: Look[tuple[list[Stamp | None], object]] = Look()
 
     def __repr__(self) -> str:
         return f"<FileWatch of {len(self._files)} files>"
@@ -94,13 +95,24 @@ class FileWatch:
     def changed(self) -> bool:
         """Whether one of them is another than at the last look."""
         try:
-            now = self._look(self._stamps)
+            return self.rebuilt(lambda: True) is not None
         except StuckError:
             return False
-        if now is None or now == self._seen:
-            return False
-        self._seen = now
-        return True
+
+    def rebuilt(self, build: Callable[[], T]) -> T | None:
+        """What `build` makes of them when one is another than at the last look, else None. It runs where looks do.
+
+        Raises StuckError while their disk does not answer. `build` is the same each time, and raises nothing.
+        """
+        found = self._look(partial(self._again, build)) if self._files else None
+        if found is None:
+            return None
+        self._seen, built = found
+        return cast("T | None", built)
+
+    def _again(self, build: Callable[[], T]) -> tuple[list[Stamp | None], T | None]:
+        now = self._stamps()
+        return now, None if now == self._seen else build()
 
     def _stamps(self) -> list[Stamp | None]:
         return [stamp_or_none(file) for file in self._files]

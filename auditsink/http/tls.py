@@ -10,13 +10,11 @@ import ssl
 from typing import Any
 
 from auditsink.common.blocking import StuckError
-from auditsink.common.watch import Look, stamp_or_none
+from auditsink.common.watch import FileWatch
 from auditsink.config import ClientTls
 from auditsink.delivery.destination import DestinationError
 
 _log = logging.getLogger(__name__)
-
-_Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class NamedContext(ssl.SSLContext):
@@ -41,9 +39,7 @@ class Tls:
         """`where` is the path of the section (`destinations[siem].tls`). Raises DestinationError."""
         self._config = config
         self._where = where
-        self._files = [file for file in (config.ca_file, config.cert_file, config.key_file) if file is not None]
-        self._stamp = self._stamps()
-        self._look: Look[tuple[_Stamp, ssl.SSLContext | str] | str] = Look()
+        self._files = FileWatch([one for one in (config.ca_file, config.cert_file, config.key_file) if one is not None])
         self._complained: str | None = None
         if config.insecure_skip_verify:
             _log.warning("%s.insecure_skip_verify: anybody in between can read and change the audit trail", where)
@@ -55,16 +51,13 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         """For the next connection: another object when a file has changed."""
         try:
-            found = self._look(self._built_again) if self._files else None
+            built = self._files.rebuilt(self._built_again)
         except StuckError:
-            self._complain("the disk of its files does not answer")
-            return self._context
-        if isinstance(found, tuple):
-            self._stamp, built = found
-            if isinstance(built, str):
-                self._complain(built)
-            else:
-                self._context, self._complained = built, None
+            built = "the disk of its files does not answer"
+        if isinstance(built, str):
+            self._complain(built)
+        elif built is not None:
+            self._context, self._complained = built, None
         return self._context
 
     def _complain(self, why: str) -> None:
@@ -72,18 +65,12 @@ class Tls:
             self._complained = why
             _log.warning("%s.%s; the last good files stay in use", self._where, why)
 
-    def _built_again(self) -> tuple[_Stamp, ssl.SSLContext | str] | str:
-        """Of files that are other ones now: what they are, and the context or why there is none. Else "". Blocks."""
-        stamp = self._stamps()
-        if stamp == self._stamp:
-            return ""
+    def _built_again(self) -> ssl.SSLContext | str:
+        """The context of the files as they are now, or why there is none. Blocks."""
         try:
-            return stamp, self._build()
+            return self._build()
         except OSError as problem:
-            return stamp, self._explain(problem)
-
-    def _stamps(self) -> _Stamp:
-        return tuple(stamp_or_none(file) for file in self._files)
+            return self._explain(problem)
 
     def _build(self) -> ssl.SSLContext:
         config = self._config
