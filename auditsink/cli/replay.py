@@ -19,9 +19,10 @@ from auditsink.destinations.with_labels import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward.replay import Replay, Replayed
 from auditsink.forward.retry import Backoff
+from auditsink.spool import segment_file
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
-from auditsink.spool.offline import inspect, segment_file
+from auditsink.spool.offline import inspect
 from auditsink.spool.types import Record
 
 

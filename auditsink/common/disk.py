@@ -209,17 +209,6 @@ def read_around(
     return b"".join(pieces)
 
 
-def is_unused(file: File) -> bool:
-    """Whether nothing was ever written to a segment's file: its header is durable before the first frame."""
-    at, size = 0, file.size()
-    while at < size:
-        data = read_around(file, READ_BYTES, at)
-        if data.strip(b"\0"):
-            return False
-        at += len(data) or READ_BYTES
-    return True
-
-
 class RealFile:
     """A file descriptor."""
 

@@ -1,11 +1,13 @@
 """Who a ring is and where it begins: the payload of its `ring.meta`. The layout is in the package's text."""
 
 import struct
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from auditsink.common.disk import Disk, read_around
-from auditsink.spool import segment
+from auditsink.common.disk import Disk
+from auditsink.spool.segment_file import StoredSegment
 from auditsink.spool.slots import SlotFile
 
 _META = struct.Struct("<16sQ")
@@ -34,20 +36,10 @@ def peek(ring: Path, disk: Disk) -> Identity | None:
         file = disk.open(ring / FILE)
     except FileNotFoundError:
         return None
-    try:
+    with closing(file):
         return Identity.decode(SlotFile(file).payload)
-    finally:
-        file.close()
 
 
-def of_segments(ring: Path, disk: Disk) -> bytes | None:
-    """The ring id that the segments in this directory carry: what is left when `ring.meta` is lost. Raises OSError."""
-    for path in [ring / name for name in disk.names(ring) if segment.is_file_name(name)]:
-        file = disk.open(path)
-        try:
-            header = segment.decode_header(read_around(file, segment.DATA_START, 0))
-        finally:
-            file.close()
-        if header is not None:
-            return header.ring_id
-    return None
+def of_segments(several: Sequence[StoredSegment]) -> Identity | None:
+    """What the oldest of a ring's segments says: what is left when `ring.meta` is lost."""
+    return Identity(several[0].header.ring_id, several[0].header.first_sequence) if several else None

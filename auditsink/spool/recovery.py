@@ -13,41 +13,22 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from auditsink.common.disk import PAGE_BYTES, File, is_unused, read_around
-from auditsink.spool import cursor, segment
+from auditsink.common.disk import PAGE_BYTES
+from auditsink.spool import cursor, segment, segment_file
 from auditsink.spool.errors import MissingKeyError
-from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring, cipher_of
 from auditsink.spool.log import ChainLink
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Damage, Segment, SegmentHeader
+from auditsink.spool.segment_file import StoredSegment
 
 log = logging.getLogger("auditsink.spool")
 
-NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENOENT})
-"""What comes of a directory, or of a link that leads nowhere, under a segment's name."""
-
 _READING = Lock()
 """Rings are opened side by side; what must be read whole is read one segment after the other, for the memory's sake."""
-
-
-@dataclass(frozen=True, slots=True)
-class _FoundRing:
-    """A segment file with a readable header."""
-
-    path: Path
-    header: SegmentHeader
-    size: int
-    footer: segment.Footer | None
-
-    @property
-    def name(self) -> str:
-        """What it should be called."""
-        return segment.file_name(self.header.first_sequence)
 
 
 def recover(ring: Ring) -> ChainLink:
@@ -77,7 +58,7 @@ def recover(ring: Ring) -> ChainLink:
     return link
 
 
-def _headers(ring: Ring) -> list[_FoundRing]:
+def _headers(ring: Ring) -> list[StoredSegment]:
     names = ring.disk.names(ring.path)
     if segment.SUCCESSOR in names:
         _remove(ring, ring.path / segment.SUCCESSOR)
@@ -86,39 +67,22 @@ def _headers(ring: Ring) -> list[_FoundRing]:
     return [found for path in paths if (found := _accepted(ring, path)) is not None]
 
 
-def _accepted(ring: Ring, path: Path) -> _FoundRing | None:
+def _accepted(ring: Ring, path: Path) -> StoredSegment | None:
     """The segment in a file, if it is one of this ring; what is not goes out of the way."""
-    found, unused = None, False
     try:
-        file = ring.disk.open(path)
-        try:
-            found = _header(path, file)
-            unused = found is None and is_unused(file)
-        finally:
-            file.close()
-    except OSError as problem:
-        if problem.errno not in NO_FILE:
-            raise
+        found, unused = segment_file.read_header(path, ring.disk)
+    except FileNotFoundError:  # a link that leads nowhere
+        found, unused = None, False
     if unused:
         _remove(ring, path)
         return None
-    if found is not None and found.header.ring_id == ring.ring_id and found.name == path.name:
+    if found is not None and (found.header.ring_id, found.name) == (ring.ring_id, path.name):
         return found
     _set_aside(ring, path)
     return None
 
 
-def _header(path: Path, file: File) -> _FoundRing | None:
-    header = segment.decode_header(read_around(file, segment.DATA_START, 0))
-    if header is None:
-        return None
-    size = file.size()
-    end = size - segment.FOOTER.size
-    footer = segment.decode_footer(read_around(file, segment.FOOTER.size, end), header.seed) if end > 0 else None
-    return _FoundRing(path, header, size, footer if footer and footer.length == end else None)
-
-
-def _segment(ring: Ring, this: _FoundRing, after: SegmentHeader | None) -> tuple[Segment | None, ChainLink]:
+def _segment(ring: Ring, this: StoredSegment, after: SegmentHeader | None) -> tuple[Segment | None, ChainLink]:
     """The segment, and the chain's link after it. Sealed by its footer, by its successor's header, or not at all."""
     if after is not None and after.previous_first == this.header.first_sequence and after.previous_length:
         held = Segment(this.path, this.header, after.previous_length, after.first_sequence, this.size)
@@ -131,39 +95,34 @@ def _segment(ring: Ring, this: _FoundRing, after: SegmentHeader | None) -> tuple
         return _unsealed(ring, this, after)
 
 
-def _unsealed(ring: Ring, this: _FoundRing, after: SegmentHeader | None) -> tuple[Segment | None, ChainLink]:
+def _unsealed(ring: Ring, this: StoredSegment, after: SegmentHeader | None) -> tuple[Segment | None, ChainLink]:
     """Read a segment without a seal to its last valid frame."""
-    file = ring.disk.open(this.path)
-    try:
-        unreadable: list[int] = []
-        data = read_around(file, this.size, 0, unreadable.append)
-        held = Segment(this.path, this.header, segment.DATA_START, this.header.first_sequence, this.size)
-        damages: list[Damage] = []
-        for part in segment.walk(data, this.header.seed):
-            if isinstance(part, Damage):
-                damages.append(part)
-            elif isinstance(part, FrameHeader) and (after is None or part.first_sequence < after.first_sequence):
-                held.length, held.end = part.offset + part.size, part.end_sequence
-        torn = [damage for damage in damages if damage.offset >= held.length and not _touches(damage, unreadable)]
-        for damage in torn:
-            log.info(
-                "a write that was never answered was cut short by the last stop; it is ignored",
-                extra={"cluster": ring.cluster, "segment": str(this.path), "bytes": damage.length},
-            )
-        if held.end == held.header.first_sequence:
-            # Nothing in it counts, and the next segment will need the name.
-            if len(torn) < len(damages):
-                _set_aside(ring, this.path)
-            else:
-                _remove(ring, this.path)
-            header = this.header
-            return None, ChainLink(header.previous_first, header.previous_length, header.previous_digest)
-        for damage in damages:
-            if damage not in torn:
-                ring.note_damage(held, damage, data[damage.offset : damage.offset + damage.length])
-    finally:
-        file.close()
-    return held, ChainLink(held.first, held.length, hashlib.sha256(data[: held.length]).digest())
+    content = segment_file.read(this, ring.disk)
+    if content is None:
+        raise FileNotFoundError(errno.ENOENT, "was removed while the sink started", str(this.path))
+    held = Segment(this.path, this.header, segment.DATA_START, this.header.first_sequence, this.size)
+    for frame in content.frames:
+        if after is None or frame.first_sequence < after.first_sequence:
+            held.length, held.end = frame.offset + frame.size, frame.end_sequence
+    torn = [one for one in content.damages if one.offset >= held.length and not _touches(one, content.unreadable)]
+    for damage in torn:
+        log.info(
+            "a write that was never answered was cut short by the last stop; it is ignored",
+            extra={"cluster": ring.cluster, "segment": str(this.path), "bytes": damage.length},
+        )
+    if held.end == held.header.first_sequence:
+        # Nothing in it counts, and the next segment will need the name.
+        if len(torn) < len(content.damages):
+            _set_aside(ring, this.path)
+        else:
+            _remove(ring, this.path)
+        header = this.header
+        return None, ChainLink(header.previous_first, header.previous_length, header.previous_digest)
+    for damage in content.damages:
+        if damage not in torn:
+            ring.note_damage(held, damage, content.data[damage.offset : damage.offset + damage.length])
+    digest = hashlib.sha256(memoryview(content.data)[: held.length]).digest()
+    return held, ChainLink(held.first, held.length, digest)
 
 
 def _touches(damage: Damage, pages: list[int]) -> bool:

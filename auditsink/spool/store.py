@@ -12,7 +12,7 @@ from auditsink.audit.eventlist import Split
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.config import Spool as SpoolConfig
-from auditsink.spool import identity, recovery
+from auditsink.spool import identity, recovery, segment_file
 from auditsink.spool.abandoned import Abandoned
 from auditsink.spool.commit import Append
 from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, recall
@@ -279,7 +279,8 @@ class Spool:
         with closed_on_error(meta):
             known = Identity.decode(meta.payload)
             if known is None:
-                known = Identity(identity.of_segments(path, self._disk) or os.urandom(16), 0)
+                lost = identity.of_segments(segment_file.segments(path, self._disk))
+                known = Identity(lost.ring_id if lost else os.urandom(16), 0)
                 meta.write(known.encode())
                 meta.sync()
             ring = Ring(cluster, path, known.ring_id, self._disk, floor=known.floor, keys=self._keys)

@@ -9,9 +9,8 @@ from evidencekit import LEDGER, SPOOL, bench, stated
 from auditsink.evidence.verify.archive import Archive, Period
 from auditsink.evidence.verify.findings import Findings
 from auditsink.evidence.verify.verify_spool import SpoolVerifier
-from auditsink.spool import identity
+from auditsink.spool import identity, segment_file
 from auditsink.spool.identity import Identity
-from auditsink.spool.offline import segment_file
 from auditsink.spool.slots import SlotFile
 from auditsink.testing.disk import FakeDisk
 

@@ -12,10 +12,10 @@ from spoolkit import PATH, body_of, config, die, events_of, open_spool, parts, r
 from auditsink.common.disk import RealDisk
 from auditsink.common.secret import WatchedFile
 from auditsink.config import Encryption
-from auditsink.spool import Spool, SpoolError, frame, segment
+from auditsink.spool import Spool, SpoolError, frame, segment, segment_file
 from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.keys import Keyring, parse_keys
-from auditsink.spool.offline import inspect, segment_file
+from auditsink.spool.offline import inspect
 from auditsink.spool.types import Receipt, Tally
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.disk import FakeDisk

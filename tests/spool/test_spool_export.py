@@ -10,8 +10,8 @@ import pytest
 import zstandard
 from spoolkit import PATH, body_of, config, events_of, open_spool, submit, submit_all
 
-from auditsink.spool import Spool, SpoolError, identity
-from auditsink.spool.offline import export_format, inspect, segment_file
+from auditsink.spool import Spool, SpoolError, identity, segment_file
+from auditsink.spool.offline import export_format, inspect
 from auditsink.spool.offline.export import Selection, export
 from auditsink.spool.offline.export_format import ExportedSegment
 from auditsink.spool.offline.import_ import restore

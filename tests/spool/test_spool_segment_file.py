@@ -6,8 +6,8 @@ from pathlib import Path
 
 from spoolkit import PATH, body_of, events_of, open_spool, submit
 
-from auditsink.spool import identity
-from auditsink.spool.offline import inspect, segment_file
+from auditsink.spool import identity, segment_file
+from auditsink.spool.offline import inspect
 from auditsink.spool.types import SpoolRejection
 from auditsink.testing.disk import FakeDisk
 

@@ -10,10 +10,10 @@ from auditsink.common.disk import Disk
 from auditsink.evidence.verify.archive import Archive, Statements
 from auditsink.evidence.verify.findings import Findings
 from auditsink.evidence.verify.range_verifier import RangeVerifier
-from auditsink.spool import identity
+from auditsink.spool import identity, segment_file
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
-from auditsink.spool.offline import export_format, inspect, segment_file
+from auditsink.spool.offline import export_format, inspect
 from auditsink.spool.offline.export_format import ExportedRing, Manifest
 
 Progress = Callable[[int], object]
@@ -90,6 +90,4 @@ class SpoolVerifier:
 
 def _identity(ring: Path, disk: Disk) -> Identity | None:
     """What the ring says of itself; what its oldest segment says where that is lost."""
-    found = identity.peek(ring, disk)
-    several = [] if found else segment_file.segments(ring, disk)
-    return Identity(several[0].header.ring_id, several[0].header.first_sequence) if several else found
+    return identity.peek(ring, disk) or identity.of_segments(segment_file.segments(ring, disk))

@@ -19,12 +19,11 @@ from auditsink import __version__
 from auditsink.audit import eventlist
 from auditsink.common import timestamps
 from auditsink.common.disk import Disk, RealDisk, replace
-from auditsink.spool import identity
+from auditsink.spool import identity, segment_file
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.keys import Keyring
-from auditsink.spool.offline import segment_file
 from auditsink.spool.offline.export_format import MANIFEST, ExportedRing, ExportedSegment, Manifest
-from auditsink.spool.offline.segment_file import SegmentContent
+from auditsink.spool.segment_file import SegmentContent
 from auditsink.spool.types import Record
 
 LEVEL = 3
@@ -99,7 +98,8 @@ class _ExportRun:
             elif content.frames and self.selection.wants(content):
                 found.append(self._segment(content, cluster))
             self.progress(len(content.data) if content else 0)
-        ring_id = who.ring_id if who else several[0].header.ring_id if several else bytes(16)
+        who = who or identity.of_segments(several)
+        ring_id = who.ring_id if who else bytes(16)
         return ExportedRing(cluster=cluster, ring=ring_id.hex(), segments=found, open_from=open_from, gone=gone)
 
     def _segment(self, content: SegmentContent, cluster: str) -> ExportedSegment:

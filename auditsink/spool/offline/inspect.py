@@ -4,19 +4,18 @@ Reads only. What a running sink is about to write is simply not there yet; a seg
 was removed by the ring's limit and is passed over.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from auditsink.common.disk import Disk, RealDisk, is_unused, read_around
-from auditsink.spool import cursor, segment
+from auditsink.common.disk import Disk, RealDisk
+from auditsink.spool import cursor, segment_file
 from auditsink.spool.content import TamperedError, Unpacker
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.keys import Keyring
-from auditsink.spool.offline import segment_file
-from auditsink.spool.segment import Damage, Footer, SegmentHeader
+from auditsink.spool.segment import Damage, SegmentHeader
+from auditsink.spool.segment_file import SegmentContent
 from auditsink.spool.types import Record
 
 
@@ -67,127 +66,83 @@ def verify(path: Path, cluster: str, disk: Disk | None = None, *, keys: Keyring 
     """
     disk = disk or RealDisk()
     report = RingReport(cluster)
+    ring = path / "rings" / cluster
+    files = segment_file.paths(ring, disk)
+
+    def unreadable(file_path: Path, unused: bool) -> None:
+        if unused and file_path == files[-1]:  # a stop came in between, or the sink is at it
+            report.notes.append(f"{file_path}: was opened and never written to")
+        else:
+            report.problems.append(
+                f"{file_path}: neither copy of the header is whole; nothing in this segment can be checked"
+            )
+
     before: SegmentReport | None = None
-    paths = _used(disk, _segment_paths(disk, path / "rings" / cluster), report)
-    headers = [_header(disk, one, report) for one in paths]
-    for at, (one, header) in enumerate(zip(paths, headers, strict=True)):
-        if header is None:
-            before = None
+    unpacker = None if keys is None else Unpacker(keys)
+    tampering: list[str] = []
+    for one in segment_file.headers(files, disk, unreadable):
+        content = None if one is None else segment_file.read(one, disk)
+        if content is None:
+            before = before if one else None
             continue
-        after = next((later for later in headers[at + 1 :] if later is not None), None)
-        found = _segment(disk, one, header, after, report)
-        if found is None:
-            continue
+        found = _segment(content, report)
         if before is not None:
             _check_link(before, found, report)
         report.segments.append(found)
         before = found
-    if keys is not None:
-        _check_contents(disk, path / "rings" / cluster, keys, report)
-    for name in disk.names(path / "rings" / cluster / "cursors"):
-        place = path / "rings" / cluster / "cursors" / name
-        report.cursors[name.removesuffix(".cursor")] = cursor.peek(disk, place)
+        if unpacker is not None:
+            tampering += _tampering(content, unpacker)
+    report.problems += tampering
+    for name in disk.names(ring / "cursors"):
+        report.cursors[name.removesuffix(".cursor")] = cursor.peek(disk, ring / "cursors" / name)
     return report
 
 
-def _used(disk: Disk, paths: list[Path], report: RingReport) -> list[Path]:
-    """Without a last segment that was opened and never written to: a stop came in between, or the sink is at it."""
-    try:
-        file = disk.open(paths[-1]) if paths else None
-    except FileNotFoundError:
-        return paths
-    if file is None:
-        return paths
-    try:
-        unused = is_unused(file)
-    finally:
-        file.close()
-    if unused:
-        report.notes.append(f"{paths[-1]}: was opened and never written to")
-    return paths[:-1] if unused else paths
-
-
-def _header(disk: Disk, path: Path, report: RingReport) -> SegmentHeader | None:
-    try:
-        file = disk.open(path)
-    except FileNotFoundError:
-        return None
-    try:
-        header = segment.decode_header(read_around(file, segment.DATA_START, 0))
-    finally:
-        file.close()
-    if header is None:
-        report.problems.append(f"{path}: neither copy of the header is whole; nothing in this segment can be checked")
-    return header
-
-
-def _segment(
-    disk: Disk, path: Path, header: SegmentHeader, after: SegmentHeader | None, report: RingReport
-) -> SegmentReport | None:
-    """Walk one segment; what is wrong goes into the report. None when it is gone."""
-    try:
-        file = disk.open(path)
-    except FileNotFoundError:
-        return None
-    try:
-        size = file.size()
-        data = read_around(file, size, 0)
-    finally:
-        file.close()
-    bound = after.first_sequence if after else None
-    requests, body_bytes, first_ns, last_ns = 0, 0, 0, 0
-    length, expected = segment.DATA_START, header.first_sequence
-    footer: Footer | None = None
-    damages: list[Damage] = []
-    for part in segment.walk(data, header.seed):
-        if isinstance(part, Damage):
-            damages.append(part)
-        elif isinstance(part, Footer):
-            footer = part
-        elif bound is not None and part.first_sequence >= bound:
-            report.notes.append(f"{path}: a record at byte {part.offset} was written again to the next segment")
-            break
-        else:
-            if part.first_sequence != expected:
-                report.problems.append(
-                    f"{path}: gap at byte {part.offset}: events {expected} to {part.first_sequence - 1} are missing"
-                )
-            requests, body_bytes = requests + (part.requests or 1), body_bytes + part.body_length
-            report.events += part.events
-            first_ns, last_ns = first_ns or part.received_ns, part.received_ns
-            length, expected = part.offset + part.size, part.end_sequence
+def _segment(content: SegmentContent, report: RingReport) -> SegmentReport:
+    """One segment; what is wrong goes into the report."""
+    path, header, footer = content.stored.path, content.stored.header, content.footer
+    if content.rewritten is not None:
+        report.notes.append(
+            f"{path}: a record at byte {content.rewritten.offset} was written again to the next segment"
+        )
+    requests, body_bytes, expected = 0, 0, header.first_sequence
+    for one in content.frames:
+        if one.first_sequence != expected:
+            report.problems.append(
+                f"{path}: gap at byte {one.offset}: events {expected} to {one.first_sequence - 1} are missing"
+            )
+        requests, body_bytes = requests + (one.requests or 1), body_bytes + one.body_length
+        report.events += one.events
+        expected = one.end_sequence
     report.requests += requests
-    torn = _judge_damage(path, damages, length, report, last=after is None and footer is None)
-    digest = hashlib.sha256(data[:length]).digest()
+    last = content.stored.stop is None and footer is None
+    torn = _judge_damage(path, content.damages, content.length, report, last=last)
+    digest = content.digest
     if footer is not None and footer.digest != digest:
         report.problems.append(f"{path}: the content does not match the digest in its seal")
     if footer is not None and footer.next_sequence != expected:
         report.problems.append(f"{path}: events {expected} to {footer.next_sequence - 1} are missing at the end")
     if torn:
         report.notes.append(f"{path}: {torn} bytes at the end were never answered (a write cut short)")
+    received = [one.received_ns for one in content.frames] or [0]
     return SegmentReport(
-        path, header, size, requests, expected, length, footer is not None, first_ns, last_ns, body_bytes, digest
-    )
+        path, header, len(content.data), requests, expected, content.length, footer is not None,
+        received[0], received[-1], body_bytes, digest,
+    )  # fmt: skip
 
 
-def _check_contents(disk: Disk, ring: Path, keys: Keyring, report: RingReport) -> None:
+def _tampering(content: SegmentContent, unpacker: Unpacker) -> Iterator[str]:
     """What only a key can tell: whether each encrypted record is the one that was encrypted."""
-    unpacker = Unpacker(keys)
-    for one in segment_file.segments(ring, disk):
-        content = segment_file.read(one, disk)
-        if content is None:
-            continue
-        for part in content.frames:
-            try:
-                unpacker.payload(one.header, part, content.data, part.offset)
-            except MissingKeyError as problem:
-                report.problems.append(f"{one.path}: whether its records were changed cannot be told: {problem}")
-                break
-            except TamperedError as problem:
-                last = part.end_sequence - 1
-                report.problems.append(
-                    f"{one.path}: TAMPERING at byte {part.offset}, events {part.first_sequence} to {last}: {problem}"
-                )
+    stored = content.stored
+    for one in content.frames:
+        try:
+            unpacker.payload(stored.header, one, content.data, one.offset)
+        except MissingKeyError as problem:
+            yield f"{stored.path}: whether its records were changed cannot be told: {problem}"
+            return
+        except TamperedError as problem:
+            last = one.end_sequence - 1
+            yield f"{stored.path}: TAMPERING at byte {one.offset}, events {one.first_sequence} to {last}: {problem}"
 
 
 def _judge_damage(path: Path, damages: list[Damage], length: int, report: RingReport, *, last: bool) -> int:
@@ -225,10 +180,3 @@ def records(path: Path, cluster: str, disk: Disk | None = None, *, keys: Keyring
         content = segment_file.read(one, disk, keys)
         if content is not None:
             yield from content.records()
-
-
-def _segment_paths(disk: Disk, ring: Path) -> list[Path]:
-    try:
-        return [ring / name for name in disk.names(ring) if segment.is_file_name(name)]
-    except OSError as problem:
-        raise SpoolError(f"{ring}: {problem.strerror}; `auditsink spool ls` names the clusters there are") from None
