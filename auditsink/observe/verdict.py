@@ -167,14 +167,24 @@ def until_full(snapshot: Snapshot) -> float | None:
     return max(0.0, (most - wanted) / snapshot.growth)
 
 
-def _filling(snapshot: Snapshot) -> Iterator[Verdict]:
+def _fill(snapshot: Snapshot) -> float:
+    """What share of the ring destinations still need."""
     most = snapshot.spool.max_bytes
-    if not most or _lasts(snapshot, snapshot.receive.refusals.get(RejectionReason.FULL)):
+    return sum(ring.wanted_bytes for ring in snapshot.spool.rings) / most if most else 0.0
+
+
+def _tight(snapshot: Snapshot, left: float | None) -> bool:
+    """Whether the ring is full, or so soon that a person is needed now."""
+    return _fill(snapshot) >= HIGH_FILL or (left is not None and left <= SOON_SECONDS)
+
+
+def _filling(snapshot: Snapshot) -> Iterator[Verdict]:
+    if not snapshot.spool.max_bytes or _lasts(snapshot, snapshot.receive.refusals.get(RejectionReason.FULL)):
         return  # said already
-    fill, left = sum(ring.wanted_bytes for ring in snapshot.spool.rings) / most, until_full(snapshot)
+    fill, left = _fill(snapshot), until_full(snapshot)
     if fill < NOTABLE_FILL and (left is None or left > LATER_SECONDS):
         return
-    soon = fill >= HIGH_FILL or (left is not None and left <= SOON_SECONDS)
+    soon = _tight(snapshot, left)
     begins = f"The ring is {fill:.0%} full" if left is None else f"Full in about {_long(left)} at this rate"
     yield Verdict(_BAD if soon else _LOOK, f"{begins}{_because(snapshot)}", None, left, (_STATUS,))
 
@@ -188,7 +198,8 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> Iterator[Verdi
         yield Verdict(_BAD, text, since, left, (_CHECK,))
     elif one.state is DestinationState.RETRYING:
         long = since is not None and now - since >= TROUBLE_SECONDS * 1e9
-        yield Verdict(_BAD if long else _LOOK, f"{one.name} takes nothing{began}: {why}", since, left, (_CHECK,))
+        worse = long or (_tight(snapshot, left) and _pending(one) == max(map(_pending, snapshot.destinations)))
+        yield Verdict(_BAD if worse else _LOOK, f"{one.name} takes nothing{began}: {why}", since, left, (_CHECK,))
     elif one.state is DestinationState.DELIVERING and one.lag_seconds >= BEHIND_SECONDS:
         yield Verdict(_LOOK, f"{one.name} is {_long(one.lag_seconds)} behind", None, left, (f"{_STATUS} --watch",))
     for cluster, paused in sorted(one.paused_clusters.items())[:1]:

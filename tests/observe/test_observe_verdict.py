@@ -9,7 +9,7 @@ from moments import FILE, PROD, RECEIVE, SIEM, SPOOL, moment
 from auditsink.forward.dead_letter_count import DeadLettersWaiting, ReasonGroup
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, LastError, PausedCluster
 from auditsink.observe.snapshot import Phase, Snapshot, Trend
-from auditsink.observe.verdict import VerdictLevel, all_of, until_full, verdict
+from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, until_full, verdict
 from auditsink.receive.statistics import ClusterStatistics, Refusals
 from auditsink.spool.types import Account, Drop
 
@@ -110,6 +110,15 @@ def refused(reason: str, *, ago_seconds: int = 5, peers: Mapping[str, int] | Non
 def test_each_state_has_its_verdict(snapshot: Snapshot, level: VerdictLevel, text: str) -> None:
     found = verdict(snapshot)
     assert (found.level, text in found.text) == (level, True), found
+
+
+def test_a_destination_that_the_ring_waits_for_gets_worse_as_it_fills() -> None:
+    late = siem(DestinationState.RETRYING, 1)
+    other = replace(late, name="lake", accounts={"prod": Account(100, 90, 0, 0, 0, 10)})
+    assert of_destination(late, calm(late, other, wanted=1000))[0].level is LOOK
+    assert of_destination(late, calm(late, other, wanted=3600))[0].level is BAD
+    assert of_destination(late, calm(late, other, wanted=400, growth=2.4))[0].level is BAD
+    assert of_destination(other, calm(late, other, wanted=3600))[0].level is LOOK, "the ring does not wait for it"
 
 
 @pytest.mark.parametrize("reason", ["unauthorized", "forbidden", "tls", "not_found", "not_an_event_list", "rate"])

@@ -58,6 +58,7 @@ async def main(place: Path) -> None:
                     await page.locator("#tail").evaluate("one => one.scrollIntoView({behavior: 'instant'})")
                     await page.screenshot(path=place / "tail.png")
                 await page.close()
+            await destination(browser, sink, place / "destination.png")
             token = ["--token-file", str(Path(directory) / "admin-token")]
             await picture(browser, place / "status-watch.png", ["status", "--watch", "--url", sink.admin], 9)
             await picture(
@@ -68,6 +69,19 @@ async def main(place: Path) -> None:
             )
             traffic.cancel()
             await browser.close()
+
+
+async def destination(browser: Any, sink: Sink, path: Path) -> None:
+    """The page of one of them, its dead letters, and the line over its charts."""
+    page = await browser.new_page(color_scheme="light", viewport={"width": 1040, "height": 1560})
+    await page.goto(f"{sink.admin}/#destination/siem")
+    await page.fill("#token-input", ADMIN_TOKEN)
+    await page.click("#token-form button[type=submit]")
+    await page.wait_for_selector("#letters-list .group")
+    await page.locator("#charts svg").nth(1).hover(position={"x": 180, "y": 60})
+    await page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+    await page.screenshot(path=path, full_page=True)
+    await page.close()
 
 
 async def post_slowly(sink: Sink) -> None:

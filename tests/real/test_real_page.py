@@ -6,10 +6,12 @@ Set AUDITSINK_PICTURES to a directory to have screenshots written there.
 import asyncio
 import json
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -60,12 +62,14 @@ class Page:
         return str(await self.tab.inner_text(selector))
 
 
-async def opened(browser: Any, sink: Sink, size: str = "desktop", scheme: str = "light") -> Page:
+async def opened(browser: Any, sink: Sink, size: str = "desktop", scheme: str = "light", link: str = "") -> Page:
     width, height = SIZES[size]
-    context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
+    context = await browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": height}, timezone_id="Asia/Kolkata"
+    )
     page = Page(await context.new_page())
-    await page.tab.goto(sink.admin + "/")
-    await page.tab.wait_for_selector("#destinations li")
+    await page.tab.goto(f"{sink.admin}/{link}")
+    await page.tab.wait_for_selector("#destination-body > *" if link else "#destinations li")
     return page
 
 
@@ -99,7 +103,6 @@ async def test_the_page_shows_the_flow_as_it_is(browser: Any, tmp_path: Path, si
         ):
             assert words in cards
         assert await page.tab.get_attribute("#ring svg", "aria-label")
-        assert await page.tab.locator("#charts figure").count() == 6
         assert (await page.text("#cluster-table tbody")).count("prod-") == 2
         # Nothing is wider than the screen but what scrolls by itself.
         assert await page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -247,8 +250,141 @@ async def test_the_keyboard_reaches_everything_and_everything_has_a_name(browser
         for _ in range(60):
             await page.tab.keyboard.press("Tab")
             reached.add(await page.tab.evaluate("document.activeElement.id || document.activeElement.name || ''"))
-        for wanted in ("span-fine", "cluster-search", "token-input", "verb", "tail-start", "letters-load"):
+        for wanted in ("span-fine", "charts", "cluster-search", "token-input", "verb", "tail-start", "letters-load"):
             assert wanted in reached
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_each_destination_has_a_page_with_a_link(browser: Any, tmp_path: Path, size: str) -> None:
+    async with staged(tmp_path) as sink:
+        await post_recorded(sink)
+        await sink.until(lambda status: status["destinations"][0]["pending"] == 0)
+        page = await opened(browser, sink, size)
+        await page.tab.click("#destinations a:has-text('siem')")
+        await page.until("location.hash === '#destination/siem' && document.activeElement.id === 'destination'")
+        assert "siem" in await page.tab.title()
+        shown = """[...document.querySelectorAll('main > section')]
+            .filter((one) => one.offsetHeight).map((one) => one.id)"""
+        order = ["verdict", "destination", "history", "clusters", "token", "letters"]
+        if size == "phone":
+            order = ["verdict", "destination", "clusters", "history", "token", "letters"]
+        assert await page.tab.evaluate(shown) == order
+        await page.until("document.querySelector('#destination').textContent.includes('siem refused')")
+        assert "refused" in await page.text("#destination .pill")  # and not "all delivered"
+        own = await page.text("#destination")
+        assert "auditsink deadletter replay --destination siem" in own
+        assert "None since the start." in own
+        await with_token(page)
+        await page.tab.wait_for_selector("#letters-list button:has-text('Replay these'):not([disabled])")
+        assert await page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        if PICTURES:
+            await page.tab.screenshot(path=Path(PICTURES) / f"destination-{size}.png", full_page=True)
+        # Another one has errors, and no dead letters; the link alone leads there.
+        await page.tab.click("#others a:has-text('backup')")
+        await page.until("document.querySelector('#destination h2').textContent === 'backup'")
+        row = await page.text("#destination tbody tr")
+        assert row.startswith("now Splunk answered HTTP 403, code 4 (Invalid token)")
+        assert str(await page.tab.get_attribute("#destination tbody time", "title")).endswith(" UTC")
+        assert "There are none of backup." in await page.text("#letters-list")
+        shared = await opened(browser, sink, size, link="#destination/backup")
+        assert await shared.text("#destination h2") == "backup"
+        await shared.tab.click("#others a:has-text('All of the sink')")
+        await shared.until("document.querySelector('#flow').offsetHeight > 0")
+        assert not page.complaints
+        assert not shared.complaints
+
+
+async def test_a_link_to_no_destination_says_so_and_runs_nothing(browser: Any, tmp_path: Path) -> None:
+    async with staged(tmp_path) as sink:
+        for link in ("#destination/" + quote(HOSTILE), "#destination/%ff", "#<img src=x onerror=alert(1)>"):
+            page = await opened(browser, sink, link="#destination/siem")
+            await page.tab.evaluate(f"location.hash = {json.dumps(link)}")
+            if link.startswith("#destination/"):
+                await page.until("document.querySelector('#destination').textContent.includes('No destination has')")
+                assert await page.tab.locator("#destination script, #destination img").count() == 0
+            else:
+                await page.until("document.querySelector('#flow').offsetHeight > 0")
+            assert not {"\u202e", "\x1b", "\u200b"} & set(await page.tab.title())
+            assert not page.complaints
+
+
+async def test_charts_have_axes_and_one_line_over_all_of_them(browser: Any, tmp_path: Path) -> None:
+    async with staged(tmp_path) as sink:
+        page = await opened(browser, sink)
+        await post_recorded(sink, every=2)
+        await page.until("document.querySelectorAll('#charts figure').length >= 4")
+        titles = await page.tab.locator("#charts h3").all_inner_texts()
+        assert titles[:3] == ["Events a second", "Pending events", "Lag"]
+        assert "Refused requests a second" not in titles  # all of it is zero
+        assert "refused requests a second" in await page.text("#charts-flat")
+        numbers = await page.tab.locator("#charts svg").nth(1).locator("text").all_text_contents()
+        assert numbers[0] == "0"
+        assert len(numbers) >= 4  # three of events, one of the time
+        lines = "[...document.querySelectorAll('#charts svg > g')].map((one) => one.getAttribute('visibility'))"
+        assert set(await page.tab.evaluate(lines)) == {"hidden"}
+        await page.tab.locator("#charts svg").nth(1).hover(position={"x": 200, "y": 50})
+        assert set(await page.tab.evaluate(lines)) == {"visible"}
+        assert re.fullmatch(r"at \d\d:\d\d:\d\d GMT\+5:30", await page.text("#charts-at"))
+        ends = "[...new Set([...document.querySelectorAll('.cross')].map((one) => one.getAttribute('x1')))].length"
+        assert await page.tab.evaluate(ends) == 1
+        await page.tab.mouse.move(5, 5)
+        assert set(await page.tab.evaluate(lines)) == {"hidden"}
+        await page.tab.focus("#charts")
+        await page.tab.keyboard.press("ArrowLeft")
+        assert set(await page.tab.evaluate(lines)) == {"visible"}
+        said = str(await page.tab.text_content("#charts-said"))
+        assert "Pending events: " in said
+        assert "backup" in said
+        await page.tab.keyboard.press("Escape")
+        assert set(await page.tab.evaluate(lines)) == {"hidden"}
+        assert not page.complaints
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_all_of_many_clusters_can_be_reached(browser: Any, tmp_path: Path, size: str) -> None:
+    destinations = [{"name": "lake", "type": "http", "url": "http://127.0.0.1:9/"}]
+    receive, spool = {"max_clusters": 200}, {"max_bytes": "256MiB"}
+    async with Sink(tmp_path, destinations, receive=receive, spool=spool) as sink:
+        event = b'{"level":"Metadata","auditID":"%d","stage":"ResponseComplete","verb":"get"}'
+        for number in range(110):  # more than a live document has
+            assert (await sink.post(HEAD + event % number + TAIL, f"/shoot--{number:03}"))[0] == 200
+        page = await opened(browser, sink, size)
+        few = 5 if size == "phone" else 20
+        assert await page.text("#cluster-note") == f"{few} of 110 clusters"
+        await page.tab.click("#cluster-all")
+        await page.until("document.querySelectorAll('#cluster-table tbody tr').length === 110")
+        await page.tab.click("#cluster-table th button:has-text('Cluster')")
+        assert await page.text("#cluster-table tbody th") == "shoot--000"
+        await page.tab.click("#cluster-all")
+        await page.tab.click("#cluster-table th button:has-text('Cluster')")
+        await page.until("document.querySelector('#cluster-table tbody th').textContent === 'shoot--109'")
+        await page.tab.fill("#cluster-search", "T--00")
+        await page.until("document.querySelector('#cluster-note').textContent.includes('of 10 found')")
+        above = "document.querySelector('#clusters').offsetTop < document.querySelector('#flow').offsetTop"
+        assert await page.tab.evaluate(above) is (size == "phone")
+        assert await page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert not page.complaints
+
+
+async def test_a_full_ring_is_red_and_so_is_the_verdict(browser: Any, tmp_path: Path) -> None:
+    destinations = [{"name": "lake", "type": "http", "url": "http://127.0.0.1:9/"}]
+    async with Sink(tmp_path, destinations, spool={"max_bytes": "4MiB", "segment_bytes": "1MiB"}) as sink:
+        event = b'{"level":"Request","auditID":"%d","stage":"ResponseComplete","verb":"get","requestObject":"%b"}'
+        for number in range(40):
+            code, _ = await sink.post(HEAD + event % (number, os.urandom(200_000).hex().encode()) + TAIL)
+            if code == 503:
+                break
+        assert code == 503
+        page = await opened(browser, sink)
+        await page.tab.wait_for_selector("#ring svg.bad-ring")
+        assert "FULL" in await page.text("#ring")
+        red = "getComputedStyle(document.querySelector('#ring .wanted')).stroke"
+        assert await page.tab.evaluate(red) == "rgb(179, 18, 42)"
+        assert (await page.text("#verdict-text")).startswith("Batches are refused since")
+        assert (await page.text("#verdict-text")).count("GMT+5:30") == 1
+        if PICTURES:
+            await page.tab.screenshot(path=Path(PICTURES) / "full.png", full_page=True)
+        assert not page.complaints
 
 
 async def test_refusals_say_why_since_when_and_by_whom(browser: Any, tmp_path: Path) -> None:

@@ -44,6 +44,6 @@ export function say(id, text) {
 // New content in the place of the old one; what has the focus keeps it, found again by its data-key.
 export function show(node, ...children) {
   const active = node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-  node.replaceChildren(...children.flat().filter(Boolean));
+  node.replaceChildren(...children.flat(4).filter(Boolean).map(asNode));
   if (active) for (const one of node.querySelectorAll("[data-key]")) if (one.dataset.key === active) one.focus();
 }

@@ -2,7 +2,8 @@
 
 import { byId, el, name, show, svg } from "./dom.js";
 import { sentence, time } from "./time.js";
-import { ago, brief, bytes, count, percent, rate, span, state } from "./words.js";
+import { link } from "./view.js";
+import { ago, brief, bytes, count, percent, rate, span, standing } from "./words.js";
 
 const RADIUS = 78;
 const TURN = 0.92; // of the circle is the whole room; the gap at the top is where it begins and ends
@@ -25,7 +26,7 @@ function sorted(destinations) {
     ORDER[a.level] - ORDER[b.level] || (since(a) === since(b) ? 0 : since(a) - since(b)) || i - j);
 }
 
-const facts = (...pairs) => el("dl", {}, pairs.filter(Boolean).map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
+export const facts = (...pairs) => el("dl", {}, pairs.filter(Boolean).map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
 
 function receive(now, rates) {
   const refused = Object.entries(now.rejected_requests).filter(([, number]) => number > 0);
@@ -96,13 +97,13 @@ function cursor(place, index, places) {
 function destination(one, place, rates) {
   const waiting = one.dead_letters.waiting;
   return el("li", { class: `card edge ${one.level}-edge` },
-    heading(one, place),
+    heading(one, place, "h3"),
     facts(
       ["delivered", `${rate(rates.destinations[one.name])}, ${brief(one.delivered)} in all`],
       ["pending", count(one.pending)],
       ["lag", span(one.lag_seconds)],
       one.since && ["takes nothing since", [time(one.since), ` (${ago(one.since)})`]],
-      one.level !== "good" && ["delivered last", one.last_delivered_at ? [time(one.last_delivered_at), ` (${ago(one.last_delivered_at)} ago)`] : "never since the start"],
+      one.level !== "good" && ["delivered last", lastDelivered(one)],
       waiting > 0 && ["dead letters that wait", count(waiting)],
       one.dropped > 0 && ["dropped", count(one.dropped)],
       one.filtered > 0 && ["filtered", count(one.filtered)],
@@ -111,17 +112,24 @@ function destination(one, place, rates) {
     one.advice?.length > 0 && el("ul", { class: "advice note" }, one.advice.map((text) => el("li", {}, text))));
 }
 
-export function heading(one, place) {
+// Number, name (on a card the link to its page), type, and how it stands.
+export function heading(one, place, level) {
+  const title = level === "h3" ? el("a", { href: link(one.name), "data-key": `page ${one.name}` }, name(one.name)) : name(one.name);
   return el("div", { class: "head" },
     el("span", { class: `badge c${place % 6}`, "aria-hidden": "true" }, place + 1),
-    el("h3", {}, name(one.name)),
+    el(level, {}, title),
     el("span", { class: "note" }, one.type),
-    el("span", { class: `pill ${one.level}` }, state(one.state)));
+    el("span", { class: `pill ${one.level}` }, standing(one)));
 }
 
-export function lastError(one) {
+export const lastDelivered = (one) =>
+  (one.last_delivered_at ? [time(one.last_delivered_at), ` (${ago(one.last_delivered_at)} ago)`] : "never since the start");
+
+export const nextAttempt = (one) => `in ${span(one.next_attempt_seconds)}`;
+
+function lastError(one) {
   if (!one.last_error) return null;
-  const wait = one.next_attempt_seconds > 0 ? `; next try in ${span(one.next_attempt_seconds)}` : "";
+  const wait = one.next_attempt_seconds > 0 ? `; next try ${nextAttempt(one)}` : "";
   return el("p", { class: one.last_error_over ? "error note" : "error" },
     one.last_error_over ? "Over: the last error was at " : "Last error, ", time(one.last_error_at), ": ", sentence(one.last_error), wait);
 }

@@ -32,7 +32,7 @@ export async function load() {
 export function draw() {
   if (!latest) return;
   const some = latest.destinations.filter((one) => one.count && (!chosen() || chosen() === one.name));
-  show(byId("letters-list"), some.length ? some.map(section) : el("p", { class: "note" }, "There are none."));
+  show(byId("letters-list"), some.length ? some.map(section) : el("p", { class: "note" }, chosen() ? ["There are none of ", name(chosen()), "."] : "There are none."));
 }
 
 const why = (problem) => (problem instanceof Refused ? problem.message : "the sink does not answer");

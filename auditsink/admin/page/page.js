@@ -3,12 +3,14 @@
 import { get, token, watch } from "./api.js";
 import * as charts from "./charts.js";
 import * as clusters from "./clusters.js";
+import * as destination from "./destination.js";
 import { byId, say } from "./dom.js";
 import * as flow from "./flow.js";
 import * as letters from "./letters.js";
 import * as refusals from "./refusals.js";
 import * as tail from "./tail.js";
 import * as verdict from "./verdict.js";
+import * as view from "./view.js";
 
 const WINDOW = 6; // documents over which a rate is taken: ten seconds
 const seen = [];
@@ -16,10 +18,16 @@ const seen = [];
 function receive(now) {
   seen.push({ at: performance.now() / 1000, now });
   if (seen.length > WINDOW) seen.shift();
-  const rates = rated(seen[0], seen[seen.length - 1]);
+  draw();
+}
+
+function draw() {
+  const now = seen.at(-1).now;
+  const rates = rated(seen[0], seen.at(-1));
   verdict.draw(now);
   flow.draw(now, rates);
   refusals.draw(now);
+  destination.draw(now, rates);
   clusters.draw(now, rates);
   say("version", `version ${now.version}`);
 }
@@ -57,10 +65,19 @@ function askForToken(rules) {
   }
 }
 
-charts.start();
-clusters.start();
+function turned() {
+  tail.hide(view.chosen() !== "");
+  if (seen.length) draw();
+  charts.draw();
+  letters.draw();
+}
+
 tail.start();
+clusters.start();
+view.start(turned);
+charts.start();
 verdict.start();
+byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("content").focus(); });
 watch(receive, (how, problem) => { say("connection", how); if (problem) verdict.problem(problem); });
 const rules = await get("access");
 letters.start(rules);

@@ -12,7 +12,7 @@ export function draw(now) {
   const heads = ["Reason", "Requests", "First", "Last", "From", "What they were told"];
   show(byId("refusal-table"),
     el("caption", { class: "hidden" }, "Refused requests by reason, the last row of each"),
-    el("thead", {}, el("tr", {}, heads.map((text) => el("th", { scope: "col" }, text)))),
+    el("thead", {}, el("tr", {}, heads.map((text, place) => el("th", { scope: "col", class: place > 3 && "text" }, text)))),
     el("tbody", {}, rows.map((one) => row(one, now.rejected_requests[one.reason] ?? one.count))));
 }
 

@@ -31,6 +31,12 @@ export function start() {
   show(byId("tail-heads"), COLUMNS.map(([kind, head]) => el("span", { class: kind }, head ?? `time (${zone(new Date())})`)));
 }
 
+// On a destination's page it is not shown, and takes no listener's place there.
+export function hide(yes) {
+  if (yes) stop();
+  else if (wanted && stopping?.signal.aborted) follow();
+}
+
 // Starts when it is seen first, and where it may: `may` says so. One that nobody looks at takes no listener's place.
 export function startWhenSeen(may) {
   mayStart = may;

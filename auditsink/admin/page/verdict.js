@@ -1,7 +1,8 @@
 // The sentence on top: how bad it is, since when, how long until events are lost, what to type; red when the sink is gone.
 
-import { byId, el, name, say, show } from "./dom.js";
+import { byId, el, name, say, show, visible } from "./dom.js";
 import { sentence, time } from "./time.js";
+import { chosen } from "./view.js";
 import { ago, span } from "./words.js";
 
 const SILENT = 9000; // four documents that did not come
@@ -23,7 +24,7 @@ export function draw(now) {
   gone(false);
   const { level, text, since, until_loss_seconds: left } = now.verdict;
   const others = now.concerns.slice(1);
-  document.title = { good: "auditsink", look: "(!) auditsink", bad: "(!!) auditsink" }[level];
+  document.title = `${{ good: "", look: "(!) ", bad: "(!!) " }[level]}${title()}`;
   byId("verdict").className = `verdict ${level}`;
   sentenceOnce(text, ...sentence(text), ".");
   show(byId("verdict-more"),
@@ -33,6 +34,8 @@ export function draw(now) {
     others.length > 0 && el("ul", {}, others.map((one) => el("li", { class: `${one.level}-mark` }, sentence(one.text), ".",
       one.since && el("span", { class: "note" }, " For ", ago(one.since), ".")))));
 }
+
+const title = () => (chosen() ? `${visible(chosen())} - auditsink` : "auditsink");
 
 // A screen reader is told of another sentence only.
 function sentenceOnce(text, ...parts) {
@@ -58,7 +61,7 @@ function age() {
   const silent = Date.now() - (heard ?? opened);
   if (!trouble && silent < SILENT) return;
   gone(true);
-  document.title = "(gone) auditsink";
+  document.title = `(gone) ${title()}`;
   byId("verdict").className = "verdict bad";
   const why = trouble || "the sink says nothing";
   if (heard == null) {
