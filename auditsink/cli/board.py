@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from auditsink.cli.tables import safe, seconds, table
+from auditsink.cli.tables import safe, seconds, table, until_loss
 from auditsink.cli.terminal import Style, StyledLine
 from auditsink.common.units import Size
 
 WINDOW = 6
 """Documents over which a rate is taken."""
 _LEVELS = {"good": Style.GOOD, "look": Style.LOOK, "bad": Style.BAD}
-_STATES = {"retrying": Style.LOOK, "misconfigured": Style.BAD, "stopped": Style.BAD}
+_ROWS = {"look": Style.LOOK, "bad": Style.BAD}
 _WIDEST_BAR = 60
 
 
@@ -36,9 +36,10 @@ def _head(seen: Sequence[LastSeen], width: int) -> Iterator[StyledLine]:
     verdict = status.get("verdict") or {"level": "", "text": status["state"]}
     spool = status["spool"]
     share = spool["bytes"] / spool["max_bytes"] if spool["max_bytes"] else 0.0
-    yield StyledLine(
-        f"auditsink {safe(status['version'])}: {safe(verdict['text'])}", _LEVELS.get(verdict["level"], Style.BOLD)
-    )
+    style = _LEVELS.get(verdict["level"], Style.BOLD)
+    yield from _wrapped(f"auditsink {safe(status['version'])}: {safe(verdict['text'])}", width, style)
+    if loss := until_loss(verdict):
+        yield StyledLine(f"  {loss}", style)
     for command in verdict.get("commands", ())[:2]:
         yield StyledLine(f"  $ {safe(command)}", Style.BOLD)
     yield StyledLine("")
@@ -84,7 +85,7 @@ def _destinations(seen: Sequence[LastSeen]) -> Iterator[StyledLine]:
     head, *body = table(header, rows, right=range(3, 10)).splitlines()
     yield StyledLine(head, Style.BOLD)
     for text, one in zip(body, several, strict=True):
-        yield StyledLine(text, _STATES.get(one["state"], Style.PLAIN))
+        yield StyledLine(text, _ROWS.get(one.get("level"), Style.PLAIN))
 
 
 def _troubles(status: Mapping[str, Any], width: int) -> Iterator[StyledLine]:

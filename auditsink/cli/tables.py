@@ -66,8 +66,17 @@ def _verdict(verdict: Mapping[str, Any]) -> str:
     if not verdict:
         return ""
     lines = [f"{safe(verdict['level'])}: {safe(verdict['text'])}"]
+    lines += [f"  {loss}" for loss in (until_loss(verdict),) if loss]
     lines += [f"  $ {safe(command)}" for command in verdict.get("commands", ())]
     return "\n".join(lines) + "\n"
+
+
+def until_loss(verdict: Mapping[str, Any]) -> str:
+    """How long until events are lost, in words; "" where no loss is in sight."""
+    left = verdict.get("until_loss_seconds")
+    if left is None:
+        return ""
+    return f"events are lost in about {seconds(left)} if nothing changes" if left else "events are lost or refused now"
 
 
 def _trouble(one: Mapping[str, Any]) -> str:

@@ -70,6 +70,7 @@ def test_trouble_is_told_in_words() -> None:
         0,
         1,
         state="misconfigured",
+        level="bad",
         last_error="HTTP 403",
         last_error_at="T",
         next_attempt_seconds=9.0,
@@ -114,3 +115,14 @@ def test_the_screen_is_given_back_whatever_happens(capsys: pytest.CaptureFixture
     with pytest.raises(KeyboardInterrupt), terminal.screen():
         raise KeyboardInterrupt
     assert capsys.readouterr().out.endswith("\x1b[?25h\x1b[?1049l")
+
+
+def test_a_long_verdict_is_told_whole_and_how_long_is_left() -> None:
+    why = "Full in about 25 min at this rate, because siem has taken nothing for 41 min; 1 more to look at"
+    told = {"level": "bad", "text": why, "until_loss_seconds": 1500, "commands": ["auditsink status"]}
+    one = destination("siem", 1, 1, level="look")
+    lines = board([LastSeen(1.0, document(1000, [one], verdict=told))], 60, 50)
+    head = lines[: lines.index(StyledLine("  events are lost in about 25m 0s if nothing changes", Style.BAD))]
+    assert " ".join(line.text.strip() for line in head).endswith(why)
+    assert {line.style for line in head} == {Style.BAD}
+    assert next(line.style for line in lines if line.text.startswith("1 siem")) is Style.LOOK

@@ -52,6 +52,7 @@ async def main(place: Path) -> None:
                     await page.fill("#tail-filters input[name=user]", "!system:*")
                     await page.click("#tail-start")
                     await asyncio.sleep(2)
+                    await page.click("#tail-stop")
                     await page.click("#tail-lines li:nth-child(3) summary")
                     await asyncio.sleep(1)
                     await page.set_viewport_size({"width": 860, "height": 620})
