@@ -12,6 +12,7 @@ from auditsink.receive.auth import NOBODY, Peer
 from auditsink.receive.cluster import Admitted
 from auditsink.receive.framing import Event, Framer
 from auditsink.receive.head import Head
+from auditsink.receive.kept import Body, Unread
 from auditsink.receive.listener import ListenerState
 from auditsink.receive.responses import CLUSTER_OVERLOAD, CONTINUE, OVERLOAD, HttpRejection, RejectionReason, Repeated
 from auditsink.receive.states import (
@@ -23,10 +24,9 @@ from auditsink.receive.states import (
     FLOWING,
     INPUT,
     KEEP,
+    LAST,
     LINGERING,
     OPEN,
-    OUTPUT,
-    PERSISTENCE,
     READING,
     REQUEST,
     WAITING,
@@ -37,9 +37,7 @@ from auditsink.receive.states import (
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 2**27
-"""A client that sends its whole body before it looks for an answer finds it, if the body is no larger than this."""
-SMALL_PIECE = 4096
-"""Smaller pieces of a body are put together at once: as objects, single bytes would take 50 times their size."""
+"""A client that looks for an answer behind its whole body finds it, if the body is no larger than this."""
 WRITE_BUFFER = 2**14
 """Bytes of answers that a client may leave unread before it gets no more of them."""
 
@@ -54,51 +52,45 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_admitted",
         "_announced",
-        "_chunks",
+        "_body",
         "_epoch",
         "_framer",
         "_head",
-        "_held",
         "_input",
         "_listener",
         "_output",
         "_peer",
         "_persistence",
-        "_received",
         "_rejection",
         "_request",
         "_since",
         "_thrown_away",
         "_transport",
         "_unread",
-        "_unread_at",
     )
 
     def __init__(self, listener: ListenerState, peer: Peer = NOBODY) -> None:
         self._listener = listener
         self._peer = peer
-        self._framer = Framer(listener.heads, self._on_body, self._hold)
+        self._body = Body(listener.ingest.memory)
+        self._framer = Framer(listener.heads, self._on_body, self._body.hold)
         self._transport: asyncio.Transport
         self._admitted: Admitted
-        self._head: Head | None = None  # the one that `_admitted` is for
-        self._epoch: object = None  # and when that was
+        self._head: Head | None = None  # the one that `_admitted` is for, while it may be let in again
+        self._epoch: object = None  # when that was
         self._request = READING
         self._input = OPEN
         self._output = FLOWING
         self._persistence = KEEP
         self._since = listener.now  # when the state began; while a request is read, when its first byte came
-        self._chunks: list[bytes | bytearray] = []
-        self._received = 0  # bytes of the body, kept or not
         self._announced = 0  # bytes of the body, while they count for its cluster
-        self._held = 0  # bytes of the memory limit, for the request that is read
         self._rejection: HttpRejection  # while DISCARDING: the answer that is due when the body has been read
-        self._unread: bytes = b""  # what came behind the request that is answered, from _unread_at on
-        self._unread_at = 0
+        self._unread = Unread(listener.ingest.memory)
         self._thrown_away = 0
 
     def __repr__(self) -> str:
         states = " ".join(one.name for one in (self._request, self._input, self._output, self._persistence))
-        return f"<ReceiveConnection {states} held={self._held} unread={len(self._unread) - self._unread_at}>"
+        return f"<ReceiveConnection {states} held={self._body.held} unread={len(self._unread.data) - self._unread.at}>"
 
     # What asyncio calls.
 
@@ -108,15 +100,15 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         if not self._listener.enter(self):
-            self._persistence = PERSISTENCE[self._persistence, Trigger.CROWD]
+            self._persistence = CROWDED
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone. A batch that waits for the disk stays accepted."""
         self._request = REQUEST[self._request, Trigger.CLOSE]
         self._listener.connections.leave(self)
         self._settle()
-        self._release()
-        self._drop_unread()
+        self._body.release()
+        self._unread.drop()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the next bytes go."""
@@ -126,7 +118,8 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """They are there."""
         buffers = self._listener.buffers
-        self._take(buffers.raw, buffers.view, 0, nbytes)
+        if self._head is None or not self._take_whole(buffers.raw, buffers.view, nbytes):
+            self._take(buffers.raw, buffers.view, 0, nbytes)
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still wait for answers. True keeps the other direction open."""
@@ -137,13 +130,13 @@ class ReceiveConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests from it."""
-        self._output = OUTPUT[self._output, Trigger.BLOCK]
+        self._output = BLOCKED
         self._since = self._listener.now
         self._pause()
 
     def resume_writing(self) -> None:
         """It does again."""
-        self._output = OUTPUT[self._output, Trigger.FLOW]
+        self._output = FLOWING
         self._go_on()
 
     # What the listener calls.
@@ -152,7 +145,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     def busy(self) -> bool:
         """A request is being read or waits for its answer."""
         if self._request < WAITING:
-            return not self._framer.between or bool(self._unread)
+            return not self._framer.between or bool(self._unread.data)
         return self._request == WAITING
 
     def sweep(self, now: float) -> None:
@@ -173,7 +166,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
 
     def retire(self) -> None:
         """End with the next answer: no request is lost, and whoever comes back is looked at anew."""
-        self._persistence = PERSISTENCE[self._persistence, Trigger.RETIRE]
+        self._persistence = max(self._persistence, LAST)
 
     def close(self) -> None:
         """Close when what is being written is out."""
@@ -186,6 +179,27 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     # Bytes into requests.
+
+    def _take_whole(self, raw: bytearray, view: memoryview, stop: int) -> bool:
+        """All of a request at once, with the head that was let in before: the usual case, in few steps.
+
+        False for anything else, and for what is to be refused: then nothing has happened.
+        """
+        if self._request != READING or self._input != OPEN or self._output != FLOWING:
+            return False
+        listener, admitted = self._listener, self._admitted
+        body = self._framer.whole(raw, view, stop)
+        if not (
+            body and listener.admits_again(admitted, len(body), self._epoch) and self._announce(admitted, len(body))
+        ):
+            return False
+        if not (held := self._body.whole(len(body))):
+            self._settle()
+            return False
+        self._since = listener.now
+        self._request = WAITING
+        listener.ingest.take(admitted, body, held, self._answered, packed=self._framer.head.encoding is not None)
+        return True
 
     def _take(self, raw: bytes | bytearray, view: memoryview, start: int, stop: int) -> None:
         framer = self._framer
@@ -201,7 +215,6 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             event, start = framer.step(raw, view, start, stop)
             if event == _HEAD:
                 self._begin()
-                start = self._take_whole(view, start, stop)
             elif event == _END:
                 self._complete()
             elif event == _BROKEN:
@@ -215,22 +228,15 @@ class ReceiveConnection(asyncio.BufferedProtocol):
                 self._listener.ingest.soon(self._go_on)
                 return
 
-    def _take_whole(self, view: memoryview, start: int, stop: int) -> int:
-        """A body that came in one piece with its head, the usual case, needs no turns of `_take`."""
-        if self._request >= WAITING or (body := self._framer.whole(view, start, stop)) is None:
-            return start
-        self._on_body(body)
-        self._complete()
-        return start + len(body)
-
     def _begin(self) -> None:
         framer = self._framer
         head = framer.head
         if not head.keep_alive:
             self.retire()
-        self._received = 0
+        self._body.received = 0
         decided = self._admit(head, framer.length)
-        if not isinstance(decided, HttpRejection) and not self._announce(decided):
+        announced = self._listener.max_body if head.chunked else framer.length
+        if not isinstance(decided, HttpRejection) and not self._announce(decided, announced):
             decided = CLUSTER_OVERLOAD
         if not isinstance(decided, HttpRejection):
             self._admitted = decided
@@ -247,21 +253,19 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     def _admit(self, head: Head, length: int) -> Admitted | HttpRejection:
         """Whose batch it is. An apiserver sends the same head for ever (`Heads` gives the same object for it)."""
         listener = self._listener
+        if head is self._head and listener.admits_again(self._admitted, length, self._epoch):
+            return self._admitted
         epoch = listener.epoch()
-        if head is self._head and epoch is self._epoch and epoch is not None:
-            return listener.admit_again(self._admitted, length)
         decided = listener.admit(head, length, self._peer, crowded=self._persistence == CROWDED)
-        known = not isinstance(decided, HttpRejection) and decided.cluster.ring is not None
+        known = epoch is not None and not isinstance(decided, HttpRejection) and decided.cluster.ring is not None
         self._head, self._epoch = (head, epoch) if known else (None, None)
         return decided
 
-    def _announce(self, admitted: Admitted) -> bool:
+    def _announce(self, admitted: Admitted, count: int) -> bool:
         """Count the body that is announced towards what its cluster has under way; False when that is too much."""
-        listener, framer = self._listener, self._framer
-        announced = listener.max_body if framer.head.chunked else framer.length
-        if not listener.clusters.announce(admitted.cluster, announced):
+        if not self._listener.clusters.announce(admitted.cluster, count):
             return False
-        self._announced = announced
+        self._announced = count
         return True
 
     def _settle(self) -> None:
@@ -270,38 +274,14 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             self._announced = 0
 
     def _on_body(self, piece: bytes) -> None:
-        size = len(piece)
-        self._received += size
-        if self._received > self._listener.max_body:
-            self._refuse_body(self._listener.too_large)
-        elif self._request == READING:
-            memory = self._listener.ingest.memory  # not by `_hold`: this is the hot path
-            if memory.held + size > memory.limit:
-                self._refuse_body(OVERLOAD)
-                return
-            memory.held += size
-            self._held += size
-            if size >= SMALL_PIECE or not self._chunks:
-                self._chunks.append(piece)
-            elif isinstance(last := self._chunks[-1], bytearray):
-                last += piece
-            else:
-                self._chunks.append(bytearray(piece))
-
-    def _hold(self, count: int) -> bool:
-        granted = self._listener.ingest.memory.take(count)
-        if granted:
-            self._held += count
-        return granted
-
-    def _release(self) -> None:
-        self._chunks.clear()
-        self._listener.ingest.memory.give(self._held)
-        self._held = 0
-
-    def _refuse_body(self, rejection: HttpRejection) -> None:
-        self._release()
-        self._discard(rejection)
+        body = self._body
+        body.received += len(piece)
+        if body.received > self._listener.max_body:
+            body.release()
+            self._discard(self._listener.too_large)
+        elif self._request == READING and not body.add(piece):
+            body.release()
+            self._discard(OVERLOAD)
 
     def _discard(self, rejection: HttpRejection) -> None:
         self._request = REQUEST[self._request, Trigger.REFUSED]
@@ -311,19 +291,13 @@ class ReceiveConnection(asyncio.BufferedProtocol):
 
     def _complete(self) -> None:
         if self._request == DISCARDING:
-            self._release()
+            self._body.release()
             self._reply(self._rejection, bare=self._framer.head.bare_answer)
             return
-        body, held = self._body(), self._held
-        self._held = 0
+        body, held = self._body.taken()
         self._request = REQUEST[self._request, Trigger.COMPLETE]
         packed = self._framer.head.encoding is not None
         self._listener.ingest.take(self._admitted, body, held, self._answered, packed=packed)
-
-    def _body(self) -> bytes:
-        """The whole body; its pieces are let go."""
-        chunks, self._chunks = self._chunks, []
-        return chunks[0] if len(chunks) == 1 and isinstance(chunks[0], bytes) else b"".join(chunks)
 
     def _answered(self, result: int | HttpRejection) -> None:
         if self._request == WAITING:
@@ -365,12 +339,12 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     def _hang_up(self, rejection: HttpRejection, *, bare: bool = False) -> None:
         """Answer a request whose rest is of no interest or cannot be understood."""
         self.retire()
-        self._release()
+        self._body.release()
         self._reply(rejection, bare=bare)
 
     def _linger(self) -> None:
         """Say that there is nothing more to come, and read for a while what the client still sends."""
-        self._drop_unread()
+        self._unread.drop()
         self._transport.write_eof()
         if self._input == ENDED:
             self.close()
@@ -387,18 +361,8 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     def _keep(self, raw: bytes | bytearray, start: int, stop: int) -> None:
         """Read no more for now."""
         self._pause()
-        if raw is self._unread:
-            self._unread_at = start
-        elif self._listener.ingest.memory.take(stop - start):
-            self._unread = bytes(raw[start:stop])
-            self._unread_at = 0
-        else:  # RFC 9112, 9.3.2: a client repeats what it sent behind the last answer
+        if not self._unread.keep(raw, start, stop):  # RFC 9112, 9.3.2: a client repeats what is behind the last answer
             self._input, self._persistence = dropped(self._input, self._persistence)
-
-    def _drop_unread(self) -> None:
-        self._listener.ingest.memory.give(len(self._unread))
-        self._unread = b""
-        self._unread_at = 0
 
     def _go_on(self) -> None:
         """The answer is out and the client reads: take what it has sent meanwhile."""
@@ -411,13 +375,13 @@ class ReceiveConnection(asyncio.BufferedProtocol):
             else:
                 self._hang_up(OVERLOAD)
             return
-        if self._unread:
-            unread, start = self._unread, self._unread_at
-            self._unread_at = len(unread)  # unless some of it is kept again
-            self._take(unread, memoryview(unread), start, len(unread))
-            if self._unread_at < len(self._unread):
+        unread = self._unread
+        if data := unread.data:
+            start, unread.at = unread.at, len(data)  # unless some of it is kept again
+            self._take(data, memoryview(data), start, len(data))
+            if unread.at < len(unread.data):
                 return
-            self._drop_unread()
+            unread.drop()
         if self._request < WAITING and self._input == ENDED:
             if self._framer.between:
                 self.close()

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import httptools
 
-from auditsink.receive.head import END_OF_HEAD, MAX_HEAD, Head, Heads, malformed
+from auditsink.receive.head import END_OF_HEAD, LENGTH_DIGITS, MAX_HEAD, Head, Heads, malformed
 from auditsink.receive.responses import OVERLOAD, HttpRejection, RejectionReason
 
 _BLANK = re.compile(rb"(?:\r\n)*")
@@ -133,14 +133,22 @@ class Framer:
                 return self._begin(bytes(view[start:end])), end
         return self._gather(raw, start, stop)
 
-    def whole(self, view: memoryview, start: int, stop: int) -> bytes | None:
-        """The body that a head has announced, if all of it is there: then the request is at its end."""
-        left = self._left
-        if not left or left > stop - start:
+    def whole(self, raw: bytearray, view: memoryview, stop: int) -> bytes | None:
+        """The body of a request that is all of `raw[:stop]`, with the same head as the last one but for its length.
+
+        None for anything else, of which nothing is consumed then.
+        """
+        around = self.head.around
+        if around is None or not self.between:
             return None
-        self._left = 0
-        self.between = True
-        return bytes(view[start : start + left])
+        before, after = around
+        start = len(before)
+        end = raw.find(b"\r\n", start, start + LENGTH_DIGITS + 2)
+        digits = raw[start:end]
+        if not digits.isdigit() or not raw.startswith(before) or not raw.startswith(after, end):
+            return None
+        start = end + len(after)
+        return bytes(view[start:stop]) if start + int(digits) == stop else None
 
     def _begin(self, head: bytes) -> Event:
         read = self._heads.read(head)

@@ -10,7 +10,7 @@ without them means, which takes a tenth of the time.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httptools
 
@@ -24,7 +24,7 @@ MAX_HEADERS = 100
 _KEPT = 256  # heads that are remembered
 _LONGEST_KEPT = 4096  # bytes of one of them
 _LENGTH = b"\r\nContent-Length: "
-_LENGTH_DIGITS = 15
+LENGTH_DIGITS = 15
 
 _UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*")
 _REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.[01]\r\n")
@@ -55,6 +55,8 @@ class Head:
     """Content-Encoding in lower case; None for identity."""
     expectation: bytes | None
     """Expect in lower case."""
+    around: tuple[bytes, bytes] | None = field(default=None, repr=False, compare=False)
+    """What stands before and behind the digits of its Content-Length, where the same head may come again and again."""
 
 
 Read = tuple[Head, int] | HttpRejection
@@ -73,18 +75,22 @@ class Heads:
         start = head.find(_LENGTH) + len(_LENGTH)
         stop = head.find(b"\r\n", start)
         digits = head[start:stop]
-        if start < len(_LENGTH) or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+        if start < len(_LENGTH) or not digits.isdigit() or len(digits) > LENGTH_DIGITS:
             return parse(head)
         without = head[:start] + head[stop:]
         known = self._known.get(without)
         if known is not None:
             return known, int(digits)
         read = parse(head)
-        if not isinstance(read, HttpRejection) and len(head) <= _LONGEST_KEPT:
-            if len(self._known) >= _KEPT:
-                self._known.clear()
-            self._known[without] = read[0]
-        return read
+        if isinstance(read, HttpRejection) or len(head) > _LONGEST_KEPT:
+            return read
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        found, length = read
+        if found.keep_alive and found.expectation is None:
+            found = replace(found, around=(head[:start], head[stop:]))
+        self._known[without] = found
+        return found, length
 
 
 def parse(head: bytes) -> Read:

@@ -166,12 +166,14 @@ class Ingest:
         batch = PendingBatch(self, admitted, held, answered)
         if packed:
             self._split_slowly(batch, body, self._max_body)
-        elif len(body) < LARGE_BODY:
-            self._split(batch, body)
-        else:
+        elif len(body) >= LARGE_BODY:
             self._large.append((batch, body))
             if len(self._large) == 1:
                 self.soon(self._next_large)
+        elif (split := split_fast(body)) is not None:
+            batch.submit(body, split)
+        else:
+            self._split_slowly(batch, body, None)
 
     def adopt(self, settings: config.Receive) -> None:
         """Hold to other limits from now on."""

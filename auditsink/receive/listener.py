@@ -183,11 +183,14 @@ class ListenerState:
         """Another object than before, once anything has changed that lets requests in; None while nothing does."""
         return None if self.stopping else self._authorizer.cluster_set()
 
-    def admit_again(self, admitted: Admitted, length: int) -> Admitted | HttpRejection:
-        """What `admit` says of the same head from the same client in the same `epoch`."""
-        if length > self.max_body:
-            return self.too_large
-        return self.ingest.refusal(admitted.cluster) or admitted
+    def admits_again(self, admitted: Admitted, length: int, epoch: object) -> bool:
+        """Whether `admit` would say the same of the same head from the same client; `epoch`: of when it was asked."""
+        return (
+            not self.stopping
+            and self._authorizer.cluster_set() is epoch
+            and length <= self.max_body
+            and self.ingest.refusal(admitted.cluster) is None
+        )
 
     def _unwanted(self, head: Head, length: int) -> HttpRejection | None:
         if not head.post:

@@ -1,12 +1,13 @@
-"""Where a client's connection is, in four dimensions, and every way from one state to another in one table each. Pure.
+"""Where a client's connection is, in four dimensions, and every way from one state to another. Pure.
 
     request      what the connection is at: READING -> (DISCARDING ->) WAITING -> READING, in the end LINGERING, CLOSED
     input        what of the client's bytes is taken: OPEN, PAUSED, DROPPED, ENDED
     output       whether the client reads what it is answered: FLOWING, BLOCKED
     persistence  what becomes of the connection after the next answer: KEEP, LAST, CROWDED
 
-A trigger belongs to one dimension. A pair that is not in its table cannot happen: `connection` fails there, asyncio
-drops the client, and no other one notices. Two rules go across the dimensions:
+Where the next state hangs on the present one, a table says it: a trigger belongs to one of the two, and a pair that is
+not there cannot happen: `connection` fails, asyncio drops the client, and no other one notices. The output is what
+asyncio last said it is, and persistence only rises. Two rules go across the dimensions:
 
     1. An answer that is given while persistence is not KEEP is the last one: `answered`.
     2. Bytes that were dropped make persistence LAST, because nothing that follows them can be understood: `dropped`.
@@ -50,7 +51,7 @@ class OutputState(IntEnum):
 
 
 class KeepAlive(IntEnum):
-    """What becomes of the connection after the next answer."""
+    """What becomes of the connection after the next answer. It only rises: `max`."""
 
     KEEP = 0
     LAST = 1
@@ -74,11 +75,6 @@ class Trigger(IntEnum):
     RESUME = 11
     DROP = 12
     END = 13
-    BLOCK = 20
-    FLOW = 21
-    RETIRE = 30
-    """No request after the present one."""
-    CROWD = 31
 
 
 READING, DISCARDING, WAITING, LINGERING, CLOSED = RequestState
@@ -122,27 +118,14 @@ INPUT: Mapping[tuple[InputState, Trigger], InputState] = {
     (ENDED, Trigger.END): ENDED,
 }
 
-OUTPUT: Mapping[tuple[OutputState, Trigger], OutputState] = {
-    (FLOWING, Trigger.BLOCK): BLOCKED,
-    (FLOWING, Trigger.FLOW): FLOWING,
-    (BLOCKED, Trigger.BLOCK): BLOCKED,
-    (BLOCKED, Trigger.FLOW): FLOWING,
-}
-
-PERSISTENCE: Mapping[tuple[KeepAlive, Trigger], KeepAlive] = {
-    (KEEP, Trigger.RETIRE): LAST,
-    (KEEP, Trigger.CROWD): CROWDED,
-    (LAST, Trigger.RETIRE): LAST,
-    (LAST, Trigger.CROWD): CROWDED,  # retired while it shook hands
-    (CROWDED, Trigger.RETIRE): CROWDED,
-}
+_ANSWERED, _LAST_ANSWERED, _DROP = Trigger.ANSWERED, Trigger.LAST_ANSWERED, Trigger.DROP
 
 
 def answered(request: RequestState, persistence: KeepAlive) -> RequestState:
     """Where an answer leads (rule 1)."""
-    return REQUEST[request, Trigger.ANSWERED if persistence == KEEP else Trigger.LAST_ANSWERED]
+    return REQUEST[request, _ANSWERED if persistence == KEEP else _LAST_ANSWERED]
 
 
 def dropped(taken: InputState, persistence: KeepAlive) -> tuple[InputState, KeepAlive]:
     """Where dropped bytes lead (rule 2)."""
-    return INPUT[taken, Trigger.DROP], PERSISTENCE[persistence, Trigger.RETIRE]
+    return INPUT[taken, _DROP], max(persistence, LAST)

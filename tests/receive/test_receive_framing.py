@@ -104,6 +104,27 @@ def test_any_delivery_of_any_bytes_breaks_alike(data: bytes, cuts: list[int]) ->
         assert whole.refused == parts.refused
 
 
+@given(
+    st.sampled_from([b"", b"x", BODY, b"a\r\n\r\nb"]),
+    st.sampled_from(["", "X: y", "Connection: close", "Expect: 100-continue", "content-length: 3"]),
+    st.sampled_from([b"", b" ", b"\r\n", b"+", b"0", b"00", b"9" * 20, b"GET / HTTP/1.1\r\n"]),
+    st.integers(0, 400),
+)
+def test_a_request_that_is_there_whole_is_what_the_steps_find(body: bytes, header: str, odd: bytes, place: int) -> None:
+    first = request(b"first", *([header] if header != "content-length: 3" else []))
+    cut = Cut().feed([first])
+    again = request(body, *([header] if header else []))
+    for sent in (again, again[: place % (len(again) + 1)] + odd + again[place % (len(again) + 1) :], again[:-place]):
+        raw = bytearray(sent) + again  # what the buffer held before
+        found = cut.framer.whole(raw, memoryview(raw), len(sent))
+        stepwise = Cut().feed([first, sent])
+        if found is not None:
+            assert stepwise.refused is None
+            assert (stepwise.bodies, stepwise.framer.between) == ([b"first", found], True)
+        elif sent == again and header in ("", "X: y"):
+            pytest.fail("the usual case is not seen")
+
+
 def test_trailers_do_not_become_headers_of_the_next_request() -> None:
     """httptools hands on the last trailer with the headers that follow."""
     first = request(b"", "Transfer-Encoding: chunked") + chunked(b"abc", [], b"Content-Encoding: gzip\r\n")

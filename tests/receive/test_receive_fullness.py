@@ -126,7 +126,7 @@ async def test_single_bytes_do_not_take_fifty_times_their_size() -> None:
     client.send(request(b"", length=20_001))
     for _ in range(10_000):
         client.send(b"xy")
-    assert len(client.connection._chunks) < 10
+    assert len(client.connection._body._pieces) < 10
     assert port.ingest.memory.held == 20_000
     client.send(b"z")
     await until(lambda: client.wire.sent)
