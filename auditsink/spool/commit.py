@@ -6,13 +6,11 @@ each.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from auditsink.audit.eventlist import Split
 from auditsink.spool import record_batch
 from auditsink.spool.frame import MAX_SOURCE
 from auditsink.spool.log import Entry, RingLog
-from auditsink.spool.record_batch import StoredRequest
 from auditsink.spool.types import Receipt, Record, SpoolRejection, SubmitCallback
 
 TOGETHER_NS = 10**9
@@ -57,14 +55,12 @@ class WriteJob:
 
     def result(self) -> Receipt | SpoolRejection:
         """What its sender is told."""
-        if self.twin is not None:
-            told = self.twin.result()
-            return Receipt(told.first_sequence, told.count, duplicate=True) if isinstance(told, Receipt) else told
-        if self.refusal is not None:
-            return self.refusal
-        if self.duplicate_of is not None:
-            return Receipt(self.duplicate_of, len(self.append.split.events), duplicate=True)
-        return Receipt(self.first_sequence, len(self.append.split.events))
+        job = self.twin or self
+        if job.refusal is not None:
+            return job.refusal
+        repeated = job.duplicate_of is not None or job is not self
+        first = job.first_sequence if job.duplicate_of is None else job.duplicate_of
+        return Receipt(first, len(job.append.split.events), duplicate=repeated)
 
 
 def is_small(body: bytes) -> bool:
@@ -114,8 +110,8 @@ def _make_entry(jobs: list[WriteJob], compress: Compress) -> None:
         body, count = first.body, len(first.split.events)
     else:
         body = b"".join([job.append.body for job in jobs])
-        requests = [StoredRequest(job.digest, len(job.append.body), len(job.append.split.events)) for job in jobs]
-        table, count = record_batch.encode(requests), sum(request.events for request in requests)
+        requests = [(job.digest, len(job.append.body), len(job.append.split.events)) for job in jobs]
+        table, count = record_batch.encode(requests), sum([events for _digest, _length, events in requests])
     payload = jobs[0].payload or compress(body)
     entry = Entry(count, first.split.marks, source, first.received_ns, len(body), payload, jobs[0].digest, table)
     offset = 0
@@ -136,5 +132,5 @@ def records(jobs: Sequence[WriteJob]) -> list[Record]:
 def _record(jobs: list[WriteJob]) -> Record:
     first = jobs[0].append
     split = first.split
-    events = split.events if len(jobs) == 1 else list(chain.from_iterable(job.append.split.events for job in jobs))
+    events = split.events if len(jobs) == 1 else [event for job in jobs for event in job.append.split.events]
     return Record(jobs[0].first_sequence, events, first.received_ns, first.source, split.marks)

@@ -101,7 +101,9 @@ class Committer:
             jobs.append(job)
             if job.duplicate_of is None and job.twin is None:
                 first_of[digest] = job
-                groups.setdefault(id(ring_log), (ring_log, []))[1].append(job)
+                if (group := groups.get(id(ring_log))) is None:
+                    group = groups[id(ring_log)] = (ring_log, [])
+                group[1].append(job)
         for _log, several in groups.values():
             make_entries(several, self._compress)
         return Commit(jobs, list(groups.values()))

@@ -10,6 +10,7 @@ sender on the next try that the batch is stored already would be the loss of it.
 would keep a start waiting, so each is looked at when a retry asks for it, once.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -71,12 +72,16 @@ class Dedup:
         self._unproven: dict[bytes, UnprovenDigest] = {}
         self._restored_at = 0.0
         self._turned_at: float | None = None
+        self._turns_at = -math.inf  # when something is to be forgotten next
 
     def find(self, digest: bytes, now: float) -> int | None:
         """The first sequence of the same bytes, if they are remembered. `now` in monotonic seconds."""
-        self._turn(now)
-        if (stored := self._unproven.pop(digest, None)) is not None and (proven := stored.prove()) is not None:
-            self._young[digest] = proven
+        if now >= self._turns_at:
+            self._turn(now)
+        if self._unproven:
+            stored = self._unproven.pop(digest, None)
+            if stored is not None and (proven := stored.prove()) is not None:
+                self._young[digest] = proven
         found = self._young.get(digest)
         return self._old.get(digest) if found is None else found
 
@@ -86,18 +91,21 @@ class Dedup:
 
     def add(self, digest: bytes, first_sequence: int, now: float) -> None:
         """Remember a body that is durable."""
-        self._turn(now)
+        if now >= self._turns_at or len(self._young) >= self.limit // 2:
+            self._turn(now)
         self._young[digest] = first_sequence
 
     def restore(self, digest: bytes, stored: UnprovenDigest, now: float) -> None:
         """Remember what an earlier process stored, for one window from now."""
         self._unproven[digest] = stored
         self._restored_at = now
+        self._turns_at = min(self._turns_at, now + WINDOW)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old) + len(self._unproven)
 
     def _turn(self, now: float) -> None:
+        """Forget what has had its time, or is too much."""
         if self._turned_at is None:
             self._turned_at = now
         if now - self._turned_at >= 2 * WINDOW:
@@ -107,6 +115,9 @@ class Dedup:
         if now - self._turned_at >= WINDOW or len(self._young) >= self.limit // 2:
             self._old, self._young = self._young, {}
             self._turned_at = now
+        self._turns_at = self._turned_at + WINDOW
+        if self._unproven:
+            self._turns_at = min(self._turns_at, self._restored_at + WINDOW)
 
 
 def recall(ring: Ring, dedup: Dedup, *, wall_ns: int, monotonic: float) -> None:

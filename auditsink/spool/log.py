@@ -147,21 +147,21 @@ class RingLog:
         self.write()
         return refused
 
-    def fits(self, entries: Sequence[Entry]) -> bool:
-        """Whether the next frames are these, and all that they need is a write over zeros and a sync."""
-        active = self._active
-        if active is None or active.unsynced or active.key is not self._key:
-            return False
-        end = active.offset + sum(_size(entry, self._key) for entry in entries)
-        return (
-            end <= (active.zeroed if self._zeros else active.held.size)
-            and end + segment.FOOTER.size <= active.held.size
-        )
+    def stage(self, entries: Sequence[Entry]) -> bool:
+        """Give entries their sequences and frames, where all that they then need is a write over zeros and a sync.
 
-    def stage(self, entries: Sequence[Entry]) -> None:
-        """Give entries that fit their sequences and frames; touches no disk. `write` and `sync` come next."""
-        for entry in entries:
-            self._place(entry)
+        Touches no disk: `write` and `sync` come next. False where they need more; then nothing has happened.
+        """
+        active, key = self._active, self._key
+        if active is None or active.unsynced or active.key is not key:
+            return False
+        sizes = [_size(entry, key) for entry in entries]
+        end = active.offset + sum(sizes)
+        if end > (active.zeroed if self._zeros else active.held.size) or end + segment.FOOTER.size > active.held.size:
+            return False
+        for entry, size in zip(entries, sizes, strict=True):
+            self._append(active, entry, size)
+        return True
 
     def _place(self, entry: Entry) -> None:
         key = self._key
@@ -169,6 +169,9 @@ class RingLog:
         active = self._active
         if active is None or active.key is not key or not active.fits(size):
             active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
+        self._append(active, entry, size)
+
+    def _append(self, active: _Active, entry: Entry, size: int) -> None:
         entry.first_sequence = self._next
         active.unsynced.append(
             frame.encode(

@@ -24,8 +24,8 @@ class StoredRequest(NamedTuple):
     events: int
 
 
-def encode(requests: Iterable[StoredRequest]) -> bytes:
-    """The table, as it stands between a frame's source and its payload."""
+def encode(requests: Iterable[tuple[bytes, int, int]]) -> bytes:
+    """The table of these `StoredRequest`s, as it stands between a frame's source and its payload."""
     return b"".join([ENTRY.pack(*request) for request in requests])
 
 

@@ -165,9 +165,11 @@ class Spool:
 
     def refusal(self, ring: Ring) -> SpoolRejection | None:
         """Why a request that begins now would be refused, as far as that is known; cheap."""
-        if self._stopping or ring.cluster not in self.rings:
+        ring_log = self._logs.get(ring.cluster)
+        if self._stopping or ring_log is None:
             return SpoolRejection.STOPPING
-        return self._writer.refusal(self._logs[ring.cluster])
+        until, why = ring_log.refusing
+        return why if until and self._clock.monotonic() < until else None
 
     def submit(self, ring: Ring, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
         """Store a request. `done` is called later in the loop's thread, when the result holds; never from within.

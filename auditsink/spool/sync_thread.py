@@ -1,5 +1,6 @@
 """A thread that does one thing at a time beside the loop, which waits for it for a moment and can go on without it."""
 
+import queue
 import threading
 from collections.abc import Callable
 
@@ -14,9 +15,8 @@ class SyncThread:
 
     def __init__(self) -> None:
         self.problem: Exception | None = None
-        self._job: Job | None = None
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._late: Job
-        self._begun = threading.Semaphore(0)
         self._ended = threading.Lock()
         self._ended.acquire()
         self._mutex = threading.Lock()
@@ -27,8 +27,8 @@ class SyncThread:
 
     def start(self, job: Job, late: Job) -> None:
         """Begin; the job before has ended, and was waited for or told."""
-        self._job, self._late, self._over, self._left = job, late, False, False
-        self._begun.release()
+        self._late, self._over, self._left = late, False, False
+        self._jobs.put(job)
 
     def wait(self, seconds: float) -> bool:
         """Whether the job has ended within that time. If not, `late` will be called."""
@@ -42,15 +42,11 @@ class SyncThread:
 
     def stop(self) -> None:
         """Let the job end, and the thread. Blocks as long as the disk does."""
-        self._begun.release()
+        self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            self._begun.acquire()
-            job, self._job = self._job, None
-            if job is None:
-                return
+        while (job := self._jobs.get()) is not None:
             try:
                 job()
             except Exception as problem:  # noqa: BLE001 - whoever waits decides

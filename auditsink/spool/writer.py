@@ -72,6 +72,7 @@ class Writer:
         self._closed = False
         self._arrived: list[Append] = []
         self._arrived_bytes = 0  # of their bodies
+        self._arrived_for: RingLog | None = None  # whose they are; None for several
         self._seen = self._looks = 0  # of `_arrived`, at the last look; and the looks
         self._queue: queue.SimpleQueue[list[Append] | Call | None] = queue.SimpleQueue()
         self._given = self._got = self._done = 0  # into the queue, out of it, and done with
@@ -102,19 +103,18 @@ class Writer:
         """Queue a request. In the loop's thread where `soon` was given, else any."""
         with self._lock:
             if not self._closed:
+                if not self._arrived:
+                    self._arrived_for = append.ring_log
+                    if self._soon is not None:
+                        self._soon(self._hand_over)
+                elif append.ring_log is not self._arrived_for:
+                    self._arrived_for = None
                 self._arrived.append(append)
                 self._arrived_bytes += len(append.body)
                 if self._soon is None:
                     self._queue_arrived()
-                elif len(self._arrived) == 1:
-                    self._soon(self._hand_over)
                 return
         self._tell(CommitResult([(append, SpoolRejection.STOPPING)]))
-
-    def refusal(self, ring_log: RingLog) -> SpoolRejection | None:
-        """Why a request that arrives now would most likely be refused; any thread."""
-        until, why = ring_log.refusing
-        return why if until and self._clock.monotonic() < until else None
 
     @property
     def sync_times(self) -> SyncTimes:
@@ -193,8 +193,7 @@ class Writer:
         if self._skip:
             self._skip -= 1
             return False
-        ring_log = self._arrived[0].ring_log
-        return all(append.ring_log is ring_log for append in self._arrived)
+        return self._arrived_for is not None
 
     def _begin(self) -> bool:
         """Have what has arrived on its way to the disk, or handed to the thread; True for the former."""
@@ -221,10 +220,8 @@ class Writer:
         if len(commit.groups) != 1:
             return False  # retries alone
         ((ring_log, jobs),) = commit.groups
-        entries = entries_of(jobs)
-        if not ring_log.fits(entries):
+        if not ring_log.stage(entries_of(jobs)):
             return False
-        ring_log.stage(entries)
         assert self._sync is not None
         self._sync.start(partial(self._committer.sync_staged, ring_log), self._sync_ended)
         return True
