@@ -12,7 +12,7 @@ from auditsink.receive.auth import NOBODY, Peer
 from auditsink.receive.cluster import Admitted
 from auditsink.receive.framing import Event, Framer
 from auditsink.receive.head import Head
-from auditsink.receive.kept import Body, Unread
+from auditsink.receive.kept import KeptBody, UnreadBytes
 from auditsink.receive.listener import ListenerState
 from auditsink.receive.responses import CLUSTER_OVERLOAD, CONTINUE, OVERLOAD, HttpRejection, RejectionReason, Repeated
 from auditsink.receive.states import (
@@ -72,7 +72,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
     def __init__(self, listener: ListenerState, peer: Peer = NOBODY) -> None:
         self._listener = listener
         self._peer = peer
-        self._body = Body(listener.ingest.memory)
+        self._body = KeptBody(listener.ingest.memory)
         self._framer = Framer(listener.heads, self._on_body, self._body.hold)
         self._transport: asyncio.Transport
         self._admitted: Admitted
@@ -85,7 +85,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         self._since = listener.now  # when the state began; while a request is read, when its first byte came
         self._announced = 0  # bytes of the body, while they count for its cluster
         self._rejection: HttpRejection  # while DISCARDING: the answer that is due when the body has been read
-        self._unread = Unread(listener.ingest.memory)
+        self._unread = UnreadBytes(listener.ingest.memory)
         self._thrown_away = 0
 
     def __repr__(self) -> str:

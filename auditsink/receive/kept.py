@@ -6,7 +6,7 @@ SMALL_PIECE = 4096
 """Smaller pieces are put together at once: as objects, single bytes would take 50 times their size."""
 
 
-class Body:
+class KeptBody:
     """That of the request being read. `received`: bytes that came, kept or not; `held`: bytes of the memory limit."""
 
     __slots__ = ("_memory", "_pieces", "held", "received")
@@ -61,7 +61,7 @@ class Body:
         self.held = 0
 
 
-class Unread:
+class UnreadBytes:
     """What came behind the request that is answered: `data` from `at` on."""
 
     __slots__ = ("_memory", "at", "data")
