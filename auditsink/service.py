@@ -18,14 +18,13 @@ from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
 from auditsink.audit import self_check
 from auditsink.clusters.cluster_set import ClusterSet
-from auditsink.clusters.registry import ClustersError, Registry, most_clusters
+from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.operator_error import OperatorError
 from auditsink.config import Config, DestinationSection
 from auditsink.config.changes import Changes, between
 from auditsink.config.changes import lost as losses
-from auditsink.config.spool import CHECKPOINTS
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.destinations import build
@@ -43,7 +42,9 @@ from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Phase, Snapshot, Trend
 from auditsink.receive import ReceiveServer
+from auditsink.receive.statistics import NOTHING_RECEIVED
 from auditsink.spool import Spool
+from auditsink.spooling import SinkSpool, open_spool, readable
 
 log = logging.getLogger("auditsink.service")
 
@@ -104,9 +105,9 @@ class Sink:
         self.reloads: Counter[str] = Counter()
         self._checkpointer: Checkpointer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._spool: Spool
+        self._spool: SinkSpool
         self._registry: Registry
-        self._receive: ReceiveServer
+        self._receive: ReceiveServer | None = None
         self._admin: AdminServer
 
     def __repr__(self) -> str:
@@ -140,13 +141,16 @@ class Sink:
             return max(0.0, began + seconds * share - self._clock.monotonic())
 
         self._phase = Phase.STOPPING
-        self._receive.stop_accepting()
+        if self._receive is not None:
+            self._receive.stop_accepting()
         if self._visit is not None:
             self._visit.cancel()
-        await self._step("draining the receive port", self._receive.drain(until(DRAIN_SHARE)))
+        if self._receive is not None:
+            await self._step("draining the receive port", self._receive.drain(until(DRAIN_SHARE)))
         readers = [one.stop(until(FORWARD_SHARE) - CLOSE_SECONDS) for one in self._readers]
         await self._step("stopping the forwarders", asyncio.gather(*readers))
-        await self._step("closing the receive port", self._receive.close())
+        if self._receive is not None:
+            await self._step("closing the receive port", self._receive.close())
         await self._step("closing the spool", asyncio.wait_for(asyncio.to_thread(self._spool.stop), until(1.0)))
         await self._step("closing the admin port", self._admin.close())
 
@@ -161,7 +165,7 @@ class Sink:
         return Snapshot(
             self._phase,
             tuple(self._failures),
-            self._receive.statistics(),
+            NOTHING_RECEIVED if self._receive is None else self._receive.statistics(),
             spool,
             tuple(one.statistics() for one in self._readers),
             self._declared(),
@@ -186,42 +190,40 @@ class Sink:
     def addresses(self) -> dict[str, str]:
         """Where the two ports really are, as URLs."""
         scheme = "https" if self._config.receive.tls else "http"
-        return {
-            "receive": f"{scheme}://{self._receive.address}{self._config.receive.path}",
-            "admin": f"http://{self._admin.address}",
-        }
+        found = {"admin": f"http://{self._admin.address}"}
+        if self._receive is not None:
+            found["receive"] = f"{scheme}://{self._receive.address}{self._config.receive.path}"
+        return found
 
     async def _start(self, undo: AsyncExitStack) -> None:
         config = self._config
         self._registry = Registry(config, on_change=self._reserve)
-        self._spool = Spool.open(
-            config.spool,
-            clock=self._clock,
-            max_rings=most_clusters(config),
-            destinations=[*(one.name for one in config.destinations), *([CHECKPOINTS] if config.evidence else [])],
-        )
+        self._spool = await open_spool(config, self._clock)
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
-        self._registry.remember(self._spool.rings)
+        if isinstance(self._spool, Spool):
+            self._registry.remember(self._spool.rings)
         self._reserve(self._registry.cluster_set)
         loop = asyncio.get_running_loop()
         self._spool.start(loop.call_soon_threadsafe, loop.call_soon)
-        forwarders = await self._built(config.destinations)
-        for one, forwarder in zip(config.destinations, forwarders, strict=True):
+        destinations = config.destinations if config.forwards() else []
+        forwarders = await self._built(destinations)
+        for one, forwarder in zip(destinations, forwarders, strict=True):
             undo.push_async_callback(forwarder.stop, 0.0)
             self._forwarders[one.name] = forwarder
-        self._destinations.extend(config.destinations)
-        if config.evidence is not None:
+        self._destinations.extend(destinations)
+        if config.evidence is not None and isinstance(self._spool, Spool):
             self._checkpointer = evidence.checkpointer(config.evidence, self._spool, clock=self._clock)
             undo.push_async_callback(self._checkpointer.stop, 0.0)
             self._watch("making checkpoints", asyncio.create_task(self._checkpointer.run()))
         for name, forwarder in self._forwarders.items():
             self._run(name, forwarder)
-        self._receive = ReceiveServer(config.receive, self._spool, self._registry, clock=self._clock)
-        await self._receive.start()
-        undo.push_async_callback(self._receive.close)
+        if config.receives():
+            self._receive = ReceiveServer(config.receive, self._spool, self._registry, clock=self._clock)
+            await self._receive.start()
+            undo.push_async_callback(self._receive.close)
         view = View(
             snapshot=self.snapshot,
-            rings=lambda: self._spool.rings,
+            rings=lambda: readable(self._spool),
             spool_path=config.spool.path,
             destinations=self._destinations,
             expiries=Expiries(config),
@@ -231,7 +233,7 @@ class Sink:
         )
         self._admin = AdminServer(config.admin, view, self._guest.routes(view) if self._guest else ())
         self._watch("the admin port", self._admin.start())
-        if self._guest is not None:
+        if self._guest is not None and isinstance(self._spool, Spool):
             self._visit = asyncio.create_task(self._guest.run(view, self._spool))
             self._watch("taking another's place", self._visit)
 
@@ -302,7 +304,7 @@ class Sink:
             self._run(one.name, forwarder)
         self._config = changes.target
         self._destinations[:] = changes.target.destinations
-        if changes.limits:
+        if changes.limits and self._receive is not None:
             self._receive.adopt(changes.target.receive)
         if changes.log:
             logs.set_level(changes.target.log)
@@ -321,7 +323,7 @@ class Sink:
         return Forwarder(
             destination.built,
             start=None if destination.built is not destination else destination.start,
-            spool=self._spool,
+            spool=self._spool.source(one.name),
             dead_letters=DeadLetters(
                 dead_letters.place(self._config.spool.path, one.name),
                 one.dead_letter_bytes,

@@ -33,6 +33,7 @@ LAYERS = (
     "tail",
     "observe",
     "admin",
+    "spooling",
     "service",
     "process",
     "apiserver",

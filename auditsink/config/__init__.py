@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from auditsink.common.listen import parse_address
 from auditsink.config.checks import address
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
@@ -20,6 +22,7 @@ from auditsink.config.filters import Codes, Filter, GroupResources, NotedPolicy,
 from auditsink.config.forward import ForwardConfig
 from auditsink.config.http import Elasticsearch, HttpConfig, Loki, Meilisearch, Otlp
 from auditsink.config.kafka import KafkaConfig, KafkaSecurity
+from auditsink.config.kafka_spool import SpoolTopic
 from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, ObjectConfig, S3Config
 from auditsink.config.receive import Receive, ServerTls
 from auditsink.config.section import Broken, Section
@@ -71,6 +74,7 @@ __all__ = [
     "ServerTls",
     "SplunkConfig",
     "Spool",
+    "SpoolTopic",
     "StdoutConfig",
 ]
 
@@ -110,6 +114,9 @@ class Log(Section, frozen=True, kw_only=True):
     format: Literal["json", "text"] = "json"
 
 
+ROLES: tuple[Literal["receive", "forward"], ...] = ("receive", "forward")
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -120,12 +127,16 @@ class Config(Section, frozen=True, kw_only=True):
     evidence: Evidence | None = None
     admin: Admin = Admin()
     log: Log = Log()
+    roles: list[Literal["receive", "forward"]] = msgspec.field(default_factory=lambda: list(ROLES))
     watch: bool = False  # take up this file again whenever it changes, as SIGHUP and `auditsink reload` do
 
     def broken(self) -> Broken:
         """What makes no sense between sections."""
         if not self.destinations:
             yield "destinations", "is empty; write at least one"
+        yield from self._roles()
+        if self.spool.type == "kafka":
+            yield from self._beside_a_topic()
         yield from self._unique(DestinationSection, "name", "names must be unique")
         yield from self._unique(FileConfig, "path", "each file destination needs a file of its own")
         yield from self._unique(KafkaConfig, "transactional_id", "each destination needs an id of its own")
@@ -144,6 +155,33 @@ class Config(Section, frozen=True, kw_only=True):
             if value is not None and (earlier := first.setdefault(value, place)) != place:
                 yield f"destinations[{place}].{key}", f"is the same as destinations[{earlier}].{key}; {why}"
 
+    def _roles(self) -> Broken:
+        if not self.roles:
+            yield "roles", "is empty; write receive, forward or both"
+        elif len(set(self.roles)) < len(self.roles):
+            yield "roles", "names one twice; write each once"
+        elif self.spool.type == "disk" and len(self.roles) < len(ROLES):
+            yield "roles", "only one needs spool.type: kafka; on a disk nobody else could do the other's work"
+
+    def _beside_a_topic(self) -> Broken:
+        """What cannot be kept where the spool is a topic that several sinks share."""
+        if self.evidence is not None:
+            yield "evidence", "needs rings on a disk: with spool.type: kafka no sink sees all of a cluster; remove it"
+        for place, one in enumerate(self.destinations):
+            if isinstance(one, KafkaConfig) and one.transactional_id is not None:
+                yield (
+                    f"destinations[{place}].transactional_id",
+                    "cannot be kept with spool.type: kafka: forwarders would fence each other; remove it",
+                )
+
+    def receives(self) -> bool:
+        """Whether this sink has a receive port."""
+        return "receive" in self.roles
+
+    def forwards(self) -> bool:
+        """Whether this sink delivers."""
+        return "forward" in self.roles
+
     def _beside(self, evidence: Evidence) -> Broken:
         for place, one in enumerate(self.destinations):
             if one.name == CHECKPOINTS:
@@ -161,11 +199,12 @@ class Config(Section, frozen=True, kw_only=True):
 
     def plan(self) -> Iterator[str]:
         """What would run, a sentence each. Never shows a secret, nor a URL's path or query, which may hold one."""
-        yield from self.receive.plan()
-        yield f"takes batches from {self.clusters.who() if self.clusters else self.receive.who()}"
-        yield f"calls what comes without a cluster's name {self.receive.cluster!r}"
+        if self.receives():
+            yield from self.receive.plan()
+            yield f"takes batches from {self.clusters.who() if self.clusters else self.receive.who()}"
+            yield f"calls what comes without a cluster's name {self.receive.cluster!r}"
         yield from self.spool.plan()
-        for one in self.destinations:
+        for one in self.destinations if self.forwards() else ():
             yield f"delivers to {one.name}: {one.describe()}{_labels(one)}"
         if self.evidence is not None:
             yield from self.evidence.plan()

@@ -1,11 +1,12 @@
 """`spool` and `evidence`: what lies on the disk, and what is stated of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.common.units import Duration, Size
+from auditsink.config.kafka_spool import SPOOL_TYPES, SpoolTopic
 from auditsink.config.section import Broken, Section
 
 CHECKPOINTS = "checkpoints"
@@ -27,9 +28,10 @@ class Encryption(Section, frozen=True, kw_only=True):
     key_file: Path  # "name<space>base64 of 32 bytes" a line: the first key encrypts, all decrypt
 
 
-class Spool(Section, frozen=True, kw_only=True):
-    """The disk-backed rings."""
+class Spool(SpoolTopic, frozen=True, kw_only=True):
+    """The rings on a disk, or a topic in their place."""
 
+    type: SPOOL_TYPES = "disk"
     path: Path = Path("/var/lib/auditsink")
     max_bytes: Size = Size(2**30)
     segment_bytes: Size = Size(16 * 2**20)
@@ -39,6 +41,13 @@ class Spool(Section, frozen=True, kw_only=True):
 
     def broken(self) -> Broken:
         """See `Section.broken`."""
+        if self.type == "kafka":
+            yield from self.broken_topic()
+            if self.when_full == "drop_oldest":
+                yield "when_full", "drop_oldest is not possible with type: kafka; write reject"
+            yield from _without_effect(self, _OF_THE_DISK, "type: kafka has no use for it; remove it")
+            return
+        yield from _without_effect(self, SpoolTopic.__struct_fields__, "has no effect; write type: kafka, or remove it")
         if self.segment_bytes < 4096:
             yield "segment_bytes", "must be at least 4KiB"
         if self.segment_bytes * 2 > self.max_bytes:
@@ -46,12 +55,18 @@ class Spool(Section, frozen=True, kw_only=True):
 
     def plan(self) -> Iterator[str]:
         """What a 200 means and what is kept, a sentence each."""
+        if self.type == "kafka":
+            yield from self.plan_topic()
+            yield f"refuses with 503 and Retry-After while the topic holds more than {self.max_bytes}"
+            return
         yield f"answers 200 for a batch {_DURABILITY[self.durability]}"
         encrypted = f", encrypted under the first key of {self.encryption.key_file}" if self.encryption else ""
         yield f"keeps up to {self.max_bytes} in {self.path}{encrypted}; when that is full, {_WHEN_FULL[self.when_full]}"
 
     def risks(self, max_body: Size) -> Broken:
         """What may happen, and what to write instead. `max_body`: that of the receive port."""
+        if self.type == "kafka":
+            yield from self.risks_topic()
         if self.durability == "interval":
             yield "durability", "interval loses up to a second of answered batches when the power fails"
         if self.durability == "os":
@@ -62,6 +77,15 @@ class Spool(Section, frozen=True, kw_only=True):
             yield "encryption", "covers the rings; dead letters and file destinations are as readable as their disk"
         if max_body * 2 > self.max_bytes:
             yield "max_bytes", "a body of receive.max_body may never fit; make it at least twice that"
+
+
+_OF_THE_DISK = ("segment_bytes", "durability")
+
+
+def _without_effect(section: Spool, keys: Iterable[str], why: str) -> Broken:
+    """Keys that say something else than their defaults, and nobody reads them."""
+    defaults = Spool()
+    return ((key, why) for key in keys if getattr(section, key) != getattr(defaults, key))
 
 
 class Evidence(Section, frozen=True, kw_only=True):

@@ -108,6 +108,7 @@ class Forwarder:
         """Deliver until `stop`. Raises OSError when a cursor cannot be opened at the start."""
         await self._subscriptions.open(self._spool.rings)
         self._subscriptions.ends_with(self._spool.on_new_ring(self._subscriptions.add))
+        self._subscriptions.ends_with(self._spool.on_lost_ring(self._subscriptions.remove))
         always = (self._cursors.run(), self._watch_files(), self._count_dead_letters())
         helpers = [asyncio.create_task(one) for one in always]
         helpers.append(asyncio.create_task(self._begin()))

@@ -125,3 +125,10 @@ class Source(Protocol):
     def on_new_ring(self, callback: Callable[[Any], None]) -> Callable[[], None]:
         """Call back with each `SourceRing` that is made from now on, until what this returns is called."""
         ...
+
+    def on_lost_ring(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Call back with each `SourceRing` that somebody else delivers from now on, until what this returns is called.
+
+        What is under way of it may end; nothing more is taken.
+        """
+        ...

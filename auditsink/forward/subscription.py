@@ -62,6 +62,8 @@ class Subscription:
         self.frontier = Frontier(self.cursor.position)
         self.pause = ClusterPause()
         self.reading = False
+        self.gone = False
+        """Somebody else delivers the ring: nothing of it is taken here any more."""
         self.lost: tuple[int, int] | None = None
         """Claimed events that could not be read again in the last `take`."""
         self.taken: int | None = None

@@ -50,22 +50,23 @@ class Subscriptions:
         self._moved = moved
         self._news = news
         self._prefetch = Prefetch(batch_limits.limits.max_bytes, offload)
-        self._by_cluster: dict[str, Subscription] = {}
+        self._by_ring: dict[SourceRing, Subscription] = {}
         self._turns: FairQueue[Subscription] = FairQueue(batch_limits.limits.max_bytes)
         self._changed = Signal(clock)
         self._taking = asyncio.Lock()
         self._flush = False
         self._ends: list[Callable[[], None]] = []
+        self._listening: dict[SourceRing, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
-        return f"<Subscriptions of {self._destination} to {len(self._by_cluster)} clusters, {self._turns}>"
+        return f"<Subscriptions of {self._destination} to {len(self._by_ring)} rings, {self._turns}>"
 
     async def open(self, rings: Mapping[str, SourceRing]) -> None:
         """Subscribe to the rings that are there. Raises OSError when a cursor cannot be opened."""
         for ring in rings.values():
-            self._by_cluster[ring.cluster] = Subscription(ring, self._destination, self._batch_limits)
-            self._tell_given_up(self._by_cluster[ring.cluster])
-        backlogs = [subscription for subscription in self._by_cluster.values() if subscription.pending > 0]
+            self._by_ring[ring] = Subscription(ring, self._destination, self._batch_limits)
+            self._tell_given_up(self._by_ring[ring])
+        backlogs = [subscription for subscription in self._by_ring.values() if subscription.pending > 0]
         ages = await self._offload(_ages, backlogs)
         now = self._clock.monotonic()
         for subscription, age in zip(backlogs, ages, strict=True):
@@ -91,8 +92,15 @@ class Subscriptions:
 
     def add(self, ring: SourceRing) -> None:
         """Deliver this ring's events from now on."""
-        self._ends.append(ring.on_durable(partial(self._wake, ring)))
+        self._listening[ring] = ring.on_durable(partial(self._wake, ring))
         self._wake(ring)
+
+    def remove(self, ring: SourceRing) -> None:
+        """Somebody else delivers this ring's events from now on; what is under way may end."""
+        if (end := self._listening.pop(ring, None)) is not None:
+            end()
+        if (subscription := self._by_ring.pop(ring, None)) is not None:
+            subscription.gone = True
 
     def _wake(self, ring: SourceRing) -> None:
         if not self.closing and (subscription := self._subscription(ring)) is not None:
@@ -101,7 +109,7 @@ class Subscriptions:
 
     def _subscription(self, ring: SourceRing) -> Subscription | None:
         """The ring's; where its cursor cannot be opened, that is tried again whenever the ring has news."""
-        subscription = self._by_cluster.get(ring.cluster)
+        subscription = self._by_ring.get(ring)
         if subscription is None:
             try:
                 subscription = Subscription(ring, self._destination, self._batch_limits)
@@ -111,11 +119,13 @@ class Subscriptions:
                     extra={"destination": self._destination, "cluster": ring.cluster, "error": str(problem)},
                 )
                 return None
-            self._by_cluster[ring.cluster] = subscription
+            self._by_ring[ring] = subscription
         return subscription
 
     def _enqueue(self, subscription: Subscription) -> None:
         """Queue the cluster for a turn when it has something. What is not for here needs none, and no worker."""
+        if subscription.gone:
+            return
         if not self._routing.wanted(subscription.cluster, self._destination):
             if not subscription.reading:
                 subscription.pass_over()
@@ -145,6 +155,9 @@ class Subscriptions:
         return None
 
     async def _take_from(self, subscription: Subscription) -> Lease | None:
+        if subscription.gone:
+            self._turns.charge(subscription, 0)
+            return None
         if not self._routing.wanted(subscription.cluster, self._destination):  # since it was queued
             self._turns.charge(subscription, 0)
             self._enqueue(subscription)
@@ -154,7 +167,8 @@ class Subscriptions:
         try:
             chunk = await self._prefetch.read(subscription)
             subscription.reading = False
-            lease = subscription.take(chunk, self._clock.monotonic(), labels, flush=self._flush)
+            now = self._clock.monotonic()
+            lease = None if subscription.gone else subscription.take(chunk, now, labels, flush=self._flush)
             self._prefetch.let_go(subscription)
         except Exception as problem:  # noqa: BLE001 - whatever is wrong with one ring must not stop the others
             subscription.reading = False
@@ -224,7 +238,7 @@ class Subscriptions:
     def flush(self) -> None:
         """From now on a batch need not be full, nor wait."""
         self._flush = True
-        for subscription in self._by_cluster.values():
+        for subscription in self._by_ring.values():
             self._enqueue(subscription)
 
     def ends_with(self, end: Callable[[], None]) -> None:
@@ -234,40 +248,44 @@ class Subscriptions:
     def close(self) -> None:
         """No more batches are taken, and no ring calls back any more."""
         self.closing = True
-        ends, self._ends = self._ends, []
+        ends, self._ends, self._listening = [*self._ends, *self._listening.values()], [], {}
         for end in ends:
             end()
         self._changed.notify()
 
     def close_readers(self) -> None:
         """Let go of the files. Where a thread is still reading, the reader goes with it."""
-        for subscription in self._by_cluster.values():
+        for subscription in self._by_ring.values():
             if not subscription.reading:
                 subscription.reader.close()
 
     @property
     def settled(self) -> bool:
         """Whether nothing is left to deliver, but for clusters that are paused."""
-        return all(one.settled or one.pause.why for one in self._by_cluster.values())
+        return all(one.settled or one.pause.why for one in self._by_ring.values())
 
     @property
     def paused_clusters(self) -> dict[str, PausedCluster]:
         """Clusters whose events the destination does not take, while it takes those of others."""
         now = self._clock.monotonic()
         return {
-            cluster: PausedCluster(one.pause.why, one.pause.remaining(now))
-            for cluster, one in self._by_cluster.items()
+            one.cluster: PausedCluster(one.pause.why, one.pause.remaining(now))
+            for one in self._by_ring.values()
             if one.pause.why
         }
 
     @property
     def oldest_ns(self) -> int | None:
         """When the oldest event that is not settled was accepted; None when all are."""
-        return min((oldest for one in self._by_cluster.values() if (oldest := one.oldest_ns) is not None), default=None)
+        return min((oldest for one in self._by_ring.values() if (oldest := one.oldest_ns) is not None), default=None)
 
     def accounts(self) -> dict[str, Account]:
         """By cluster."""
-        return {cluster: one.account() for cluster, one in self._by_cluster.items()}
+        found: dict[str, Account] = {}
+        for one in self._by_ring.values():
+            account, known = one.account(), found.get(one.cluster)
+            found[one.cluster] = account if known is None else known.plus(account)
+        return found
 
 
 def _ages(subscriptions: list[Subscription]) -> list[int | None]:

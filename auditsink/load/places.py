@@ -42,6 +42,8 @@ def cramped(config: Config, total: Callable[[Path], int] | None = None) -> list[
 
     `total` gives the bytes of the volume that a path is on.
     """
+    if config.spool.type == "kafka":
+        return []
     return [*_beside_the_rings(config), *_larger_than_its_volume(config, (total or _total)(config.spool.path))]
 
 

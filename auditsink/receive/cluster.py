@@ -5,13 +5,12 @@ and what its requests under way have announced.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from auditsink.clusters.rates import TokenBucket
 from auditsink.config import Rate
 from auditsink.receive.statistics import ClusterStatistics, ReceiveCounters
-from auditsink.spool import Spool
-from auditsink.spool.ring import Ring
+from auditsink.receive.store import Store
 
 
 class PostingCluster:
@@ -21,7 +20,7 @@ class PostingCluster:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.ring: Ring | None = None
+        self.ring: Any = None
         self.counters: ClusterStatistics | None = None
         self.bucket: TokenBucket | None = None
         self.announced = 0
@@ -47,7 +46,7 @@ class PostingClusters:
     """
 
     def __init__(
-        self, spool: Spool, counters: ReceiveCounters, limit: int, rate_of: Callable[[str], Rate | None]
+        self, spool: Store, counters: ReceiveCounters, limit: int, rate_of: Callable[[str], Rate | None]
     ) -> None:
         """`rate_of` gives the rate in force, None for no limit."""
         self._spool = spool
@@ -77,7 +76,7 @@ class PostingClusters:
             cluster.bucket.rate = rate
         return cluster
 
-    def ring(self, cluster: PostingCluster) -> Ring:
+    def ring(self, cluster: PostingCluster) -> Any:
         """Its ring, made if it is new. Raises SpoolError."""
         if cluster.ring is None:
             self._enter(cluster, self._spool.rings.get(cluster.name) or self._spool.ring(cluster.name))
@@ -100,6 +99,6 @@ class PostingClusters:
         if not cluster.announced and cluster.ring is None and self._known.get(cluster.name) is cluster:
             del self._known[cluster.name]
 
-    def _enter(self, cluster: PostingCluster, ring: Ring) -> None:
+    def _enter(self, cluster: PostingCluster, ring: Any) -> None:
         cluster.ring, cluster.counters = ring, self._counters.cluster(cluster.name)
         self._known.setdefault(cluster.name, cluster)

@@ -20,7 +20,8 @@ from auditsink.receive.cluster import Admitted, PostingCluster, PostingClusters
 from auditsink.receive.limits import PER_EVENT, MemoryLimit
 from auditsink.receive.responses import OVERLOAD, SPOOL_REFUSED, STOPPING, HttpRejection, RejectionReason, Repeated
 from auditsink.receive.statistics import ReceiveCounters
-from auditsink.spool import Spool, SpoolError
+from auditsink.receive.store import Store
+from auditsink.spool import SpoolError
 from auditsink.spool.errors import TooManyRingsError
 from auditsink.spool.types import Receipt, SpoolRejection
 
@@ -145,7 +146,7 @@ class Ingest:
     def __init__(
         self,
         settings: config.Receive,
-        spool: Spool,
+        spool: Store,
         clusters: PostingClusters,
         counters: ReceiveCounters,
         clock: Clock,

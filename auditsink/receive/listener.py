@@ -16,7 +16,7 @@ from auditsink.receive.head import Head, Heads
 from auditsink.receive.ingest import Ingest
 from auditsink.receive.responses import STOPPING, HttpRejection, RejectionReason, Responses
 from auditsink.receive.statistics import ReceiveCounters
-from auditsink.spool import Spool
+from auditsink.receive.store import Store
 
 log = logging.getLogger("auditsink.receive")
 
@@ -117,7 +117,7 @@ class ListenerState:
     def __init__(
         self,
         settings: config.Receive,
-        spool: Spool,
+        spool: Store,
         authorizer: Authorizer,
         rate_of: Callable[[str], config.Rate | None],
         clock: Clock,

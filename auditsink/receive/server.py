@@ -16,8 +16,8 @@ from auditsink.receive.connection import ReceiveConnection
 from auditsink.receive.errors import ReceiveError
 from auditsink.receive.listener import ListenerState, Room, room
 from auditsink.receive.statistics import ReceiveStatistics
+from auditsink.receive.store import Store
 from auditsink.receive.tls import TlsTransport
-from auditsink.spool import Spool
 
 log = logging.getLogger("auditsink.receive")
 
@@ -59,7 +59,7 @@ class ReceiveServer:
     """Takes batches from `start` to `close`. Every method belongs to the loop's thread."""
 
     def __init__(
-        self, settings: config.Receive, spool: Spool, registry: Registry, *, clock: Clock | None = None
+        self, settings: config.Receive, spool: Store, registry: Registry, *, clock: Clock | None = None
     ) -> None:
         self._settings = settings
         self._spool = spool

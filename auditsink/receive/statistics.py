@@ -140,3 +140,7 @@ class ReceiveCounters:
             problems=problems,
             refusals={reason: replace(row, peers=dict(row.peers)) for reason, row in self.refusals.items()},
         )
+
+
+NOTHING_RECEIVED = ReceiveCounters().read(connections=0, in_flight_bytes=0, problems=())
+"""Of a sink without a receive port."""

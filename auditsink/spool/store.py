@@ -154,6 +154,14 @@ class Spool:
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
 
+    def on_lost_ring(self, callback: Callable[[Ring], None]) -> Callable[[], None]:  # noqa: ARG002 - see below
+        """Never: what lies on this disk is ours for good."""
+        return lambda: None
+
+    def source(self, destination: str) -> "Spool":  # noqa: ARG002 - all destinations read the same rings
+        """What is read for a destination."""
+        return self
+
     def forget(self, destination: str) -> None:
         """Nobody reads for this destination any more."""
         for ring in self.rings.values():

@@ -125,3 +125,10 @@ class Account:
     dead_lettered: int
     dropped: int
     pending: int
+
+    def plus(self, other: "Account") -> "Account":
+        """Field by field."""
+        ends = Tally(self.delivered, self.filtered, self.dead_lettered, self.dropped).plus(
+            Tally(other.delivered, other.filtered, other.dead_lettered, other.dropped)
+        )
+        return Account(self.accepted + other.accepted, *ends, self.pending + other.pending)

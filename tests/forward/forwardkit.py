@@ -179,10 +179,20 @@ class FakeSpool:
     def __init__(self, *rings: FakeRing) -> None:
         self.rings = {ring.cluster: ring for ring in rings}
         self._listeners: list[Callable[[FakeRing], None]] = []
+        self._losers: list[Callable[[FakeRing], None]] = []
 
     def on_new_ring(self, callback: Callable[[FakeRing], None]) -> Callable[[], None]:
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
+
+    def on_lost_ring(self, callback: Callable[[FakeRing], None]) -> Callable[[], None]:
+        self._losers.append(callback)
+        return lambda: self._losers.remove(callback)
+
+    def lose(self, ring: FakeRing) -> None:
+        del self.rings[ring.cluster]
+        for loser in self._losers:
+            loser(ring)
 
     def add(self, ring: FakeRing) -> None:
         self.rings[ring.cluster] = ring

@@ -59,7 +59,7 @@ async def test_a_cluster_whose_events_are_refused_one_by_one_does_not_hold_up_th
 async def test_idle_clusters_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     rings = [FakeRing(f"c{at}") for at in range(300)]
     async with Rig(ScriptedDestination(), *rings) as rig:
-        for subscription in rig.forwarder._subscriptions._by_cluster.values():
+        for subscription in rig.forwarder._subscriptions._by_ring.values():
             monkeypatch.setattr(subscription, "due", None)  # whoever asks an idle subscription fails
             monkeypatch.setattr(subscription, "take", None)
         busy = FakeRing("busy")

@@ -43,6 +43,38 @@ async def test_a_ring_made_later_is_served_too() -> None:
         assert rig.destination.taken == [("c9", 0, b"a")]
 
 
+async def test_of_a_ring_that_is_lost_nothing_more_is_taken_and_what_is_under_way_ends() -> None:
+    ring, other = FakeRing("c1"), FakeRing("c2")
+    ring.fill(1)
+    held = Held()
+    destination = ScriptedDestination(held)
+    async with Rig(destination, ring, other) as rig:
+        await rig.clock.advance(5)
+        ring.fill(5)
+        rig.spool.lose(ring)
+        await held.end()
+        await rig.clock.advance(5)
+        assert held.waiting == []
+        destination.answer = lambda batch: Delivered()
+        other.put(b"a")
+        await rig.clock.advance(5)
+        assert destination.sequences("c1") == [0]
+        assert destination.sequences("c2") == [0]
+        assert ring.cursor("siem").position == 1
+        assert set(rig.forwarder.statistics().accounts) == {"c2"}
+
+
+async def test_two_rings_of_one_cluster_are_one_account() -> None:
+    first, second = FakeRing("c1"), FakeRing("c1")
+    async with Rig(ScriptedDestination(), first) as rig:
+        rig.spool.add(second)
+        first.fill(3)
+        second.fill(4)
+        await rig.clock.advance()
+        account = rig.forwarder.statistics().accounts["c1"]
+        assert (account.accepted, account.delivered, account.pending) == (7, 7, 0)
+
+
 async def test_what_memory_has_is_not_read_from_the_disk() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(), ring) as rig:
@@ -56,7 +88,7 @@ async def test_a_reader_lets_go_of_its_file_once_memory_has_taken_over() -> None
     ring = FakeRing(remembered=2)
     ring.fill(60)
     async with Rig(ScriptedDestination(), ring) as rig:
-        reader = rig.forwarder._subscriptions._by_cluster["c1"].reader
+        reader = rig.forwarder._subscriptions._by_ring[ring].reader
         assert isinstance(reader, FakeReader)
         assert (ring.loads > 0, reader.closed) == (True, False)
         ring.put(b"fresh")
@@ -270,7 +302,7 @@ async def test_a_spool_that_gives_nothing_is_no_endless_loop(
 ) -> None:
     ring = FakeRing(remembered=0)
     async with Rig(ScriptedDestination(), ring) as rig:
-        reader = rig.forwarder._subscriptions._by_cluster["c1"].reader
+        reader = rig.forwarder._subscriptions._by_ring[ring].reader
         monkeypatch.setattr(reader, "read", lambda position, max_bytes: Chunk(position, position, []))
         ring.fill(3)
         await rig.clock.advance(20)

@@ -221,13 +221,13 @@ def make_port(
     config = Receive(**settings)
     cluster_set = ClusterSet(closed=False) if tokens is None else ClusterSet(tokens=parse_tokens(tokens.encode()))
     authorizer = Authorizer(config.path, config.cluster, lambda: cluster_set)
-    return ListenerState(config, spool or FakeSpool(), authorizer, (rates or {}).get, clock or FakeClock())  # type: ignore[arg-type]  # a double
+    return ListenerState(config, spool or FakeSpool(), authorizer, (rates or {}).get, clock or FakeClock())
 
 
 def make_server(settings: Receive, spool: FakeSpool | None = None, clock: FakeClock | None = None) -> ReceiveServer:
     """A server that is not started."""
     registry = Registry(Config(receive=settings, destinations=[]))
-    return ReceiveServer(settings, spool or FakeSpool(), registry, clock=clock)  # type: ignore[arg-type]  # a double
+    return ReceiveServer(settings, spool or FakeSpool(), registry, clock=clock)
 
 
 async def turns(count: int = 5) -> None:

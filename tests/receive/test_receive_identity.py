@@ -251,7 +251,7 @@ class Ground:
         members.append(Cluster(name="open", anonymous=True))
         registry = Registry(Config(receive=receive, clusters=Clusters(members=members), destinations=[]))
         self.spool = FakeSpool()
-        one = ReceiveServer(receive, self.spool, registry)  # type: ignore[arg-type]  # a double
+        one = ReceiveServer(receive, self.spool, registry)
         await one.start()
         self.address = one.address
         try:

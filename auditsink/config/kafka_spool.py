@@ -1,0 +1,56 @@
+"""`spool: {type: kafka}`: a topic of Apache Kafka in the place of the rings on a disk; see docs/scale.md."""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from auditsink.config.checks import address, whole
+from auditsink.config.kafka import KafkaSecurity
+from auditsink.config.section import Broken, Section
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
+SPOOL_TYPES = Literal["disk", "kafka"]
+MOST_PARTITIONS = 10_000
+
+
+class SpoolTopic(Section, frozen=True, kw_only=True):
+    """The keys of `spool` that only `type: kafka` has."""
+
+    bootstrap_servers: list[str] = msgspec.field(default_factory=list)
+    security: KafkaSecurity = KafkaSecurity()
+    topic: str = "auditsink.spool"
+    partitions: int = 12
+    replication_factor: int = 3
+    accept_loss: bool = False  # start although the topic or its brokers may lose what was answered 200
+
+    def broken_topic(self) -> Broken:
+        """What makes no sense among these keys, once the spool is a topic."""
+        if not self.bootstrap_servers:
+            yield "bootstrap_servers", "is missing; write at least one host:port"
+        for place, server in enumerate(self.bootstrap_servers):
+            yield from address(f"bootstrap_servers[{place}]", server)
+        if not _TOPIC.match(self.topic):
+            yield "topic", "write up to 200 letters, digits, dots, dashes and underscores"
+        yield from whole("partitions", self.partitions, 1, MOST_PARTITIONS)
+        yield from whole("replication_factor", self.replication_factor, 1, 100)
+        if self.replication_factor < 2 and not self.accept_loss:
+            yield "replication_factor", "one replica is lost with its broker; write 3, or accept_loss: true"
+
+    def plan_topic(self) -> Iterator[str]:
+        """What a 200 means and what is kept, a sentence each."""
+        yield "answers 200 for a batch when the brokers in sync have it (acks=all)"
+        yield (
+            f"keeps batches in topic {self.topic} of Kafka at {', '.join(self.bootstrap_servers)}; makes it with "
+            f"{self.partitions} partitions and {self.replication_factor} replicas where it is missing"
+        )
+
+    def risks_topic(self) -> Broken:
+        """What may happen, and what to write instead."""
+        if self.accept_loss:
+            yield "accept_loss", "lets the sink start where a broker that fails may take answered batches along"
+        if self.security.tls is None:
+            yield "security.tls", "is not set, so events and passwords travel in the clear"
+        else:
+            yield from self.security.tls.risks("security.tls")

@@ -1,0 +1,227 @@
+"""The spool as the sink builds and asks it (see `auditsink.spool.Spool`): both sides, and figures."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from auditsink.audit.eventlist import Split
+from auditsink.common.clock import Clock
+from auditsink.config import Spool as SpoolConfig
+from auditsink.delivery.destination import DestinationError
+from auditsink.kafka.brokers import Brokers, BrokerSettings
+from auditsink.kafka.errors import ErrorMeaning, classify
+from auditsink.kafka.link import ProducerLink
+from auditsink.kafka_spool import topic
+from auditsink.kafka_spool.packing import Posted
+from auditsink.kafka_spool.producing import ANSWER_SECONDS, BATCH_BYTES, Producing
+from auditsink.kafka_spool.source import TopicSource
+from auditsink.kafka_spool.topic import TopicFacts
+from auditsink.spool.errors import SpoolError, TooManyRingsError
+from auditsink.spool.keys import Keyring
+from auditsink.spool.statistics import RingStatistics, SpoolStatistics
+from auditsink.spool.types import Receipt, SpoolRejection, SubmitCallback
+
+log = logging.getLogger("auditsink.spool")
+
+START_SECONDS = 60.0
+"""For brokers that are away when the sink starts."""
+AGAIN_SECONDS = 1.0
+CLOSE_SECONDS = 4.0
+"""For what waits for the brokers when the sink stops."""
+PROBE_SECONDS = 2.0
+"""Between two looks whether the brokers are back, while they do not confirm anything."""
+
+_partition_of = DefaultPartitioner()
+
+
+@dataclass(slots=True, eq=False)
+class PostingRing:
+    """A cluster as a receiver sees it: where its records go, and how many events were taken since the start."""
+
+    cluster: str
+    partition: int
+    events: int = 0
+
+
+class KafkaSpool:
+    """Belongs to the loop's thread, but for `stop`, which blocks in another one."""
+
+    def __init__(
+        self,
+        config: SpoolConfig,
+        brokers: Brokers,
+        facts: TopicFacts,
+        *,
+        clock: Clock,
+        max_rings: int,
+        keys: Keyring | None,
+    ) -> None:
+        self.rings: dict[str, PostingRing] = {}
+        """By cluster: those that have posted to this sink."""
+        self._config = config
+        self._brokers = brokers
+        self._facts = facts
+        self._clock = clock
+        self._max_rings = max_rings
+        self._keys = keys
+        self._stopping = False
+        link = ProducerLink(brokers, compression="none", batch_bytes=BATCH_BYTES)
+        self._link = link
+        self._producing = Producing(link, config.topic, clock=clock, keys=keys)
+        self._sources: dict[str, TopicSource] = {}
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<KafkaSpool {self._config.topic} {self._producing}>"
+
+    @classmethod
+    async def open(cls, config: SpoolConfig, *, clock: Clock, max_rings: int, max_body: int | None) -> "KafkaSpool":
+        """Look at the topic, and make it if it is missing. Raises SpoolError with a sentence for the operator.
+
+        `max_body`: the largest body that is to fit into a record; None where nothing is received.
+        """
+        keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
+        try:
+            brokers = Brokers(BrokerSettings("spool", config.bootstrap_servers, config.security, ANSWER_SECONDS))
+        except DestinationError as problem:
+            raise SpoolError(str(problem)) from None
+        facts = await checked_topic(config, brokers, max_body, clock)
+        return cls(config, brokers, facts, clock=clock, max_rings=max_rings, keys=keys)
+
+    def start(self, notify: Callable[..., object], soon: Callable[..., object] | None = None) -> None:  # noqa: ARG002 - the disk's
+        """Begin to look after the brokers."""
+        task = self._loop.create_task(self._probe())
+        self._tasks.add(task)
+
+    # For receivers.
+
+    def ring(self, cluster: str) -> PostingRing:
+        """The cluster's, made if it is new. Raises SpoolError past the allowed number."""
+        ring = self.rings.get(cluster)
+        if ring is None:
+            if len(self.rings) >= self._max_rings:
+                raise TooManyRingsError(
+                    f"cluster {cluster!r} is one more than receive.max_clusters ({self._max_rings}) allows; raise it"
+                )
+            partitions = list(range(self._facts.partitions))
+            partition = _partition_of(cluster.encode(), partitions, partitions)
+            ring = self.rings[cluster] = PostingRing(cluster, partition)
+        return ring
+
+    def refusal(self, ring: Any) -> SpoolRejection | None:  # noqa: ARG002 - the same for all clusters
+        """Why a request that begins now would be refused, as far as that is known; cheap."""
+        return SpoolRejection.STOPPING if self._stopping else None
+
+    def submit(self, ring: PostingRing, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
+        """Store a request. `done` is called later in the loop's thread, when the result holds; never from within."""
+        if (refusal := self.refusal(ring)) is not None:
+            self._loop.call_soon(done, refusal)
+            return
+
+        def taken(result: Receipt | SpoolRejection) -> None:
+            if isinstance(result, Receipt) and not result.duplicate:
+                ring.events += result.count
+            done(result)
+
+        posted = Posted(ring.cluster, body, split, source, self._clock.wall_ns(), taken)
+        self._producing.submit(ring.partition, posted)
+
+    # For forwarders.
+
+    def source(self, destination: str) -> TopicSource:
+        """What is read for a destination; the same object each time."""
+        source = self._sources.get(destination)
+        if source is None:
+            source = self._sources[destination] = TopicSource(
+                self._brokers, self._config.topic, destination, clock=self._clock, keys=self._keys
+            )
+            source.start()
+        return source
+
+    def forget(self, destination: str) -> None:
+        """Nobody reads for this destination here any more."""
+        source = self._sources.pop(destination, None)
+        if source is not None:
+            task = self._loop.create_task(source.close())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def reserve(self, reserved: Mapping[str, int]) -> None:
+        """Shares of a topic cannot be reserved; `check` says so."""
+
+    # For both.
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be taken, while the brokers confirm nothing."""
+        return self._producing.problem
+
+    def stop(self) -> None:
+        """Finish what waits, commit, leave the groups. Blocks; run it off the loop."""
+        self._stopping = True
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+
+    async def _stop(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        sources = [source.close() for source in self._sources.values()]
+        await asyncio.gather(self._producing.close(CLOSE_SECONDS), *sources, return_exceptions=True)
+
+    async def _probe(self) -> None:
+        """While nothing is confirmed nobody posts, because the sink is not ready: so ask the brokers ourselves."""
+        while True:
+            await self._clock.sleep(PROBE_SECONDS)
+            if self._producing.problem is None or len(self._producing):
+                continue
+            producer = None
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    producer = await self._link.producer()
+                    await self._link.topics.partitions(producer, self._config.topic)
+            except Exception:  # noqa: BLE001 - see Producing.send
+                self._link.discard(producer)
+            else:
+                self._producing.problem = None
+
+    def statistics(self) -> SpoolStatistics:
+        """What is known here right now."""
+        times = self._producing.times
+        rings: dict[str, RingStatistics] = {
+            ring.cluster: RingStatistics(ring.cluster, 0, 0, 0, self._config.max_bytes, 1, 0.0, 0, ring.events, 0)
+            for ring in self.rings.values()
+        }
+        return SpoolStatistics(
+            self._config.max_bytes, tuple(rings.values()), tuple(times.counts), times.total, self.problem
+        )
+
+
+async def checked_topic(config: SpoolConfig, brokers: Brokers, max_body: int | None, clock: Clock) -> TopicFacts:
+    """The facts of a topic on which a 200 can be promised. Raises SpoolError."""
+    began = clock.monotonic()
+    while True:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                arguments = await brokers.client_arguments()
+                facts = await topic.look(arguments, config, max_body or 0)
+                break
+        except (KafkaError, OSError, RuntimeError, ValueError) as problem:
+            meaning, why = classify(problem)
+            if meaning is not ErrorMeaning.RETRY or clock.monotonic() - began > START_SECONDS:
+                raise SpoolError(f"spool.topic {config.topic}: {why}") from None
+        await clock.sleep(AGAIN_SECONDS)
+    said = [*(topic.mistakes(facts, max_body) if max_body is not None else ())]
+    lies = list(topic.broken_promises(facts))
+    if config.accept_loss:
+        for lie in lies:
+            log.warning("risky: spool.topic %s %s", config.topic, lie)
+    else:
+        said += [f"{lie}; or write spool.accept_loss: true" for lie in lies]
+    if said:
+        raise SpoolError("\n".join(f"spool.topic {config.topic} {sentence}" for sentence in said))
+    return facts

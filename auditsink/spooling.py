@@ -1,0 +1,62 @@
+"""Which spool the sink stands on: rings on a disk, or a topic of Kafka; and what the sink asks of either."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from auditsink.clusters.registry import most_clusters
+from auditsink.common.clock import Clock
+from auditsink.config import Config
+from auditsink.config.spool import CHECKPOINTS
+from auditsink.forward.source import Source
+from auditsink.receive.store import Store
+from auditsink.spool import Spool, SpoolError
+from auditsink.spool.statistics import SpoolStatistics
+
+if TYPE_CHECKING:
+    from auditsink.spool.ring import Ring
+
+
+class SinkSpool(Store, Protocol):
+    """The spool for whoever puts the parts of a sink together."""
+
+    def source(self, destination: str) -> Source:
+        """What is read for a destination."""
+        ...
+
+    def forget(self, destination: str) -> None:
+        """Nobody reads for this destination any more."""
+        ...
+
+    def reserve(self, reserved: Mapping[str, int]) -> None:
+        """Bytes for each cluster that nobody else may take."""
+        ...
+
+    def start(self, notify: Callable[[Any], object], soon: Callable[[Any], object] | None = None) -> None:
+        """Begin. `notify` brings a call into the loop's thread; `soon` is the loop's `call_soon`."""
+        ...
+
+    def stop(self) -> None:
+        """Finish what waits. Blocks."""
+        ...
+
+    def statistics(self) -> SpoolStatistics:
+        """What is held right now."""
+        ...
+
+
+async def open_spool(config: Config, clock: Clock) -> SinkSpool:
+    """The spool that is configured. Raises SpoolError."""
+    if config.spool.type == "kafka":
+        try:
+            from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415 - aiokafka, where it is asked for
+        except ModuleNotFoundError:
+            raise SpoolError("spool.type: kafka needs the extra: pip install 'auditsink[kafka]'") from None
+        max_body = config.receive.max_body if config.receives() else None
+        return await KafkaSpool.open(config.spool, clock=clock, max_rings=most_clusters(config), max_body=max_body)
+    readers = [*(one.name for one in config.destinations), *([CHECKPOINTS] if config.evidence else [])]
+    return Spool.open(config.spool, clock=clock, max_rings=most_clusters(config), destinations=readers)
+
+
+def readable(spool: SinkSpool) -> "Mapping[str, Ring]":
+    """The rings that can be looked into here. Of a topic no sink holds what others delivered."""
+    return spool.rings if isinstance(spool, Spool) else {}
