@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer, codec
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import TopicPartition
 
-from auditsink.audit.times import event_time, milliseconds
+from auditsink.audit.times import event_times, milliseconds
 from auditsink.common.clock import Clock
 from auditsink.config import KafkaConfig
 from auditsink.delivery.destination import Attempt, Batch, UnavailableError
@@ -62,9 +62,10 @@ def messages(batch: Batch) -> list[Message]:
     """The batch as messages, in order."""
     shared = [("cluster", batch.cluster.encode())]
     shared += [(f"label.{name}", value.encode()) for name, value in batch.labels.items()]
+    values = documents(batch)
     return [
-        Message(value, milliseconds(event_time(value, batch.received_ns)), _headers(shared, sequence, value))
-        for value, sequence in zip(documents(batch), batch.sequences, strict=True)
+        Message(value, milliseconds(time), _headers(shared, sequence, value))
+        for value, time, sequence in zip(values, event_times(values, batch.received_ns), batch.sequences, strict=True)
     ]
 
 

@@ -53,7 +53,7 @@ def test_no_event_stops_its_record(kind: str) -> None:
 def test_the_time_is_still_found_without_decoding() -> None:
     (made,) = shaped(batch([event()]), RecordShape(add=ADDED)).events
 
-    assert by_position(made) == event_time(event(), RECEIVED_NS)
+    assert by_position([made]) == [event_time(event(), RECEIVED_NS)]
 
 
 def test_a_list_is_one_record_with_what_is_added_beside_its_items() -> None:

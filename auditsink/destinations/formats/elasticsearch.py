@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from auditsink.audit import eventlist
-from auditsink.audit.times import event_time, rfc3339
+from auditsink.audit.times import event_times, rfc3339
 from auditsink.config import Elasticsearch
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import (
@@ -70,8 +70,10 @@ class ElasticsearchFormat:
         daily = b"{date}" in index
         fields = {name: value.replace("{cluster}", batch.cluster) for name, value in self._fields.items()}
         described = b"," + orjson.dumps(fields)[1:-1] if fields else b""
-        for event, sequence, document in zip(batch.events, batch.sequences, utf8_documents(batch), strict=True):
-            time = event_time(event, batch.received_ns)
+        times = event_times(batch.events, batch.received_ns)
+        for event, time, sequence, document in zip(
+            batch.events, times, batch.sequences, utf8_documents(batch), strict=True
+        ):
             shown = rfc3339(time)
             yield b'{"create":{"_index":"%s","_id":"%s"}}\n{"@timestamp":"%s"%s,"kubernetes.audit":%s}\n' % (
                 index.replace(b"{date}", shown[:10].replace(b"-", b".")) if daily else index,

@@ -15,7 +15,7 @@ from functools import partial
 
 import orjson
 
-from auditsink.audit.times import event_time
+from auditsink.audit.times import event_times
 from auditsink.config import Loki
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import (
@@ -50,7 +50,7 @@ class LokiFormat:
     def exchange(self, batch: Batch) -> Single:
         """See `base.Format.exchange`."""
         labels = {name: value.replace("{cluster}", batch.cluster) for name, value in self._labels.items()}
-        times = [event_time(event, batch.received_ns) for event in batch.events]
+        times = event_times(batch.events, batch.received_ns)
         values = b",".join(
             [
                 b'["%s%s000",%s]' % (time[:-7], time[-6:], json_text(line))

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from auditsink.audit import eventlist
-from auditsink.audit.times import event_time
+from auditsink.audit.times import event_times
 from auditsink.config import Meilisearch
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
@@ -62,8 +62,10 @@ class MeilisearchFormat:
 
 def _lines(batch: Batch) -> Iterator[bytes]:
     cluster = orjson.dumps(batch.cluster)
-    for event, sequence, document in zip(batch.events, batch.sequences, utf8_documents(batch), strict=True):
-        time = event_time(event, batch.received_ns)
+    times = event_times(batch.events, batch.received_ns)
+    for event, time, sequence, document in zip(
+        batch.events, times, batch.sequences, utf8_documents(batch), strict=True
+    ):
         uid = event_id(batch.cluster, sequence, time, event)
         yield b'{"id":"%s","timestamp":%s,"cluster":%s,"event":%s}\n' % (
             uid,

@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from auditsink import __version__
-from auditsink.audit.times import event_time
+from auditsink.audit.times import event_times
 from auditsink.config import Otlp
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
@@ -49,8 +49,8 @@ class OtlpFormat:
     def exchange(self, batch: Batch) -> Single:
         """See `base.Format.exchange`."""
         records = []
-        for event, sequence, body in zip(batch.events, batch.sequences, documents(batch), strict=True):
-            time = event_time(event, batch.received_ns)
+        times = event_times(batch.events, batch.received_ns)
+        for event, time, sequence, body in zip(batch.events, times, batch.sequences, documents(batch), strict=True):
             uid = event_id(batch.cluster, sequence, time, event)
             records.append(_RECORD % (time[:-7], time[-6:], batch.received_ns, json_text(body), uid))
         attributes = [
