@@ -25,9 +25,8 @@ from auditsink.clusters.registry import Registry
 from auditsink.common.clock import SystemClock
 from auditsink.config import Config, Section
 from auditsink.delivery.destination import Batch
-from auditsink.destinations.authorization import Authorization
+from auditsink.destinations.authorization import Authorization, ClientCredentials
 from auditsink.destinations.fluentd import ForwardDestination
-from auditsink.destinations.oauth2 import ClientCredentials
 from auditsink.destinations.object_stores import StoreClient
 from auditsink.destinations.splunk import SplunkDestination
 from auditsink.evidence.make import build as evidence

@@ -13,7 +13,7 @@ HEAVY = [
     "attr",
     "auditsink.destinations.http",
     "auditsink.destinations.kafka",
-    "auditsink.destinations.oauth2",
+    "auditsink.destinations.authorization",
     "auditsink.destinations.objects",
     "auditsink.destinations.splunk",
     "auditsink.doctor",
@@ -57,7 +57,10 @@ asyncio.run(loaded(parse(sys.argv[1].encode(), "f", {})))
     ("destination", "needs"),
     [
         ("type: splunk, url: 'http://127.0.0.1:1', token: x", ["auditsink.destinations.splunk"]),
-        ("type: http, url: 'http://127.0.0.1:1'", ["auditsink.destinations.http", "auditsink.destinations.oauth2"]),
+        (
+            "type: http, url: 'http://127.0.0.1:1'",
+            ["auditsink.destinations.http", "auditsink.destinations.authorization"],
+        ),
         ("type: stdout", []),
     ],
 )

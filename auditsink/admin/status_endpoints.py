@@ -1,9 +1,14 @@
-"""Probes, metrics, status: what the sink says in numbers, for machines and for the page."""
+"""Probes, metrics, status: what the sink says in numbers, for machines and for the page.
+
+There is one rendering for all who wait for it: a flood of questions costs as much as a few of them. A rendering begins
+after the last of those it serves has asked, so nobody gets what is older than the question. After each there is a pause
+that grows with what it cost, so that at most a fifth of the time goes into renderings.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
 from prometheus_client import exposition
@@ -11,13 +16,47 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from auditsink.admin.access import Access
-from auditsink.admin.live import Live
 from auditsink.admin.samples import FINE_SECONDS, Samples
-from auditsink.admin.single_flight import SingleFlight
-from auditsink.admin.stream import Stream
+from auditsink.admin.stream import Live, Stream
 from auditsink.admin.view import View
+from auditsink.common.clock import Clock
 from auditsink.observe import health, metrics, reservations, status
 from auditsink.observe.snapshot import Snapshot
+
+PAUSE_SHARE = 4.0
+"""The pause after a rendering, in times of what it took."""
+
+T = TypeVar("T")
+
+
+class SingleFlight(Generic[T]):
+    """Belongs to the loop's thread."""
+
+    def __init__(self, render: Callable[[], Awaitable[T]], clock: Clock) -> None:
+        self._render = render
+        self._clock = clock
+        self._one = asyncio.Lock()
+        self._next: asyncio.Task[T] | None = None
+        self._free_at = 0.0
+
+    async def get(self) -> T:
+        """What a rendering that begins from now on gives, or its exception."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._run())
+        return await asyncio.shield(self._next)
+
+    async def _run(self) -> T:
+        async with self._one:
+            if (wait := self._free_at - self._clock.monotonic()) > 0:
+                await self._clock.sleep(wait)
+            self._next = None
+            began = self._clock.monotonic()
+            try:
+                return await self._render()
+            finally:
+                ended = self._clock.monotonic()
+                self._free_at = ended + PAUSE_SHARE * (ended - began)
+
 
 LIVE_CLUSTERS = 100
 """Clusters in a live document, those with the most pending first; `/status` has all."""

@@ -16,7 +16,7 @@ from auditsink.delivery.settings import checked_url, key
 from auditsink.destinations import defaults
 from auditsink.destinations.authorization import Authorization
 from auditsink.destinations.encoding import gzip
-from auditsink.destinations.formats import FORMATS, Exchange, Request
+from auditsink.destinations.formats import Exchange, Request, format_of
 from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.pages import not_about_events
@@ -38,7 +38,7 @@ class HttpDestination:
         self.limits = defaults.limits(config)
         self._clock = clock
         self._asked = False
-        self._format = FORMATS[config.format](config)
+        self._format = format_of(config)
         self._url = _template(key(config, "url"), config.url)
         self.templated = "{cluster}" in " ".join((config.url, *config.headers.values()))
         self._compressed = config.compression == "gzip"

@@ -7,12 +7,20 @@ object is there as a whole or not at all. Order and this rule hold with one requ
 
 What a command sends once more (`replay`, dead letters) begins and ends anywhere, so it gets names of its own, with both
 ends: it must never take the place of a larger object.
+
+A name is `prefix` and our own names after it, or for S3 a `key_format` as fluent-bit writes it: strftime in UTC of
+when the first event was accepted, `$TAG`, `$TAG[n]` (its parts), and `$UUID`: eight characters out of cluster, place
+and time of the first event, so that a repeat has the same. Without `$UUID` they stand at the end, as fluent-bit has it.
 """
 
 import asyncio
+import hashlib
 import os
+import re
+from base64 import b32encode
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -32,8 +40,42 @@ from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry,
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
 from auditsink.destinations.object_errors import classify, occupied
-from auditsink.destinations.object_names import path_of
 from auditsink.destinations.object_stores import StoreClient, host
+
+_SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+_PLACEHOLDER = re.compile(r"\$(UUID|TAG)(?:\[([0-9])\])?")
+_UUID = 8  # characters, as fluent-bit's
+
+
+def path_of(config: ObjectConfig, batch: Batch) -> str:
+    """The object's key."""
+    seconds, nanoseconds = divmod(batch.received_ns, 10**9)
+    accepted = datetime.fromtimestamp(seconds, UTC)
+    # What a command sends once more begins and ends anywhere: it must never take the place of a larger object.
+    again = f"-{batch.sequences[-1]:020}-again" if batch.origin is None else ""
+    if isinstance(config, S3Config) and config.key_format is not None:
+        told = f"{batch.cluster}\n{batch.sequences[0]}\n{batch.received_ns}\n{again}"
+        unique = b32encode(hashlib.blake2b(told.encode(), digest_size=5).digest()).decode()
+        return _formatted(config, config.key_format, accepted, unique)
+    prefix = config.prefix.format(cluster=batch.cluster, date=f"{accepted:%Y-%m-%d}", hour=f"{accepted:%H}")
+    name = f"{accepted:%Y%m%dT%H%M%S}.{nanoseconds:09}Z-{batch.sequences[0]:020}{again}"
+    return f"{prefix}/{name}.ndjson{_SUFFIX[config.compression]}"
+
+
+def _formatted(config: S3Config, key_format: str, accepted: datetime, unique: str) -> str:
+    parts = re.split("[" + re.escape(config.tag_delimiters) + "]", config.tag)
+
+    def value(match: re.Match[str]) -> str:
+        name, number = match.groups()
+        if name == "UUID":
+            return unique[:_UUID]
+        if number is None:
+            return config.tag
+        return parts[int(number)] if int(number) < len(parts) else ""
+
+    named = _PLACEHOLDER.sub(value, accepted.strftime(key_format)).strip("/")
+    return named if "$UUID" in key_format else f"{named}-object{unique[:_UUID]}"
+
 
 _GZIP_FORMAT = 31  # zlib's `wbits` for a gzip header and trailer
 _ZSTD_LEVEL = 3

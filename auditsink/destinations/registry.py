@@ -6,8 +6,8 @@ from auditsink.common.clock import Clock
 from auditsink.config import DestinationSection, LabelledSection
 from auditsink.delivery.destination import Destination, UnavailableError
 from auditsink.delivery.settings import key
-from auditsink.destinations.labelled import LabelledDestination
 from auditsink.destinations.records import RecordShape, ShapedDestination
+from auditsink.destinations.with_labels import LabelledDestination
 
 
 def build(config: DestinationSection, *, clock: Clock) -> Destination:

@@ -1,18 +1,97 @@
-"""An apiserver's kubeconfig beside the configuration of the sink that it posts to. Pure.
+"""An apiserver's kubeconfig beside the configuration of the sink that it posts to, and what came of a try. Pure.
 
-What the sink would say is asked of the sink's own code: `admit` is `Authorizer.admit`, the peer is what a handshake
-with the sink's own context proved. Here it is put into the words of the kubeconfig.
+What the sink would say is asked of the sink's own code: `admit` is `Authorizer.admit`, the peer is what a TLS
+handshake proved between the contexts of both, without a network. Here it is put into the words of the kubeconfig.
 """
 
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from auditsink import config
+from auditsink.apiserver.retry_schedule import PostResult
 from auditsink.common.listen import Address
 from auditsink.doctor.finding import Finding, Urgency
 from auditsink.doctor.kubeconfig import LOOPBACK, SERVER, USER, Kubeconfig
-from auditsink.receive.auth import Admission, Peer
+from auditsink.receive.auth import NOBODY, Admission, Peer
+from auditsink.receive.certificates import peer_of
 from auditsink.receive.responses import HttpRejection, RejectionReason
+
+_ROUNDS = 10  # TLS 1.3 takes two
+
+
+class Handshake(NamedTuple):
+    """`peer`: what the client's certificate proves to the server. `problem`: why it failed, and at whom."""
+
+    peer: Peer = NOBODY
+    problem: str = ""
+    by_server: bool = False
+
+
+def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> Handshake:
+    """`name` is the host that the client asks for and verifies."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        ours = client.wrap_bio(to_client, to_server, server_hostname=name)
+    except ValueError:
+        return Handshake(problem=f"{name!r} is no host name")
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    done: set[ssl.SSLObject] = set()
+    for _ in range(_ROUNDS):
+        for side in (ours, theirs):
+            if side in done:
+                continue
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError as problem:
+                return Handshake(problem=_said(problem), by_server=side is theirs)
+            done.add(side)
+    return Handshake(peer_of(theirs.getpeercert()))
+
+
+def _said(problem: ssl.SSLError) -> str:
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return problem.verify_message
+    return (problem.reason or "it failed").replace("_", " ").lower()
+
+
+BODY = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[]}\n'
+"""What is posted: no event, so nothing is stored."""
+
+_ANSWERED = {
+    400: (SERVER, "it must be the receive port of an auditsink"),
+    401: (USER, "set tokenFile to a file with a token that the sink knows, or the client certificate"),
+    403: (USER, "the credential must be that of the cluster in the path"),
+    404: (SERVER, "its path must be the sink's receive.path, and the cluster's name behind it"),
+    405: (SERVER, "it must be the receive port, not the admin port"),
+    429: (SERVER, "the cluster's rate is used up; wait, or raise it"),
+    503: (SERVER, "the sink is full, stopping or overloaded; auditsink status says which"),
+}
+
+
+def in_answer(result: PostResult, where: str) -> Iterator[Finding]:
+    """`where`: the URL without a password."""
+    if result.taken and result.accepted is not None:
+        return
+    if result.taken:
+        yield Finding(
+            Urgency.LOSING, SERVER, f"{where} answers {result.status} as any web server does, and is no auditsink",
+            "the apiserver takes that for a success and its events are lost; check host and path",
+        )  # fmt: skip
+    elif result.tls:
+        yield Finding(
+            Urgency.LOSING, "kubeconfig certificate-authority", f"TLS failed: {result}",
+            "check certificate-authority, tls-server-name, the client certificate, and the scheme",
+        )  # fmt: skip
+    elif not result.status:
+        yield Finding(Urgency.LOSING, SERVER, f"no answer: {result}", "check host and port, and what stands between")
+    else:
+        about, remedy = _ANSWERED.get(result.status, (SERVER, "check the address and what stands between"))
+        yield Finding(Urgency.LOSING, about, f"{where} answers {result}", remedy)
+
 
 Admit = Callable[[bytes, bytes | None, Peer], Admission | HttpRejection]
 

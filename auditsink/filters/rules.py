@@ -24,9 +24,37 @@ from msgspec.structs import replace
 
 from auditsink.config import Filter, Rule
 from auditsink.config.filters import LevelName
-from auditsink.filters.patterns import Pattern
 from auditsink.filters.policy import NOTHING, Decision, PolicyRequest, criteria, decision_of
 from auditsink.filters.reading import CloserFields, EventFields, path_of
+
+
+class Pattern:
+    """Fits the whole of a value; everything but `*` stands for itself."""
+
+    __slots__ = ("_first", "_inner", "_last", "_literal", "_shortest")
+
+    def __init__(self, text: str) -> None:
+        pieces = text.encode().split(b"*")
+        self._literal = pieces[0] if len(pieces) == 1 else None
+        self._first, self._last = pieces[0], pieces[-1]
+        self._inner = [piece for piece in pieces[1:-1] if piece]
+        self._shortest = sum(map(len, pieces))
+
+    def fits(self, value: bytes) -> bool:
+        """Whether the value is one that the pattern stands for."""
+        if self._literal is not None:
+            return value == self._literal
+        if len(value) < self._shortest or not (value.startswith(self._first) and value.endswith(self._last)):
+            return False
+        position, end = len(self._first), len(value) - len(self._last)
+        # The earliest place of each piece leaves most room for those behind it.
+        for piece in self._inner:
+            position = value.find(piece, position, end)
+            if position < 0:
+                return False
+            position += len(piece)
+        return True
+
 
 _T = TypeVar("_T")
 CloserTest = Callable[[CloserFields], bool]

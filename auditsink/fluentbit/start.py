@@ -1,27 +1,160 @@
-"""From fluent-bit's two arguments to a configuration of ours and the guest that goes with it."""
+"""From fluent-bit's two arguments to a configuration of ours and the guest that goes with it.
+
+Started as root the sink becomes a user without rights before a port is opened: today's extension gives its pod no user
+of its own. The volume belongs to root there, so the sink's directory is made and given away first. Whoever starts it as
+somebody else must have prepared the directory (`fsGroup`); then nothing of this happens.
+"""
 
 import logging
 import os
 import re
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+import auditsink
 from auditsink.common.clock import SystemClock
 from auditsink.common.redact import STARS, redact
 from auditsink.config import Config
-from auditsink.fluentbit import leftovers, user
-from auditsink.fluentbit.document import FluentBitError
+from auditsink.fluentbit import classic, leftovers, pipeline
+from auditsink.fluentbit.classic import FluentInclude, FluentVariable
+from auditsink.fluentbit.document import FluentBitError, FluentDocument, FluentSection
 from auditsink.fluentbit.guest import FluentBitGuest, News
 from auditsink.fluentbit.leftovers import Leftovers
 from auditsink.fluentbit.numbers import FluentNumbers
-from auditsink.fluentbit.reading import read
 from auditsink.fluentbit.translate import Surroundings, Translation, storage_path, translate
 from auditsink.load import ConfigError, files, parse
+
+UID = GID = 10001
+"""The image's own user."""
+
+
+def _is_root() -> bool:
+    """Whether there is something to give away."""
+    return os.geteuid() == 0
+
+
+def _make(ours: Path) -> None:
+    """Make the directory. Raises FluentBitError."""
+    try:
+        ours.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise FluentBitError(
+            f"{ours}: {problem.strerror}; start the container as root, or set fsGroup: {GID} beside runAsUser: {UID}"
+        ) from None
+
+
+def _give(ours: Path) -> None:
+    """Everything below belongs to the user from now on; links are not followed. Raises FluentBitError."""
+    try:
+        for directory, names, files in os.walk(ours):
+            _own(directory)
+            for name in (*names, *files):
+                _own(os.path.join(directory, name))  # noqa: PTH118 - a large spool has many, and none needs an object
+    except OSError as problem:
+        raise FluentBitError(
+            f"{problem.filename or ours}: {problem.strerror}; root needs the capability CHOWN to give the sink's "
+            "directory away"
+        ) from None
+
+
+def _own(path: str) -> None:
+    status = os.lstat(path)
+    if (status.st_uid, status.st_gid) != (UID, GID):
+        os.lchown(path, UID, GID)
+
+
+def _drop() -> None:
+    """Be that user, for good, who must be able to read the program: modules and the page's files are read later.
+
+    Raises FluentBitError.
+    """
+    try:
+        os.setgroups([])
+        os.setgid(GID)
+        os.setuid(UID)
+    except OSError as problem:
+        raise FluentBitError(
+            f"user {UID}: {problem.strerror}; root needs the capabilities SETUID and SETGID to become it"
+        ) from None
+    try:
+        os.setuid(0)
+    except PermissionError:
+        for needed in (sys.executable, os.__file__, auditsink.__file__):
+            if not os.access(needed, os.R_OK):
+                raise FluentBitError(
+                    f"{needed}: user {UID}, who runs the sink from here on, may not read it; install Python and "
+                    "auditsink where everybody may read them (the image does)"
+                ) from None
+        return
+    raise FluentBitError(f"user {UID}: the way back to root is open; take that from the container, and start it again")
+
+
+MOST_FILES = 1000
+MOST_BYTES = 2**20
+"""Of one file: rendered configurations have a few kilobytes."""
+
+
+def read(path: Path) -> FluentDocument:
+    """The file; YAML if its name says so. Raises FluentBitError, for a file that cannot be read too."""
+    sections: list[FluentSection] = []
+    variables: dict[str, str] = {}
+    for part in _parts(path, []):
+        if isinstance(part, FluentVariable):
+            variables[part.name] = part.value
+        else:
+            sections.append(part)
+    return FluentDocument(tuple(sections), variables)
+
+
+def _parts(path: Path, seen: list[Path]) -> Iterator[FluentSection | FluentVariable]:
+    if (real := path.resolve()) in seen:
+        raise FluentBitError(f"{path}: is included twice; each file may stand once")
+    seen.append(real)
+    if len(seen) > MOST_FILES:
+        raise FluentBitError(f"{path}: is one file more than {MOST_FILES}; this is no configuration")
+    for part in _parsed(path):
+        if isinstance(part, FluentInclude):
+            for one in _included(path, part):
+                yield from _parts(one, seen)
+        else:
+            yield part
+
+
+def _parsed(path: Path) -> Iterator[classic.FluentPart]:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except OSError as problem:
+        why = problem.strerror or "cannot be read"
+        raise FluentBitError(f"{path}: {why}; check the path and its permissions") from None
+    if len(data) > MOST_BYTES:
+        raise FluentBitError(f"{path}: is larger than {MOST_BYTES // 2**20} MiB; this is no configuration file")
+    if path.suffix in (".yaml", ".yml"):
+        return pipeline.parse(data, str(path))
+    try:
+        return classic.parse(data.decode("utf-8-sig"), str(path))
+    except UnicodeDecodeError:
+        raise FluentBitError(f"{path}: is not UTF-8; save the file as UTF-8") from None
+
+
+def _included(path: Path, include: FluentInclude) -> list[Path]:
+    """Relative to the file that includes; a pattern in the order of names, and none is no mistake."""
+    pattern = Path(include.pattern)
+    directory = path.parent if not pattern.is_absolute() else Path("/")
+    relative = pattern.relative_to("/") if pattern.is_absolute() else pattern
+    if "*" not in include.pattern:
+        return [directory / relative]
+    try:
+        return sorted(directory.glob(str(relative)))
+    except (ValueError, NotImplementedError):
+        raise FluentBitError(f"{include.place}: is no pattern of files that can be read") from None
+
 
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 RESOLVER = Path("/etc/resolv.conf")
@@ -62,11 +195,11 @@ def prepare(translation: Translation, config: Config) -> FluentBitGuest:
     if missing := files.missing(config):  # before anything is moved
         raise FluentBitError("\n".join(missing))
     ours = config.spool.path
-    user.prepare(ours)
+    _make(ours)
     adopted = leftovers.adopt(ours.parent, ours)
-    if user.is_root():
-        user.give(ours)
-        user.drop()
+    if _is_root():
+        _give(ours)
+        _drop()
     clock = SystemClock()
     outputs, filters = translation.outputs, translation.filters
     rejects = config.spool.when_full == "reject"

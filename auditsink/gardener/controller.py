@@ -17,7 +17,7 @@ from auditsink.gardener.control import apply
 from auditsink.gardener.control.certificates import issued
 from auditsink.gardener.control.deploy import Tools
 from auditsink.gardener.control.drain import HttpSinks
-from auditsink.gardener.control.health_loop import HealthLoop
+from auditsink.gardener.control.health import HealthLoop
 from auditsink.gardener.control.landscape import Landscape
 from auditsink.gardener.control.leases import Leadership, heartbeat
 from auditsink.gardener.control.lifecycle import Lifecycle

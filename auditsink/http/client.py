@@ -13,15 +13,17 @@ import random as random_module
 import re
 import ssl
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
+import zstandard
+
 from auditsink import __version__
 from auditsink.delivery.outcome import Misconfigured, Outcome, Retry, RetryCause
 from auditsink.http.answers import HttpAnswer, by_proxy, foreign
-from auditsink.http.coding import UnknownCodingError, decoded
 from auditsink.http.connection import (
     CannotConnectError,
     EarlyAnswerError,
@@ -34,6 +36,39 @@ from auditsink.http.connection import (
 from auditsink.http.cookies import Cookies
 from auditsink.http.parser import NoHttpError, SpeaksTlsError, head
 from auditsink.http.proxy import ProxyRoute
+
+_ZLIB = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""zlib's `wbits` for what is understood (RFC 9110, 8.4.1)."""
+_RAW_DEFLATE = -15  # what some servers call deflate
+
+
+class UnknownCodingError(ValueError):
+    """The answer is compressed in a way that is not understood, or is not what it says; the message names it."""
+
+
+def decoded(body: bytes, coding: str, limit: int) -> bytes:
+    """The body as it was before, at most `limit` bytes of it; a body that was cut short gives what is there."""
+    name = coding.strip().lower()
+    if name in ("", "identity") or not body:
+        return body
+    try:
+        if name in _ZLIB:
+            return _inflated(body, _ZLIB[name], limit)
+        if name == "zstd":
+            return zstandard.ZstdDecompressor().decompressobj().decompress(body)[:limit]
+    except (zlib.error, zstandard.ZstdError):
+        pass
+    raise UnknownCodingError(name)
+
+
+def _inflated(body: bytes, bits: int, limit: int) -> bytes:
+    try:
+        return zlib.decompressobj(bits).decompress(body, limit)
+    except zlib.error:
+        if bits != _ZLIB["deflate"]:
+            raise
+        return zlib.decompressobj(_RAW_DEFLATE).decompress(body, limit)
+
 
 _ANSWER_LIMIT = 65536  # bytes kept of an answer where nobody needs more; whoever sends more loses the connection
 _IDLE = 10.0  # seconds: shorter than Splunk's 12 under load, or a request would meet a connection that is being closed

@@ -1,7 +1,9 @@
 """What the sink says on standard error: one line an event of its own, JSON or text, without secrets.
 
 Everything goes through the root logger, uvicorn's and aiokafka's lines too. `extra` fields stand beside the message.
-Equal lines are grouped (`log_groups`), and nobody ever waits for whoever reads them (`log_writer`).
+Nobody ever waits for whoever reads them (`log_writer`), and equal lines are said once and then counted: the first one
+(or the first few, where the caller says so) goes out at once. Those that follow within `WINDOW_SECONDS` come out as one
+line at its end; then the next window begins, until one of them brings nothing.
 """
 
 import logging
@@ -9,16 +11,68 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Generic, NamedTuple, TextIO, TypeVar
 
 import orjson
 
 from auditsink.common.redact import redact
 from auditsink.config import Log
-from auditsink.observe.log_groups import WINDOW_SECONDS, LogGroups
 from auditsink.observe.log_writer import LogWriter
+
+WINDOW_SECONDS = 10.0
+MOST_KEYS = 512
+"""Different lines that are remembered; the one that was first seen longest ago makes room."""
+
+T = TypeVar("T")
+
+
+class Repeats(NamedTuple, Generic[T]):
+    """`number` lines equal to `line` were held back."""
+
+    line: T
+    number: int
+
+
+class LogGroups(Generic[T]):
+    """`T` is what the caller wants to have back of a line. Times are seconds of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._windows: dict[Hashable, tuple[float, int, Repeats[T]]] = {}  # when it began, how many were written
+
+    def __repr__(self) -> str:
+        return f"<LogGroups of {len(self._windows)} lines>"
+
+    def admit(self, key: Hashable, line: T, now: float, at_once: int = 1) -> bool:
+        """Whether to write the line, one of the first `at_once` of its window. Call `due` first."""
+        began, written, held = self._windows.get(key, (now, 0, Repeats(line, 0)))
+        if written < at_once:
+            self._windows[key] = began, written + 1, held
+            return True
+        self._windows[key] = began, written, Repeats(line, held.number + 1)
+        return False
+
+    def due(self, now: float, *, ending: bool = False) -> list[Repeats[T]]:
+        """What to write now of what was held back; all of it when it is `ending`."""
+        over = [
+            key
+            for place, (key, (began, *_)) in enumerate(self._windows.items())
+            if ending or now - began >= WINDOW_SECONDS or len(self._windows) - place > MOST_KEYS
+        ]
+        repeats = []
+        for key in over:
+            _, written, held = self._windows.pop(key)
+            if held.number:
+                repeats.append(held)
+                self._windows[key] = now, written, Repeats(held.line, 0)
+        return repeats
+
+    @property
+    def next_due(self) -> float | None:
+        """When something may be due; None while nothing is held."""
+        return next((began + WINDOW_SECONDS for began, *_ in self._windows.values()), None)
+
 
 NOISY = ("aiokafka", "asyncio", "httpx2", "uvicorn")
 """Libraries whose `info` is our `debug`."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from moments import moment
 
-from auditsink.admin import connection, server
+from auditsink.admin import server
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
 from auditsink.config import Admin
@@ -16,8 +16,8 @@ REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.fixture
 async def admin(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AdminServer]:
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.05)
-    monkeypatch.setattr(connection, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(server, "READ_SECONDS", 0.05)
     monkeypatch.setattr(server, "CONNECTIONS", 4)
     one = AdminServer(Admin(listen="127.0.0.1:0"), View(moment))
     one.start()
@@ -55,7 +55,7 @@ async def test_whoever_does_not_read_is_dropped(admin: AdminServer) -> None:
     reader, writer = await asyncio.open_connection(*admin.address, limit=1)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5000)
     for one in admin._server.server_state.connections:
-        assert isinstance(one, connection.AdminConnection)
+        assert isinstance(one, server.AdminConnection)
     async with asyncio.timeout(30):
         while not admin._server.server_state.connections:  # noqa: ASYNC110 - the server's loop turn
             await asyncio.sleep(0.01)
@@ -66,7 +66,7 @@ async def test_whoever_does_not_read_is_dropped(admin: AdminServer) -> None:
 
 
 async def test_probes_are_answered_whoever_else_is_there(admin: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 30.0)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 30.0)
     idle = [await asyncio.open_connection(*admin.address) for _ in range(6)]
     for path, beginning in (("/status", b"HTTP/1.1 503 "), ("/livez", b"HTTP/1.1 200 "), ("/readyz", b"HTTP/1.1 200 ")):
         reader, writer = await asyncio.open_connection(*admin.address)
@@ -78,8 +78,8 @@ async def test_probes_are_answered_whoever_else_is_there(admin: AdminServer, mon
 
 
 async def test_past_the_last_connection_there_is_none(admin: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 30.0)
-    monkeypatch.setattr(connection, "BEYOND", 0)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 30.0)
+    monkeypatch.setattr(server, "BEYOND", 0)
     idle = [await asyncio.open_connection(*admin.address) for _ in range(4)]
     reader, writer = await asyncio.open_connection(*admin.address)
     assert await ended(reader) == b""

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from moments import moment
 
-from auditsink.admin.guard import POLICY
+from auditsink.admin.app import POLICY
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
 from auditsink.common.listen import ListenError

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from leaping import Leaping
 
-from auditsink.admin.single_flight import PAUSE_SHARE, SingleFlight
+from auditsink.admin.status_endpoints import PAUSE_SHARE, SingleFlight
 
 
 class Rendering:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from auditsink.cli import terminal
-from auditsink.cli.board import LastSeen, board
+from auditsink.cli.status import LastSeen, board
 from auditsink.cli.terminal import Style, StyledLine, cut, draw, styled
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202edenwo\u200b\r\n"

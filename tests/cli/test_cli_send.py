@@ -17,7 +17,7 @@ import pytest
 from calling import Call
 
 from auditsink.audit.eventlist import split
-from auditsink.cli import send, send_files
+from auditsink.cli import send
 from auditsink.common.clock import SystemClock
 
 
@@ -71,7 +71,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         async def sleep(self, seconds: float) -> None:
             slept.append(seconds)
 
-    monkeypatch.setattr(send_files, "SystemClock", Clock)
+    monkeypatch.setattr(send, "SystemClock", Clock)
     return slept
 
 
@@ -227,7 +227,7 @@ def test_a_terminal_gets_a_progress_bar(auditsink: Call, sink: Sink, monkeypatch
         shown.update = seen.append  # type: ignore[method-assign,assignment] # what it is told is all that matters
         return shown
 
-    monkeypatch.setattr(send_files, "_bar", bar)
+    monkeypatch.setattr(send, "_bar", bar)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     path = corpus.archive("batch50-request-h2tls")
     assert auditsink("send", path, "--url", sink.url).code == 0

@@ -8,13 +8,13 @@ from destinationkit import batch
 
 from auditsink.config import HttpConfig
 from auditsink.config.http import HttpFormat
-from auditsink.destinations.formats import FORMATS, Exchange, Format
+from auditsink.destinations.formats import Exchange, Format, format_of
 from auditsink.http.answers import HttpAnswer
 
 
 def made(form: HttpFormat, **settings: Any) -> Format:
     """A format; `settings` are keys of the destination."""
-    return FORMATS[form](HttpConfig(name="x", url="http://h", format=form, **settings))
+    return format_of(HttpConfig(name="x", url="http://h", format=form, **settings))
 
 
 def exchange(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
-from auditsink.destinations.acks import Acknowledgements
+from auditsink.destinations.splunk import Acknowledgements
 from auditsink.testing.clock import FakeClock, settle
 
 

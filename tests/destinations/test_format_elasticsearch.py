@@ -19,7 +19,7 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.destinations.formats import Exchange
-from auditsink.destinations.formats.bulk import Fate, Item, fate
+from auditsink.destinations.formats.elasticsearch import Fate, Item, fate
 from auditsink.http.answers import HttpAnswer
 
 TAKEN = {"status": 201}

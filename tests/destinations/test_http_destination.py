@@ -28,7 +28,7 @@ CONTENT_TYPES = {
     "json_array": "application/json",
     "event_list": "application/json",
 }
-FORMATS = list(CONTENT_TYPES)
+PLAIN = list(CONTENT_TYPES)
 SUCCESS = [200, 201, 202, 204, 206, 299]
 POISON = [400, 422]
 MISCONFIGURED = [300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 415, 431, 451]
@@ -89,7 +89,7 @@ async def deliver(destination: HttpDestination, events: Sequence[bytes], **setti
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", PLAIN)
 async def test_every_format_delivers_every_event_in_order(form: str, compression: str) -> None:
     events = [event(number) for number in range(200)]
     async with Collector() as server, hook(server, format=form, compression=compression) as destination:
@@ -101,7 +101,7 @@ async def test_every_format_delivers_every_event_in_order(form: str, compression
     assert request.headers.get("content-encoding") == (None if compression == "none" else "gzip")
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", PLAIN)
 async def test_hostile_events_arrive_with_their_neighbours_and_as_utf8(form: str) -> None:
     events = [event(1), *HOSTILE.values(), event(2)]
     async with Collector() as server, hook(server, format=form) as destination:
@@ -114,7 +114,7 @@ async def test_hostile_events_arrive_with_their_neighbours_and_as_utf8(form: str
     server.requests[0].body.decode()
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", PLAIN)
 async def test_a_body_that_could_not_be_split_arrives_as_one_document(form: str) -> None:
     raw = b'{"kind":"EventList","items":[{"a\xff'
     async with Collector() as server, hook(server, format=form) as destination:
@@ -207,7 +207,7 @@ async def test_what_the_other_side_does_becomes_an_outcome(answer: Reply, kind: 
 
 
 class TestProbe:
-    @pytest.mark.parametrize("form", FORMATS)
+    @pytest.mark.parametrize("form", PLAIN)
     async def test_an_open_door_is_found_open_and_no_event_is_delivered(self, form: str) -> None:
         async with Collector() as server, hook(server, format=form) as destination:
             assert await destination.probe() == Delivered()

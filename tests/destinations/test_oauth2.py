@@ -17,8 +17,8 @@ from auditsink.common.units import Duration
 from auditsink.config import HttpAuth, HttpConfig, OAuth2
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.destinations.authorization import Token, read
 from auditsink.destinations.http import HttpDestination
-from auditsink.destinations.oauth2 import Token, read
 from auditsink.http.answers import HttpAnswer
 from auditsink.testing.clock import FakeClock
 from auditsink.testing.collector import Collector

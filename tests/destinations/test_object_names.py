@@ -9,8 +9,7 @@ from destinationkit import batch, event
 
 from auditsink.config import S3Config
 from auditsink.delivery.destination import Batch
-from auditsink.destinations.object_names import path_of
-from auditsink.destinations.objects import compressed
+from auditsink.destinations.objects import compressed, path_of
 from auditsink.load import ConfigError, parse
 
 AT = int(datetime(2026, 11, 28, 16, 5, 9, tzinfo=UTC).timestamp()) * 10**9 + 7

@@ -15,8 +15,7 @@ from auditsink.config import ObjectConfig
 from auditsink.delivery.destination import Batch, Destination, DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.destinations import build
-from auditsink.destinations.object_names import path_of
-from auditsink.destinations.objects import compressed
+from auditsink.destinations.objects import compressed, path_of
 
 ACCEPTED_NS = 1795383230_000000042  # 2026-11-22T21:33:50Z
 NAME = "audit/c1/2026-11-22/20261122T213350.000000042Z-00000000000000000007"

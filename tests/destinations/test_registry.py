@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -21,8 +21,10 @@ from auditsink.config import (
     StdoutConfig,
 )
 from auditsink.config.destination import DestinationSection
+from auditsink.config.http import HttpFormat
 from auditsink.delivery.destination import DestinationError, Limits
 from auditsink.destinations import build
+from auditsink.destinations.formats import FORMATS, format_of
 from auditsink.testing.clock import FakeClock
 
 TOKEN = Secret("s3cr3t-t0ken")
@@ -173,3 +175,9 @@ def test_standard_output_may_be_closed() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stderr.startswith("destinations[out].type: standard output is closed")
+
+
+def test_each_format_that_can_be_configured_is_found() -> None:
+    assert set(FORMATS) == set(get_args(HttpFormat))
+    for form in FORMATS:
+        assert format_of(HttpConfig(name="hook", url="https://hook", format=form)).answer_limit > 0

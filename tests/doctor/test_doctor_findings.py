@@ -10,8 +10,8 @@ from auditsink.apiserver.retry_schedule import PostResult
 from auditsink.common.listen import parse_address
 from auditsink.common.units import Size
 from auditsink.config import Receive, ServerTls, Spool
-from auditsink.doctor import Finding, Urgency, apiserver, comparison, flags, in_order, kubeconfig, machine, sink, trial
-from auditsink.doctor.machine import Volume
+from auditsink.doctor import Finding, Urgency, apiserver, comparison, flags, in_order, kubeconfig, sink
+from auditsink.doctor.sink import Volume
 
 CONFIG = Path(__file__).parents[2] / "config" / "apiserver"
 GIB = 2**30
@@ -119,14 +119,14 @@ def volume(**changes: Any) -> Volume:
 )
 def test_the_disk_is_judged_for_the_ring_on_it(changes: dict[str, Any], expected: list[tuple[Urgency, str]]) -> None:
     spool = Spool(path=Path("/data/spool"), max_bytes=Size(5 * GIB))
-    assert told(machine.in_volume(spool, volume(**changes))) == expected
+    assert told(sink.in_volume(spool, volume(**changes))) == expected
 
 
 def test_the_longest_mount_point_counts() -> None:
     mounts = "/dev/a / ext4 rw 0 0\n/dev/b /var xfs rw 0 0\nnone /var/my\\040disk tmpfs rw 0 0\n"
-    assert machine.mounted("/var/lib", mounts) == ("/var", "xfs")
-    assert machine.mounted("/variable", mounts) == ("/", "ext4")
-    assert machine.mounted("/var/my disk/x", mounts) == ("/var/my disk", "tmpfs")
+    assert sink.mounted("/var/lib", mounts) == ("/var", "xfs")
+    assert sink.mounted("/variable", mounts) == ("/", "ext4")
+    assert sink.mounted("/var/my disk/x", mounts) == ("/var/my disk", "tmpfs")
 
 
 def test_the_examples_of_this_project_are_in_order() -> None:
@@ -264,7 +264,7 @@ def test_an_address_that_is_not_the_sinks_is_told(server: str, given: dict[str, 
     ],
 )
 def test_what_comes_of_a_trial_is_told(result: PostResult, expected: list[tuple[Urgency, str]]) -> None:
-    assert told(trial.in_answer(result, "https://sink/audit")) == expected
+    assert told(comparison.in_answer(result, "https://sink/audit")) == expected
 
 
 def test_no_finding_shows_a_token() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink import load
-from auditsink.filters.patterns import Pattern
+from auditsink.filters.rules import Pattern
 
 DEPLOYMENT = reference("deployments", "apps", namespace="ns1", name="web-1")
 

@@ -7,7 +7,7 @@ import pytest
 from auditsink.fluentbit import classic, pipeline
 from auditsink.fluentbit.classic import FluentInclude, FluentVariable
 from auditsink.fluentbit.document import FluentBitError, FluentSection
-from auditsink.fluentbit.reading import read
+from auditsink.fluentbit.start import read
 
 
 def parsed(text: str) -> list[tuple[str, dict[str, str]]]:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from auditsink.fluentbit.trouble import DestinationTrouble, Window
+from auditsink.fluentbit.numbers import DestinationTrouble, Window
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, PausedCluster
 
 FINE, RETRYING, PAUSED = DestinationState.IDLE, DestinationState.RETRYING, DestinationState.MISCONFIGURED

@@ -29,8 +29,8 @@ from auditsink.clusters.tokens import parse_tokens, tokens_of
 from auditsink.common import redact
 from auditsink.common.secret import parse_secret
 from auditsink.delivery.destination import Batch
-from auditsink.destinations import hec, oauth2, object_errors
-from auditsink.destinations.formats import FORMATS
+from auditsink.destinations import authorization, hec, object_errors
+from auditsink.destinations.formats import format_of
 from auditsink.evidence import checkpoint
 from auditsink.evidence.keys import Signer
 from auditsink.filters.build import build
@@ -169,11 +169,11 @@ def answered(data: bytes) -> None:
     for answer in _answers(data):
         for name in ("elasticsearch", "loki", "otlp", "meilisearch", "ndjson"):
             section = config.HttpConfig(name="d", url="http://x", format=name)
-            FORMATS[name](section).exchange(_BATCH).answered(answer)
+            format_of(section).exchange(_BATCH).answered(answer)
         hec.classify(answer.status, answer.headers, data, count=3)
         hec.blames_events(answer.status, data)
         hec.acknowledged(answer.status, answer.headers, data)
-        oauth2.read(answer)
+        authorization.read(answer)
         retry_after(answer.headers)
     hec.ack_id(data)
     object_errors.classify(data.decode("latin-1"))

@@ -7,7 +7,7 @@ import pytest
 from gardenerkit import KEY, NAMESPACE, NOW, OPERATION, SPLUNK, extension, pending, seed
 
 from auditsink.gardener.control import health, leases
-from auditsink.gardener.control.health_loop import HealthLoop
+from auditsink.gardener.control.health import HealthLoop
 from auditsink.gardener.control.leases import Leadership, LostLeadershipError
 from auditsink.gardener.control.operations import Mine, Operation, due, starts
 from auditsink.gardener.control.queue import WorkQueue

@@ -1,6 +1,6 @@
 """Equal lines: which are written, and what is said of the others."""
 
-from auditsink.observe.log_groups import MOST_KEYS, WINDOW_SECONDS, LogGroups, Repeats
+from auditsink.observe.logs import MOST_KEYS, WINDOW_SECONDS, LogGroups, Repeats
 
 
 def test_the_first_of_equal_lines_is_written_and_the_others_are_counted() -> None:

@@ -7,7 +7,7 @@ from moments import FILE, SIEM
 
 from auditsink.forward.dead_letter_count import DeadLettersWaiting
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, PausedCluster
-from auditsink.observe import advice
+from auditsink.observe import status
 from auditsink.spool.types import Account
 
 LOSSY = replace(FILE, accounts={"prod": Account(10, 5, 0, 2, 3, 0)})
@@ -31,6 +31,6 @@ LOSSY = replace(FILE, accounts={"prod": Account(10, 5, 0, 2, 3, 0)})
     ],
 )
 def test_each_state_says_what_it_means_the_worst_first(one: ForwarderStatistics, beginnings: list[str]) -> None:
-    found = advice.advice(one)
+    found = status.advice(one)
     assert len(found) == len(beginnings)
     assert all(text.startswith(beginning) for text, beginning in zip(found, beginnings, strict=True)), found

@@ -7,7 +7,7 @@ from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
 from auditsink.common.secret import Secret
 from auditsink.forward.reporting import DestinationState, PausedCluster
-from auditsink.observe import advice, health, metrics, status
+from auditsink.observe import health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, verdict
 from auditsink.receive.statistics import ClusterStatistics, Refusals
@@ -124,7 +124,7 @@ def test_the_status_is_what_is_promised() -> None:
                 "last_delivered_at": None, "dead_letters": {"waiting": 0, "thrown_away": 0, "reasons": []},
                 "next_attempt_seconds": 1.5,
                 "held": [],
-                "advice": advice.advice(SIEM),
+                "advice": status.advice(SIEM),
             },
         ],
     }  # fmt: skip

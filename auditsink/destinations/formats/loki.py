@@ -16,7 +16,7 @@ from functools import partial
 import orjson
 
 from auditsink.audit.times import event_times
-from auditsink.config import Loki
+from auditsink.config import HttpConfig, Loki
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import (
     Delivered,
@@ -44,8 +44,9 @@ class LokiFormat:
     endpoint = "/loki/api/v1/push"
     answer_limit = SMALL_ANSWER
 
-    def __init__(self, config: Loki) -> None:
-        self._labels = config.labels
+    def __init__(self, section: HttpConfig) -> None:
+        settings = section.loki or Loki()
+        self._labels = settings.labels
 
     def exchange(self, batch: Batch) -> Single:
         """See `base.Format.exchange`."""

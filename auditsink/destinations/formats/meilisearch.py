@@ -14,7 +14,7 @@ import orjson
 
 from auditsink.audit import eventlist
 from auditsink.audit.times import event_times
-from auditsink.config import Meilisearch
+from auditsink.config import HttpConfig, Meilisearch
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 from auditsink.destinations.encoding import event_id, utf8_documents
@@ -38,8 +38,9 @@ class MeilisearchFormat:
     endpoint = ""
     answer_limit = SMALL_ANSWER
 
-    def __init__(self, config: Meilisearch) -> None:
-        self._index = config.index
+    def __init__(self, section: HttpConfig) -> None:
+        settings = section.meilisearch or Meilisearch()
+        self._index = settings.index
 
     def exchange(self, batch: Batch) -> "Addition":
         """See `base.Format.exchange`."""

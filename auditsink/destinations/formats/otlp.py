@@ -18,7 +18,7 @@ import orjson
 
 from auditsink import __version__
 from auditsink.audit.times import event_times
-from auditsink.config import Otlp
+from auditsink.config import HttpConfig, Otlp
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations.encoding import documents, event_id, json_text
@@ -43,8 +43,9 @@ class OtlpFormat:
     endpoint = "/v1/logs"
     answer_limit = SMALL_ANSWER
 
-    def __init__(self, config: Otlp) -> None:
-        self._resource = config.resource
+    def __init__(self, section: HttpConfig) -> None:
+        settings = section.otlp or Otlp()
+        self._resource = settings.resource
 
     def exchange(self, batch: Batch) -> Single:
         """See `base.Format.exchange`."""

@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from auditsink.audit.eventlist import joined
+from auditsink.config import HttpConfig
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations.encoding import lines, utf8_documents
@@ -59,12 +60,12 @@ def _json_array(documents: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(documents) + b"]"
 
 
-def ndjson() -> Plain:
+def ndjson(_section: HttpConfig) -> Plain:
     """One event a line."""
     return Plain("application/x-ndjson", lines)
 
 
-def json_array() -> Plain:
+def json_array(_section: HttpConfig) -> Plain:
     """`[event,event]`."""
     return Plain("application/json", _json_array)
 
@@ -112,6 +113,6 @@ def _accepted(answer: HttpAnswer, *, count: int) -> Outcome:
 _EXPECTED = 'which says {"accepted": n}'
 
 
-def event_list() -> EventListFormat:
+def event_list(_section: HttpConfig) -> EventListFormat:
     """What kube-apiserver posts."""
     return EventListFormat("application/json", joined)

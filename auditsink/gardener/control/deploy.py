@@ -1,6 +1,15 @@
-"""Puts one sink into the seed as its plan says, in an order that an API server can follow, and takes it away again."""
+"""Puts one sink into the seed as its plan says, in an order that an API server can follow, and takes it away again.
 
+Volumes that are there already grow when more is asked for, and no ring outgrows them. A StatefulSet's template for
+volumes cannot be changed, and Gardener's resource manager leaves it as it was made; so each volume is asked to grow,
+those of later replicas too.
+"""
+
+import logging
 from dataclasses import dataclass
+from decimal import Decimal
+
+from lightkube.utils.quantity import parse_quantity
 
 from auditsink.gardener.api.controller_config import ControllerConfig
 from auditsink.gardener.apiserver import kubeconfig
@@ -10,12 +19,47 @@ from auditsink.gardener.control import apply
 from auditsink.gardener.control.apply import Clock, Sleep
 from auditsink.gardener.control.certificates import CertificateStore, Issue
 from auditsink.gardener.control_plane import ControlPlane
-from auditsink.gardener.kube import MANAGED_RESOURCE, SECRET, VOLUME_CLAIM, Kube
-from auditsink.gardener.objects import data, encoded, meta
+from auditsink.gardener.kube import MANAGED_RESOURCE, SECRET, VOLUME_CLAIM, Kube, KubeError
+from auditsink.gardener.objects import Object, at, data, encoded, meta
 from auditsink.gardener.render import everything, forwarding, managed_resource, names
 from auditsink.gardener.render.monitoring import Monitoring
 from auditsink.gardener.render.workload import CertificateNames
 from auditsink.gardener.sink.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+async def grown(kube: Kube, namespace: str, wanted: str) -> str:
+    """Ask for more where a volume is smaller than `wanted`. The size that every volume has: what a ring may count on.
+
+    A storage class that does not grow volumes refuses; then the ring stays as it is.
+    """
+    smallest = wanted
+    for claim in (await kube.list(VOLUME_CLAIM, namespace, names.selector()))[0]:
+        asked = str(at(claim, "spec", "resources", "requests", "storage") or wanted)
+        if _bytes(asked) < _bytes(wanted):
+            await _grow(kube, claim, wanted)
+        has = str(at(claim, "status", "capacity", "storage") or asked)
+        smallest = min(smallest, has, key=_bytes)
+    return smallest
+
+
+async def _grow(kube: Kube, claim: Object, wanted: str) -> None:
+    name, namespace = str(meta(claim)["name"]), str(meta(claim)["namespace"])
+    changes = {"spec": {"resources": {"requests": {"storage": wanted}}}}
+    try:
+        await kube.patch(VOLUME_CLAIM, name, changes, namespace)
+    except KubeError as problem:
+        logger.warning("volume %s/%s cannot grow to %s: %s", namespace, name, wanted, problem)
+
+
+def _bytes(quantity: str) -> Decimal:
+    """What is no quantity is checked elsewhere."""
+    try:
+        return parse_quantity(quantity) or Decimal(0)
+    except ValueError:
+        return Decimal(0)
+
 
 METAL_PODS = {"app": "audit-webhook-backend"}
 """The labels of metal-stack's sinks, and so of their volumes."""

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from auditsink.gardener.api import decoding
 from auditsink.gardener.apiserver.deployment import DIGEST
 from auditsink.gardener.control import deploy, evacuation, garden
-from auditsink.gardener.control.deploy import Tools
+from auditsink.gardener.control.deploy import Tools, grown
 from auditsink.gardener.control.drain import Backlog, Sinks, backlog, drain
 from auditsink.gardener.control.landscape import Landscape, listed
 from auditsink.gardener.control.operations import Operation
-from auditsink.gardener.control.volumes import grown
 from auditsink.gardener.control_plane import ControlPlane
 from auditsink.gardener.errors import ExtensionError, NotYetError
 from auditsink.gardener.kube import DEPLOYMENT, EXTENSION, STATEFUL_SET, KubeError

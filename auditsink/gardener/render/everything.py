@@ -1,26 +1,128 @@
-"""All objects of one sink."""
+"""All objects of one sink: what runs it is in `workload`; here are its Services, and what stands around the pods."""
 
 from collections.abc import Mapping
 
+import msgspec
+
 from auditsink.gardener.objects import Object, as_yaml, digest, encoded
-from auditsink.gardener.render import evacuation, forwarding, guards, monitoring, names, network
+from auditsink.gardener.render import evacuation, forwarding, monitoring, names
 from auditsink.gardener.render.monitoring import Monitoring
 from auditsink.gardener.render.workload import CertificateNames, stateful_set
-from auditsink.gardener.sink.plan import Plan
+from auditsink.gardener.sink.plan import ADMIN_PORT, RECEIVE_PORT, Plan
+
+_PREFIX = "networking.resources.gardener.cloud"
+ADMIN_LABEL = f"{_PREFIX}/to-all-shoots-{names.PODS}-tcp-{ADMIN_PORT}"
+"""The label of the controller's own pods, with which they may ask sinks in shoots' namespaces."""
+
+
+def service(plan: Plan) -> Object:
+    """Where API servers post to; their pods may reach whatever is annotated for webhook targets."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": names.metadata(
+            names.SINK,
+            plan.place.namespace,
+            annotations={f"{_PREFIX}/from-all-webhook-targets-allowed-ports": _ports(RECEIVE_PORT)},
+        ),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": names.selector(),
+            "ports": [{"name": "receive", "port": RECEIVE_PORT, "targetPort": RECEIVE_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
+def pods(plan: Plan) -> Object:
+    """The pods one by one, for Prometheus and the controller."""
+    garden = plan.place.extension_class == "garden"
+    annotations = {
+        f"{_PREFIX}/from-all-{'garden-' if garden else ''}scrape-targets-allowed-ports": _ports(ADMIN_PORT),
+        f"{_PREFIX}/namespace-selectors": '[{"matchLabels":{"gardener.cloud/role":"extension"}}]',
+    }
+    if not garden:
+        annotations[f"{_PREFIX}/pod-label-selector-namespace-alias"] = "all-shoots"
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": names.metadata(
+            names.PODS,
+            plan.place.namespace,
+            labels={"app.kubernetes.io/component": "admin"},
+            annotations=annotations,
+        ),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,  # one that is not ready has the most to tell
+            "selector": names.selector(),
+            "ports": [{"name": "admin", "port": ADMIN_PORT, "targetPort": ADMIN_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
+def _ports(port: int) -> str:
+    return msgspec.json.encode([{"port": port, "protocol": "TCP"}]).decode()
+
+
+def service_account(plan: Plan) -> Object:
+    """Without any right, and without a token in the pod."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": names.metadata(names.SINK, plan.place.namespace),
+        "automountServiceAccountToken": False,
+    }
+
+
+def disruption_budget(plan: Plan) -> Object:
+    """One pod at a time may go, healthy or not: the ring is on its volume and goes with it, and no drain is blocked."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": names.metadata(names.SINK, plan.place.namespace),
+        "spec": {
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": names.selector()},
+        },
+    }
+
+
+def autoscaler(plan: Plan) -> Object:
+    """Moves the requests; the limit of memory stays, a limit of CPU there is none."""
+    return {
+        "apiVersion": "autoscaling.k8s.io/v1",
+        "kind": "VerticalPodAutoscaler",
+        "metadata": names.metadata(names.SINK, plan.place.namespace),
+        "spec": {
+            "targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": names.SINK},
+            "updatePolicy": {"updateMode": "Recreate"},
+            "resourcePolicy": {
+                "containerPolicies": [
+                    {
+                        "containerName": names.CONTAINER,
+                        "controlledValues": "RequestsOnly",
+                        "minAllowed": {"memory": "64Mi"},
+                    }
+                ]
+            },
+        },
+    }
 
 
 def in_seed(plan: Plan, certificates: CertificateNames, shown: Monitoring, gateway_image: str) -> list[Object]:
     """What lies beside the API server."""
     config = config_map(plan)
     found = [
-        guards.service_account(plan),
+        service_account(plan),
         config,
         *_copies(plan),
-        network.service(plan),
-        network.pods(plan),
+        service(plan),
+        pods(plan),
         stateful_set(plan, config["metadata"]["name"], certificates),
-        guards.disruption_budget(plan),
-        guards.autoscaler(plan),
+        disruption_budget(plan),
+        autoscaler(plan),
         *monitoring.objects(plan, shown),
     ]
     return found + (forwarding.seed_objects(plan.place, gateway_image) if plan.forwarding else [])
