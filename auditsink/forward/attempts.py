@@ -1,18 +1,20 @@
 """Makes the attempts at one destination: filters and prepares what is leased, and gives what comes of it as a value.
 
-A sample is one event of a cluster, attempted out of its turn to learn about the destination; it is sent again in turn.
+A sample is one event of a cluster, attempted out of its turn to learn about the destination. One that was taken is
+delivered: in its turn it is left out.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 from auditsink.common.clock import Clock
 from auditsink.common.signal import cancelled
 from auditsink.delivery.destination import Batch, Destination
 from auditsink.delivery.filter import EventFilter
-from auditsink.delivery.outcome import EventRejection, Outcome
+from auditsink.delivery.outcome import Delivered, EventRejection, Outcome
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.frontier import Slot
 from auditsink.forward.prefetch import Offload, single
@@ -74,33 +76,27 @@ class Attempts:
         return outcome
 
     async def newest(self, lease: Lease) -> Outcome | None:
-        """Attempt the newest event of the lease's cluster; None when there is none behind the lease."""
+        """Attempt the newest event of the lease's cluster that was not taken yet; None for none behind the lease."""
         sequence = lease.subscription.ring.durable - 1
-        if sequence < lease.slot.stop:
-            return None
-        sample = await self._single(lease.subscription, lease.slot, sequence)
-        return None if sample is None else await self._attempted(sample)
+        while sequence in lease.subscription.done:
+            sequence -= 1
+        return None if sequence < lease.slot.stop else await self._sample(lease, sequence)
 
-    async def sample(self, lease: Lease, trial: Trial) -> tuple[int, Outcome] | None:
-        """Attempt one event of the lease's cluster, best one that was taken before: its sequence, what came of it.
+    async def control(self, lease: Lease, trial: Trial) -> tuple[int, Outcome] | None:
+        """Attempt another event of the cluster than the lease's only one: its sequence, what came of it.
 
-        None when there is none but the lease's only one.
+        Best one that was taken before, else the next ones, and at last one of an earlier run. None when there is none.
         """
-        subscription, slot, batch = lease.subscription, lease.slot, lease.batch
+        subscription, slot = lease.subscription, lease.slot
         newest = subscription.ring.durable - 1
-        # One that is new to the destination breaks the order of arrival, so those come last.
-        before, after = [slot.start - 1], [slot.stop, newest]
-        if len(batch.events) > 1:
-            before, after = [batch.sequences[0], *before], [batch.sequences[-1], *after]
-        others = [*before, *after]
-        at = trial.samples % len(others)
-        trial.samples += 1
+        others = [slot.stop, newest, slot.start - 1]
+        at = trial.candidate % len(others)
+        trial.candidate += 1
         for sequence in (subscription.taken, *others[at:], *others[:at]):
-            inside = sequence is not None and slot.start <= sequence < slot.stop
-            if sequence is None or not 0 <= sequence <= newest or (inside and len(batch.events) == 1):
+            if sequence is None or not 0 <= sequence <= newest or slot.start <= sequence < slot.stop:
                 continue
-            if (sample := await self._single(subscription, slot, sequence)) is not None:
-                return sequence, await self._attempted(sample)
+            if (outcome := await self._sample(lease, sequence)) is not None:
+                return sequence, outcome
         return None
 
     def rejected(self, batch: Batch, refused: Sequence[EventRejection]) -> list[DeadLetter]:
@@ -109,9 +105,20 @@ class Attempts:
         name = self._destination.name
         return [DeadLetter.of(name, batch, refusal.index, refusal.why, refused_ns) for refusal in refused]
 
-    async def _attempted(self, sample: Lease) -> Outcome:
-        self._reporting.repeated(1)
-        return await self.outcome(sample)
+    async def _sample(self, lease: Lease, sequence: int) -> Outcome | None:
+        """Attempt the event at a sequence of the lease's cluster; None when there is nothing to attempt."""
+        subscription, slot = lease.subscription, lease.slot
+        sample = await self._single(subscription, slot, sequence)
+        if sample is None:
+            return None
+        sample.batch = replace(sample.batch, origin=lease.batch.origin, labels=lease.batch.labels)
+        part = slot.trial is not None and slot.trial.family is not None
+        if part or sequence < slot.stop or sequence in subscription.done:
+            self._reporting.repeated(1)
+        outcome = await self.outcome(sample)
+        if taken(outcome) and sequence >= slot.stop:
+            subscription.done.add(sequence)
+        return outcome
 
     async def _single(self, subscription: Subscription, slot: Slot, sequence: int) -> Lease | None:
         batch = await single(subscription, sequence, self._offload)
@@ -130,3 +137,8 @@ class Attempts:
         lease.unreadable = self.rejected(batch, filtered.unreadable)
         lease.batch = filtered.batch
         lease.size = sum(map(len, filtered.batch.events))
+
+
+def taken(outcome: Outcome | None) -> bool:
+    """Whether the destination has everything that was attempted."""
+    return isinstance(outcome, Delivered) and not outcome.refused

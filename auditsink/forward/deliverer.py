@@ -21,7 +21,7 @@ from auditsink.delivery.outcome import (
     RetryCause,
     TooLarge,
 )
-from auditsink.forward.attempts import Attempts
+from auditsink.forward.attempts import Attempts, taken
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letters import DeadLetters, DeadLettersFullError
@@ -35,8 +35,8 @@ from auditsink.forward.verdicts import RejectionBreaker, Settled, SplitBatch, Tr
 FIRST_NEWS = 1.0
 """Seconds until newer events of a cluster that is refused as a whole are tried; doubled each time, up to a probe's."""
 
-Progress = tuple[Settled | SplitBatch | None]
-"""What became of a batch in this turn: None for "again"."""
+Heard = Step | Retry | Misconfigured | None
+"""What a control came to: what follows for the event, how the control failed, or None where nothing was learnt."""
 
 
 class Deliverer:
@@ -148,15 +148,29 @@ class Deliverer:
 
     async def _try(self, lease: Lease) -> Settled | SplitBatch | None:
         """One attempt, and what follows from it; None: again."""
+        lease.leave_out_done()
         trial = lease.slot.trial
-        if trial is not None:
-            if trial.something_else and (progress := await self._try_something_else(lease, trial)) is not None:
-                return progress[0]
+        if not lease.batch.events:
+            if trial is not None:
+                self._trials.over(trial)
+            return Settled() if await self._dead_letter(lease, lease.unreadable) else None
+        if trial is not None and trial.control:
+            heard = await self._hear(lease, trial)
+            if isinstance(heard, Retry | Misconfigured):
+                self._in_trouble(lease.subscription.cluster, heard, self.pause.failures)
+                return None
+            if heard is Step.CONDEMN:
+                return await self._condemn(lease, trial)
+        return await self._attempt(lease)
+
+    async def _attempt(self, lease: Lease) -> Settled | SplitBatch | None:
+        trial = lease.slot.trial
+        if trial is not None and trial.cause is not RetryCause.ELSEWHERE:
             self.reporting.repeated(len(lease.batch.events))
         seen = self.pause.failures
         size = len(lease.batch.events)
         answered = await self._attempts.outcome(lease)
-        if self._breaker.would_open(size, answered) and _taken(await self._attempts.newest(lease)):
+        if self._breaker.would_open(size, answered) and taken(await self._attempts.newest(lease)):
             self._breaker.reset()
             lease.subscription.sets_aside = True
         believed = self._breaker.examine(size, answered)
@@ -164,7 +178,7 @@ class Deliverer:
             self._refused_cluster = lease.subscription.cluster
         verdict = judge(size, believed, in_a_row=self._breaker.refusals)
         if isinstance(verdict, TryAgain):
-            return self._failed(lease, verdict.outcome, seen, disbelieved=believed is not answered)
+            return await self._failed(lease, verdict.outcome, seen, disbelieved=believed is not answered)
         self._answered(lease, believed, seen)
         if isinstance(verdict, Settled):
             if not await self._dead_letter(lease, self._rejected(lease, verdict)):
@@ -172,11 +186,11 @@ class Deliverer:
             self.reporting.delivered(lease.size)
         return verdict
 
-    def _failed(
+    async def _failed(
         self, lease: Lease, outcome: Retry | Misconfigured, seen: int, *, disbelieved: bool
-    ) -> SplitBatch | None:
+    ) -> Settled | SplitBatch | None:
         """The batch was neither taken nor refused, or its refusal is `disbelieved`."""
-        cluster, size, now = lease.subscription.cluster, len(lease.batch.events), self._clock.monotonic()
+        cluster, size = lease.subscription.cluster, len(lease.batch.events)
         if isinstance(outcome, Misconfigured) and outcome.cluster_only:
             self._pause_cluster(lease, outcome, seen)
             return None
@@ -184,43 +198,45 @@ class Deliverer:
             self._in_trouble(cluster, outcome, seen)
             return None
         trial = lease.slot.trial = lease.slot.trial or Trial()
-        cause = outcome.cause if isinstance(outcome, Retry) else None
-        step = self._trials.failed(trial, cause, outcome.why, size, now)
-        if self._trials.suspects(trial, step):
+        cause, after = (outcome.cause, outcome.after) if isinstance(outcome, Retry) else (None, None)
+        step = self._trials.failed(trial, cause, outcome.why, size, self._clock.monotonic())
+        heard = await self._hear(lease, trial) if trial.control and not after else None
+        if heard is Step.CONDEMN:
+            return await self._condemn(lease, trial)
+        now = self._clock.monotonic()
+        control_failed = isinstance(heard, Retry | Misconfigured)
+        if heard is Step.AGAIN or (self._trials.suspects(trial, step) and not control_failed):
             self.reporting.suspected(cluster, outcome.why, size)
-            after = outcome.after if isinstance(outcome, Retry) else None
             wait = self._waits[lease.subscription].next(after) if self._trials.waits(now) else 0.0
         else:
             self._in_trouble(cluster, outcome, seen)
+            if isinstance(heard, Retry | Misconfigured) and isinstance(outcome, Retry):
+                self._in_trouble(cluster, heard, self.pause.failures, behind=self.pause.remaining(now))
             wait = self.pause.remaining(now) if isinstance(outcome, Retry) else 0.0
-        if step is Step.SOMETHING_ELSE:
+        if step in {Step.HEAR, Step.FIRST_ALONE}:
             lease.subscription.pause.back_off(now + wait)  # its batch goes back, and others come first
+        if step is Step.FIRST_ALONE:
+            return SplitBatch((1,), trial.family)
         return SplitBatch((size // 2,), trial.family) if step is Step.HALVE else None
 
-    async def _try_something_else(self, lease: Lease, trial: Trial) -> Progress | None:
-        """Before a batch that failed is attempted again; None: it may be."""
-        alone = len(lease.batch.events) == 1
-        while trial.something_else and (alone or self._trials.taken == trial.taken):
+    async def _hear(self, lease: Lease, trial: Trial) -> Heard:
+        """Attempt controls beside the lease's only event."""
+        heard = Step.HEAR
+        while heard is Step.HEAR:
             seen = self.pause.failures
-            found = await self._attempts.sample(lease, trial)
-            if found is None:
-                break
-            sequence, outcome = found
+            found = await self._attempts.control(lease, trial)
+            sequence, outcome = found or (0, None)
             if isinstance(outcome, Retry | Misconfigured):
-                self._trials.something_else_failed(trial)
-                self._in_trouble(lease.subscription.cluster, outcome, seen)
-                return (None,)
-            self._recovered(lease, seen)
-            if not alone:
-                self._trials.delivered()
-            elif not _taken(outcome):  # it says nothing of the destination, another one may
-                break
-            else:
-                lease.subscription.taken = sequence
-                if self._trials.control_passed(trial, self._clock.monotonic()) is Step.CONDEMN:
-                    return (await self._condemn(lease, trial),)
-        trial.something_else = False
-        return None
+                self._trials.control_failed(trial)
+                return outcome
+            if outcome is not None:
+                self._recovered(lease, seen)
+            if not taken(outcome):  # it says nothing of the destination, another one may
+                trial.control = False
+                return None
+            lease.subscription.taken = sequence
+            heard = self._trials.control_passed(trial, self._clock.monotonic())
+        return heard
 
     async def _condemn(self, lease: Lease, trial: Trial) -> Settled | None:
         seconds = self._clock.monotonic() - trial.since
@@ -236,15 +252,21 @@ class Deliverer:
         return [*lease.unreadable, *self._attempts.rejected(lease.batch, verdict.refused)]
 
     def _in_trouble(
-        self, cluster: str, outcome: Retry | Misconfigured, seen: int, reason: RetryReason | None = None
+        self,
+        cluster: str,
+        outcome: Retry | Misconfigured,
+        seen: int,
+        reason: RetryReason | None = None,
+        behind: float = 0.0,
     ) -> None:
+        """`behind`: seconds that are to pass before the wait begins: what was asked twice waits twice."""
         now = self._clock.monotonic()
         reason = reason or reason_of(outcome)
         if isinstance(outcome, Misconfigured):
-            news = self.pause.misconfigured(seen, now)
+            news = self.pause.misconfigured(seen, now + behind)
             self.reporting.misconfigured(cluster, outcome.why, reason, self.pause.remaining(now), news=news)
         else:
-            self.pause.retry(seen, now, outcome.after)
+            self.pause.retry(seen, now + behind, outcome.after)
             self.reporting.retrying(cluster, outcome.why, reason, self.pause.remaining(now))
 
     def _pause_cluster(self, lease: Lease, outcome: Misconfigured, seen: int) -> None:
@@ -315,7 +337,3 @@ class Deliverer:
     async def _wait_out_pause(self) -> None:
         while not self.closing and (wait := self.pause.remaining(self._clock.monotonic())) > 0:
             await self.changed.wait(wait)
-
-
-def _taken(outcome: Outcome | None) -> bool:
-    return isinstance(outcome, Delivered) and not outcome.refused

@@ -7,7 +7,7 @@ and one that waits for its turn in the middle of an isolation costs a few intege
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from auditsink.delivery.destination import Attempt, Batch
@@ -25,6 +25,7 @@ class Lease:
 
     `size`: bytes of its events; `read`: the same before the destination's filter.
     `unreadable`: dead letters of the events that the filter could not judge; they are not in the batch.
+    `done`: events that were delivered before their turn; they are not in the batch either.
     `ticket`: its place in the order of attempts. `attempt`: prepared.
     """
 
@@ -34,8 +35,20 @@ class Lease:
     size: int
     read: int
     unreadable: Sequence[DeadLetter] = ()
+    done: int = 0
     ticket: int = 0
     attempt: Attempt | None = None
+
+    def leave_out_done(self) -> None:
+        """Take out what was delivered before its turn, since the batch was packed or before."""
+        batch, done = self.batch, self.subscription.done
+        if not done or done.isdisjoint(batch.sequences):
+            return
+        left = [(at, event) for at, event in zip(batch.sequences, batch.events, strict=True) if at not in done]
+        self.done += len(batch.events) - len(left)
+        self.batch = replace(batch, sequences=[at for at, _ in left], events=[event for _, event in left])
+        self.size = sum(map(len, self.batch.events))
+        self.attempt = None
 
 
 MOST_SET_ASIDE = 4096
@@ -68,6 +81,8 @@ class Subscription:
         """Claimed events that could not be read again in the last `take`."""
         self.taken: int | None = None
         """The sequence of an event that the destination took."""
+        self.done: set[int] = set()
+        """Sequences of events that the destination took before their turn; a restart forgets them."""
         self.sets_aside = False
         """What comes back in parts does not hold up what is new: the two take turns, and the order is not kept."""
         self._takes_new = False
@@ -236,6 +251,8 @@ class Subscription:
         """Move the cursor as far as all is settled. True if it moved. OSError: it moved in memory only."""
         done = self.frontier.collect()
         if done.total:
+            if self.done:
+                self.done = {sequence for sequence in self.done if sequence >= self.frontier.position}
             self.cursor.advance(done)
         return done.total > 0
 

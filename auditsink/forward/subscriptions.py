@@ -211,8 +211,9 @@ class Subscriptions:
         match verdict:
             case Settled(refused=refused):
                 kept, unreadable = len(lease.batch.events), len(lease.unreadable)
-                filtered = slot.stop - slot.start - kept - unreadable
-                subscription.frontier.settle(slot, Tally(kept - len(refused), filtered, len(refused) + unreadable))
+                filtered = slot.stop - slot.start - kept - unreadable - lease.done
+                delivered = kept - len(refused) + lease.done
+                subscription.frontier.settle(slot, Tally(delivered, filtered, len(refused) + unreadable))
                 self._commit(subscription)
             case SplitBatch(cuts=cuts, family=family):
                 for part in subscription.frontier.split(slot, [lease.batch.sequences[cut] for cut in cuts]):

@@ -11,24 +11,29 @@ TIMED_OUT  many    any                      halved
 THROTTLED  many    fewer than `FAILURES`    again
 THROTTLED  many    more, or it is a part    halved
 UNKNOWN    many    fewer than `FAILURES`    again
-UNKNOWN    many    more, or it is a part    halved if the destination is well, else something else is tried
-none       many    the first                something else is tried: it is asked too seldom for more of the same
-none       many    more, or it is a part    halved if the destination is well, else something else is tried
-others     one     fewer than `FAILURES`    again (with no cause: something else is tried)
-others     one     more, or it is a part    something else is tried
+UNKNOWN    many    more, or it is a part    halved if the destination is well, else its first event goes alone
+none       many    the first                its first event goes alone: it is asked too seldom for more of the same
+none       many    more, or it is a part    halved if the destination is well, else its first event goes alone
+others     one     fewer than `FAILURES`    again (with no cause: heard)
+others     one     more, or it is a part    heard
 =========  ======  =======================  ============================================================
 
 No cause has an answer that calls for a person (`Misconfigured`): a firewall gives it to a request for what is in it.
-A **part** is what came of such a halving. A destination is **well** while fewer than `IN_A_ROW` attempts in a row
-failed. **Something else** is the next batch of another cluster, or one event of the same cluster; it takes the place of
-a repeat, so a destination that is down gets no more requests for it. Where it is taken, the batch is
-attempted once more, and halved if it fails then.
+A **part** is what came of such a halving, or the first event and the rest. A destination is **well** while fewer than
+`IN_A_ROW` attempts in a row failed. All parts are attempted in their order, and what other clusters have goes before
+them where it is not known that the destination is well: one that was down and is back gets every event once, in order.
 
-One event that fails is a dead letter only after **hearings**: it failed, and then events of its own cluster that had
-been taken before were taken again (one, the next time two, so that two servers taking turns do not look like this).
-`HEARINGS` of them, over at least `SPAN` seconds, and nothing else failing meanwhile: a restart of the destination makes
-other events fail as well, and the hearings begin anew. After one event was condemned so, the next batch that fails is
-halved at once and the next event gets fewer hearings, as long as nothing fails in which no such event is found.
+One event that fails is a dead letter only after **hearings**: it failed, and then a **control** was taken: another
+event of its own cluster, best one that had been taken before (one control, the next time two, so that two servers
+taking turns do not look like this). `HEARINGS` of them, over at least `SPAN` seconds, and nothing else failing
+meanwhile: a restart of the destination makes other events fail as well, and the hearings begin anew. After one event
+was condemned so, the next batch that fails is halved at once and the next event gets fewer hearings, as long as
+nothing fails in which no such event is found.
+
+A control is an event out of its turn. It follows at once on the failure of the event that is in turn, so it tells
+nothing but what it should: a destination that comes back finds what is in turn first. Only where that failure named a
+time to wait (Retry-After) it comes after the wait. While a destination is not known to be well, controls are rare:
+after 1 failure of the event, 4 more, 8 more, then 16 more each time (with no cause: 16 at once).
 """
 
 from dataclasses import dataclass
@@ -46,6 +51,9 @@ SPAN = 5.0
 THROTTLED_HEARINGS = 10
 THROTTLED_SPAN = 60.0
 """For one event that is refused as too much: quotas are counted over a minute."""
+FIRST_GAP = 4
+LONGEST_GAP = 16
+"""Failures of one event from a control to the next while the destination is not known to be well."""
 LATER_HEARINGS = 3
 LATER_SECONDS = 300.0
 """Since an event was condemned: so long the next ones get `LATER_HEARINGS` hearings, without a wait."""
@@ -56,7 +64,8 @@ class Step(Enum):
 
     AGAIN = "again, as it is"
     HALVE = "in two parts"
-    SOMETHING_ELSE = "first something else"
+    FIRST_ALONE = "its first event, then the rest"
+    HEAR = "again, and controls beside it"
     CONDEMN = "never: it is a dead letter"
 
 
@@ -67,17 +76,19 @@ def next_step(cause: RetryCause | None, size: int, failures: int, *, part: bool,
     if size > 1 and cause is RetryCause.TIMED_OUT:
         return Step.HALVE
     if cause is None:
-        return Step.HALVE if size > 1 and well and (part or failures > 1) else Step.SOMETHING_ELSE
-    if failures < FAILURES and not part:
+        halve = well and (part or failures > 1)
+    elif failures < FAILURES and not part:
         return Step.AGAIN
-    if size > 1 and (well or cause is RetryCause.THROTTLED):
-        return Step.HALVE
-    return Step.SOMETHING_ELSE
+    else:
+        halve = well or cause is RetryCause.THROTTLED
+    if size == 1:
+        return Step.HEAR
+    return Step.HALVE if halve else Step.FIRST_ALONE
 
 
 @dataclass(slots=True)
 class Family:
-    """The parts of one batch that was halved because it failed. `explained`: an event in it was condemned."""
+    """The parts of one batch that was divided because it failed. `explained`: an event in it was condemned."""
 
     cause: RetryCause | None
     parts: int = 1
@@ -93,14 +104,16 @@ class Trial:
     cause: RetryCause | None = RetryCause.UNKNOWN
     why: str = ""
     failures: int = 0
-    something_else: bool = False
-    """The next attempt is one at something else."""
-    taken: int = 0
-    """`Trials.taken` when it failed last."""
-    samples: int = 0
+    control: bool = False
+    """A control is wanted before the next attempt."""
+    next_control: int = 0
+    """`failures` at which one is, while the destination is not known to be well."""
+    gap: int = FIRST_GAP
+    candidate: int = 0
+    """Which event is asked for as the next control, where several may be."""
     hearings: int = 0
     controls: int = 0
-    """Events that were taken since it failed last."""
+    """That were taken since it failed last."""
     since: float = 0.0
     others: int = 0
     """`Trials.others` when its hearings began."""
@@ -129,46 +142,62 @@ class Trials:
         """The destination took a request: that of this trial, if it is one."""
         self.taken += 1
         self._in_a_row = 0
-        if trial is not None and trial.family is not None:
+        if trial is not None:
+            self.over(trial)
+
+    def over(self, trial: Trial) -> None:
+        """Nothing of this trial is left to be attempted."""
+        if trial.family is not None:
             trial.family.parts -= 1
             if trial.family.parts == 0 and not trial.family.explained:
                 self.others += 1
 
     def failed(self, trial: Trial, cause: RetryCause | None, why: str, size: int, now: float) -> Step:
-        """The batch of this trial failed."""
+        """The batch of this trial failed. `trial.control` says whether a control is to follow."""
         trial.cause, trial.why = cause, why
         trial.failures += cause is not RetryCause.ELSEWHERE
-        trial.taken = self.taken
+        trial.controls = 0
         self._in_a_row += 1
         part = trial.family is not None or (self.well and not self.waits(now))
         step = next_step(cause, size, trial.failures, part=part, well=self.well)
-        trial.something_else = step is Step.SOMETHING_ELSE
-        if step is Step.HALVE:
+        trial.control = step is Step.HEAR and self._wants_control(trial)
+        if step in {Step.HALVE, Step.FIRST_ALONE}:
             trial.family = trial.family or Family(cause)
             trial.family.parts += 1
-        if size == 1 and trial.something_else:
+        if step is Step.FIRST_ALONE:
+            self._in_a_row = max(self._in_a_row, IN_A_ROW)  # that event is to show whether it is well
+        if step is Step.HEAR:
             if trial.hearings == 0:
                 self._begin(trial, now)
         elif not self.suspects(trial, step):
             self.others += 1
-        trial.controls = 0
         return step
 
-    def something_else_failed(self, trial: Trial) -> None:
-        """So it may be the destination: the batch itself is next, and its hearings begin anew."""
+    def _wants_control(self, trial: Trial) -> bool:
+        if self.well and self.taken:
+            return True
+        if trial.failures < trial.next_control:
+            return False
+        trial.next_control = trial.failures + (LONGEST_GAP if trial.cause is None else trial.gap)
+        trial.gap = min(2 * trial.gap, LONGEST_GAP)
+        return True
+
+    def control_failed(self, trial: Trial) -> None:
+        """So it may be the destination: the hearings begin anew."""
         self.others += 1
         self._in_a_row += 1
-        trial.something_else = False
+        trial.control = False
         trial.hearings = 0
 
     def control_passed(self, trial: Trial, now: float) -> Step:
-        """An event of the same cluster was taken after the one of this trial had failed."""
+        """An event of the same cluster was taken after the one of this trial had failed. `HEAR`: one more control."""
         self.delivered()
         if trial.others != self.others:
             self._begin(trial, now)
         trial.controls += 1
         if trial.controls <= trial.hearings % 2:
-            return Step.SOMETHING_ELSE
+            return Step.HEAR
+        trial.control = False
         trial.hearings += 1
         enough, span = self._enough(trial.cause, now)
         if trial.hearings >= enough and now - trial.since >= span:
@@ -177,13 +206,12 @@ class Trials:
                 trial.family.explained = True
                 trial.family.parts -= 1
             return Step.CONDEMN
-        trial.something_else = False
         return Step.AGAIN
 
     def suspects(self, trial: Trial, step: Step) -> bool:
         """Whether only this batch's cluster waits after `failed`: the destination is well and can be asked for more."""
         known = trial.cause is RetryCause.UNKNOWN or (trial.cause is None and trial.family is not None)
-        return self.well and known and step in (Step.SOMETHING_ELSE, Step.HALVE)
+        return self.well and known and step in {Step.HEAR, Step.HALVE}
 
     def waits(self, now: float) -> bool:
         """Whether an event under hearing waits before it is heard again."""

@@ -197,16 +197,8 @@ async def test_floods_and_nonsense_cost_neither_memory_nor_events(tmp_path: Path
         await sink.apiserver([body.data for body in posted[1:]])
         status = await sink.delivered()
         assert sink.peak - before < 48 * 2**20
-        told = sum(
-            float(line.rpartition(" ")[2])
-            for line in (await sink.get("/metrics")).splitlines()
-            if line.startswith("auditsink_destination_repeated_events_total")
-        )
     assert not answers
-    found, wanted = taken(server), Counter(events_of(posted))
-    assert set(found) == set(wanted)
-    # After some failures in a row another event is tried, out of its turn: it comes again, and that is told.
-    assert 0 <= found.total() - wanted.total() <= min(told, 6)
+    assert taken(server) == Counter(events_of(posted))
     assert status["destinations"][0]["dropped"] == 0
 
 

@@ -1,8 +1,10 @@
 """A batch that makes its destination fail is told from a destination that fails: the table, and whole runs of it."""
 
 import random as random_module
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import pytest
 from forwardkit import LIMITS, FakeRing, Rig, ScriptedDestination, adds_up
@@ -11,6 +13,7 @@ from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.forward.reporting import DestinationState
 from auditsink.forward.retry import Backoff
+from auditsink.forward.source import Everything
 from auditsink.forward.trials import (
     FAILURES,
     HEARINGS,
@@ -25,6 +28,7 @@ from auditsink.forward.trials import (
     Trials,
     next_step,
 )
+from auditsink.testing.clock import FakeClock
 
 MANY, ONE = 7, 1
 ELSEWHERE, TIMED_OUT, THROTTLED, UNKNOWN = (
@@ -50,29 +54,29 @@ def test_what_failed_elsewhere_is_never_the_batch(size: int, failures: int, part
         (TIMED_OUT, MANY, 1, False, False, Step.HALVE),
         (TIMED_OUT, MANY, 1, True, False, Step.HALVE),
         (TIMED_OUT, ONE, 1, False, True, Step.AGAIN),
-        (TIMED_OUT, ONE, FAILURES, False, True, Step.SOMETHING_ELSE),
-        (TIMED_OUT, ONE, 1, True, False, Step.SOMETHING_ELSE),
+        (TIMED_OUT, ONE, FAILURES, False, True, Step.HEAR),
+        (TIMED_OUT, ONE, 1, True, False, Step.HEAR),
         (THROTTLED, MANY, FAILURES - 1, False, True, Step.AGAIN),
         (THROTTLED, MANY, FAILURES, False, True, Step.HALVE),
         (THROTTLED, MANY, FAILURES, False, False, Step.HALVE),
         (THROTTLED, MANY, 1, True, False, Step.HALVE),
         (THROTTLED, ONE, FAILURES - 1, False, True, Step.AGAIN),
-        (THROTTLED, ONE, FAILURES, False, True, Step.SOMETHING_ELSE),
+        (THROTTLED, ONE, FAILURES, False, True, Step.HEAR),
         (UNKNOWN, MANY, 1, False, True, Step.AGAIN),
         (UNKNOWN, MANY, FAILURES - 1, False, True, Step.AGAIN),
         (UNKNOWN, MANY, FAILURES, False, True, Step.HALVE),
-        (UNKNOWN, MANY, FAILURES, False, False, Step.SOMETHING_ELSE),
+        (UNKNOWN, MANY, FAILURES, False, False, Step.FIRST_ALONE),
         (UNKNOWN, MANY, 1, True, True, Step.HALVE),
-        (UNKNOWN, MANY, 1, True, False, Step.SOMETHING_ELSE),
+        (UNKNOWN, MANY, 1, True, False, Step.FIRST_ALONE),
         (UNKNOWN, ONE, FAILURES - 1, False, True, Step.AGAIN),
-        (UNKNOWN, ONE, FAILURES, False, False, Step.SOMETHING_ELSE),
-        (UNKNOWN, ONE, 1, True, True, Step.SOMETHING_ELSE),
-        (None, MANY, 1, False, True, Step.SOMETHING_ELSE),
+        (UNKNOWN, ONE, FAILURES, False, False, Step.HEAR),
+        (UNKNOWN, ONE, 1, True, True, Step.HEAR),
+        (None, MANY, 1, False, True, Step.FIRST_ALONE),
         (None, MANY, 2, False, True, Step.HALVE),
-        (None, MANY, 2, False, False, Step.SOMETHING_ELSE),
+        (None, MANY, 2, False, False, Step.FIRST_ALONE),
         (None, MANY, 1, True, True, Step.HALVE),
-        (None, ONE, 1, False, True, Step.SOMETHING_ELSE),
-        (None, ONE, 1, True, True, Step.SOMETHING_ELSE),
+        (None, ONE, 1, False, True, Step.HEAR),
+        (None, ONE, 1, True, True, Step.HEAR),
     ],
 )
 def test_the_table(  # noqa: PLR0917 - as the table has them
@@ -83,8 +87,9 @@ def test_the_table(  # noqa: PLR0917 - as the table has them
 
 def heard(trials: Trials, trial: Trial, now: float, cause: RetryCause = UNKNOWN) -> Step:
     """The event fails once more, and then as many others of its cluster are taken as are asked for."""
-    assert trials.failed(trial, cause, "HTTP 500", ONE, now) is Step.SOMETHING_ELSE
-    while (step := trials.control_passed(trial, now)) is Step.SOMETHING_ELSE:
+    assert trials.failed(trial, cause, "HTTP 500", ONE, now) is Step.HEAR
+    assert trial.control or not trials.well
+    while (step := trials.control_passed(trial, now)) is Step.HEAR:
         pass
     return step
 
@@ -108,7 +113,7 @@ def test_every_other_hearing_wants_two_others_taken() -> None:
     for _ in range(4):
         trials.failed(trial, UNKNOWN, "", ONE, 0.0)
         count = 1
-        while trials.control_passed(trial, 0.0) is Step.SOMETHING_ELSE:
+        while trials.control_passed(trial, 0.0) is Step.HEAR:
             count += 1
         asked.append(count)
     assert asked == [1, 2, 1, 2]
@@ -122,7 +127,7 @@ def test_whatever_else_fails_meanwhile_begins_the_hearings_anew() -> None:
         trials.failed(Trial(), ELSEWHERE, "", MANY, 0.0)
 
     def the_control(trials: Trials, trial: Trial) -> None:
-        trials.something_else_failed(trial)
+        trials.control_failed(trial)
 
     for happens in (another_batch, no_connection, the_control):
         trials, trial = Trials(), Trial(Family(UNKNOWN))
@@ -182,6 +187,30 @@ def test_one_event_that_is_called_too_much_needs_more() -> None:
     for number in range(THROTTLED_HEARINGS):
         assert heard(trials, trial, number * step, THROTTLED) is Step.AGAIN
     assert heard(trials, trial, THROTTLED_SPAN + 1, THROTTLED) is Step.CONDEMN
+
+
+def test_controls_are_rare_until_the_destination_is_known_to_work_and_then_follow_each_failure() -> None:
+    trials, trial = Trials(), Trial(Family(UNKNOWN))
+    wanted = []
+    for number in range(1, 40):
+        trials.failed(trial, UNKNOWN, "", ONE, float(number))
+        if trial.control:
+            wanted.append(number)
+            trials.control_failed(trial)
+    assert wanted == [1, 5, 13, 29]
+    trials.delivered()
+    for _ in range(IN_A_ROW - 1):
+        trials.failed(trial, UNKNOWN, "", ONE, 60.0)
+        assert trial.control
+    trials.failed(trial, UNKNOWN, "", ONE, 60.0)
+    assert not trial.control
+
+
+def test_what_many_events_failed_at_wants_no_control() -> None:
+    trials, trial = Trials(), Trial()
+    for cause in (*RetryCause, None):
+        trials.failed(trial, cause, "", MANY, 0.0)
+        assert not trial.control
 
 
 # Whole runs
@@ -273,6 +302,99 @@ async def test_one_that_is_down_gets_no_more_requests_and_makes_no_dead_letters(
             assert set(destination.sequences(ring.cluster)) == set(range(40))
             assert adds_up(ring)
         assert rig.dead_lettered() == []
+
+
+class Labelled(Everything):
+    """Each cluster's events go out with its name as a label."""
+
+    def labels(self, cluster: str) -> Mapping[str, str]:
+        return {"team": cluster}
+
+
+DOWN: list[Outcome] = [
+    Retry("HTTP 500"),
+    Retry("no connection", cause=ELSEWHERE),
+    Retry("no answer", cause=TIMED_OUT),
+    Retry("HTTP 503", None, THROTTLED),
+    Misconfigured("HTTP 401"),
+]
+
+
+def down(turns: set[float], lost: int, clock: FakeClock, outcome: Outcome, _: Batch) -> Outcome:
+    """Fails at the first `lost` moments at which anything is attempted; `turns` keeps them."""
+    turns.add(clock.monotonic())
+    return outcome if len(turns) <= lost else Delivered()
+
+
+@pytest.mark.parametrize("outcome", DOWN, ids=["unknown", "elsewhere", "timed_out", "throttled", "misconfigured"])
+@pytest.mark.parametrize("worked", [True, False])
+@pytest.mark.parametrize("backlog", [1, 35])
+@pytest.mark.parametrize("clusters", [1, 3])
+async def test_one_that_was_down_and_comes_back_gets_each_event_once_and_in_order(
+    outcome: Outcome, worked: bool, backlog: int, clusters: int
+) -> None:
+    """Whenever it comes back: before any of its first attempts, and some later ones."""
+    for lost in (0, 1, 2, 3, 4, 6, 9, 14):
+        rings = [FakeRing(f"c{number}") for number in range(clusters)]
+        for ring in rings:
+            ring.fill(12 if worked else 0)
+        destination = ScriptedDestination()
+        async with Rig(destination, *rings) as rig:
+            turns: set[float] = set()
+
+            destination.answer = partial(down, turns, lost, rig.clock, outcome)
+            for ring in rings:
+                ring.fill(backlog)
+            while len(turns) <= lost or rig.forwarder.state is not DestinationState.IDLE:
+                await rig.clock.advance(60)
+            for ring in rings:
+                assert destination.sequences(ring.cluster) == list(range(ring.durable)), lost
+            assert rig.dead_lettered() == []
+
+
+@pytest.mark.parametrize("worked", [True, False])
+async def test_one_that_says_when_to_come_back_gets_at_most_one_event_twice_or_early(worked: bool) -> None:
+    """What it asked for is kept, so a control is the only request after the wait; seldom."""
+    told = []
+    for lost in range(40):
+        ring = FakeRing()
+        ring.fill(12 if worked else 0)
+        turns: set[float] = set()
+
+        destination = ScriptedDestination()
+        async with Rig(destination, ring) as rig:
+            destination.answer = partial(down, turns, lost, rig.clock, Retry("HTTP 503", 2.0, THROTTLED))
+            ring.fill(35)
+            while len(turns) <= lost or rig.forwarder.state is not DestinationState.IDLE:
+                await rig.clock.advance(60)
+            found = destination.sequences()
+            assert set(found) == set(range(ring.durable))
+            early = sum(later < sooner for sooner, later in pairwise(found))
+            told.append(len(found) - ring.durable + early)
+    assert max(told) <= 2
+    assert sum(map(bool, told)) <= 6, "a control is one of many attempts"
+
+
+async def test_a_control_that_is_new_is_delivered_with_its_labels_and_not_sent_again() -> None:
+    """Nothing of this cluster had been taken before, so the next event was asked for before its turn."""
+    ring = FakeRing()
+    ring.fill(30)
+    bad = ring.events[0]
+    asked: list[Batch] = []
+
+    def answer(batch: Batch) -> Outcome:
+        asked.append(batch)
+        return Retry("HTTP 500") if bad in batch.events else Delivered()
+
+    async with Rig(ScriptedDestination(answer), ring, routing=Labelled()) as rig:
+        await rig.clock.advance(600)
+        assert rig.dead_lettered() == [0]
+        assert ring.cursor("siem").tally == (29, 0, 1, 0)
+        assert {one.labels["team"] for one in asked} == {"c1"}
+        assert {one.origin(one.sequences[0]) for one in asked if one.origin is not None} >= {"c1/1", "c1/2"}
+        assert all(one.origin is not None for one in asked)
+        later = rig.destination.sequences()[rig.destination.sequences().index(2) :]
+        assert later == list(range(2, 30)), "what comes behind it is in order, and 1 is not in it"
 
 
 @pytest.mark.parametrize("seed", range(12))

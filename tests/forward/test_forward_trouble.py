@@ -120,11 +120,12 @@ async def test_a_misconfigured_destination_is_paused_shouted_about_and_probed_ev
 ) -> None:
     ring = ring_of(30)
     async with Rig(ScriptedDestination(always(Misconfigured("403: token disabled; set token_file"))), ring) as rig:
-        times = [rig.clock.monotonic()]
+        times, seen = [rig.clock.monotonic()], 1
         for _ in range(1000):
             await rig.clock.advance(1)
-            if len(rig.destination.attempts) > len(times):
+            if len(rig.destination.attempts) > seen:
                 times.append(rig.clock.monotonic())
+                seen = len(rig.destination.attempts)
         assert [round(b - a) for a, b in pairwise(times)] == [30, 60, 120, 240, 300]
         assert rig.state() is DestinationState.MISCONFIGURED
         errors = [record for record in caplog.records if record.levelname == "ERROR"]
@@ -293,7 +294,7 @@ async def test_a_prepare_that_fails_is_tried_again_with_backoff(monkeypatch: pyt
     monkeypatch.setattr(destination, "prepare", prepare)
     async with Rig(destination, ring) as rig:
         await rig.clock.advance(60)
-        assert destination.sequences() == [0, *range(5)], "one to learn whether it is the batch, then the batch"
+        assert destination.sequences() == list(range(5)), "the first to learn whether it is the batch, then the rest"
         assert rig.forwarder.statistics().requests == {"bug": 3, "delivered": 2}
 
 
@@ -422,7 +423,7 @@ async def test_a_long_run_of_bad_events_does_not_stop_the_trail() -> None:
         assert rig.dead_lettered() == list(bad)
         assert set(rig.destination.sequences()) == {*range(20), *range(420, 450)}
         assert ring.cursor("siem").position == 450
-        assert rig.destination.sequences().count(449) <= 6, "the sample is repeated, once a pause"
+        assert len(rig.destination.sequences()) <= 50 + 2, "samples count, and come twice when all that is new is there"
 
 
 async def test_isolation_between_destinations() -> None:

@@ -149,9 +149,7 @@ async def test_a_wrong_token_pauses_and_the_right_one_in_its_file_goes_on_at_onc
         assert (status["destinations"][0]["pending"], hec.end.count) == (len(events), 0)
         token.write_text(TOKEN)
         await sink.delivered()
-    found, wanted = arrived(hec), Counter(map(meaning, events))
-    assert set(found) == set(wanted)
-    assert found.total() - wanted.total() <= 1, "one event asks whether the token is right, and comes again in its turn"
+    assert arrived(hec) == Counter(map(meaning, events))
     assert not any("the-wrong-token" in str(line) or TOKEN in str(line) for line in sink.lines)
     rows(server=NAME, thrown="a wrong token, then the right one", into=len(events), out=hec.end.count)
 
