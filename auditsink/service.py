@@ -29,7 +29,7 @@ from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.destinations import build
 from auditsink.destinations.starting import StartingDestination
-from auditsink.destinations.with_labels import WithLabels
+from auditsink.destinations.wrappers import WithLabels
 from auditsink.evidence.make import build as evidence
 from auditsink.evidence.make.checkpointer import Checkpointer
 from auditsink.filters import build as filters

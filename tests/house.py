@@ -140,12 +140,32 @@ def types(known: Mapping[str, Path]) -> dict[str, list[str]]:
     return {name: found for name, found in sorted(places.items()) if len(set(found)) > 1}
 
 
-def importers(known: Mapping[str, Path], arrows: Iterable[Import]) -> dict[str, set[str]]:
-    """By whom each module is imported."""
+def importers(known: Mapping[str, Path]) -> dict[str, set[str]]:
+    """By whom each module is imported. Who takes a name that a package hands on is an importer of where it is defined.
+
+    What a table names and is loaded when it is configured (a destination, a format, a command) is imported by nobody.
+    """
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in known.items()}
+    doors = {
+        (name, alias.asname or alias.name): node.module
+        for name, path in known.items()
+        if path.name == "__init__.py"
+        for node in trees[name].body
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith(f"{name}.")
+        for alias in node.names
+    }
     found: dict[str, set[str]] = {name: set() for name in known}
-    for arrow in arrows:
-        found[arrow.imported].add(arrow.importer)
-    return found
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (module := node.module) is not None and module in known:
+                for alias in node.names:
+                    inner = f"{module}.{alias.name}"
+                    found[inner if inner in known else doors.get((module, alias.name), module)].add(name)
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name in known:
+                        found[alias.name].add(name)
+    return {name: by - {name} for name, by in found.items()}
 
 
 def counts(root: Path) -> str:
@@ -154,7 +174,8 @@ def counts(root: Path) -> str:
     arrows = imports(known)
     between = {Import(package(arrow.importer), package(arrow.imported)) for arrow in arrows}
     between = {arrow for arrow in between if arrow.importer != arrow.imported and "" not in arrow}
-    single = [name for name, by in importers(known, arrows).items() if len(by) == 1]
+    single = {name: next(iter(by)) for name, by in importers(known).items() if len(by) == 1}
+    inside = [name for name, by in single.items() if package(name) == package(by)]
     doubled = types(known)
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in known.values())
     rows = [
@@ -162,7 +183,7 @@ def counts(root: Path) -> str:
         f"{lines:6,} lines",
         f"{len(circles(arrows)):6} circles between files",
         f"{len(circles(between)):6} circles between packages",
-        f"{len(single):6} files with exactly one importer",
+        f"{len(single):6} files with exactly one importer, {len(inside)} of them in the same package",
         f"{len(doubled):6} type names with several meanings",
         *(f"         {name}: {', '.join(places)}" for name, places in doubled.items()),
     ]

@@ -3,22 +3,113 @@
 The place moves when a body was taken, so nothing is skipped; after a crash the last body may be sent again. A log that
 was renamed is read to its end before the next one is begun; one that was copied and truncated is read to its end in
 the copy.
+
+kube-apiserver renames `audit.log` to `audit-<time>.log`, and packs it as `.log.gz` where it is told to; logrotate makes
+`audit.log.1` or `audit.log-<date>`, by renaming or by copying and truncating; kubelet `0.log.<time>`. None of the names
+says which is older, so that is read from the first event of each.
 """
 
+import io
 import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from enum import Enum, auto
 from io import BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
-from auditsink.auditlogs import rotation
 from auditsink.auditlogs.batches import Batcher, Body
-from auditsink.auditlogs.compression import DAMAGE
+from auditsink.auditlogs.compression import DAMAGE, decompressed
 from auditsink.auditlogs.contents import Nothing
 from auditsink.auditlogs.place import HEAD_BYTES, LogPlace, digest
 from auditsink.auditlogs.reader import LogItem, LogReader, Position
-from auditsink.auditlogs.rotation import LogFile
 from auditsink.auditlogs.sources import CHUNK, NUMBERED
+
+_BEGIN_BYTES = 2**18  # in which the first event of a log, or at least a time of it, stands
+_TIME = re.compile(rb'(?:stageTimestamp|requestReceivedTimestamp)\\?"\s*:\s*\\?"(\d{4}-[0-9T:.-]{10,24}Z)')
+
+
+class LogFile(NamedTuple):
+    """A file of the log at the moment of the look.
+
+    `head` are its first bytes, unpacked; `began` as in `LogPlace`. `size` in bytes; None for a packed one.
+    """
+
+    path: Path
+    inode: int
+    head: bytes
+    began: str
+    size: int | None
+
+
+def look(path: Path) -> LogFile | None:
+    """A file as it is; None when it is not there, cannot be read, or is no file."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as stream:
+            unpacked = decompressed(stream)
+            begin = _read(unpacked or stream, _BEGIN_BYTES)
+            status = os.fstat(stream.fileno())
+    except DAMAGE:
+        return None
+    size = status.st_size if unpacked is None else None
+    return LogFile(path, status.st_ino, begin[:HEAD_BYTES], began(begin, status.st_mtime), size)
+
+
+def rotated(path: Path) -> Iterator[LogFile]:
+    """The others of the same log, in no order."""
+    for other in sorted(path.parent.iterdir()):
+        if other.name != path.name and _is_of(other.name, path):
+            found = look(other)
+            if found is not None and found.head:
+                yield found
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """Its content, unpacked. Raises OSError."""
+    with path.open("rb") as stream:
+        unpacked = decompressed(stream)
+        if unpacked is None:
+            yield stream
+        else:
+            with unpacked:
+                yield unpacked
+
+
+def began(begin: bytes, modified: float) -> str:
+    """When the log begins of which this is the beginning; "" where it holds no event yet, or is no such log.
+
+    `modified`, in seconds since the epoch, stands in for the time of a first event that has none.
+    """
+    found = _TIME.search(begin)
+    if found is not None:
+        return found[1].decode()
+    if b"auditID" not in begin:
+        return ""
+    return datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _is_of(name: str, path: Path) -> bool:
+    if name.startswith((f"{path.name}.", f"{path.name}-")):
+        return True
+    return name.startswith(f"{path.stem}-") and path.suffix in name.removeprefix(path.stem)
+
+
+def _read(stream: io.BufferedReader, size: int) -> bytes:
+    """So many bytes, or as many as there are before the end or the damage."""
+    found = b""
+    try:
+        while len(found) < size and (chunk := stream.read1(size - len(found))):
+            found += chunk
+    except DAMAGE:
+        if not found:
+            raise
+    return found
+
 
 Wait = Callable[[], bool]
 """Waits a moment for the log to grow; False: the reading is to end."""
@@ -54,7 +145,7 @@ class GrowingFile:
 
     def bodies(self, wait: Wait) -> Iterator[Body]:
         """In order; afterwards `end` says why there are no more. Raises OSError."""
-        with rotation.opened(self.path) as stream:
+        with opened(self.path) as stream:
             _skip(stream, self._position)
             if self._live is None:
                 yield from self._rest(stream)
@@ -97,7 +188,7 @@ class GrowingFile:
                 yield from self._take(chunk)
                 if not self._log.began:
                     modified = os.fstat(stream.fileno()).st_mtime
-                    self._log = self._log._replace(began=rotation.began(self._head, modified))
+                    self._log = self._log._replace(began=began(self._head, modified))
                 continue
             yield from self._batcher.flush()
             if left:
@@ -186,7 +277,7 @@ class Follower:
     def _next(self) -> GrowingFile | None:
         told = False
         while (file := self._find()) is None:
-            if not told and rotation.look(self._path) is None:
+            if not told and look(self._path) is None:
                 told = True
                 why = "cannot be read; check its permissions" if self._path.exists() else "is not there; waiting for it"
                 self._say(f"{self._path}: {why}")
@@ -196,8 +287,8 @@ class Follower:
 
     def _find(self) -> GrowingFile | None:
         """The file to go on with."""
-        place, live = self._place, rotation.look(self._path)
-        others = list(rotation.rotated(self._path))
+        place, live = self._place, look(self._path)
+        others = list(rotated(self._path))
         if place is None:
             if live is not None and _has_a_line(live):
                 return self._opened(live, Position())

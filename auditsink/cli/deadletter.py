@@ -13,7 +13,7 @@ from auditsink.common import resolver
 from auditsink.common.clock import SystemClock
 from auditsink.config import DestinationSection
 from auditsink.destinations import build
-from auditsink.destinations.with_labels import WithLabels
+from auditsink.destinations.wrappers import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter

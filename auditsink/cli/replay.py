@@ -15,7 +15,7 @@ from auditsink.common.clock import SystemClock
 from auditsink.common.disk import RealDisk
 from auditsink.config import Config, DestinationSection
 from auditsink.destinations import build
-from auditsink.destinations.with_labels import WithLabels
+from auditsink.destinations.wrappers import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward.replay import Replay, Replayed
 from auditsink.forward.retry import Backoff

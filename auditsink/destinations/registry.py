@@ -6,8 +6,7 @@ from auditsink.common.clock import Clock
 from auditsink.config import DestinationSection, LabelledSection
 from auditsink.delivery.destination import Destination, UnavailableError
 from auditsink.delivery.settings import key
-from auditsink.destinations.records import RecordShape, ShapedDestination
-from auditsink.destinations.with_labels import LabelledDestination
+from auditsink.destinations.wrappers import LabelledDestination, RecordShape, ShapedDestination
 
 
 def build(config: DestinationSection, *, clock: Clock) -> Destination:

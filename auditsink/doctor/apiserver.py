@@ -7,7 +7,7 @@ measured on a running apiserver.
 import re
 from collections.abc import Iterator, Mapping
 
-from auditsink.doctor.finding import Finding, Urgency
+from auditsink.doctor import Finding, Urgency
 from auditsink.doctor.flags import KNOWN, Flags
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from auditsink import config
 from auditsink.apiserver.retry_schedule import PostResult
 from auditsink.common.listen import Address
-from auditsink.doctor.finding import Finding, Urgency
+from auditsink.doctor import Finding, Urgency
 from auditsink.doctor.kubeconfig import LOOPBACK, SERVER, USER, Kubeconfig
 from auditsink.receive.auth import NOBODY, Admission, Peer
 from auditsink.receive.certificates import peer_of

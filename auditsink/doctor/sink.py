@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from auditsink.common.units import Size
 from auditsink.config import Spool
-from auditsink.doctor.finding import Finding, Urgency
+from auditsink.doctor import Finding, Urgency
 
 MEMORY = frozenset({"tmpfs", "ramfs"})
 LAYERS = frozenset({"overlay", "aufs"})

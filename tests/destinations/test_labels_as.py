@@ -18,7 +18,7 @@ from auditsink.common.clock import SystemClock
 from auditsink.delivery.destination import Attempt, Batch, Destination, DestinationError, Limits
 from auditsink.delivery.outcome import Delivered, Outcome
 from auditsink.destinations import build
-from auditsink.destinations.with_labels import LabelledDestination, WithLabels
+from auditsink.destinations.wrappers import LabelledDestination, WithLabels
 from auditsink.testing.scripted import Reply, ScriptedServer
 
 LABELS = {"team": "payments", "seed.gardener.cloud/name": "s1"}

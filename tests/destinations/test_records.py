@@ -14,7 +14,7 @@ from auditsink.config import FileConfig, HttpConfig, KafkaConfig, StdoutConfig
 from auditsink.delivery.destination import Attempt, Batch, Limits
 from auditsink.delivery.outcome import Delivered, EventRejection, Misconfigured, Outcome, Poison, Retry, TooLarge
 from auditsink.destinations import build
-from auditsink.destinations.records import RecordShape, ShapedDestination, of_list, shaped
+from auditsink.destinations.wrappers import RecordShape, ShapedDestination, of_list, shaped
 from auditsink.load import ConfigError, parse
 from auditsink.testing.clock import FakeClock
 

@@ -9,9 +9,9 @@ import pytest
 from cryptography import x509
 from gardenerkit import FakeIssuer
 
-from auditsink.gardener.certificates import sink as certificates
 from auditsink.gardener.certificates.decide import CertificateDecision, Made
 from auditsink.gardener.certificates.wanted import Authority, Leaf
+from auditsink.gardener.control import certificates
 from auditsink.gardener.control.certificates import issued
 from auditsink.gardener.control_plane import Rotation
 from auditsink.gardener.objects import data, label, meta

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from gardenerkit import OPERATION, OWN, SPLUNK, Seed, kubeconfig, resource, secret, seed, shoot
 
-from auditsink.gardener.admission.answer import ShootAdmission
+from auditsink.gardener.admission.server import ShootAdmission
 from auditsink.gardener.api import controller_config
 from auditsink.gardener.api.controller_config import ControllerConfig
 from auditsink.gardener.apiserver import deployment as mutation

@@ -1,14 +1,51 @@
-"""Makes the Secrets of certificates that are missing, and removes those that nothing needs any more."""
+"""Makes the Secrets of a sink's certificates that are missing, and removes those that nothing needs any more.
+
+A sink has its own, its API server's, and those of the tailer if there is one.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 
 from auditsink.gardener.certificates import issue
 from auditsink.gardener.certificates.decide import CertificateDecision, Made
 from auditsink.gardener.certificates.issue import Pair
-from auditsink.gardener.certificates.wanted import IDENTITY, MANAGED_BY, MANAGER, PERSIST, Authority, Leaf
+from auditsink.gardener.certificates.wanted import (
+    IDENTITY,
+    MANAGED_BY,
+    MANAGER,
+    PERSIST,
+    Authority,
+    Leaf,
+    service_names,
+)
 from auditsink.gardener.control_plane import Rotation
 from auditsink.gardener.kube import SECRET, Kube
 from auditsink.gardener.objects import label, meta
+from auditsink.gardener.render import names
+from auditsink.gardener.sink.backends import TAILER
+from auditsink.gardener.sink.plan import CLIENT_NAME
+
+AUTHORITY = Authority("ca-auditsink")
+SERVER = "auditsink-server"
+CLIENT = "auditsink-client"
+TAILER_SERVER = "audittailer-server"
+TAILER_CLIENT = "audittailer-client"
+
+
+def leaves(namespace: str, *, forwarding: bool) -> list[Leaf]:
+    """What the CA signs."""
+    found = [
+        Leaf(SERVER, names.SINK, "server", service_names(names.SINK, namespace)),
+        Leaf(CLIENT, CLIENT_NAME, "client"),
+    ]
+    if forwarding:
+        found += [Leaf(TAILER_SERVER, TAILER, "server", (TAILER,)), Leaf(TAILER_CLIENT, names.SINK, "client")]
+    return found
+
+
+def name(made: Made, leaf: str) -> str:
+    """The Secret of a leaf; "" where there is none."""
+    return str(made.leaves[leaf]["metadata"]["name"]) if leaf in made.leaves else ""
+
 
 Issue = Callable[[Authority | Leaf, Pair | None, float], Pair]
 

@@ -13,9 +13,8 @@ from lightkube.utils.quantity import parse_quantity
 
 from auditsink.gardener.api.controller_config import ControllerConfig
 from auditsink.gardener.apiserver import kubeconfig
-from auditsink.gardener.certificates import sink as certificates
 from auditsink.gardener.certificates.decide import Made
-from auditsink.gardener.control import apply
+from auditsink.gardener.control import apply, certificates
 from auditsink.gardener.control.apply import Clock, Sleep
 from auditsink.gardener.control.certificates import CertificateStore, Issue
 from auditsink.gardener.control_plane import ControlPlane

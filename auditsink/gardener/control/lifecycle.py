@@ -1,21 +1,110 @@
-"""The work of each operation, from the Extension to a sentence about what is there now, or what was left behind."""
+"""The work of each operation, from the Extension to a sentence about what is there now, or what was left behind.
+
+Before a migration and after it Jobs carry the backlog of stopped sinks into a bucket and out of it. In a garden
+gardener-operator has the Deployments of the two API servers, so they are touched for the webhook to act.
+"""
 
 from dataclasses import dataclass, field, replace
 
 from auditsink.gardener.api import decoding
+from auditsink.gardener.apiserver import deployment as mutation
 from auditsink.gardener.apiserver.deployment import DIGEST
-from auditsink.gardener.control import deploy, evacuation, garden
+from auditsink.gardener.control import apply, deploy
 from auditsink.gardener.control.deploy import Tools, grown
 from auditsink.gardener.control.drain import Backlog, Sinks, backlog, drain
 from auditsink.gardener.control.landscape import Landscape, listed
 from auditsink.gardener.control.operations import Operation
 from auditsink.gardener.control_plane import ControlPlane
 from auditsink.gardener.errors import ExtensionError, NotYetError
-from auditsink.gardener.kube import DEPLOYMENT, EXTENSION, STATEFUL_SET, KubeError
+from auditsink.gardener.kube import CONFIG_MAP, DEPLOYMENT, EXTENSION, JOB, STATEFUL_SET, VOLUME_CLAIM, Kube, KubeError
 from auditsink.gardener.objects import Object, annotation, at, meta
-from auditsink.gardener.render import names
+from auditsink.gardener.render import evacuation, everything, names
+from auditsink.gardener.render.evacuation import Action
+from auditsink.gardener.render.workload import CertificateNames
 from auditsink.gardener.sink import build
 from auditsink.gardener.sink.plan import Plan
+
+DEPLOYMENTS = ("gardener-apiserver", "virtual-garden-kube-apiserver")
+
+
+async def _touch_garden(kube: Kube, namespace: str) -> None:
+    """An empty patch: an update for the webhook, and no change of its own."""
+    for name in DEPLOYMENTS:
+        if await _there(kube, name, namespace):
+            await kube.patch(DEPLOYMENT, name, {}, namespace)
+
+
+async def _strip_garden(kube: Kube, namespace: str) -> None:
+    """Take our flags out again, before what they point to goes."""
+    for name in DEPLOYMENTS:
+        there = await _there(kube, name, namespace)
+        if there is not None and annotation(there, mutation.DIGEST) is not None:
+            stripped = mutation.stripped(there)
+            changes = {
+                "metadata": {"annotations": {mutation.DIGEST: None}},
+                "spec": {"template": _patch(stripped["spec"]["template"])},
+            }
+            await kube.patch(DEPLOYMENT, name, changes, namespace)
+
+
+async def _there(kube: Kube, name: str, namespace: str) -> Object | None:
+    found = await kube.get(DEPLOYMENT, name, namespace)
+    return found if found is not None and "deletionTimestamp" not in meta(found) else None
+
+
+def _patch(template: Object) -> Object:
+    """A merge patch leaves what it does not name, so the annotation that goes is named."""
+    annotations = {**(meta(template).get("annotations") or {}), mutation.DIGEST: None}
+    return {**template, "metadata": {**meta(template), "annotations": annotations}}
+
+
+async def _stopped(tools: Tools, namespace: str) -> None:
+    """Wait until no sink runs: its last segment is sealed when it ends. Raises NotYetError."""
+    until = tools.clock() + tools.waits
+    while at(await tools.kube.get(STATEFUL_SET, names.SINK, namespace) or {}, "status", "replicas"):
+        if tools.clock() >= until:
+            raise NotYetError(f"StatefulSet {namespace}/{names.SINK}: its pods do not end")
+        await tools.sleep(apply.POLL_SECONDS)
+
+
+async def _carry(tools: Tools, plan: Plan, action: Action) -> None:
+    """On each volume; made first where it is not there. Raises NotYetError for a Job that fails or does not end."""
+    namespace = plan.place.namespace
+    config_map = everything.config_map(plan)
+    await apply.ensure(tools.kube, CONFIG_MAP, config_map, [])
+    if action == "take-up":
+        for claim in evacuation.claims(plan):
+            await apply.ensure(tools.kube, VOLUME_CLAIM, claim, [])
+    claims = (await tools.kube.list(VOLUME_CLAIM, namespace, names.selector()))[0]
+    jobs = [
+        evacuation.job(plan, action, str(meta(one)["name"]), str(meta(config_map)["name"]), CertificateNames("", ""))
+        for one in claims
+    ]
+    for job in jobs:
+        await apply.ensure(tools.kube, JOB, job, [])
+    for job in jobs:
+        await _ended(tools, str(meta(job)["name"]), namespace)
+    for job in jobs:
+        await tools.kube.delete(JOB, str(meta(job)["name"]), namespace)
+
+
+async def _ended(tools: Tools, name: str, namespace: str) -> None:
+    until = tools.clock() + tools.waits
+    while True:
+        conditions = at(await tools.kube.get(JOB, name, namespace) or {}, "status", "conditions") or []
+        if _is(conditions, "Complete"):
+            return
+        if _is(conditions, "Failed"):
+            await tools.kube.delete(JOB, name, namespace)  # the next attempt makes another
+            raise NotYetError(f"Job {namespace}/{name} failed; see the log of its pods")
+        if tools.clock() >= until:
+            raise NotYetError(f"Job {namespace}/{name} does not end; see its pods")
+        await tools.sleep(apply.POLL_SECONDS)
+
+
+def _is(conditions: list[Object], kind: str) -> bool:
+    return any(one.get("type") == kind and one.get("status") == "True" for one in conditions)
+
 
 LEFT = "auditsink.extensions.gardener.cloud/hibernated-with"
 """On an Extension whose sinks were stopped before they had delivered everything: how many events lie on the volumes."""
@@ -65,11 +154,11 @@ class Lifecycle:
                 return replace(outcome, said=f"{NOTHING}. {outcome.said}", resources=[])
             return Outcome(NOTHING, resources=[])
         if restore and plan.evacuation is not None:
-            await evacuation.carry(self.tools, plan, "take-up")
+            await _carry(self.tools, plan, "take-up")
         left = await self._before_sleep(extension, place, plan)
         made = await deploy.deploy(self.tools, plan)
         if place.extension_class == "garden":
-            await garden.trigger(self.tools.kube, place.namespace)
+            await _touch_garden(self.tools.kube, place.namespace)
         await self.tools.store(place.namespace).cleanup(made.used)
         await self._note(extension, left)
         config = decoding.provider_config(at(extension, "spec", "providerConfig"))
@@ -123,7 +212,7 @@ class Lifecycle:
         left = await self._drain(place, seconds.migrate if migrate else seconds.delete)
         saved = migrate and not left.empty and await self._evacuated(extension, place)
         if place.extension_class == "garden":
-            await garden.strip(self.tools.kube, place.namespace)
+            await _strip_garden(self.tools.kube, place.namespace)
         gone = migrate or place.deleted
         await deploy.remove(self.tools, place, wait=True, keep_persisted=migrate, shoot_api=not gone)
         what = "Migrated" if migrate else "Deleted"
@@ -137,8 +226,8 @@ class Lifecycle:
         if plan is None or plan.evacuation is None:
             return False
         await deploy.deploy(self.tools, plan)
-        await evacuation.stopped(self.tools, place.namespace)
-        await evacuation.carry(self.tools, plan, "evacuate")
+        await _stopped(self.tools, place.namespace)
+        await _carry(self.tools, plan, "evacuate")
         return True
 
     async def _wake(self, extension: Object, place: ControlPlane) -> None:

@@ -1,4 +1,4 @@
-"""What one record is at a destination: an event, or one EventList of several; and what is added at its top. Pure.
+"""What can stand around a destination: the labels of a cluster, and another shape of its records.
 
 fluent-bit makes one record of a whole EventList, and its filter `modify` adds members beside `items`. Who has saved
 searches for that sets `record: batch`. A batch whose list is refused is cut like any other batch that is refused
@@ -8,19 +8,23 @@ without naming an event, so one bad event still costs one event.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import msgspec
 
 from auditsink.audit import scan
 from auditsink.audit.eventlist import Mark, joined
+from auditsink.audit.labels import Edit, LabelsAs, editor
 from auditsink.audit.times import event_time, rfc3339
+from auditsink.clusters import retained
 from auditsink.config import DestinationSection
-from auditsink.delivery.destination import Attempt, Batch, Destination, Limits
+from auditsink.delivery.destination import Attempt, Batch, Destination, DestinationError, Limits
 from auditsink.delivery.outcome import Delivered, Outcome, Poison
+from auditsink.destinations.encoding import documents
 
+_INLINE = 65536  # bytes: less is shaped or labelled in 0.1 ms, which is what handing it to a thread costs
 LIST_EVENTS = 400
 """Events of a list at most: as many as kube-apiserver posts at once by default. A large object has many such lines."""
-_INLINE = 65536  # bytes: less is shaped in some 0.1 ms, which is what handing it to a thread costs
 
 _as_json = msgspec.json.Encoder().encode
 
@@ -140,3 +144,64 @@ def of_list(outcome: Outcome) -> Outcome:
             return Poison(None, why)
         case _:
             return outcome
+
+
+class LabelledDestination:
+    """See `delivery.destination.Destination`."""
+
+    def __init__(self, inner: Destination, how: LabelsAs) -> None:
+        self.name = inner.name
+        self.type = inner.type
+        self.limits = inner.limits
+        self._inner = inner
+        self._how = how
+
+    async def prepare(self, batch: Batch) -> Attempt:
+        """See `Destination.prepare`."""
+        # Sorted, so that the same labels make the same bytes, wherever they were read.
+        edit = editor(tuple(sorted(batch.labels.items())), self._how)
+        if edit is None:
+            return await self._inner.prepare(batch)
+        if sum(map(len, batch.events)) <= _INLINE:
+            return await self._inner.prepare(_edited(batch, edit))
+        return await self._inner.prepare(await asyncio.to_thread(_edited, batch, edit))
+
+    async def probe(self) -> Outcome:
+        """See `Destination.probe`."""
+        return await self._inner.probe()
+
+    async def close(self) -> None:
+        """See `Destination.close`."""
+        await self._inner.close()
+
+
+def _edited(batch: Batch, edit: Edit) -> Batch:
+    return replace(batch, labelled=[*map(edit, documents(batch))])
+
+
+class WithLabels:
+    """See `delivery.destination.Destination`."""
+
+    def __init__(self, destination: Destination, spool: Path) -> None:
+        """Raises DestinationError where what the sink wrote down of the clusters in `spool` cannot be read."""
+        self.name = destination.name
+        self.type = destination.type
+        self.limits = destination.limits
+        self._destination = destination
+        try:
+            known = retained.read(spool)
+        except (OSError, ValueError) as problem:
+            raise DestinationError(str(problem)) from None
+        self._labels = {cluster: one.labels for cluster, one in known.items()}
+
+    async def prepare(self, batch: Batch) -> Attempt:
+        """See `Destination.prepare`."""
+        return await self._destination.prepare(replace(batch, labels=self._labels.get(batch.cluster, {})))
+
+    async def probe(self) -> Outcome:
+        """See `Destination.probe`."""
+        return await self._destination.probe()
+
+    async def close(self) -> None:
+        """See `Destination.close`."""
+        await self._destination.close()
