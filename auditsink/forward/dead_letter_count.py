@@ -17,7 +17,9 @@ MOST_REASONS = 20
 REASON_CHARACTERS = 200
 OTHERS = "other reasons"
 COUNT_SECONDS = 5.0
-"""Between two looks."""
+"""Between two looks: a command may have taken some away."""
+LEAST_COUNT_SECONDS = 0.2
+"""Between two looks while there are new ones: what is said of them must not be good any more."""
 
 
 @dataclass(frozen=True, slots=True)

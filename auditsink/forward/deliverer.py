@@ -40,7 +40,7 @@ Heard = Step | Retry | Misconfigured | None
 
 
 class Deliverer:
-    """`changed` is notified whenever a lease is done or may go on."""
+    """`changed` is notified whenever a lease is done or may go on, `dead_lettered` when dead letters were kept."""
 
     def __init__(
         self,
@@ -56,6 +56,8 @@ class Deliverer:
         self.pause = pause
         self.in_flight = InFlightLimit(destination.limits.in_flight, pause)
         self.changed = Signal(clock)
+        self.dead_lettered = Signal(clock)
+        self.times_dead_lettered = 0
         self.reporting = Reporting(destination.name, clock)
         self.closing = False
         self._name = destination.name
@@ -328,6 +330,8 @@ class Deliverer:
                 if self.pause.answered(seen, self._clock.monotonic()):
                     self.reporting.recovered(cluster)
                 self.reporting.dead_lettered(dead_letters)
+                self.times_dead_lettered += 1
+                self.dead_lettered.notify()
                 if dropped:
                     self.reporting.dead_letters_dropped(dropped)
                 return True

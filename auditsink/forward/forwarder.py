@@ -22,7 +22,7 @@ from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Outcome
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.cursor_sync import CursorSync
-from auditsink.forward.dead_letter_count import COUNT_SECONDS, DeadLetterCount
+from auditsink.forward.dead_letter_count import COUNT_SECONDS, LEAST_COUNT_SECONDS, DeadLetterCount
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.deliverer import Deliverer
 from auditsink.forward.prefetch import Offload
@@ -170,9 +170,12 @@ class Forwarder:
     async def _count_dead_letters(self) -> None:
         """Keep the number of those that wait; a disk that cannot be read keeps the last one."""
         while True:
+            seen = self._deliverer.times_dead_lettered
             with contextlib.suppress(OSError):
                 await self._offload(self._count.look)
-            await self._clock.sleep(COUNT_SECONDS)
+            await self._clock.sleep(LEAST_COUNT_SECONDS)
+            if seen == self._deliverer.times_dead_lettered:
+                await self._deliverer.dead_lettered.wait(COUNT_SECONDS)
 
     async def stop(self, deadline_seconds: float, *, drain: bool = True) -> None:
         """Deliver what can still be delivered, and end: at most `CLOSE_SECONDS` after the deadline, whatever happens.

@@ -21,6 +21,7 @@ from auditsink.delivery.outcome import (
     Retry,
     TooLarge,
 )
+from auditsink.forward.dead_letter_count import LEAST_COUNT_SECONDS
 from auditsink.forward.prefetch import KEPT
 from auditsink.forward.reporting import MOST_ERRORS, DeliveryCounters, DestinationState, without_quotes
 from auditsink.forward.retry import FIRST_PROBE
@@ -604,3 +605,19 @@ def test_errors_are_kept_without_credentials() -> None:
     counters = DeliveryCounters()
     counters.went_wrong("the proxy said: Authorization: Bearer abc.def refused by https://user:pass@host/", 0)
     assert counters.last_errors[0].text == "the proxy said: Authorization: *** refused by https://***@host/"
+
+
+async def test_dead_letters_are_told_of_at_once_and_not_at_the_next_count() -> None:
+    ring = ring_of(20)
+
+    def answer(batch: Batch) -> Outcome:
+        return Poison(list(batch.sequences).index(27), "bad") if 27 in batch.sequences else Delivered()
+
+    async with Rig(ScriptedDestination(answer), ring) as rig:
+        await rig.clock.advance(2 * LEAST_COUNT_SECONDS)
+        assert rig.forwarder.statistics().dead_letters.total == 0
+        ring.fill(10)
+        await rig.clock.advance(LEAST_COUNT_SECONDS)
+        assert set(rig.dead_lettered()) == {27}
+        waiting = rig.forwarder.statistics().dead_letters
+        assert (waiting.total, [group.reason for group in waiting.reasons]) == (1, ["bad"])
