@@ -166,12 +166,13 @@ class Committer:
             ring.announce()
 
     def look_ahead(self, groups: list[Group]) -> None:
-        """Write zeros where the next frames go, and have the next segment's file made, now that nobody waits."""
+        """Write zeros where the next frames go, have the next segment's file made, begin it: now that nobody waits."""
         for ring_log, _jobs in groups:
             try:
                 ring_log.look_ahead()
                 if ring_log.wants_successor:
                     ring_log.begin_successor(self._maker.submit)
+                ring_log.rotate_early()
             except OSError as problem:
                 self.disk_failed(ring_log, problem)
 

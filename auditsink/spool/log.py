@@ -36,6 +36,8 @@ INITIAL_BYTES = 2**20
 """A ring's first segment: a cluster that says little takes little. Each following one is four times larger, and all
 are smaller where the ring's part of the spool is (see `Shares.segment_bytes`)."""
 GROWTH = 4
+LAST_PART = 8
+"""Of a segment: when less than this part is left, it is sealed while nobody waits. Sealed files have no unused room."""
 LEAST_AHEAD = 2**16
 MOST_AHEAD = 2**20
 """Bytes of zeros that lie durable ahead of the frames: as much again as the segment holds, between these two. Enough
@@ -215,6 +217,19 @@ class RingLog:
         if self._quota.reserve_early(self.ring, size):
             self._successor.begin(size, run)
 
+    @property
+    def wants_rotation(self) -> bool:
+        """Whether it is time to `rotate_early`: little is left of the segment, and the next one's file is there."""
+        active = self._active
+        if active is None or not self._successor.ready:
+            return False
+        return active.held.size - active.offset < min(active.held.size // LAST_PART, MOST_AHEAD)
+
+    def rotate_early(self) -> None:
+        """Begin the next segment before a request needs it. Raises OSError: then abandon, as ever."""
+        if self.wants_rotation:
+            self._rotate(segment.DATA_START)
+
     def close(self) -> None:
         """Let go of everything: after `seal`, and of what could not be sealed."""
         self.abandon()
@@ -275,6 +290,9 @@ class RingLog:
         """Close the active segment for good: what is placed, the footer, one sync. No segment is active afterwards."""
         active = self._active
         if active is None:
+            return
+        if not active.records:  # begun early, and nothing came: the next segment needs its name
+            self.abandon()
             return
         self.write()
         digest = active.digest.copy()  # a copy: if the sync fails, the chain goes on from what was durable before

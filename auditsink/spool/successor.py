@@ -76,6 +76,11 @@ class Successor:
         with contextlib.suppress(OSError):
             self._prepared = PreparedFile(self._disk, self._ring.path / segment.SUCCESSOR, size, self._zeros)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has one to give, and need not wait for it."""
+        return self._prepared is not None and self._making is not None and self._making.done()
+
     def take(self, needed: int) -> PreparedFile | None:
         """The file that was made, if it is large enough; its room stays counted as `prepared_bytes`."""
         if self._making is not None:

@@ -263,7 +263,7 @@ class Writer:
         ring_log.settle()
         outcome = self._committer.conclude(commit)
         self._busy_since = self._bug = None
-        if ring_log.wants_zeros or ring_log.wants_successor:
+        if ring_log.wants_zeros or ring_log.wants_successor or ring_log.wants_rotation:
             self._put(partial(self._committer.look_ahead, commit.groups))
         return outcome
 

@@ -61,6 +61,69 @@ def test_a_rotation_finds_its_file_and_allocates_nothing() -> None:
     assert disk.open_files == 0
 
 
+def begun_early(spool: Spool, ring: Ring) -> list[str]:
+    """Post until a segment has begun that nobody needed."""
+    texts: list[str] = []
+    while len(ring.segments) < 2:
+        texts.append(incompressible(len(texts), 20_000))
+        assert isinstance(submit(spool, ring, body_of(texts[-1])), Receipt)
+        made(spool)
+    return texts
+
+
+def test_the_next_segment_begins_while_nobody_waits() -> None:
+    disk = FakeDisk()
+    spool = open_spool(disk, **LARGE)
+    ring = spool.ring("default")
+    texts = begun_early(spool, ring)
+    sealed, begun = ring.segments
+    assert begun.first == begun.end == sealed.end == len(texts)
+    assert sealed.size == len(disk.content(sealed.path)) < INITIAL_BYTES, "what it did not need is given back"
+    syncs = disk.calls["sync"]
+    texts.append("one")
+    submit(spool, ring, body_of("one"))
+    assert disk.calls["sync"] == syncs + 1, "whoever comes next waits for one sync"
+    assert read_all(ring, max_bytes=2**22) == (events_of(*texts), 0)
+    spool.stop()
+    assert disk.open_files == 0
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_segment_that_began_early_and_got_nothing_leaves_nothing(end: str) -> None:
+    disk = FakeDisk()
+    spool = open_spool(disk, **LARGE)
+    texts = begun_early(spool, spool.ring("default"))
+    if end == "stop":
+        spool.stop()
+        assert disk.open_files == 0
+    else:
+        disk.kill()
+    spool = open_spool(disk, **LARGE)
+    ring = spool.ring("default")
+    assert len(ring.segments) == 1
+    assert submit(spool, ring, body_of("next")) == Receipt(len(texts), 1)
+    assert read_all(ring, max_bytes=2**22) == (events_of(*texts, "next"), 0)
+    spool.stop()
+
+
+def test_a_disk_that_fails_while_nobody_waits_costs_nobody_anything() -> None:
+    for operation in ("write", "sync", "rename", "sync_directory", "truncate"):
+        disk = FakeDisk()
+        spool = open_spool(disk, **LARGE)
+        ring = spool.ring("default")
+        texts = filled(spool, ring, 100)
+        disk.fail(operation, errno.EIO)
+        made(spool)
+        while len(ring.segments) == 1:
+            texts.append(incompressible(len(texts), 20_000))
+            assert isinstance(submit(spool, ring, body_of(texts[-1])), Receipt)
+            made(spool)
+        assert read_all(ring, max_bytes=2**22) == (events_of(*texts), 0)
+        disk.heal()
+        spool.stop()
+        assert disk.open_files == 0
+
+
 def test_a_request_that_is_larger_than_the_file_gets_one_of_its_own() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, **LARGE)
