@@ -11,18 +11,21 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from auditsink.admin.app import AdminRoute
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
 from auditsink.audit import self_check
+from auditsink.backup import BackupError
 from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock, SystemClock
+from auditsink.common.disk import RealDisk
 from auditsink.common.operator_error import OperatorError
-from auditsink.config import Config, DestinationSection
+from auditsink.config import BackupSection, Config, DestinationSection
+from auditsink.config import Spool as SpoolConfig
 from auditsink.config.changes import Changes, between
 from auditsink.config.changes import lost as losses
 from auditsink.delivery.destination import Destination
@@ -46,6 +49,10 @@ from auditsink.receive.statistics import NOTHING_RECEIVED
 from auditsink.spool import Spool
 from auditsink.spooling import SinkSpool, open_spool, readable
 
+if TYPE_CHECKING:  # their client of object stores is an extra, and loads where it is configured
+    from auditsink.backup.start import Prepared
+    from auditsink.backup.uploader import Uploader
+
 log = logging.getLogger("auditsink.service")
 
 DRAIN_SHARE = 0.3
@@ -54,6 +61,8 @@ PLACES_SECONDS = 5.0
 """For a look at the disks."""
 LEAVE_SECONDS = 2.0
 """For a destination that is removed or changed: what is under way may end, the rest is delivered again."""
+LAST_COPY_SECONDS = 2.0
+"""For the end of the copy, however late it is: a start elsewhere then has everything, and need not wait."""
 FORWARD_SHARE = 0.8
 """Of the time for stopping, from its beginning: until then forwarders may deliver. The rest is for the last sync."""
 
@@ -105,6 +114,7 @@ class Sink:
         self.reloads: Counter[str] = Counter()
         self._checkpointer: Checkpointer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._uploader: Uploader | None = None
         self._spool: SinkSpool
         self._registry: Registry
         self._receive: ReceiveServer | None = None
@@ -152,6 +162,8 @@ class Sink:
         if self._receive is not None:
             await self._step("closing the receive port", self._receive.close())
         await self._step("closing the spool", asyncio.wait_for(asyncio.to_thread(self._spool.stop), until(1.0)))
+        if self._uploader is not None:
+            await self._step("copying the end of the spool", self._uploader.finish(max(until(1.0), LAST_COPY_SECONDS)))
         await self._step("closing the admin port", self._admin.close())
 
     def fail(self, why: str) -> None:
@@ -173,6 +185,7 @@ class Sink:
             reloads=dict(self.reloads),
             at_ns=self._clock.wall_ns(),
             growth=self._trend.add(self._clock.monotonic(), wanted),
+            backup=None if self._uploader is None else self._uploader.statistics(),
         )
 
     def _declared(self) -> dict[str, int] | None:
@@ -198,10 +211,14 @@ class Sink:
     async def _start(self, undo: AsyncExitStack) -> None:
         config = self._config
         self._registry = Registry(config, on_change=self._reserve)
+        prepared = None if config.spool.backup is None else await self._restored(config.spool, config.spool.backup)
         self._spool = await open_spool(config, self._clock)
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
         if isinstance(self._spool, Spool):
             self._registry.remember(self._spool.rings)
+            if config.spool.backup is not None and prepared is not None:
+                uploader = self._copy(config.spool, config.spool.backup, prepared, self._spool)
+                undo.push_async_callback(uploader.finish, 0.0)
         self._reserve(self._registry.cluster_set)
         loop = asyncio.get_running_loop()
         self._spool.start(loop.call_soon_threadsafe, loop.call_soon)
@@ -236,6 +253,37 @@ class Sink:
         if self._guest is not None and isinstance(self._spool, Spool):
             self._visit = asyncio.create_task(self._guest.run(view, self._spool))
             self._watch("taking another's place", self._visit)
+
+    async def _restored(self, spool: SpoolConfig, backup: BackupSection) -> "Prepared":
+        """What a start does about the copy. Raises BackupError, SpoolError."""
+        checkpoints = None if self._config.evidence is None else self._config.evidence.path
+        try:
+            from auditsink.backup.restore import RestoreTarget  # noqa: PLC0415 - their client of stores loads where
+            from auditsink.backup.start import prepare  # noqa: PLC0415 - it is wanted
+        except ModuleNotFoundError:
+            raise BackupError(
+                "spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'"
+            ) from None
+        try:
+            target = RestoreTarget(spool.path, spool.max_bytes, checkpoints, RealDisk())
+            return await prepare(backup, target, clock=self._clock)
+        except OSError as problem:
+            raise BackupError(f"spool.path {spool.path}: {problem}; check the disk") from problem
+
+    def _copy(self, section: SpoolConfig, backup: BackupSection, prepared: "Prepared", spool: Spool) -> "Uploader":
+        """Copy the spool from now on."""
+        from auditsink.backup.uploader import Uploader  # noqa: PLC0415 - see above
+
+        uploader = self._uploader = Uploader(
+            backup,
+            lambda: list(spool.rings.values()),
+            section.path,
+            None if self._config.evidence is None else self._config.evidence.path,
+            prepared,
+            clock=self._clock,
+        )
+        self._watch("copying the spool", asyncio.create_task(uploader.run()))
+        return uploader
 
     async def _built(self, sections: Sequence[DestinationSection]) -> list[Forwarder]:
         """A forwarder for each. Raises DestinationError for settings that cannot work, and nothing is left behind."""

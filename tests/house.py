@@ -30,6 +30,7 @@ LAYERS = (
     "forward",
     "destinations",
     "evidence",
+    "backup",
     "tail",
     "observe",
     "admin",

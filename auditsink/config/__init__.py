@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from auditsink.common.listen import parse_address
+from auditsink.config.backup import AzureBackup, BackupSection, GcsBackup, LocalBackup, S3Backup
 from auditsink.config.checks import address
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
 from auditsink.config.clusters import Cluster, Clusters, Rate
@@ -31,8 +32,10 @@ from auditsink.config.spool import CHECKPOINTS, Encryption, Evidence, Spool
 
 __all__ = [
     "Admin",
+    "AzureBackup",
     "AzureConfig",
     "BackoffSettings",
+    "BackupSection",
     "Broken",
     "BuiltIn",
     "ClientTls",
@@ -47,6 +50,7 @@ __all__ = [
     "FileConfig",
     "Filter",
     "ForwardConfig",
+    "GcsBackup",
     "GcsConfig",
     "GroupResources",
     "HttpAuth",
@@ -54,6 +58,7 @@ __all__ = [
     "KafkaConfig",
     "KafkaSecurity",
     "LabelledSection",
+    "LocalBackup",
     "LocalConfig",
     "Log",
     "Loki",
@@ -69,6 +74,7 @@ __all__ = [
     "Rate",
     "Receive",
     "Rule",
+    "S3Backup",
     "S3Config",
     "Section",
     "ServerTls",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from auditsink.common.cluster_name import CLUSTER, CLUSTER_RULE
 from auditsink.common.units import Duration, Size
+from auditsink.config.backup import Backup
 from auditsink.config.kafka_spool import SPOOL_TYPES, SpoolTopic
 from auditsink.config.section import Broken, Section
 
@@ -38,6 +39,7 @@ class Spool(SpoolTopic, frozen=True, kw_only=True):
     durability: Literal["fsync", "interval", "os"] = "fsync"
     when_full: Literal["reject", "drop_oldest"] = "reject"
     encryption: Encryption | None = None
+    backup: Backup | None = None
 
     def broken(self) -> Broken:
         """See `Section.broken`."""
@@ -62,6 +64,8 @@ class Spool(SpoolTopic, frozen=True, kw_only=True):
         yield f"answers 200 for a batch {_DURABILITY[self.durability]}"
         encrypted = f", encrypted under the first key of {self.encryption.key_file}" if self.encryption else ""
         yield f"keeps up to {self.max_bytes} in {self.path}{encrypted}; when that is full, {_WHEN_FULL[self.when_full]}"
+        if self.backup is not None:
+            yield from self.backup.plan()
 
     def risks(self, max_body: Size) -> Broken:
         """What may happen, and what to write instead. `max_body`: that of the receive port."""
@@ -75,11 +79,14 @@ class Spool(SpoolTopic, frozen=True, kw_only=True):
             yield "when_full", "drop_oldest loses events when a destination is down for too long"
         if self.encryption is not None:
             yield "encryption", "covers the rings; dead letters and file destinations are as readable as their disk"
+        if self.backup is not None:
+            encrypted = self.encryption is not None
+            yield from ((f"backup.{key}", risk) for key, risk in self.backup.risks(encrypted=encrypted))
         if max_body * 2 > self.max_bytes:
             yield "max_bytes", "a body of receive.max_body may never fit; make it at least twice that"
 
 
-_OF_THE_DISK = ("segment_bytes", "durability")
+_OF_THE_DISK = ("segment_bytes", "durability", "backup")
 
 
 def _without_effect(section: Spool, keys: Iterable[str], why: str) -> Broken:

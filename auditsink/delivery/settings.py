@@ -19,8 +19,11 @@ HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
 def key(config: Section, name: str) -> str:
-    """The path of a key as operators know it: `destinations[siem].token_file`."""
-    return f"destinations[{config.name}].{name}"
+    """The path of a key as operators know it: `destinations[siem].token_file`.
+
+    A section that stands elsewhere and is read as a destination's has its path for a name: `spool.backup`.
+    """
+    return f"{config.name}.{name}" if "." in config.name else f"destinations[{config.name}].{name}"
 
 
 def limits(config: Section, default: Limits) -> Limits:

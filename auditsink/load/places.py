@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from auditsink.common.units import Size
 from auditsink.config import AzureConfig, Config, DestinationSection, FileConfig, GcsConfig, LocalConfig, S3Config
+from auditsink.config.backup import LocalBackup
 from auditsink.load import files
 
 _SPOOLS_OWN = ("rings", "deadletters")
@@ -109,6 +110,9 @@ def _in_the_spool(config: Config) -> Iterator[str]:
                 own = _real(config.spool.path) / name
                 if own in _with_parents(one.path):
                     yield f"destinations[{place}].path: lies in the spool's own {name}; choose a place outside"
+    backup = config.spool.backup
+    if isinstance(backup, LocalBackup) and _real(config.spool.path) in _with_parents(backup.path):
+        yield "spool.backup.path: lies in the spool, whose end it is to outlive; choose a place on another disk"
 
 
 def _same_objects(config: Config) -> Iterator[str]:

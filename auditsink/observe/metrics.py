@@ -16,6 +16,7 @@ from prometheus_client.core import (
 )
 
 from auditsink import __version__
+from auditsink.backup.statistics import BackupState, BackupStatistics
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics
 from auditsink.observe import health
 from auditsink.observe.expiry import Expiry
@@ -71,6 +72,30 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
             waiting.add_metric([cluster, one.name], one.dead_letters.by_cluster.get(cluster, 0))
     yield waiting
     yield from _destinations(snapshot.destinations)
+    if snapshot.backup is not None:
+        yield from _backup(snapshot.backup)
+
+
+def _backup(one: BackupStatistics) -> Iterator[Metric]:
+    age = float("+Inf") if one.age_seconds is None else one.age_seconds
+    for name, text, number in (
+        ("age_seconds", "How old the state is that a restore would bring back; +Inf: none is complete yet.", age),
+        ("up", "1 when the spool is copied, 0 when the store or another sink prevents it.", _copies(one)),
+        ("pending_bytes", "What is durable and not in the copy, at the last look.", one.pending_bytes),
+        ("stored_bytes", "What the copy holds of the spool.", one.stored_bytes),
+        ("left_copies", "Older copies that wait for a person.", len(one.left)),
+    ):
+        yield GaugeMetricFamily(f"auditsink_backup_{name}", text, float(number))
+    for name, text, number in (
+        ("uploaded_bytes", "Bytes of segments and other files sent to the store.", one.uploaded_bytes),
+        ("requests", "Requests to the store.", one.requests),
+        ("failures", "Rounds that failed.", one.failures),
+    ):
+        yield CounterMetricFamily(f"auditsink_backup_{name}", text, float(number))
+
+
+def _copies(one: BackupStatistics) -> int:
+    return int(one.state is BackupState.COPYING)
 
 
 def _receive(receive: ReceiveStatistics) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from auditsink.backup.statistics import BackupStatistics
 from auditsink.forward.reporting import ForwarderStatistics
 from auditsink.receive.statistics import ReceiveStatistics
 from auditsink.spool.statistics import SpoolStatistics
@@ -25,7 +26,7 @@ class Snapshot:
     `declared`: bytes reserved for each declared cluster; None where clusters are not declared.
     `log_lines_skipped`: since the start, because nobody read standard error. `at_ns`: when this was, since the epoch.
     `reloads`: of the configuration, by what came of them. `growth`: bytes a second by which what destinations still
-    need of the rings grows (or shrinks), None where it is not known yet.
+    need of the rings grows (or shrinks), None where it is not known yet. `backup`: None where there is no copy.
     """
 
     phase: Phase
@@ -38,6 +39,7 @@ class Snapshot:
     at_ns: int = 0
     growth: float | None = None
     reloads: Mapping[str, int] = field(default_factory=dict)
+    backup: BackupStatistics | None = None
 
 
 TREND_SECONDS = 300.0

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from auditsink import __version__
+from auditsink.backup.statistics import BackupStatistics, RestoredCopy
 from auditsink.common import timestamps
 from auditsink.common.redact import redact
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics
@@ -88,6 +89,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "duplicate_batches": receive.duplicates,
         "rejected_requests": dict(receive.rejected),
         "spool": _rings(spool.rings) | {"max_bytes": spool.max_bytes},
+        "backup": None if snapshot.backup is None else _backup(snapshot.backup),
         "destinations": [_destination(one, snapshot) for one in snapshot.destinations],
         "removed_destinations": [
             {"name": name, "undelivered": events} for name, events in sorted(spool.abandoned.items())
@@ -110,6 +112,44 @@ def _refusals(reason: str, row: Refusals) -> dict[str, Any]:
         "peers": dict(row.peers),
         "peer": row.peer,
         "path": redact(row.path),
+    }
+
+
+def _backup(one: BackupStatistics) -> dict[str, Any]:
+    """The copy; `complete` is the moment before which all that was accepted is in it."""
+    return {
+        "name": one.name,
+        "where": one.where,
+        "state": one.state.value,
+        "age_seconds": None if one.age_seconds is None else round(one.age_seconds, 3),
+        "complete": timestamps.seconds(one.complete_ns) if one.complete_ns else None,
+        "pending_bytes": one.pending_bytes,
+        "stored_bytes": one.stored_bytes,
+        "uploaded_bytes": one.uploaded_bytes,
+        "uploaded_objects": one.uploaded_objects,
+        "requests": one.requests,
+        "failures": one.failures,
+        "problem": one.problem,
+        "since": None if one.problem_since_ns is None else timestamps.seconds(one.problem_since_ns),
+        "note": one.note,
+        "left": list(one.left),
+        "restored": None if one.restored is None else _restored(one.restored),
+    }
+
+
+def _restored(one: RestoredCopy) -> dict[str, Any]:
+    return {
+        "manifest": one.number,
+        "complete": timestamps.seconds(one.complete_ns) if one.complete_ns else None,
+        "at": timestamps.seconds(one.at_ns),
+        "clusters": one.clusters,
+        "segments": one.segments,
+        "bytes": one.size,
+        "gaps": [
+            {"cluster": cluster, "first_sequence": first, "last_sequence": stop - 1}
+            for cluster, (first, stop) in sorted(one.gaps.items())
+        ],
+        "problems": list(one.problems),
     }
 
 

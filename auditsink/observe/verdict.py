@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from auditsink.backup.statistics import BackupState, BackupStatistics, RestoredCopy
 from auditsink.common import timestamps
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics
 from auditsink.observe.snapshot import Phase, Snapshot
@@ -27,6 +28,8 @@ LATER_SECONDS = 6 * 3600.0
 """One that is full within this is worth a look."""
 NOTABLE_FILL, HIGH_FILL, LEAST_FILL = 0.5, 0.9, 0.05
 """Of the ring, needed by a destination. Below the last, a rate says nothing: any batch would be a steep slope."""
+OLD_ROUNDS = 6
+"""A copy that is older than so many of its intervals, and than a minute, is worth a look."""
 RECENT_SECONDS = 3600.0
 """A loss that is older than this is history: it is told beside the destination, and no alarm."""
 
@@ -87,6 +90,8 @@ def all_of(snapshot: Snapshot) -> list[Verdict]:
     found = [*_not_taken(snapshot), *_refused(snapshot), *_filling(snapshot)]
     for one in snapshot.destinations:
         found += of_destination(one, snapshot)
+    if snapshot.backup is not None:
+        found += _backup(snapshot.backup, snapshot.at_ns)
     found += _else(snapshot)
     return sorted(found, key=lambda each: _ORDER[each.level])
 
@@ -229,6 +234,36 @@ def _dead_letters(one: ForwarderStatistics, now_ns: int) -> Iterator[Verdict]:
     text = f"{one.name} refused {group.count:,} x {group.reason}, since {_clock(group.since_ns, now_ns)}{more}"
     commands = tuple(f"auditsink deadletter {what} --destination {one.name}" for what in ("ls", "replay", "drop"))
     yield Verdict(_LOOK, text, group.since_ns, None, commands)
+
+
+def _backup(one: BackupStatistics, now_ns: int) -> Iterator[Verdict]:
+    commands = (_STATUS, "auditsink spool backup ls")
+    since = one.problem_since_ns
+    old = "there is none yet" if one.age_seconds is None else f"it is {_long(one.age_seconds)} old"
+    if one.state is BackupState.LOST:
+        yield Verdict(_BAD, f"The spool is copied no longer: {one.problem}", since, None, commands)
+    elif one.problem is not None:
+        long = since is not None and now_ns - since >= TROUBLE_SECONDS * 1e9
+        began = "" if since is None else f" since {_clock(since, now_ns)}"
+        text = f"The spool is not copied{began}, {old}: {one.problem}"
+        yield Verdict(_BAD if long else _LOOK, text, since, None, commands)
+    elif one.age_seconds is not None and one.age_seconds >= max(OLD_ROUNDS * one.every, 60.0):
+        text = f"The copy of the spool is behind, {old}: the store takes less than comes in"
+        yield Verdict(_LOOK, text, None, None, commands)
+    if one.note is not None:
+        yield Verdict(_LOOK, f"The copy of the spool: {one.note}", None, None, commands)
+    if one.left:
+        text = f"{len(one.left)} older copies hold what this spool does not; restore what is missing, and prune them"
+        yield Verdict(_LOOK, text, None, None, commands[1:])
+    if one.restored is not None and now_ns - one.restored.at_ns <= RECENT_SECONDS * 1e9:
+        yield _restored(one.restored, now_ns)
+
+
+def _restored(one: RestoredCopy, now_ns: int) -> Verdict:
+    until = _clock(one.complete_ns, now_ns) if one.complete_ns else "its last complete copy, which never was"
+    more = f"; {len(one.problems)} parts of the copy are lost" if one.problems else ""
+    text = f"The spool was restored at {_clock(one.at_ns, now_ns)}; what was accepted after {until} is missing{more}"
+    return Verdict(_LOOK, text, one.at_ns, None, ("auditsink spool verify --path DIR",))
 
 
 def _else(snapshot: Snapshot) -> Iterator[Verdict]:

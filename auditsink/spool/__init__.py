@@ -18,6 +18,7 @@ Files
     <spool>/rings/<cluster>/cursors/<destination>.cursor    slot file: its place
     <spool>/rings/<cluster>/damaged/         stretches that failed their checksum, set aside for a person
     <spool>/deadletters/<destination>/       see `auditsink.forward.dead_letters`
+    <spool>/backup.holder                    where there is a copy (`auditsink.backup`): a random number, 32 hex digits
 
 A **sequence** counts the events of one ring, from 0. A position in a ring is the sequence of the next event.
 
@@ -56,6 +57,9 @@ payload, so a small request that was stored before an upgrade and is repeated ri
 
 Footer: ``magic "AUDITEND" | crc u32 | records u32 | next sequence u64 | length u64 | digest 32s``, seeded; `length` is
 what the digest covers: everything before the footer.
+
+A sealed segment without records, whose `next sequence` is beyond its first, says that those events are lost: a restore
+writes it where it knows that more was accepted than it has.
 
 Encryption
 ----------

@@ -53,7 +53,7 @@ def recover(ring: Ring) -> ChainLink:
     ring.segments = tuple(held for held in segments if held.end > ring.floor)
     ends = [held.end for held in ring.segments]
     # A cursor beyond the last event means that a weaker durability lost a tail: its sequences are not given out twice.
-    ring.durable = max([ring.floor, *ends, *_positions(ring)])
+    ring.durable = max([ring.floor, *ends, *positions(ring)])
     ring.floor = ring.segments[0].first if ring.segments else ring.durable
     return link
 
@@ -182,15 +182,16 @@ def _remove(ring: Ring, path: Path) -> None:
         log.warning("cannot remove a segment", extra={"segment": str(path), "error": str(problem)})
 
 
-def _positions(ring: Ring) -> list[int]:
-    positions = []
+def positions(ring: Ring) -> list[int]:
+    """Of its cursors. Raises OSError."""
+    found = []
     directory = ring.path / "cursors"
     for name in ring.disk.names(directory):
         if name.endswith(".cursor"):
             state = cursor.peek(ring.disk, directory / name)
             if state is not None:
-                positions.append(state.position)
-    return positions
+                found.append(state.position)
+    return found
 
 
 def check_keys(rings: Iterable[Ring], keys: Keyring | None) -> None:

@@ -92,6 +92,7 @@ OWNERS: dict[str, list[type]] = {
     "forward.yaml": [config.ForwardConfig],
     "filters.yaml": [config.Filter],
     "s3.yaml": [config.S3Config, config.GcsConfig, config.AzureConfig, config.LocalConfig],
+    "backup.yaml": [config.S3Backup, config.GcsBackup, config.AzureBackup, config.LocalBackup],
     "clusters.yaml": [config.Clusters, config.Cluster, config.Rate],
     **{f"{name}.yaml": [kind] for name, kind in FORMATS.items()},
 }
@@ -106,6 +107,7 @@ def test_no_key_is_missing(name: str) -> None:
         wanted -= SHARED
     else:
         wanted -= sections(config.SpoolTopic).keys()
+        wanted -= {key for kind in OWNERS["backup.yaml"] for key in sections(kind)} - {"path", "encryption"}
     if name == "http.yaml":
         wanted -= {key for kind in FORMATS.values() for key in sections(kind)} | {*FORMATS}
     if name != "splunk.yaml":

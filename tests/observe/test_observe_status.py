@@ -94,7 +94,7 @@ def test_the_status_is_what_is_promised() -> None:
         "state": "running", "ready": True, "reasons": [], "accepted_events": 130, "accepted_batches": 5,
         "duplicate_batches": 2, "rejected_requests": {"full": 1, "disk": 3},
         "worries": health.worries(moment()), "verdict": verdict(moment()).document(), "refusals": [],
-        "concerns": [one.document() for one in all_of(moment())], "removed_destinations": [],
+        "concerns": [one.document() for one in all_of(moment())], "removed_destinations": [], "backup": None,
         "spool": {
             "bytes": 1500, "wanted_bytes": 800, "max_bytes": 4000, "segments": 4, "oldest_seconds": 12.346,
             "first_sequence": 10, "next_sequence": 130, "damaged_bytes": 8,

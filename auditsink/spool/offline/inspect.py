@@ -14,7 +14,7 @@ from auditsink.spool.content import TamperedError, Unpacker
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.keys import Keyring
-from auditsink.spool.segment import Damage, SegmentHeader
+from auditsink.spool.segment import Damage, Footer, SegmentHeader
 from auditsink.spool.segment_file import SegmentContent
 from auditsink.spool.types import Record
 
@@ -118,10 +118,8 @@ def _segment(content: SegmentContent, report: RingReport) -> SegmentReport:
     last = content.stored.stop is None and footer is None
     torn = _judge_damage(path, content.damages, content.length, report, last=last)
     digest = content.digest
-    if footer is not None and footer.digest != digest:
-        report.problems.append(f"{path}: the content does not match the digest in its seal")
-    if footer is not None and footer.next_sequence != expected:
-        report.problems.append(f"{path}: events {expected} to {footer.next_sequence - 1} are missing at the end")
+    if footer is not None:
+        expected = _check_footer(path, footer, digest, expected, report)
     if torn:
         report.notes.append(f"{path}: {torn} bytes at the end were never answered (a write cut short)")
     received = [one.received_ns for one in content.frames] or [0]
@@ -129,6 +127,20 @@ def _segment(content: SegmentContent, report: RingReport) -> SegmentReport:
         path, header, len(content.data), requests, expected, content.length, footer is not None,
         received[0], received[-1], body_bytes, digest,
     )  # fmt: skip
+
+
+def _check_footer(path: Path, footer: Footer, digest: bytes, expected: int, report: RingReport) -> int:
+    """What the seal says of the content before it; returns the sequence after the segment's last event."""
+    if footer.digest != digest:
+        report.problems.append(f"{path}: the content does not match the digest in its seal")
+    if footer.next_sequence == expected:
+        return expected
+    lost = f"{path}: events {expected} to {footer.next_sequence - 1} are missing"
+    if footer.records:
+        report.problems.append(f"{lost} at the end")
+        return expected
+    report.notes.append(f"{lost}: the copy that was restored ended before them")
+    return footer.next_sequence
 
 
 def _tampering(content: SegmentContent, unpacker: Unpacker) -> Iterator[str]:
