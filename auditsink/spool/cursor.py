@@ -13,6 +13,7 @@ from auditsink.spool.slots import SlotFile
 from auditsink.spool.types import Tally
 
 _STATE = struct.Struct("<6Q")
+SUFFIX = ".cursor"
 
 
 @dataclass(frozen=True, slots=True)

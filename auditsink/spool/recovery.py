@@ -12,11 +12,12 @@ import errno
 import hashlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 
 from auditsink.common.disk import PAGE_BYTES
+from auditsink.config.spool import CHECKPOINTS
 from auditsink.spool import cursor, segment, segment_file
 from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.keys import Keyring, cipher_of
@@ -184,14 +185,16 @@ def _remove(ring: Ring, path: Path) -> None:
 
 def positions(ring: Ring) -> list[int]:
     """Of its cursors. Raises OSError."""
-    found = []
+    states = [cursor.peek(ring.disk, path) for _name, path in _cursor_files(ring)]
+    return [state.position for state in states if state is not None]
+
+
+def _cursor_files(ring: Ring) -> Iterator[tuple[str, Path]]:
+    """Each with its destination's name. Raises OSError."""
     directory = ring.path / "cursors"
     for name in ring.disk.names(directory):
-        if name.endswith(".cursor"):
-            state = cursor.peek(ring.disk, directory / name)
-            if state is not None:
-                found.append(state.position)
-    return found
+        if name.endswith(cursor.SUFFIX):
+            yield name.removesuffix(cursor.SUFFIX), directory / name
 
 
 def check_keys(rings: Iterable[Ring], keys: Keyring | None) -> None:
@@ -207,3 +210,57 @@ def check_keys(rings: Iterable[Ring], keys: Keyring | None) -> None:
                     "add that key to the key file (spool.encryption.key_file, --key-file), below its first line, or "
                     "move those segments away and give up their events"
                 ) from None
+
+
+class Abandoned:
+    """Cursors of destinations that are configured no longer, and what all rings held for them at the start.
+
+    Nobody waits for them: their events go when their room is needed. But who took a destination out by mistake, or
+    renamed it, finds out here and not in an investigation. What comes later is owed to nobody who is not there.
+    """
+
+    def __init__(self, rings: Iterable[Ring], configured: Collection[str]) -> None:
+        """Reads the cursor files; one that cannot be read says nothing."""
+        self._owed: dict[str, list[tuple[Ring, int, int]]] = {}
+        for ring in rings:
+            for name, position in _others(ring, configured).items():
+                if max(position, ring.floor) < ring.durable:
+                    self._owed.setdefault(name, []).append((ring, position, ring.durable))
+
+    def __repr__(self) -> str:
+        return f"<Abandoned {self.events}>"
+
+    @property
+    def events(self) -> Mapping[str, int]:
+        """By destination: how many events that it has not got are still held. Any thread."""
+        found = {
+            name: sum(max(0, durable - max(position, ring.floor)) for ring, position, durable in owed)
+            for name, owed in self._owed.items()
+        }
+        return {name: count for name, count in found.items() if count}
+
+    def tell(self, spool_path: Path) -> None:
+        """A line for each."""
+        for name, events in self.events.items():
+            log.warning(
+                "a destination that is configured no longer has not got all that the spool holds: put it back to have "
+                "that delivered; to forget it, remove its cursors while the sink is stopped",
+                extra={
+                    "destination": name,
+                    "events": events,
+                    "clusters": len(self._owed[name]),
+                    "cursors": str(spool_path / "rings" / "*" / "cursors" / f"{name}{cursor.SUFFIX}"),
+                },
+            )
+
+
+def _others(ring: Ring, configured: Collection[str]) -> dict[str, int]:
+    found = {}
+    with contextlib.suppress(OSError):
+        for name, path in _cursor_files(ring):
+            if name not in configured and name != CHECKPOINTS:
+                with contextlib.suppress(OSError):
+                    state = cursor.peek(ring.disk, path)
+                    if state is not None:
+                        found[name] = state.position
+    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from auditsink.common.disk import Disk
-from auditsink.spool.cursor import Cursor
+from auditsink.spool.cursor import SUFFIX, Cursor
 from auditsink.spool.keys import Keyring
 from auditsink.spool.reader import Reader
 from auditsink.spool.record_cache import RecordCache
@@ -70,7 +70,7 @@ class Ring:
     def cursor(self, destination: str) -> Cursor:
         """That destination's cursor; the same object each time. Raises OSError."""
         if destination not in self.cursors:
-            path = self.path / "cursors" / f"{destination}.cursor"
+            path = self.path / "cursors" / f"{destination}{SUFFIX}"
             # Replaced and not changed: the writer's thread may be going through them.
             self.cursors = {**self.cursors, destination: Cursor.open(self.disk, path, floor=self.floor)}
         return self.cursors[destination]

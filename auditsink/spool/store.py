@@ -13,7 +13,6 @@ from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.config import Spool as SpoolConfig
 from auditsink.spool import identity, recovery, segment_file
-from auditsink.spool.abandoned import Abandoned
 from auditsink.spool.commit import Append
 from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, recall
 from auditsink.spool.errors import SpoolError, TooManyRingsError
@@ -23,6 +22,7 @@ from auditsink.spool.lock import check_version, take_lock
 from auditsink.spool.log import INITIAL_BYTES, ChainLink, RingLog
 from auditsink.spool.quota import DiskQuota
 from auditsink.spool.record_cache import RecordCaches
+from auditsink.spool.recovery import Abandoned
 from auditsink.spool.ring import Ring
 from auditsink.spool.shares import Shares
 from auditsink.spool.slots import SlotFile

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.evidence import EvidenceError
-from auditsink.evidence.verify import files, seen_lines
+from auditsink.evidence.verify import files, line_matcher
 from auditsink.evidence.verify.files import Files, in_order
-from auditsink.evidence.verify.seen_lines import SeenLines
+from auditsink.evidence.verify.line_matcher import SeenLines
 
 
 def test_rotated_files_are_read_oldest_first() -> None:
@@ -75,8 +75,8 @@ def test_lines_that_were_seen_are_known(seen: list[bytes], asked: list[bytes]) -
 
 
 def test_the_oldest_lines_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen_lines, "CHUNK", 10)
-    monkeypatch.setattr(seen_lines, "MOST_CHUNKS", 3)
+    monkeypatch.setattr(line_matcher, "SEEN_CHUNK", 10)
+    monkeypatch.setattr(line_matcher, "MOST_SEEN_CHUNKS", 3)
     known = SeenLines()
     lines = [random.Random(number).randbytes(8) for number in range(100)]
     for line in lines:

@@ -1,22 +1,17 @@
-"""NDJSON files as a row of lines: plain, .gz or .zst, several in the order in which they were written."""
+"""NDJSON files as a row of lines: plain or compressed, several in the order in which they were written."""
 
-import gzip
-import io
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count as count_from
 from pathlib import Path
-from typing import BinaryIO
 
-import zstandard
-
+from auditsink.auditlogs.compression import DAMAGE, decompressed
 from auditsink.evidence import EvidenceError
 
 LONGEST_LINE = 2**28
 """Bytes. kube-apiserver's events are a few MB at most; a file without line breaks must not fill the memory."""
 _ROTATED = re.compile(r"(?P<name>.*?)\.(?P<number>\d{1,6})\Z")
-_BLOCK = 2**20
 _TELL_LINES = 1000
 
 
@@ -45,7 +40,7 @@ class Files:
     def _lines(self, path: Path) -> Iterator[bytes]:
         told = 0
         try:
-            with path.open("rb", buffering=_BLOCK) as raw, unpacked(raw) as stream:
+            with path.open("rb") as raw, decompressed(raw) or raw as stream:
                 for count in count_from(1):
                     line = stream.readline(LONGEST_LINE)
                     if len(line) == LONGEST_LINE:
@@ -56,20 +51,8 @@ class Files:
                     if not line:
                         return
                     yield line[:-1] if line.endswith(b"\n") else line
-        except (OSError, EOFError, zstandard.ZstdError) as problem:
+        except DAMAGE as problem:
             raise EvidenceError(f"{path}: cannot be read: {problem}") from None
-
-
-def unpacked(raw: BinaryIO) -> BinaryIO:
-    """The stream, decompressed if its first bytes say that it is compressed."""
-    magic = raw.read(4)
-    raw.seek(0)
-    if magic.startswith(b"\x1f\x8b"):
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _BLOCK)
-    if magic == b"\x28\xb5\x2f\xfd":
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(reader, _BLOCK)
-    return raw
 
 
 def in_order(paths: Sequence[Path]) -> list[Path]:

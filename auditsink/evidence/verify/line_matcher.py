@@ -13,7 +13,11 @@ Fingerprints only propose. What counts as proven is decided by `RangeVerifier`, 
 so a line that was forged to have the fingerprint of another is found out.
 """
 
+import hashlib
+import os
 from array import array
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Protocol
@@ -24,7 +28,6 @@ from auditsink.evidence.span import packed
 from auditsink.evidence.verify.archive import Archive, Statements
 from auditsink.evidence.verify.findings import Findings, events
 from auditsink.evidence.verify.range_verifier import RangeVerifier
-from auditsink.evidence.verify.seen_lines import SeenLines
 from auditsink.evidence.verify.timeline import Load, Place, Timeline
 
 CHUNK_LINES, CHUNK_BYTES = 1024, 2**20
@@ -33,6 +36,9 @@ SEARCHES = 64
 """Strange lines in a row that are each looked for further on; then only the 128th, 256th, ...: each search costs."""
 MOST_SKIPPED = 1024
 """Missing events of a cluster that are still known when they turn up later, out of order."""
+SEEN_CHUNK = 2**16
+MOST_SEEN_CHUNKS = 128
+"""Eight million lines, 64 MiB: a crash repeats seconds, a lost cursor all that a ring holds."""
 
 
 class Lines(Protocol):
@@ -220,3 +226,38 @@ def _event(stream: _Stream) -> str:
     assert stream.timeline.place is not None
     sequence = stream.timeline.place.sequence
     return f"{events(sequence, sequence + 1)} of cluster {stream.cluster}"
+
+
+class SeenLines:
+    """Lines that were seen, so that one that comes again is known for exactly that. Bounded: the oldest are forgotten.
+
+    A digest is eight bytes of SHA-256 over a random prefix and the line: whoever made the file does not know the
+    prefix, so nobody can have made another line with the digest of one that is there. They stand in sorted chunks,
+    newest first; looking one up takes a search in each.
+    """
+
+    def __init__(self, prefix: bytes | None = None) -> None:
+        self._keyed = hashlib.sha256(os.urandom(64) if prefix is None else prefix)
+        self._recent: set[int] = set()
+        self._chunks: deque[array[int]] = deque(maxlen=MOST_SEEN_CHUNKS)
+
+    def add(self, line: bytes) -> None:
+        """Remember a line."""
+        self._recent.add(self._digest(line))
+        if len(self._recent) >= SEEN_CHUNK:
+            self._chunks.appendleft(array("Q", sorted(self._recent)))
+            self._recent = set()
+
+    def __contains__(self, line: bytes) -> bool:
+        digest = self._digest(line)
+        return digest in self._recent or any(_holds(chunk, digest) for chunk in self._chunks)
+
+    def _digest(self, line: bytes) -> int:
+        keyed = self._keyed.copy()
+        keyed.update(line)
+        return int.from_bytes(keyed.digest()[:8], "little")
+
+
+def _holds(chunk: "array[int]", digest: int) -> bool:
+    at = bisect_left(chunk, digest)
+    return at < len(chunk) and chunk[at] == digest

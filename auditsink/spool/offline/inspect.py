@@ -94,7 +94,7 @@ def verify(path: Path, cluster: str, disk: Disk | None = None, *, keys: Keyring 
             tampering += _tampering(content, unpacker)
     report.problems += tampering
     for name in disk.names(ring / "cursors"):
-        report.cursors[name.removesuffix(".cursor")] = cursor.peek(disk, ring / "cursors" / name)
+        report.cursors[name.removesuffix(cursor.SUFFIX)] = cursor.peek(disk, ring / "cursors" / name)
     return report
 
 
