@@ -72,7 +72,7 @@ class DestinationTrouble:
 
     def look(self, now: float, one: ForwarderStatistics) -> None:
         """Take note of its state."""
-        paused = one.state is DestinationState.MISCONFIGURED or bool(one.paused_clusters)
+        paused = one.state is DestinationState.MISCONFIGURED or bool(one.held)
         self._retrying.look(now, on=one.state is DestinationState.RETRYING)
         self._paused.look(now, on=paused)
 

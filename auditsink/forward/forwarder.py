@@ -228,7 +228,7 @@ class Forwarder:
             return DestinationState.STOPPED
         if self._pause.trouble is not None:
             return DestinationState(self._pause.trouble.value)
-        if self._subscriptions.paused_clusters:
+        if self._subscriptions.held:
             return DestinationState.MISCONFIGURED
         return DestinationState.IDLE if self._subscriptions.settled else DestinationState.DELIVERING
 
@@ -249,7 +249,7 @@ class Forwarder:
             in_flight=self._deliverer.in_flight.running,
             next_attempt_seconds=self._pause.remaining(self._clock.monotonic()),
             accounts=self._subscriptions.accounts(),
-            paused_clusters=self._subscriptions.paused_clusters,
+            held=self._subscriptions.held,
             trouble_since_ns=counters.trouble_since_ns,
             last_delivered_ns=counters.last_delivered_ns,
             dead_letters=self._count.waiting,

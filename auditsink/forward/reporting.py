@@ -74,7 +74,7 @@ def with_error(before: tuple[LastError, ...], text: str, now_ns: int) -> tuple[L
 
 
 @dataclass(frozen=True, slots=True)
-class PausedCluster:
+class HeldCluster:
     """Why the destination does not take one cluster's events, and in how many seconds that is tried again."""
 
     why: str
@@ -109,7 +109,7 @@ class ForwarderStatistics:
     keep them apart. `dropped_dead_letters` is counted over restarts.
 
     `lag_seconds` is the age of the oldest event that is not settled, 0 when all are. `next_attempt_seconds` is how
-    long a pause still lasts. `accounts` is by cluster; so is `paused_clusters`: those that wait by
+    long a pause still lasts. `accounts` is by cluster; so is `held`: those that wait by
     themselves, see `retry.ClusterPause`. `trouble_since_ns`: when the first of the failures in a row was, None when
     the last attempt delivered; `last_delivered_ns`: when something was delivered last, None for not since the start.
     `dead_letters` are those that wait. `last_errors`: at most `MOST_ERRORS` with different texts, the newest first,
@@ -128,7 +128,7 @@ class ForwarderStatistics:
     in_flight: int
     next_attempt_seconds: float
     accounts: Mapping[str, Account]
-    paused_clusters: Mapping[str, PausedCluster] = field(default_factory=dict)
+    held: Mapping[str, HeldCluster] = field(default_factory=dict)
     trouble_since_ns: int | None = None
     last_delivered_ns: int | None = None
     dead_letters: DeadLettersWaiting = field(default_factory=DeadLettersWaiting)

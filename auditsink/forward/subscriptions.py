@@ -14,7 +14,7 @@ from auditsink.common.fair_queue import FairQueue
 from auditsink.common.signal import Signal
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.prefetch import Offload, Prefetch, peek
-from auditsink.forward.reporting import PausedCluster, where
+from auditsink.forward.reporting import HeldCluster, where
 from auditsink.forward.source import Routing, SourceCursor, SourceRing
 from auditsink.forward.subscription import Lease, Subscription
 from auditsink.forward.trials import Trial
@@ -266,11 +266,11 @@ class Subscriptions:
         return all(one.settled or one.pause.why for one in self._by_ring.values())
 
     @property
-    def paused_clusters(self) -> dict[str, PausedCluster]:
+    def held(self) -> dict[str, HeldCluster]:
         """Clusters whose events the destination does not take, while it takes those of others."""
         now = self._clock.monotonic()
         return {
-            one.cluster: PausedCluster(one.pause.why, one.pause.remaining(now))
+            one.cluster: HeldCluster(one.pause.why, one.pause.remaining(now))
             for one in self._by_ring.values()
             if one.pause.why
         }

@@ -25,7 +25,7 @@ def reasons(snapshot: Snapshot) -> list[str]:
 def worries(snapshot: Snapshot) -> list[str]:
     """What somebody should look at although the sink is ready."""
     found = [worry for one in snapshot.destinations for worry in _worries(one, snapshot.spool.rings)]
-    found += [_held(one) for one in snapshot.destinations if one.paused_clusters]
+    found += [_held(one) for one in snapshot.destinations if one.held]
     found += [f"receive: {problem}" for problem in snapshot.receive.problems]
     if snapshot.receive.unsplit:
         found.append(
@@ -51,8 +51,8 @@ def readiness(snapshot: Snapshot) -> tuple[bool, str]:
 
 
 def _held(one: ForwarderStatistics) -> str:
-    cluster, held = min(one.paused_clusters.items())
-    more = f" (and {len(one.paused_clusters) - 1} more)" if len(one.paused_clusters) > 1 else ""
+    cluster, held = min(one.held.items())
+    more = f" (and {len(one.held) - 1} more)" if len(one.held) > 1 else ""
     return f"destination {one.name} does not take the events of cluster {cluster}{more}: {held.why}"
 
 

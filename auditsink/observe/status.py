@@ -57,8 +57,8 @@ def _remarks(one: ForwarderStatistics) -> Iterator[tuple[VerdictLevel, str]]:
             yield VerdictLevel.LOOK, _BEHIND
         case _:
             pass
-    if one.paused_clusters:
-        yield VerdictLevel.BAD, _HELD.format(len(one.paused_clusters))
+    if one.held:
+        yield VerdictLevel.BAD, _HELD.format(len(one.held))
     if dropped := sum(account.dropped for account in one.accounts.values()):
         yield VerdictLevel.BAD, _DROPPED.format(dropped)
     if waiting := one.dead_letters.total:
@@ -202,7 +202,7 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> dict[str, Any]
         "next_attempt_seconds": round(one.next_attempt_seconds, 3),
         "held": [
             {"cluster": cluster, "why": held.why, "next_attempt_seconds": round(held.next_attempt_seconds, 3)}
-            for cluster, held in sorted(one.paused_clusters.items())
+            for cluster, held in sorted(one.held.items())
         ],
         "advice": advice(one),
     }

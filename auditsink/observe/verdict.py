@@ -198,7 +198,7 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> Iterator[Verdi
     now, since, left = snapshot.at_ns, one.trouble_since_ns, until_full(snapshot)
     why = one.last_error.text if one.last_error else "no answer yet"
     began = "" if since is None else f" since {_clock(since, now)}"
-    if one.state is DestinationState.MISCONFIGURED and not (one.paused_clusters and since is None):
+    if one.state is DestinationState.MISCONFIGURED and not (one.held and since is None):
         text = f"{one.name} takes nothing{began} and cannot as it is set up: {why}"
         yield Verdict(_BAD, text, since, left, (_CHECK,))
     elif one.state is DestinationState.RETRYING:
@@ -207,9 +207,9 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> Iterator[Verdi
         yield Verdict(_BAD if worse else _LOOK, f"{one.name} takes nothing{began}: {why}", since, left, (_CHECK,))
     elif one.state is DestinationState.DELIVERING and one.lag_seconds >= BEHIND_SECONDS:
         yield Verdict(_LOOK, f"{one.name} is {_long(one.lag_seconds)} behind", None, left, (f"{_STATUS} --watch",))
-    for cluster, paused in sorted(one.paused_clusters.items())[:1]:
-        more = f" and {len(one.paused_clusters) - 1:,} more clusters" if len(one.paused_clusters) > 1 else ""
-        text = f"{one.name} does not take the events of {cluster}{more}: {paused.why}"
+    for cluster, held in sorted(one.held.items())[:1]:
+        more = f" and {len(one.held) - 1:,} more clusters" if len(one.held) > 1 else ""
+        text = f"{one.name} does not take the events of {cluster}{more}: {held.why}"
         yield Verdict(_BAD, text, since, left, (f"{_STATUS} -o json",))
     yield from _lost(one, snapshot)
     yield from _dead_letters(one, now)

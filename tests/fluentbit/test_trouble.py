@@ -5,13 +5,13 @@ from itertools import pairwise
 import pytest
 
 from auditsink.fluentbit.numbers import DestinationTrouble, Window
-from auditsink.forward.reporting import DestinationState, ForwarderStatistics, PausedCluster
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics, HeldCluster
 
 FINE, RETRYING, PAUSED = DestinationState.IDLE, DestinationState.RETRYING, DestinationState.MISCONFIGURED
 
 
 def one(state: DestinationState, *, waits: bool = False) -> ForwarderStatistics:
-    waiting = {"prod": PausedCluster("no topic", 1.0)} if waits else {}
+    waiting = {"prod": HeldCluster("no topic", 1.0)} if waits else {}
     return ForwarderStatistics("d", "splunk", state, (), 0.0, {}, {}, 0, 0, 0, 0.0, {}, waiting)
 
 

@@ -9,7 +9,7 @@ from forwardkit import LIMITS, FakeRing, Rig, ScriptedDestination, adds_up, alwa
 
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
-from auditsink.forward.reporting import DestinationState, PausedCluster
+from auditsink.forward.reporting import DestinationState, HeldCluster
 from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE, ClusterPause
 
 NO_TOPIC = Misconfigured("topic audit.c1 is missing", cluster_only=True)
@@ -39,12 +39,12 @@ async def test_the_others_go_on_and_the_one_comes_after_it_is_set_right(in_fligh
         await rig.clock.advance(1)
         assert destination.sequences("c2") == list(range(100))
         assert rig.forwarder.state is DestinationState.MISCONFIGURED
-        assert rig.forwarder.statistics().paused_clusters == {"c1": PausedCluster(NO_TOPIC.why, FIRST_PROBE - 1)}
+        assert rig.forwarder.statistics().held == {"c1": HeldCluster(NO_TOPIC.why, FIRST_PROBE - 1)}
         assert one.cursor("siem").position == 0
         destination.answer = always(Delivered())
         await rig.clock.advance(FIRST_PROBE)
         assert destination.sequences("c1") == list(range(95))
-        assert (rig.forwarder.state, rig.forwarder.statistics().paused_clusters) == (DestinationState.IDLE, {})
+        assert (rig.forwarder.state, rig.forwarder.statistics().held) == (DestinationState.IDLE, {})
         assert adds_up(one)
         assert adds_up(two)
 
@@ -71,7 +71,7 @@ async def test_a_hundred_made_up_clusters_delay_nobody() -> None:
         prod.fill(3)
         await rig.clock.advance(0.1)
         assert destination.sequences("prod") == [0, 1, 2, 3]
-        assert len(rig.forwarder.statistics().paused_clusters) == 100
+        assert len(rig.forwarder.statistics().held) == 100
 
 
 async def test_a_stop_does_not_wait_for_a_held_cluster() -> None:

@@ -6,7 +6,7 @@ import pytest
 from moments import FILE, SIEM
 
 from auditsink.forward.dead_letter_count import DeadLettersWaiting
-from auditsink.forward.reporting import DestinationState, ForwarderStatistics, PausedCluster
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics, HeldCluster
 from auditsink.observe import status
 from auditsink.spool.types import Account
 
@@ -22,7 +22,7 @@ LOSSY = replace(FILE, accounts={"prod": Account(10, 5, 0, 2, 3, 0)})
         (replace(FILE, state=DestinationState.DELIVERING, lag_seconds=59.0), []),
         (replace(FILE, state=DestinationState.DELIVERING, lag_seconds=60.0), ["Delivers, and is behind"]),
         (
-            replace(FILE, paused_clusters={"prod": PausedCluster("no index", 1.0)}),
+            replace(FILE, held={"prod": HeldCluster("no index", 1.0)}),
             ["Takes all but the events of 1 clusters"],
         ),
         (LOSSY, ["Lost 3 events"]),

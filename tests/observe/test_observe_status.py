@@ -6,7 +6,7 @@ import pytest
 from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
 from auditsink.common.secret import Secret
-from auditsink.forward.reporting import DestinationState, PausedCluster
+from auditsink.forward.reporting import DestinationState, HeldCluster
 from auditsink.observe import health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, verdict
@@ -42,8 +42,8 @@ def test_a_sink_that_would_not_keep_a_batch_is_not_ready(snapshot: Snapshot, rea
 
 
 def test_a_held_cluster_is_told_in_status_and_as_a_worry() -> None:
-    held = {"test": PausedCluster("no topic", 29.56789), "prod": PausedCluster("no right", 1.0)}
-    found = moment(destinations=(replace(SIEM, state=DestinationState.MISCONFIGURED, paused_clusters=held),))
+    held = {"test": HeldCluster("no topic", 29.56789), "prod": HeldCluster("no right", 1.0)}
+    found = moment(destinations=(replace(SIEM, state=DestinationState.MISCONFIGURED, held=held),))
 
     assert status.document(found)["destinations"][0]["held"] == [
         {"cluster": "prod", "why": "no right", "next_attempt_seconds": 1.0},

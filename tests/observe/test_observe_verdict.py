@@ -7,7 +7,7 @@ import pytest
 from moments import FILE, PROD, RECEIVE, SIEM, SPOOL, moment
 
 from auditsink.forward.dead_letter_count import DeadLettersWaiting, ReasonGroup
-from auditsink.forward.reporting import DestinationState, ForwarderStatistics, LastError, PausedCluster
+from auditsink.forward.reporting import DestinationState, ForwarderStatistics, HeldCluster, LastError
 from auditsink.observe.snapshot import Phase, Snapshot, Trend
 from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, until_full, verdict
 from auditsink.receive.statistics import ClusterStatistics, Refusals
@@ -88,7 +88,7 @@ def refused(reason: str, *, ago_seconds: int = 5, peers: Mapping[str, int] | Non
         (calm(siem(DestinationState.DELIVERING, lag_seconds=600.0)), LOOK, "siem is 10 min behind"),
         (calm(siem(last_errors=(LastError("HTTP 503", NOW, NOW),))), GOOD, "Batches are taken"),
         (
-            calm(siem(paused_clusters={"a": PausedCluster("no topic", 1.0), "b": PausedCluster("no", 1.0)})),
+            calm(siem(held={"a": HeldCluster("no topic", 1.0), "b": HeldCluster("no", 1.0)})),
             BAD,
             "siem does not take the events of a and 1 more clusters: no topic",
         ),
