@@ -1,6 +1,7 @@
 """What a client of the admin port may withhold, and for how long."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -52,17 +53,21 @@ async def test_a_second_request_that_is_not_finished_is_not_waited_for(admin: Ad
 
 
 async def test_whoever_does_not_read_is_dropped(admin: AdminServer) -> None:
-    reader, writer = await asyncio.open_connection(*admin.address, limit=1)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5000)
-    for one in admin._server.server_state.connections:
-        assert isinstance(one, server.AdminConnection)
-    async with asyncio.timeout(30):
-        while not admin._server.server_state.connections:  # noqa: ASYNC110 - the server's loop turn
-            await asyncio.sleep(0.01)
-        while admin._server.server_state.connections:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    assert reader is not None
-    writer.close()
+    client = socket.create_connection(admin.address)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # full after a few answers
+    client.setblocking(False)
+    _, writer = await asyncio.open_connection(sock=client, limit=1)
+    try:
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5000)
+        async with asyncio.timeout(120):
+            while not admin._server.server_state.connections:  # noqa: ASYNC110 - the server's loop turn
+                await asyncio.sleep(0.01)
+            for one in admin._server.server_state.connections:
+                assert isinstance(one, server.AdminConnection)
+            while admin._server.server_state.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    finally:
+        writer.close()
 
 
 async def test_probes_are_answered_whoever_else_is_there(admin: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:
