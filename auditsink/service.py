@@ -47,7 +47,7 @@ from auditsink.observe.snapshot import Phase, Snapshot, Trend
 from auditsink.receive import ReceiveServer
 from auditsink.receive.statistics import NOTHING_RECEIVED
 from auditsink.spool import Spool
-from auditsink.spooling import SinkSpool, open_spool, readable
+from auditsink.spooling import SinkSpool, open_spool, readable, unread
 
 if TYPE_CHECKING:  # their client of object stores is an extra, and loads where it is configured
     from auditsink.backup.start import Prepared
@@ -242,6 +242,7 @@ class Sink:
             snapshot=self.snapshot,
             rings=lambda: readable(self._spool),
             spool_path=config.spool.path,
+            unread=unread(config),
             destinations=self._destinations,
             expiries=Expiries(config),
             build=self._parts,

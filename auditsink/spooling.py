@@ -60,3 +60,10 @@ async def open_spool(config: Config, clock: Clock) -> SinkSpool:
 def readable(spool: SinkSpool) -> "Mapping[str, Ring]":
     """The rings that can be looked into here. Of a topic no sink holds what others delivered."""
     return spool.rings if isinstance(spool, Spool) else {}
+
+
+def unread(config: Config) -> str | None:
+    """Why events cannot be looked at over this sink's admin port; None where they can."""
+    if config.spool.type == "disk":
+        return None
+    return f"the spool is a topic, and no sink has all of it: read {config.spool.topic}'s destinations instead"

@@ -195,7 +195,7 @@ class Sink:
                 said = {"message": line.decode(errors="replace")}
             self.lines.append(said)
             if said["message"] == "ready":
-                self.receive, self.admin = said["receive"], said["admin"]
+                self.receive, self.admin = said.get("receive", ""), said["admin"]
                 self._ready.set()
 
 

@@ -37,6 +37,8 @@ class TrailEndpoints:
 
         Parameters: the filters, each as often as wanted; `last`: how many to begin with; `follow=1`; `raw=1`.
         """
+        if self._view.unread is not None:
+            return JSONResponse({"error": self._view.unread}, 409)
         asked = request.query_params
         last = asked.get("last", "0")
         if not (last.isascii() and last.isdigit() and len(last) < 6):
@@ -58,6 +60,8 @@ class TrailEndpoints:
 
     async def event(self, request: Request) -> Response:
         """The bytes of one event: `cluster`, `sequence`; `most`: only so many of them. X-Auditsink-Bytes: all."""
+        if self._view.unread is not None:
+            return JSONResponse({"error": self._view.unread}, 409)
         asked = request.query_params
         ring, sequence = self._view.rings().get(asked.get("cluster", "")), _number(asked.get("sequence"))
         if ring is None or sequence is None:

@@ -32,11 +32,15 @@ def _nothing(one: DestinationSection) -> tuple[Destination, EventFilter | None]:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`snapshot` and `rings` are called in the loop's thread. `spool_path`: where dead letters lie; None: nowhere."""
+    """`snapshot` and `rings` are called in the loop's thread. `spool_path`: where dead letters lie; None: nowhere.
+
+    `unread`: why events cannot be looked at here, a sentence; None where they can.
+    """
 
     snapshot: Callable[[], Snapshot]
     rings: Callable[[], Mapping[str, Ring]] = dict
     spool_path: Path | None = None
+    unread: str | None = None
     destinations: Sequence[DestinationSection] = ()
     expiries: Expiries | None = None
     build: Build = _nothing

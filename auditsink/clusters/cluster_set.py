@@ -15,13 +15,14 @@ from auditsink.spool.shares import overbooked
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the rest of the configuration allows. `client_ca`: certificates are asked for."""
+    """What the rest of the configuration allows. `client_ca`: certificates are asked for. `topic`: the spool is one."""
 
     max_bytes: int
     segment_bytes: int
     max_clusters: int
     destinations: frozenset[str]
     client_ca: bool
+    topic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,13 @@ class Entries:
             yield f"destinations: there is none called {min(unknown)!r}; write names of destinations"
         if cluster.certificates and not bounds.client_ca:
             yield "certificates: nobody is asked for one; set receive.tls.client_ca_file"
+        if bounds.topic and cluster.destinations is not None:
+            yield (
+                "destinations: cannot be kept with spool.type: kafka, where nobody remembers it once the cluster is "
+                "declared no longer; remove it, or use a topic and sinks of their own"
+            )
+        if bounds.topic and cluster.reservation:
+            yield "reservation: nobody can reserve room in a topic (spool.type: kafka); remove it"
         reserved = self._reserved + cluster.reservation
         if cluster.reservation and (why := overbooked(bounds.max_bytes, bounds.segment_bytes, reserved)):
             yield f"reservation: {why}"

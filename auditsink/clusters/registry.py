@@ -269,6 +269,7 @@ def _bounds(settings: config.Config) -> Bounds:
         most_clusters(settings),
         frozenset(one.name for one in settings.destinations),
         tls is not None and tls.client_ca_file is not None,
+        spool.type == "kafka",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from auditsink.common.listen import parse_address
+from auditsink.common.units import Size
 from auditsink.config.backup import AzureBackup, BackupSection, GcsBackup, LocalBackup, S3Backup
 from auditsink.config.checks import address
 from auditsink.config.client import ClientTls, HttpAuth, OAuth2, Proxy
@@ -171,6 +172,12 @@ class Config(Section, frozen=True, kw_only=True):
 
     def _beside_a_topic(self) -> Broken:
         """What cannot be kept where the spool is a topic that several sinks share."""
+        least = Size(2 * self.spool.partitions * self.receive.max_body)
+        if self.spool.max_bytes < least:
+            yield (
+                "spool.max_bytes",
+                f"must be at least {least}: each of the partitions keeps up to two segments of receive.max_body",
+            )
         if self.evidence is not None:
             yield "evidence", "needs rings on a disk: with spool.type: kafka no sink sees all of a cluster; remove it"
         for place, one in enumerate(self.destinations):

@@ -50,6 +50,10 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
         """What may happen, and what to write instead."""
         if self.accept_loss:
             yield "accept_loss", "lets the sink start where a broker that fails may take answered batches along"
+        yield (
+            "path",
+            "dead letters of what is delivered here lie there: give it a volume, or they go with the machine",
+        )
         if self.security.tls is None:
             yield "security.tls", "is not set, so events and passwords travel in the clear"
         else:

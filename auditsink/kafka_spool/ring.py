@@ -1,9 +1,11 @@
 """A ring as `forward` sees it (see `forward.source`): one cluster in one partition, for one destination."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Protocol
 
+from auditsink.kafka_spool.record import StoredRecord
 from auditsink.kafka_spool.window import ClusterWindow, HeldRecord, PartitionWindow
 from auditsink.spool.content import ContentError, Unpacker
 from auditsink.spool.errors import MissingKeyError
@@ -24,10 +26,19 @@ class Damaged(Protocol):
         ...
 
 
+class Fetch(Protocol):
+    """Gets values again that memory let go of."""
+
+    def __call__(self, partition: int, wanted: Collection[int]) -> dict[int, bytes]:
+        """By offset: the first one that is wanted, and others. Blocks. Raises OSError."""
+        ...
+
+
 class SplitRecords:
     """The records that were unpacked last, for all rings of a destination."""
 
-    def __init__(self, keys: Keyring | None, damaged: Damaged, limit: int = SPLIT_BYTES) -> None:
+    def __init__(self, keys: Keyring | None, damaged: Damaged, fetch: Fetch, limit: int = SPLIT_BYTES) -> None:
+        self.fetch = fetch
         self._unpacker = Unpacker(keys)
         self._damaged = damaged
         self._limit = limit
@@ -39,16 +50,18 @@ class SplitRecords:
 
     def cached(self, held: HeldRecord) -> Record | None:
         """The record, if it is kept, or if it is soon unpacked. In the loop's thread."""
-        found = self._known.get(held)
-        if found is None and held.stored.header.body_length < LARGE_BODY and not held.stored.header.encrypted:
-            found = self.read(held, self._unpacker)
+        found, header = self._known.get(held), held.stored.header
+        if found is None and held.size and header.body_length < LARGE_BODY and not header.encrypted:
+            found = self.read(held, held.stored, self._unpacker)
             if found is not None:
                 self.keep(held, found)
         return found
 
-    def read(self, held: HeldRecord, unpacker: Unpacker) -> Record | None:
-        """The record, unpacked; None where it cannot be. Any thread. Raises OSError where its key is not there."""
-        stored = held.stored
+    def read(self, held: HeldRecord, stored: StoredRecord, unpacker: Unpacker) -> Record | None:
+        """The record, unpacked; None where it cannot be. Any thread. Raises OSError where its key is not there.
+
+        `stored`: with its value, which memory may let go of at any moment.
+        """
         try:
             whole = unpacker.record(stored.segment, stored.header, stored.value, 0)
         except MissingKeyError as problem:
@@ -73,9 +86,10 @@ class SplitRecords:
 
 
 class TopicReader:
-    """See `forward.source.SourceReader`. All that is not done is in memory; what costs time is to unpack it."""
+    """See `forward.source.SourceReader`."""
 
-    def __init__(self, window: ClusterWindow, split: SplitRecords, keys: Keyring | None) -> None:
+    def __init__(self, partition: int, window: ClusterWindow, split: SplitRecords, keys: Keyring | None) -> None:
+        self._partition = partition
         self._window = window
         self._split = split
         self._unpacker = Unpacker(keys)
@@ -100,10 +114,18 @@ class TopicReader:
         """See `SourceReader.read`."""
         records: list[Record] = []
         size, end = 0, position
-        for held in list(self._window.held):
-            if held.end <= position:
-                continue
-            record = self._split.read(held, self._unpacker)
+        wanted = [held for held in list(self._window.held) if held.end > position]
+        values: dict[int, bytes] = {}
+        for place, held in enumerate(wanted):
+            stored = held.stored
+            if not stored.value:
+                if stored.offset not in values:
+                    if records:
+                        break
+                    gone = {one.stored.offset for one in wanted[place:] if not one.size}
+                    values = self._split.fetch(self._partition, {stored.offset, *gone})
+                stored = replace(stored, value=values.get(stored.offset, b""))
+            record = self._split.read(held, stored, self._unpacker)
             end = held.end
             if record is not None:
                 records.append(record.since(position))
@@ -172,13 +194,19 @@ class TopicRing:
         """See `SourceRing.durable`."""
         return self.window.end
 
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the oldest event that is not done was accepted; None when all are."""
+        held = self.window.held
+        return held[0].stored.header.received_ns if held else None
+
     def cursor(self, destination: str) -> TopicCursor:  # noqa: ARG002 - this ring is of one destination
         """See `SourceRing.cursor`."""
         return self._cursor
 
     def reader(self) -> TopicReader:
         """See `SourceRing.reader`."""
-        return TopicReader(self.window, self._split, self._keys)
+        return TopicReader(self._partition.partition, self.window, self._split, self._keys)
 
     def origin(self, sequence: int) -> str | None:
         """See `SourceRing.origin`."""

@@ -8,7 +8,7 @@ there.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -20,6 +20,7 @@ from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka_spool import place, record
 from auditsink.kafka_spool.place import GroupPlace
+from auditsink.kafka_spool.refetch import FETCH_SECONDS, Refetching
 from auditsink.kafka_spool.repeats import WINDOW_NS
 from auditsink.kafka_spool.ring import SplitRecords, TopicRing
 from auditsink.kafka_spool.window import ClusterWindow, HeldRecord, PartitionWindow
@@ -28,7 +29,11 @@ from auditsink.spool.keys import Keyring
 log = logging.getLogger("auditsink.spool")
 
 HELD_BYTES = 32 * 2**20
-"""Bytes of records, compressed as they lie in the topic, that one destination holds; then nothing more is fetched."""
+"""Bytes of records, compressed as they lie in the topic, that one destination holds."""
+HELD_RECORDS = 50_000
+"""Records that one destination knows of, in memory or not, at some 600 bytes each."""
+STILL_SECONDS = 10.0
+"""A destination that took nothing for so long takes nothing of other clusters either: no more is fetched for them."""
 FETCH_BYTES = 4 * 2**20
 """Of one partition in one answer of a broker; a larger record comes alone."""
 POLL_SECONDS = 0.5
@@ -52,7 +57,7 @@ class TopicSource:
     def __init__(self, brokers: Brokers, topic: str, destination: str, *, clock: Clock, keys: Keyring | None) -> None:
         self.rings: dict[str, TopicRing] = {}
         """By partition and cluster."""
-        self.problem: str | None = None
+        self.problem: str | None = "Kafka has given no partitions yet"
         """Why nothing is fetched, while that is so."""
         self.topic = topic
         self.destination = destination
@@ -61,7 +66,10 @@ class TopicSource:
         self._clock = clock
         self._keys = keys
         self._windows: dict[int, PartitionWindow] = {}
-        self._split = SplitRecords(keys, self._damaged)
+        self._refetching = Refetching(brokers, topic)
+        self._split = SplitRecords(keys, self._damaged, self._fetch_again)
+        self._moves = 0
+        self._moved_at = clock.monotonic()  # when events ended last
         self._new: list[Callable[[TopicRing], None]] = []
         self._lost: list[Callable[[TopicRing], None]] = []
         self._consumer: AIOKafkaConsumer | None = None
@@ -101,6 +109,7 @@ class TopicSource:
             await self.commit(leaving=True)
         self._lose(list(self._windows))
         await self._leave()
+        await self._refetching.close()
 
     @property
     def partitions(self) -> list[int]:
@@ -111,6 +120,12 @@ class TopicSource:
     def windows(self) -> Iterator[PartitionWindow]:
         """Of the partitions that are ours now."""
         return iter(self._windows.values())
+
+    async def offsets_since(self, partitions: Iterable[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
+        """Where the records of this time and later begin; nothing for a partition without any. Raises KafkaError."""
+        consumer = self._consumer
+        times = {} if consumer is None else await consumer.offsets_for_times(dict.fromkeys(partitions, at_ms))
+        return {one: found.offset for one, found in times.items() if found is not None}
 
     def sync(self) -> None:
         """Commit what has moved. Blocks. Raises OSError."""
@@ -189,7 +204,6 @@ class TopicSource:
         self._consumer = consumer
         consumer.subscribe([self.topic], listener=_Rebalance(self))
         await consumer.start()
-        self.problem = None
 
     async def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -200,6 +214,7 @@ class TopicSource:
 
     async def taken_away(self) -> None:
         """All partitions are to be given back: some of them may be ours again in a moment."""
+        self.problem = "Kafka hands the partitions out anew"
         windows = list(self._windows.values())
         rings, self.rings = list(self.rings.values()), {}
         for ring in rings:
@@ -243,6 +258,8 @@ class TopicSource:
             consumer.seek(one, max(min(history, at.offset), starts[one]))
             window = PartitionWindow(one.partition, at)
             self._windows[one.partition] = window
+        self.problem = None
+        for window in self._windows.values():
             for cluster in list(window.clusters.values()):
                 self._ring(window, cluster)
 
@@ -274,7 +291,7 @@ class TopicSource:
         consumer = self._consumer
         assert consumer is not None
         ours = consumer.assignment()
-        full = sum(window.held_bytes for window in self._windows.values()) >= HELD_BYTES
+        full = self._make_room()
         paused = consumer.paused()
         if full and paused != ours:
             consumer.pause(*ours)
@@ -290,6 +307,33 @@ class TopicSource:
             window = self._windows.get(partition.partition)
             if window is not None:
                 self._take(window, records)
+
+    def _make_room(self) -> bool:
+        """Whether nothing more is fetched for now.
+
+        While the destination takes events, a cluster that holds much lets go of it, and what lies behind is fetched for
+        the others; it is fetched again when its turn has come.
+        """
+        windows = self._windows.values()
+        now = self._clock.monotonic()
+        moved = sum(window.moves for window in windows)
+        if moved != self._moves:
+            self._moves, self._moved_at = moved, now
+        excess = sum(window.held_bytes for window in windows) - HELD_BYTES
+        if excess < 0:
+            return sum(window.held for window in windows) >= HELD_RECORDS
+        if now - self._moved_at > STILL_SECONDS or sum(window.held for window in windows) >= HELD_RECORDS:
+            return True
+        window, cluster = max(
+            ((window, cluster) for window in windows for cluster in window.clusters.values()),
+            key=lambda one: one[1].bytes,
+        )
+        window.let_go(cluster, min(excess + FETCH_BYTES, cluster.bytes - cluster.bytes // 4))
+        return False
+
+    def _fetch_again(self, partition: int, wanted: Collection[int]) -> dict[int, bytes]:
+        fetching = asyncio.run_coroutine_threadsafe(self._refetching.values(partition, wanted), self._loop)
+        return fetching.result(2 * FETCH_SECONDS)
 
     def _take(self, window: PartitionWindow, records: list[ConsumerRecord]) -> None:
         more: dict[ClusterWindow, None] = {}

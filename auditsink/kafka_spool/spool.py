@@ -17,10 +17,12 @@ from auditsink.kafka.brokers import Brokers, BrokerSettings
 from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka.link import ProducerLink
 from auditsink.kafka_spool import topic
+from auditsink.kafka_spool.keeper import TopicKeeper
 from auditsink.kafka_spool.packing import Posted
 from auditsink.kafka_spool.producing import ANSWER_SECONDS, BATCH_BYTES, Producing
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
+from auditsink.kafka_spool.window import REST
 from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.keys import Keyring
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
@@ -74,6 +76,14 @@ class KafkaSpool:
         self._link = link
         self._producing = Producing(link, config.topic, clock=clock, keys=keys)
         self._sources: dict[str, TopicSource] = {}
+        self._keeper = TopicKeeper(
+            brokers,
+            config.topic,
+            facts.partitions,
+            max_bytes=config.max_bytes,
+            sources=lambda: tuple(self._sources.values()),
+            clock=clock,
+        )
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -96,8 +106,7 @@ class KafkaSpool:
 
     def start(self, notify: Callable[..., object], soon: Callable[..., object] | None = None) -> None:  # noqa: ARG002 - the disk's
         """Begin to look after the brokers."""
-        task = self._loop.create_task(self._probe())
-        self._tasks.add(task)
+        self._tasks |= {self._loop.create_task(self._probe()), self._loop.create_task(self._keeper.run())}
 
     # For receivers.
 
@@ -116,7 +125,9 @@ class KafkaSpool:
 
     def refusal(self, ring: Any) -> SpoolRejection | None:  # noqa: ARG002 - the same for all clusters
         """Why a request that begins now would be refused, as far as that is known; cheap."""
-        return SpoolRejection.STOPPING if self._stopping else None
+        if self._stopping:
+            return SpoolRejection.STOPPING
+        return SpoolRejection.FULL if self._keeper.full else None
 
     def submit(self, ring: PostingRing, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
         """Store a request. `done` is called later in the loop's thread, when the result holds; never from within."""
@@ -191,14 +202,48 @@ class KafkaSpool:
 
     def statistics(self) -> SpoolStatistics:
         """What is known here right now."""
-        times = self._producing.times
-        rings: dict[str, RingStatistics] = {
-            ring.cluster: RingStatistics(ring.cluster, 0, 0, 0, self._config.max_bytes, 1, 0.0, 0, ring.events, 0)
-            for ring in self.rings.values()
-        }
-        return SpoolStatistics(
-            self._config.max_bytes, tuple(rings.values()), tuple(times.counts), times.total, self.problem
+        times, keeper = self._producing.times, self._keeper
+        rings = [self._ring_statistics(cluster) for cluster in sorted(self._known_clusters())]
+        rings.append(
+            RingStatistics(
+                REST,
+                keeper.bytes,
+                keeper.bytes,
+                0,
+                max(0, self._config.max_bytes - keeper.bytes),
+                self._facts.partitions,
+                0.0,
+                0,
+                0,
+                0,
+            )
         )
+        worries = [
+            f"destination {name} is not delivered from here: {source.problem}"
+            for name, source in self._sources.items()
+            if source.problem is not None
+        ]
+        return SpoolStatistics(
+            self._config.max_bytes,
+            tuple(rings),
+            tuple(times.counts),
+            times.total,
+            self.problem,
+            worries=(*worries, *([keeper.problem] if keeper.problem else [])),
+        )
+
+    def _known_clusters(self) -> set[str]:
+        held = {ring.cluster for source in self._sources.values() for ring in source.rings.values()}
+        return (held | set(self.rings)) - {REST}
+
+    def _ring_statistics(self, cluster: str) -> RingStatistics:
+        """What is known of a cluster here: of receivers what they took, of forwarders what waits."""
+        taken = self.rings[cluster].events if cluster in self.rings else 0
+        rings = [one for source in self._sources.values() for one in source.rings.values() if one.cluster == cluster]
+        oldest = min((ring.oldest_ns for ring in rings if ring.oldest_ns is not None), default=None)
+        age = 0.0 if oldest is None else max(0.0, (self._clock.wall_ns() - oldest) / 1e9)
+        drops = {name: drop for ring in rings for name, drop in ring.drops.items()}
+        return RingStatistics(cluster, 0, 0, 0, self._config.max_bytes, 0, age, 0, taken, 0, drops)
 
 
 async def checked_topic(config: SpoolConfig, brokers: Brokers, max_body: int | None, clock: Clock) -> TopicFacts:

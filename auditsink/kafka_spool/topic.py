@@ -12,6 +12,10 @@ from auditsink.config import Spool
 
 HEADROOM = 2**17
 """Bytes of a record beside the body, at most: what does not compress, and who sent it."""
+SEGMENTS = 8
+"""Of a full partition, at least."""
+LEAST_SEGMENT = 2**20
+MOST_SEGMENT = 2**29
 IN_SYNC = 2
 _LOOK_SECONDS = 0.2
 
@@ -33,8 +37,15 @@ def settings_of(spool: Spool, max_body: int) -> dict[str, str]:
         "min.insync.replicas": str(min(IN_SYNC, spool.replication_factor)),
         "unclean.leader.election.enable": "false",
         "compression.type": "producer",
+        "segment.bytes": str(_segment_bytes(spool, max_body)),
         "max.message.bytes": str(max_body + HEADROOM),
     }
+
+
+def _segment_bytes(spool: Spool, max_body: int) -> int:
+    """Disk is freed by whole segments, so there are to be several in a partition; each holds a record at least."""
+    share = spool.max_bytes // (spool.partitions * SEGMENTS)
+    return max(min(share, MOST_SEGMENT), LEAST_SEGMENT, max_body + HEADROOM)
 
 
 def broken_promises(facts: TopicFacts) -> Iterator[str]:

@@ -6,7 +6,7 @@ may be committed. Memory holds what is not done and no more: `held_bytes` says h
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from auditsink.kafka_spool.place import GroupPlace, Reached
 from auditsink.kafka_spool.record import StoredRecord
@@ -28,6 +28,11 @@ class HeldRecord:
     first: int
     events: int
     parts: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds now."""
+        return len(self.stored.value)
 
     @property
     def end(self) -> int:
@@ -65,6 +70,8 @@ class ClusterWindow:
     end: int
     claimed: int
     held: deque[HeldRecord] = field(default_factory=deque)
+    bytes: int = 0
+    """Of its records that memory holds."""
 
     @classmethod
     def resumed(cls, cluster: str, tally: Tally) -> "ClusterWindow":
@@ -94,8 +101,12 @@ class PartitionWindow:
             self.clusters[REST] = ClusterWindow.resumed(REST, place.rest)
         self.next_offset = place.offset
         self.held_bytes = 0
+        self.held = 0
+        """Records that are not done, those included whose values memory has let go of."""
         self.repeated = 0
         """Events that were passed over because they had been posted before."""
+        self.moves = 0
+        """How often events ended."""
         self.dirty = False
         """Whether the place has moved since it was asked for."""
         self._began = place
@@ -125,7 +136,9 @@ class PartitionWindow:
         parts = None if events == everything else tuple(cut)
         cluster.held.append(HeldRecord(stored, cluster.end, events, parts))
         cluster.end += events
+        cluster.bytes += len(stored.value)
         self.held_bytes += len(stored.value)
+        self.held += 1
         return cluster
 
     def pass_over(self, offset: int) -> None:
@@ -138,10 +151,24 @@ class PartitionWindow:
         cluster.position += done.total
         while cluster.held and cluster.held[0].end <= cluster.position:
             gone = cluster.held.popleft()
-            self.held_bytes -= len(gone.stored.value)
+            cluster.bytes -= gone.size
+            self.held_bytes -= gone.size
+            self.held -= 1
             self._at_ms = max(self._at_ms, gone.stored.header.received_ns // 10**6)
         self.clusters[cluster.cluster] = self.clusters.pop(cluster.cluster)  # those that moved last stand last
         self.dirty = True
+        self.moves += 1
+
+    def let_go(self, cluster: ClusterWindow, count: int) -> None:
+        """Let go of the values of a cluster's newest records, at least so many bytes of them if there are so many."""
+        for held in reversed(cluster.held):
+            if count <= 0:
+                return
+            size = held.size
+            held.stored = replace(held.stored, value=b"")
+            cluster.bytes -= size
+            self.held_bytes -= size
+            count -= size
 
     @property
     def in_hand(self) -> bool:

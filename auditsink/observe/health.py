@@ -38,6 +38,7 @@ def worries(snapshot: Snapshot) -> list[str]:
         f"removed destination {name} has not got {events:,} events that are held; put it back to have them delivered"
         for name, events in sorted(snapshot.spool.abandoned.items())
     ]
+    found += [f"spool: {worry}" for worry in snapshot.spool.worries]
     if snapshot.spool.damaged_bytes:
         found.append(f"spool: {snapshot.spool.damaged_bytes:,} bytes are damaged; run auditsink spool verify")
     return found

@@ -269,6 +269,8 @@ def _restored(one: RestoredCopy, now_ns: int) -> Verdict:
 def _else(snapshot: Snapshot) -> Iterator[Verdict]:
     for problem in snapshot.receive.problems:
         yield Verdict(_LOOK, f"receive: {problem}", commands=("auditsink check",))
+    for worry in snapshot.spool.worries:
+        yield Verdict(_LOOK, f"spool: {worry}", commands=(_CHECK,))
     if damaged := snapshot.spool.damaged_bytes:
         text = f"{damaged:,} bytes in the spool are damaged; all else is read"
         yield Verdict(_LOOK, text, commands=("auditsink spool verify --path DIR",))

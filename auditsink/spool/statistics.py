@@ -58,6 +58,8 @@ class SpoolStatistics:
     sync_seconds: float
     problem: str | None
     abandoned: Mapping[str, int] = field(default_factory=dict)
+    worries: tuple[str, ...] = ()
+    """What somebody should look at although batches are taken, a sentence each."""
 
     @property
     def bytes(self) -> int:
