@@ -19,8 +19,9 @@ import click
 import yaml
 
 from auditsink.apiserver.webhook import Webhook
-from auditsink.cli import admin_port
+from auditsink.cli import admin_port, tables
 from auditsink.cli.settings import read_config
+from auditsink.cli.status import EXIT_CODES
 from auditsink.cli.tables import safe
 from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.common import resolver
@@ -274,6 +275,8 @@ def command(
     client = None if kubeconfig is None else WebhookClient(kubeconfig)
     flags = None if flags_file is None else read(_text(flags_file))
     answers = _ask(url)
+    verdict = {} if isinstance(answers, Finding) else answers.status.get("verdict") or {}
+    click.echo(redact(tables.verdict(verdict)), nl=False)
     if flags is not None:
         click.echo(f"{safe(flags_file)}: {safe(_read_as(flags))}")
     outcome, refused = ("", []) if client is None or not trial else tried(client)
@@ -289,7 +292,7 @@ def command(
         )
     )
     _show(found)
-    return max((_EXIT_CODES[finding.urgency] for finding in found), default=0)
+    return max((EXIT_CODES.get(verdict.get("level"), 0), *(_EXIT_CODES[finding.urgency] for finding in found)))
 
 
 def _read_as(flags: Flags) -> str:

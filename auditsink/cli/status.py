@@ -179,7 +179,7 @@ PATH = "/status"
 @click.command("status")
 @url_option
 @click.option("--watch", is_flag=True, help=f"Live, every {WATCH_SECONDS} s, until Ctrl-C.")
-@click.option("--exit-code", is_flag=True, help="Exit 0 when all is good, 3 to look when there is time, 4 when bad.")
+@click.option("--exit-code", is_flag=True, help="Exit 0 when all is good, 3 to look when there is time, 4 when bad or gone.")
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="json: /status as it is.")
 def command(url: str, watch: bool, exit_code: bool, output: str) -> int:
     """Show where the events of a running sink are.
@@ -195,7 +195,12 @@ def command(url: str, watch: bool, exit_code: bool, output: str) -> int:
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     port = AdminPort(url)
     if not watch:
-        code = _once(port, output)
+        try:
+            code = _once(port, output)
+        except click.ClickException as problem:
+            if exit_code and not isinstance(problem, click.UsageError):
+                problem.exit_code = EXIT_CODES["bad"]  # one that does not answer is not good either
+            raise
         return code if exit_code else 0
     if output == "json":
         _repeated(lambda: click.echo(port.get(PATH).strip().decode(errors="replace")))

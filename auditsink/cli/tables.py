@@ -44,7 +44,7 @@ def status(values: Mapping[str, Any]) -> str:
     rejected = sum(values["rejected_requests"].values())
     head = (
         f"auditsink {safe(values['version'])}: {safe(values['state'])}\n"
-        f"{_verdict(values.get('verdict') or {})}"
+        f"{verdict(values.get('verdict') or {})}"
         f"accepted {values['accepted_events']:,} events in {values['accepted_batches']:,} batches; "
         f"{values['duplicate_batches']:,} repeated batches, {rejected:,} requests refused\n"
         f"spool {Size(spool['bytes'])} of {Size(spool['max_bytes'])} ({share:.0f}%), {spool['segments']:,} segments, "
@@ -61,19 +61,19 @@ def status(values: Mapping[str, Any]) -> str:
     return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
 
 
-def _verdict(verdict: Mapping[str, Any]) -> str:
-    """Level, sentence and commands, a line each; "" for a sink that gives none."""
-    if not verdict:
+def verdict(said: Mapping[str, Any]) -> str:
+    """Level, sentence, how long is left and commands, a line each; "" for a sink that gives none."""
+    if not said:
         return ""
-    lines = [f"{safe(verdict['level'])}: {safe(verdict['text'])}"]
-    lines += [f"  {loss}" for loss in (until_loss(verdict),) if loss]
-    lines += [f"  $ {safe(command)}" for command in verdict.get("commands", ())]
+    lines = [f"{safe(said['level'])}: {safe(said['text'])}"]
+    lines += [f"  {loss}" for loss in (until_loss(said),) if loss]
+    lines += [f"  $ {safe(command)}" for command in said.get("commands", ())]
     return "\n".join(lines) + "\n"
 
 
-def until_loss(verdict: Mapping[str, Any]) -> str:
+def until_loss(said: Mapping[str, Any]) -> str:
     """How long until events are lost, in words; "" where no loss is in sight."""
-    left = verdict.get("until_loss_seconds")
+    left = said.get("until_loss_seconds")
     if left is None:
         return ""
     return f"events are lost in about {seconds(left)} if nothing changes" if left else "events are lost or refused now"

@@ -176,3 +176,11 @@ def test_the_exit_code_says_how_the_sink_is(
     said = auditsink("status", "--url", url, "--exit-code")
     assert said.code == code
     assert f"{level}: It is so\n  $ auditsink doctor\n" in said.out
+
+
+def test_a_sink_that_is_gone_is_bad_for_who_asks_by_exit_code(auditsink: Call) -> None:
+    assert auditsink("status", "--url", "http://127.0.0.1:9").code == 1
+    said = auditsink("status", "--url", "http://127.0.0.1:9", "--exit-code")
+    assert said.code == 4
+    assert "is the sink running" in said.err
+    assert auditsink("status", "--url", "nowhere", "--exit-code").code == 2
