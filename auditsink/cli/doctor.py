@@ -292,7 +292,7 @@ def command(
         )
     )
     _show(found)
-    return max((EXIT_CODES.get(verdict.get("level"), 0), *(_EXIT_CODES[finding.urgency] for finding in found)))
+    return max((EXIT_CODES.get(str(verdict.get("level")), 0), *(_EXIT_CODES[finding.urgency] for finding in found)))
 
 
 def _read_as(flags: Flags) -> str:

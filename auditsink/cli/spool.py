@@ -8,6 +8,7 @@ import click
 
 from auditsink.audit.eventlist import Mark, one_line, unsplit_document
 from auditsink.cli import tables
+from auditsink.cli.bar import bar
 from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.spool_export import export_command, import_command, path_option
 from auditsink.cli.tables import safe, table
@@ -133,7 +134,10 @@ def _print(records: Iterable[Record], since: int, limit: int | None) -> None:
 def _reports(path: Path, cluster: str | None, key_file: Path | None = None) -> list[RingReport]:
     try:
         keys = keyring(key_file)
-        return [inspect.verify(path, name, keys=keys) for name in _clusters(path, cluster)]
+        clusters = _clusters(path, cluster)
+        sizes = [one.stat().st_size for name in clusters for one in (path / "rings" / name).glob("*.seg")]
+        with bar("Reading", sum(sizes)) as shown:
+            return [inspect.verify(path, name, keys=keys, progress=shown) for name in clusters]
     except OSError as problem:
         raise click.ClickException(f"{path}: {problem}; run it as the user that runs auditsink") from None
 

@@ -179,7 +179,7 @@ PATH = "/status"
 @click.command("status")
 @url_option
 @click.option("--watch", is_flag=True, help=f"Live, every {WATCH_SECONDS} s, until Ctrl-C.")
-@click.option("--exit-code", is_flag=True, help="Exit 0 when all is good, 3 to look when there is time, 4 when bad or gone.")
+@click.option("--exit-code", is_flag=True, help="Exit 0 good, 3 look when there is time, 4 bad or gone.")
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table", help="json: /status as it is.")
 def command(url: str, watch: bool, exit_code: bool, output: str) -> int:
     """Show where the events of a running sink are.
@@ -199,7 +199,7 @@ def command(url: str, watch: bool, exit_code: bool, output: str) -> int:
             code = _once(port, output)
         except click.ClickException as problem:
             if exit_code and not isinstance(problem, click.UsageError):
-                problem.exit_code = EXIT_CODES["bad"]  # one that does not answer is not good either
+                raise SinkGoneError(problem.message) from None
             raise
         return code if exit_code else 0
     if output == "json":
@@ -210,6 +210,12 @@ def command(url: str, watch: bool, exit_code: bool, output: str) -> int:
     else:
         _repeated(_Live(port).write)
     return 0
+
+
+class SinkGoneError(click.ClickException):
+    """It does not answer, which is not good either."""
+
+    exit_code = 4
 
 
 EXIT_CODES = {"good": 0, "look": 3, "bad": 4}

@@ -4,7 +4,7 @@ Reads only. What a running sink is about to write is simply not there yet; a seg
 was removed by the ring's limit and is passed over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,10 +59,18 @@ def clusters(path: Path, disk: Disk | None = None) -> list[str]:
         ) from None
 
 
-def verify(path: Path, cluster: str, disk: Disk | None = None, *, keys: Keyring | None = None) -> RingReport:
+def verify(
+    path: Path,
+    cluster: str,
+    disk: Disk | None = None,
+    *,
+    keys: Keyring | None = None,
+    progress: Callable[[int], None] = lambda _size: None,
+) -> RingReport:
     """Check every frame, the sequences, the seals and the chain of one ring.
 
     Needs no key; with `keys` also what only they can tell: whether an encrypted record is the one that was encrypted.
+    `progress` is told the size of each segment when it is checked.
     """
     disk = disk or RealDisk()
     report = RingReport(cluster)
@@ -92,6 +100,7 @@ def verify(path: Path, cluster: str, disk: Disk | None = None, *, keys: Keyring 
         before = found
         if unpacker is not None:
             tampering += _tampering(content, unpacker)
+        progress(found.size)
     report.problems += tampering
     for name in disk.names(ring / "cursors"):
         report.cursors[name.removesuffix(cursor.SUFFIX)] = cursor.peek(disk, ring / "cursors" / name)
