@@ -10,6 +10,7 @@ from auditsink.audit.eventlist import Mark, one_line, unsplit_document
 from auditsink.cli import tables
 from auditsink.cli.bar import bar
 from auditsink.cli.keyfile import key_file_option, keyring
+from auditsink.cli.spool_backup import backup_command
 from auditsink.cli.spool_export import export_command, import_command, path_option
 from auditsink.cli.tables import safe, table
 from auditsink.common.units import Size
@@ -26,6 +27,7 @@ def command() -> None:
     """Look into a spool, running or not; export from it and import into it."""
 
 
+command.add_command(backup_command)
 command.add_command(export_command)
 command.add_command(import_command)
 

@@ -1,0 +1,104 @@
+"""What the tests of the copy share: a spool and its copy in a directory, moved by a clock that stands still."""
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from spoolkit import body_of, submit_all
+
+from auditsink.backup.restore import RestoreTarget
+from auditsink.backup.start import Prepared, prepare
+from auditsink.backup.uploader import Uploader
+from auditsink.common.disk import RealDisk
+from auditsink.common.units import Duration, Size
+from auditsink.config import LocalBackup
+from auditsink.config import Spool as SpoolConfig
+from auditsink.config.backup import BackupSection
+from auditsink.spool import Spool
+from auditsink.spool.types import Tally
+from auditsink.testing.clock import FakeClock
+
+KEEP = 3600.0
+
+
+def section(place: Path, **changes: object) -> LocalBackup:
+    """A copy in a directory."""
+    given: dict[str, object] = {"path": place / "copy", "every": Duration(10), "keep": Duration(KEEP), **changes}
+    return LocalBackup(**given)  # type: ignore[arg-type] # settings by name
+
+
+class Copied:
+    """A spool in `place/name` with its writer of the copy: `await round()` copies once."""
+
+    def __init__(
+        self,
+        place: Path,
+        name: str = "spool",
+        config: BackupSection | None = None,
+        clock: FakeClock | None = None,
+        *,
+        encryption: object = None,
+        destinations: Sequence[str] = ("siem",),
+    ) -> None:
+        self.path = place / name
+        self.section = config or section(place)
+        self.clock = clock or FakeClock()
+        self.config = SpoolConfig(
+            path=self.path,
+            max_bytes=Size(2**20),
+            segment_bytes=Size(2**16),
+            encryption=encryption,  # type: ignore[arg-type]
+        )
+        self.checkpoints = place / name / "checkpoints.ndjson"
+        self.destinations = destinations
+        self.prepared: Prepared
+        self.spool: Spool
+        self.uploader: Uploader
+
+    async def start(self) -> Prepared:
+        """As a sink starts: restore if need be, open, begin to copy."""
+        target = RestoreTarget(self.path, self.config.max_bytes, self.checkpoints, RealDisk())
+        self.prepared = await prepare(self.section, target, clock=self.clock)
+        self.spool = Spool.open(self.config, destinations=self.destinations, clock=self.clock)
+        self.spool.start(lambda call: call())
+        self.uploader = Uploader(
+            self.section,
+            lambda: list(self.spool.rings.values()),
+            self.path,
+            self.checkpoints,
+            self.prepared,
+            clock=self.clock,
+        )
+        return self.prepared
+
+    async def round(self) -> None:
+        """Copy what is new. Raises what the store raises."""
+        await self.uploader._step()
+
+    def add(self, count: int = 1, cluster: str = "prod", size: int = 2000) -> None:
+        """So many batches of one event each, hardly compressible."""
+        ring = self.spool.ring(cluster)
+        for destination in self.destinations:
+            ring.cursor(destination)
+        bodies = [
+            body_of(uuid.uuid4().hex + "".join(uuid.uuid4().hex for _ in range(size // 32))) for _ in range(count)
+        ]
+        submit_all(self.spool, ring, bodies)
+
+    def deliver(self, count: int, cluster: str = "prod") -> None:
+        """The destinations have so many more."""
+        for destination in self.destinations:
+            self.spool.rings[cluster].cursor(destination).advance(Tally(delivered=count))
+
+    def data(self) -> set[str]:
+        """Names of the data objects."""
+        return {path.name for path in self.section.objects().path.glob(f"{self.section.root}/data/*")}  # type: ignore[union-attr]
+
+    def manifests(self) -> list[int]:
+        """Numbers of the manifests."""
+        place: Path = self.section.objects().path  # type: ignore[union-attr]
+        return sorted(int(path.name) for path in place.glob(f"{self.section.root}/manifests/*"))
+
+    def stop(self) -> None:
+        """Without a last round."""
+        self.spool.stop()
