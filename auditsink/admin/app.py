@@ -62,7 +62,7 @@ class Headers:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Answer the request (ASGI), with these headers on whatever the application says."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -33,7 +33,7 @@ FILES = {
 
 @lru_cache
 def content(name: str) -> bytes:
-    """One of `FILES`."""
+    """The bytes of one of `FILES`."""
     return resources.files("auditsink.admin").joinpath("page", name).read_bytes()
 
 

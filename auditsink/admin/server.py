@@ -100,7 +100,7 @@ class AdminConnection(HttpToolsProtocol):
         self._reading = self.loop.call_later(READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It reads."""
+        """The client reads again: its deadline no longer runs."""
         if self._reading is not None:
             self._reading.cancel()
         super().resume_writing()

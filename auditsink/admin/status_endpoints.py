@@ -99,13 +99,13 @@ class StatusEndpoints:
         return PlainTextResponse(text, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus."""
+        """The metrics, in the form that Prometheus asked for."""
         _, kind = exposition.choose_encoder(request.headers.get("accept", ""))
         known = kind if kind in self._metrics else _PLAIN
         return Response(await self._metrics[known].get(), headers={"Content-Type": known})
 
     async def status(self, _: Request) -> Response:
-        """The whole document."""
+        """The `/status` document, with all clusters."""
         return Response(await self._status.get(), media_type="application/json")
 
     async def reservations(self, _: Request) -> Response:

@@ -64,7 +64,7 @@ class Live:
             await self._clock.sleep(EVERY_SECONDS)
 
     def close(self) -> None:
-        """Every stream ends."""
+        """End every stream, because the sink stops."""
         self._closed = True
         self._ring()
 
@@ -88,7 +88,7 @@ class Slots:
         return f"<Slots {self.taken} of {self._limit} taken>"
 
     def take(self) -> None:
-        """Raises TooManyError."""
+        """Count one more stream. Raises TooManyError when there are as many as there may be."""
         if self.taken >= self._limit:
             raise TooManyError
         self.taken += 1
@@ -108,7 +108,7 @@ class Stream(StreamingResponse):
         super().__init__(content, media_type=media_type, headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Send the stream, and give its place back however it ends."""
         try:
             await super().__call__(scope, receive, send)
         finally:

@@ -32,7 +32,7 @@ class Totals:
     last_failure: str = ""
 
     def add(self, body: Body, result: Result) -> None:
-        """Count one batch."""
+        """Count what came of one batch."""
         self.retries += result.requests - 1
         last = result.last
         if not last.taken:

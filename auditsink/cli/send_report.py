@@ -33,7 +33,7 @@ class Passed:
         self.damaged_files.append(f"{name}: {why}")
 
     def tell(self) -> None:
-        """All of it."""
+        """Say on standard error all that was passed over."""
         for why, (count, places) in self._found.items():
             more = f" and {count - len(places):,} more" if count > len(places) else ""
             click.echo(f"passed over {count:,}: {safe(why)} ({safe(', '.join(places))}{more})", err=True)

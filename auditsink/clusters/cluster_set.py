@@ -82,7 +82,7 @@ class Entries:
         self._reserved -= cluster.reservation
 
     def cluster_set(self) -> ClusterSet:
-        """What was entered."""
+        """The cluster set of all that was entered."""
         return ClusterSet(dict(self._clusters), dict(self._tokens), dict(self._certificates))
 
     def _problem(self, cluster: Cluster, tokens: Tokens) -> str | None:

@@ -48,7 +48,7 @@ class Declaration:
 
     @property
     def problems(self) -> list[str]:
-        """A sentence each."""
+        """What is wrong with declarations that are not in force, a sentence each."""
         found = [] if self.refused is None else [f"{self.origin}: {self.refused}"]
         return found + ([f"{self.origin}: token_file: {self._file.error}"] if self._file and self._file.error else [])
 

@@ -33,7 +33,7 @@ def raise_limit() -> Limit:
 
 
 def limit() -> int:
-    """Of this moment."""
+    """How many files this process may have open at this moment."""
     return _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 

@@ -24,7 +24,7 @@ UNREADABLE = b"\xff"
 
 
 class File(Protocol):
-    """An open file."""
+    """An open file of a `Disk`."""
 
     def write(self, buffers: Sequence[bytes], offset: int) -> int:
         """Write at an offset (pwritev); returns the bytes written, which may be fewer than given."""
@@ -68,7 +68,7 @@ class Closable(Protocol):
 
 
 class Disk(Protocol):
-    """A file system."""
+    """A file system, as far as the spool needs one: the real one, or one that forgets and fails in tests."""
 
     def create(self, path: Path) -> File:
         """A new file for reading and writing; FileExistsError if the name is taken."""
@@ -210,7 +210,7 @@ def read_around(
 
 
 class RealFile:
-    """A file descriptor."""
+    """A file of the operating system, by its descriptor."""
 
     __slots__ = ("_fd",)
 

@@ -104,7 +104,7 @@ class S3Backup(BackupSection, frozen=True, kw_only=True, tag="s3"):
 
 
 class GcsBackup(BackupSection, frozen=True, kw_only=True, tag="gcs"):
-    """Google Cloud Storage."""
+    """A bucket of Google Cloud Storage."""
 
     bucket: str
     service_account_file: Path | None = None
@@ -120,7 +120,7 @@ class GcsBackup(BackupSection, frozen=True, kw_only=True, tag="gcs"):
 
 
 class AzureBackup(BackupSection, frozen=True, kw_only=True, tag="azure"):
-    """Azure Blob Storage."""
+    """A container of Azure Blob Storage."""
 
     account: str
     container: str

@@ -13,7 +13,7 @@ def whole(key: str, value: int, least: int, most: int) -> Broken:
 
 
 def positive(key: str, value: float) -> Broken:
-    """More than nothing."""
+    """A number that is more than 0."""
     if value <= 0:
         yield key, "must be more than 0"
 
@@ -30,7 +30,7 @@ def given(section: object, key: str) -> bool:
 
 
 def address(key: str, text: str) -> Broken:
-    """`host:port`."""
+    """A text of the form `host:port`."""
     try:
         parse_address(text)
     except ValueError as problem:

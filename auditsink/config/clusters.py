@@ -113,7 +113,7 @@ class Clusters(Section, frozen=True, kw_only=True):
         return {name for one in self.members for name in one.labels}
 
     def who(self) -> str:
-        """Who may post."""
+        """Who may post for this cluster, in words."""
         count = len(self.members)
         where = [f"the {count:,} {'cluster' if count == 1 else 'clusters'} declared here"] if count else []
         where += [f"those of the files in {self.directory}"] if self.directory else []

@@ -30,7 +30,7 @@ class Codes(str):
 
     @classmethod
     def parse(cls, value: object) -> "Codes":
-        """Raises ValueError."""
+        """From what stands in the file. Raises ValueError with an example."""
         if type(value) not in (int, str) or (found := cls(value)).range is None:
             raise ValueError(f"{value!r} is no status code; write one like 404, 5xx or 400-499")
         return found

@@ -80,7 +80,7 @@ class Otlp(Section, frozen=True, kw_only=True):
 
 
 class Meilisearch(Section, frozen=True, kw_only=True):
-    """Meilisearch."""
+    """Meilisearch: the index that gets the documents."""
 
     index: str = "kube-apiserver-audit"  # {cluster}
 

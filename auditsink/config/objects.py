@@ -105,7 +105,7 @@ class S3Config(ObjectConfig, frozen=True, kw_only=True, tag="s3"):
 
 
 class GcsConfig(ObjectConfig, frozen=True, kw_only=True, tag="gcs"):
-    """Google Cloud Storage."""
+    """A bucket of Google Cloud Storage."""
 
     bucket: str
     endpoint: str | None = None
@@ -128,7 +128,7 @@ class GcsConfig(ObjectConfig, frozen=True, kw_only=True, tag="gcs"):
 
 
 class AzureConfig(ObjectConfig, frozen=True, kw_only=True, tag="azure"):
-    """Azure Blob Storage."""
+    """A container of Azure Blob Storage."""
 
     account: str
     container: str

@@ -20,7 +20,7 @@ class Filtered:
 
 
 class EventFilter(Protocol):
-    """One destination's filter."""
+    """The filter of one destination: batches in, what is to be delivered of them out."""
 
     def __call__(self, batch: Batch) -> Filtered:
         """Reads each event once. Called in any thread, by one at a time; never raises for what is inside an event."""

@@ -1,4 +1,4 @@
-"""Where events go: one file each, one small protocol (`base`); a destination is imported only when configured."""
+"""Where events go: one file each, after the contract of `delivery.destination`; imported only when configured."""
 
 from auditsink.destinations.registry import build
 

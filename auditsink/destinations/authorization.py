@@ -182,6 +182,6 @@ class Authorization:
         return True
 
     async def close(self) -> None:
-        """Close connections."""
+        """Close the connections to the token server."""
         if self._oauth2 is not None:
             await self._oauth2.close()

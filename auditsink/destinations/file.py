@@ -35,7 +35,7 @@ _MODE = 0o600  # as kube-apiserver creates its own audit log: events hold names,
 
 
 class FileDestination:
-    """See `base.Destination`."""
+    """See `Destination`."""
 
     type = "file"
 
@@ -52,7 +52,7 @@ class FileDestination:
             raise UnavailableError(f"{key(config, 'path')}: {explain(config.path, problem)}") from None
 
     async def prepare(self, batch: Batch) -> Attempt:
-        """See `base.Destination.prepare`."""
+        """See `Destination.prepare`."""
         return partial(self._attempt, lines(documents(batch)))
 
     async def probe(self) -> Outcome:
@@ -60,7 +60,7 @@ class FileDestination:
         return await self._attempt(b"")
 
     async def close(self) -> None:
-        """See `base.Destination.close`."""
+        """See `Destination.close`."""
         with contextlib.suppress(StuckError):
             await self._calls.run(CLOSE_SECONDS, self._file.close)
         self._calls.close()

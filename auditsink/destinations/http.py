@@ -28,7 +28,7 @@ _NO_CLUSTER = "default"  # what a probe, which delivers nothing, is asked for
 
 
 class HttpDestination:
-    """See `base.Destination`. `templated`: each cluster is delivered to an address or a tenant of its own."""
+    """See `Destination`. `templated`: each cluster is delivered to an address or a tenant of its own."""
 
     type = "http"
 
@@ -57,7 +57,7 @@ class HttpDestination:
         )
 
     async def prepare(self, batch: Batch) -> Attempt:
-        """See `base.Destination.prepare`."""
+        """See `Destination.prepare`."""
         delivery = _Posting(self, batch.cluster, self._format.exchange(batch))
         await delivery.encode()
         return delivery.attempt
@@ -85,7 +85,7 @@ class HttpDestination:
         self._asked = False
 
     async def close(self) -> None:
-        """See `base.Destination.close`."""
+        """See `Destination.close`."""
         await self._client.close()
         await self._authorization.close()
 
@@ -141,7 +141,7 @@ class _Posting:
             self._request = request
 
     async def attempt(self) -> Outcome:
-        """See `base.Attempt`."""
+        """See `delivery.destination.Attempt`."""
         while True:
             await self.encode()
             answer = await self._destination.send(self._cluster, self._exchange.request, self._content)

@@ -82,7 +82,7 @@ def topic_name(template: str, cluster: str) -> str:
 
 
 class KafkaDestination:
-    """See `base.Destination`."""
+    """See `Destination`."""
 
     type = "kafka"
 
@@ -111,7 +111,7 @@ class KafkaDestination:
             )
 
     async def prepare(self, batch: Batch) -> Attempt:
-        """See `base.Destination.prepare`."""
+        """See `Destination.prepare`."""
         if self._transactions is None or batch.origin is None:
             # What a person has sent again goes beside the sink that runs, and must not take its transactional id.
             return _Producing(self._link, self._topic, batch, self._timeout)
@@ -136,7 +136,7 @@ class KafkaDestination:
         return Delivered()
 
     async def close(self) -> None:
-        """See `base.Destination.close`."""
+        """See `Destination.close`."""
         await self._link.close()
         if self._transactions is not None:
             await self._transactions[0].close()

@@ -33,7 +33,7 @@ class Compressed:
         return cls(await asyncio.to_thread(builder._build), builder.record_count())  # noqa: SLF001 - there is no other
 
     def record_count(self) -> int:
-        """Messages in it."""
+        """How many messages are in the batch."""
         return self._count
 
     def closed(self) -> bool:
@@ -41,7 +41,7 @@ class Compressed:
         return True
 
     def close(self) -> None:
-        """It is."""
+        """Called by aiokafka before it sends; this batch is whole already."""
 
     def _set_producer_state(self, producer_id: int, epoch: int, first: int) -> None:
         _PRODUCER.pack_into(self._content, _PRODUCER_AT, producer_id, epoch, first)

@@ -48,7 +48,7 @@ _UUID = 8  # characters, as fluent-bit's
 
 
 def path_of(config: ObjectConfig, batch: Batch) -> str:
-    """The object's key."""
+    """The key of the object that the batch becomes."""
     seconds, nanoseconds = divmod(batch.received_ns, 10**9)
     accepted = datetime.fromtimestamp(seconds, UTC)
     # What a command sends once more begins and ends anywhere: it must never take the place of a larger object.
@@ -84,7 +84,7 @@ _PROBE = "auditsink-probe"
 
 
 class ObjectDestination:
-    """See `base.Destination`."""
+    """See `Destination`."""
 
     def __init__(self, config: ObjectConfig, clock: Clock) -> None:
         """Raises DestinationError. Nothing is asked of the store yet."""
@@ -99,7 +99,7 @@ class ObjectDestination:
         self._directory = config.path if isinstance(config, LocalConfig) else None
 
     async def prepare(self, batch: Batch) -> Attempt:
-        """See `base.Destination.prepare`."""
+        """See `Destination.prepare`."""
         content = await asyncio.to_thread(compressed, documents(batch), self._config.compression)
         return partial(self._deliver, batch, content)
 

@@ -145,7 +145,7 @@ _NO_DATA = 5  # HEC's answer to an empty request whose token is good
 
 
 class SplunkDestination:
-    """See `base.Destination`."""
+    """See `Destination`."""
 
     type = "splunk"
 
@@ -175,7 +175,7 @@ class SplunkDestination:
         )
 
     async def prepare(self, batch: Batch) -> Attempt:
-        """See `base.Destination.prepare`."""
+        """See `Destination.prepare`."""
         content = hec.body(batch, self._heads)
         return partial(self._attempt, await gzip(content) if self._compressed else content, len(batch.events))
 
@@ -201,7 +201,7 @@ class SplunkDestination:
         return hec.classify(answer.status, answer.headers, answer.body, count=0)
 
     async def close(self) -> None:
-        """See `base.Destination.close`."""
+        """See `Destination.close`."""
         if self._acks is not None:
             await self._acks.close()
         await self._client.close()

@@ -20,7 +20,7 @@ START_SECONDS = 5.0
 
 
 class StartingDestination:
-    """See `base.Destination`. `start` comes first; until it says Delivered nothing else may be asked."""
+    """See `Destination`. `start` comes first; until it says Delivered nothing else may be asked."""
 
     def __init__(
         self,
@@ -69,15 +69,15 @@ class StartingDestination:
         return Delivered()
 
     async def prepare(self, batch: Batch) -> Attempt:
-        """See `base.Destination.prepare`."""
+        """See `Destination.prepare`."""
         return await self._there.prepare(batch)
 
     async def probe(self) -> Outcome:
-        """See `base.Destination.probe`."""
+        """See `Destination.probe`."""
         return await self._there.probe()
 
     async def close(self) -> None:
-        """See `base.Destination.close`."""
+        """See `Destination.close`."""
         if self._building is not None:
             self._building.cancel()
         if self._built is not None:

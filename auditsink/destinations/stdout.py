@@ -44,7 +44,7 @@ def after(progress: Progress, content: bytes, written: int) -> Progress:
 
 
 class StdoutDestination:
-    """See `base.Destination`."""
+    """See `Destination`."""
 
     type = "stdout"
 
@@ -65,7 +65,7 @@ class StdoutDestination:
         self._piece = _PIECE if self._may_stall else self.limits.max_bytes
 
     async def prepare(self, batch: Batch) -> Attempt:
-        """See `base.Destination.prepare`."""
+        """See `Destination.prepare`."""
         return _Lines(self, lines(documents(batch)))
 
     async def probe(self) -> Outcome:

@@ -114,7 +114,7 @@ _ENDS = ("delivered", "filtered", "dead_lettered", "dropped", "pending")
 
 
 def in_status(status: Mapping[str, Any]) -> Iterator[Finding]:
-    """What `/status` shows."""
+    """What the numbers and states in `/status` mean, and what to do."""
     if status["state"] != "starting":
         for reason in status["reasons"]:
             yield Finding(

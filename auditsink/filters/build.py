@@ -47,7 +47,7 @@ class PolicyFilter:
         self._pass_unreadable = pass_unreadable
 
     def __call__(self, batch: Batch) -> Filtered:
-        """See `forward.sifting.Sift`."""
+        """See `EventFilter`."""
         if batch.marks and Mark.UNSPLIT in batch.marks:
             return self._unsplit(batch)
         events: list[bytes] = []

@@ -39,7 +39,7 @@ class Node:
 
 
 def drop(value: bytes) -> bytes | None:  # noqa: ARG001 - an `Act`
-    """Take it out."""
+    """An `Act` that takes the member out of its object."""
     return None
 
 

@@ -32,7 +32,7 @@ _SECRETS: dict[MaskName, dict[Place, list[Path]]] = {
 
 
 class Masks:
-    """What was chosen."""
+    """What of an event's bodies is to be masked, as the configuration chose it."""
 
     def __init__(self, names: Iterable[MaskName]) -> None:
         self._paths = {place: paths for name in names for place, paths in _SECRETS[name].items()}

@@ -74,7 +74,7 @@ class CloserFields(NamedTuple):
 
 
 def read(event: bytes) -> EventFields:
-    """Raises UnreadableEventError."""
+    """What a policy can ask about an event. Raises UnreadableEventError."""
     return _seen(_fields(event))
 
 

@@ -78,12 +78,12 @@ class DestinationTrouble:
 
     @property
     def retries(self) -> int:
-        """For `retries`."""
+        """How far trouble has driven the counter `retries`."""
         return self._retrying.ticks + self._paused.ticks
 
     @property
     def pauses(self) -> int:
-        """For `errors`."""
+        """How far pauses have driven the counter `errors`."""
         return self._paused.ticks
 
     @property
@@ -205,7 +205,7 @@ class FluentNumbers:
         )
 
     def metrics(self, snapshot: Snapshot) -> dict[str, Any]:
-        """`/api/v1/metrics`."""
+        """The document of `/api/v1/metrics`."""
         receive = snapshot.receive
         taken = {"records": receive.events, "bytes": receive.bytes}
         unchanged = {"drop_records": 0, "add_records": 0, "drop_bytes": 0}  # the filter drops and makes no records
@@ -235,7 +235,7 @@ def about() -> dict[str, Any]:
 
 
 def uptime(seconds: float) -> dict[str, Any]:
-    """`/api/v1/uptime`."""
+    """The document of `/api/v1/uptime`."""
     whole = int(seconds)
     days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
     said = f"{days} days, {hours} hours, {minutes} minutes and {whole % 60} seconds"
@@ -339,5 +339,5 @@ class Families:
         self._several = list(several)
 
     def collect(self) -> Iterator[Metric]:
-        """All of them."""
+        """All families, as Prometheus collects them."""
         yield from self._several

@@ -125,7 +125,7 @@ def kafka(section: Draft, given: Given) -> None:
 
 
 def stdout(_section: Draft, _given: Given) -> None:
-    """Nothing to say."""
+    """Has no keys that make something together."""
 
 
 def file(section: Draft, given: Given) -> None:

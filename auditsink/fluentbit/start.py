@@ -227,7 +227,7 @@ def _news(translation: Translation, adopted: leftovers.Adopted) -> list[News]:
 
 
 def dumped(document: dict[str, Any]) -> str:
-    """As YAML."""
+    """The configuration as YAML."""
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
 
 

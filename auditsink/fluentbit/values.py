@@ -17,7 +17,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def text(value: str) -> str:
-    """As it stands."""
+    """The text as it stands in the file."""
     return value
 
 
@@ -36,7 +36,7 @@ def number(value: str) -> int:
 
 
 def port(value: str) -> int:
-    """A TCP port."""
+    """A TCP port. Raises ValueError for any other number or text."""
     if 0 < (found := number(value)) < 65536:
         return found
     raise ValueError("is no port; write 1 to 65535")

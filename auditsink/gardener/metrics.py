@@ -30,6 +30,6 @@ class ControllerMetrics:
         self.leader = Gauge("auditsink_gardener_leader", "1 where this replica does the work", registry=self.registry)
 
     def count(self, operation: Operation, succeeded: bool, seconds: float) -> None:
-        """An operation ended."""
+        """Count an operation that ended, and how long it took."""
         self._operations.labels(operation.value.lower(), "success" if succeeded else "error").inc()
         self._seconds.labels(operation.value.lower()).observe(seconds)

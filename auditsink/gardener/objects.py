@@ -16,7 +16,7 @@ HASH_LENGTH = 8
 
 
 def meta(thing: Mapping[str, Any]) -> Object:
-    """Its metadata."""
+    """The metadata of an object; {} where it has none."""
     return thing.get("metadata") or {}
 
 

@@ -99,7 +99,7 @@ class _Quiet(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """None of ours."""
+        """Leaves the signals alone: they are the controller's."""
         yield
 
 

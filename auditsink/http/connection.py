@@ -205,7 +205,7 @@ class HttpConnection(asyncio.Protocol):
         self._writable = False
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The transport takes bytes again: whoever waits to write goes on."""
         self._writable = True
         self._move()
 

@@ -136,7 +136,7 @@ class LogHandler(logging.Handler):
 
     @property
     def skipped(self) -> int:
-        """Lines."""
+        """How many lines were skipped because nobody read them."""
         return 0 if self._writer is None else self._writer.skipped
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -42,7 +42,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def entry(snapshot: Snapshot, cluster: str, ring: RingStatistics | None) -> dict[str, Any]:
-    """One cluster."""
+    """The row of one cluster: what it has reserved, used and borrowed."""
     mine = _reserved(snapshot).get(cluster, 0)
     used = 0 if ring is None else ring.bytes
     return {

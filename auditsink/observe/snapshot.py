@@ -12,7 +12,7 @@ from auditsink.spool.statistics import SpoolStatistics
 
 
 class Phase(StrEnum):
-    """A sink's life."""
+    """Where a sink is between its start and its end."""
 
     STARTING = "starting"
     RUNNING = "running"

@@ -192,7 +192,7 @@ class FakeDisk:
         self._entries[path].bad = range(offset, offset + length)
 
     def paths(self) -> list[Path]:
-        """All files."""
+        """The paths of all files there are."""
         return sorted(self._entries)
 
     def _enter(self, operation: str, path: Path | None = None) -> None:

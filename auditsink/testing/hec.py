@@ -130,7 +130,7 @@ class HecServer(ScriptedServer):
         return self.script if path.endswith("/event") else []
 
     async def respond(self, request: Received) -> Reply:
-        """As Splunk does."""
+        """Answer as Splunk does: token, envelopes, channel and acknowledgements."""
         path = request.path.partition("?")[0]
         if path.endswith("/services/collector/health"):
             return self.health

@@ -66,7 +66,7 @@ def ndjson(_section: HttpConfig) -> Plain:
 
 
 def json_array(_section: HttpConfig) -> Plain:
-    """`[event,event]`."""
+    """A JSON array of the events."""
     return Plain("application/json", _json_array)
 
 
@@ -114,5 +114,5 @@ _EXPECTED = 'which says {"accepted": n}'
 
 
 def event_list(_section: HttpConfig) -> EventListFormat:
-    """What kube-apiserver posts."""
+    """An EventList, as kube-apiserver posts it."""
     return EventListFormat("application/json", joined)

@@ -55,7 +55,7 @@ class Splunk(Part, frozen=True, kw_only=True):
 
 
 class S3(Part, frozen=True, kw_only=True):
-    """A bucket."""
+    """The bucket that events go to, and how objects are called there."""
 
     enabled: bool = False
     filesystem_buffer_size: str | None = msgspec.field(default=None, name="bufferSize")

@@ -24,7 +24,7 @@ class Sinks(Protocol):
 
 
 class HttpSinks:
-    """Over HTTP."""
+    """Sinks that are asked for their status over HTTP."""
 
     def __init__(self) -> None:
         self._client = httpx2.AsyncClient(timeout=ASK_SECONDS, trust_env=False)

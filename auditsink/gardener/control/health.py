@@ -30,7 +30,7 @@ _STUCK = frozenset({"misconfigured", "stopped"})
 
 @dataclass(frozen=True)
 class Condition:
-    """One of them."""
+    """A condition of an Extension, as `status.conditions` has it."""
 
     type: str
     status: str
@@ -125,7 +125,7 @@ Keys = Callable[[], Iterable[tuple[str, str]]]
 
 
 class HealthLoop:
-    """One per controller."""
+    """Looks at all Extensions in turn; one for each controller."""
 
     def __init__(self, mine: Mine, landscape: Landscape, sinks: Sinks, clock: Clock) -> None:
         self._mine = mine

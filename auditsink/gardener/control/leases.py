@@ -135,5 +135,5 @@ async def _write(kube: Kube, name: str, namespace: str, there: Object | None, sp
 
 
 def _time(now: float) -> str:
-    """As Kubernetes' MicroTime."""
+    """The time in the form of Kubernetes' MicroTime."""
     return dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

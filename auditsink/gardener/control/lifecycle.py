@@ -122,7 +122,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """One per controller."""
+    """What each operation does with the sinks of a control plane; one for each controller."""
 
     tools: Tools
     landscape: Landscape

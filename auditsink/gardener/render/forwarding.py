@@ -61,7 +61,7 @@ def access_secret(place: ControlPlane) -> Object:
 
 
 def seed_objects(place: ControlPlane, image: str) -> list[Object]:
-    """The gateway."""
+    """The gateway through which a sink reaches the shoot, as it lies in the seed."""
     labels = {"app": GATEWAY}
     network = [
         "networking.gardener.cloud/to-dns",

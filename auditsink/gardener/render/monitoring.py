@@ -40,7 +40,7 @@ def service_monitor(plan: Plan) -> Object:
 
 
 def objects(plan: Plan, monitoring: Monitoring) -> list[Object]:
-    """All of them."""
+    """All objects by which the seed's Prometheus and Grafana know the sink."""
     found = [service_monitor(plan)]
     if monitoring.rules:
         rule = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}

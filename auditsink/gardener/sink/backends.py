@@ -53,7 +53,7 @@ def with_defaults(own: Backends | None, defaults: Backends | None, *, custom: bo
 
 
 def log() -> Object:
-    """Standard output."""
+    """The backend that writes events to standard output."""
     return {"name": "log", "type": "stdout"}
 
 
