@@ -24,7 +24,7 @@ _DURATION_FACTORS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 
 
 class Size(int):
-    """A number of bytes."""
+    """A number of bytes, shown with its unit."""
 
     @classmethod
     def parse(cls, value: object) -> "Size":
@@ -43,7 +43,7 @@ class Size(int):
 
 
 class Duration(float):
-    """A number of seconds."""
+    """A number of seconds, shown with its unit."""
 
     @classmethod
     def parse(cls, value: object) -> "Duration":

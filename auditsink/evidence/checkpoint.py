@@ -55,7 +55,7 @@ class Signed:
         return hashlib.sha256(self.canonical).hexdigest()
 
     def line(self) -> bytes:
-        """For the file."""
+        """The line that stands for it in the checkpoint file."""
         fingerprints = base64.b64encode(self.fingerprints)
         return b'{"checkpoint":%b,"fingerprints":"%b","signature":%b}\n' % (
             self.canonical,

@@ -15,7 +15,7 @@ MAKE_ONE = "make one with `openssl genpkey -algorithm ed25519 -out KEY.pem`"
 
 
 class Signer:
-    """A private key."""
+    """Signs with one private key; `key_id` is what a checkpoint calls it."""
 
     def __init__(self, key: "Ed25519PrivateKey") -> None:
         self._key = key
@@ -25,7 +25,7 @@ class Signer:
         return f"<Signer {self.key_id}>"
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes."""
+        """The Ed25519 signature of a message, 64 bytes."""
         return self._key.sign(message)
 
     @classmethod

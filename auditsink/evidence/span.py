@@ -57,7 +57,7 @@ class OpenSpan:
         return len(joined)
 
     def close(self, cluster: str, ring_id: bytes) -> Span:
-        """What it has come to."""
+        """The range as it is now, with its digest and its fingerprints."""
         return Span(
             cluster, ring_id, self.first, self.next, self.first_received_ns, self._last_received_ns,
             self._digest.digest(), packed(self._fingerprints),

@@ -25,7 +25,7 @@ class CursorState:
     tally: Tally
 
     def encode(self) -> bytes:
-        """For the slot."""
+        """The bytes that a slot holds of it."""
         return _STATE.pack(self.start, self.position, *self.tally)
 
     @classmethod

@@ -21,7 +21,7 @@ class Identity(NamedTuple):
     floor: int
 
     def encode(self) -> bytes:
-        """For the slot."""
+        """The bytes that a slot of `ring.meta` holds."""
         return _META.pack(*self)
 
     @classmethod

@@ -159,7 +159,7 @@ class Keyring:
                 log.warning("spool.encryption.key_file: %s; the keys known so far stay in use", self._file.error)
 
     def _take_over(self) -> None:
-        """What the file says now."""
+        """Use the keys that the file holds now, the first for what comes; those that it held before still decrypt."""
         there = {key.check: key for key in self._file.get()}
         if gone := [key.name for check, key in self._known.items() if check not in there]:
             log.warning(

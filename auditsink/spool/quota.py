@@ -119,7 +119,7 @@ class DiskQuota:
 
 
 def report_drop(cluster: str, destination: str, drop: Drop) -> None:
-    """Tell the operator."""
+    """Log which events of which destination were dropped, and what to do about it."""
     log.error(
         "the spool is full and the oldest events were dropped before this destination had them; "
         "repair the destination, or raise spool.max_bytes",

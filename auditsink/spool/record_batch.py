@@ -30,7 +30,7 @@ def encode(requests: Iterable[tuple[bytes, int, int]]) -> bytes:
 
 
 def decode(table: bytes | memoryview) -> Iterator[StoredRequest]:
-    """What `encode` was given."""
+    """The requests in a table, in order."""
     return map(StoredRequest._make, ENTRY.iter_unpack(table))
 
 

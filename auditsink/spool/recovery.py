@@ -240,7 +240,7 @@ class Abandoned:
         return {name: count for name, count in found.items() if count}
 
     def tell(self, spool_path: Path) -> None:
-        """A line for each."""
+        """Log each destination that is configured no longer, with the events that it has not got."""
         for name, events in self.events.items():
             log.warning(
                 "a destination that is configured no longer has not got all that the spool holds: put it back to have "

@@ -51,7 +51,7 @@ class SegmentHeader:
 
     @property
     def encrypted(self) -> bool:
-        """Whether its records are."""
+        """Whether the records of the segment are encrypted."""
         return self.key_check != NO_KEY
 
     @property
@@ -148,7 +148,7 @@ def decode_header(data: bytes) -> SegmentHeader | None:
 
 
 def encode_footer(footer: Footer, seed: int) -> bytes:
-    """The seal's 64 bytes."""
+    """The footer's 64 bytes, as they seal a segment."""
     packed = FOOTER.pack(_FOOTER_MAGIC, 0, footer.records, footer.next_sequence, footer.length, footer.digest)
     return packed[:8] + crc32c(packed[12:], seed).to_bytes(4, "little") + packed[12:]
 

@@ -43,7 +43,7 @@ class Shares:
         return self.rooms(sizes)[cluster]
 
     def rooms(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """`room` of each."""
+        """What each cluster may take on top of what it has, in bytes, by its name."""
         shared = max(0, self.shared - sum(max(0, self.beyond(one, size)) for one, size in sizes.items()))
         left = max(0, self.max_bytes - sum(sizes.values()))
         return {one: min(max(0, -self.beyond(one, size)) + shared, left) for one, size in sizes.items()}

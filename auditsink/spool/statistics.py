@@ -68,12 +68,12 @@ class SpoolStatistics:
 
     @property
     def segments(self) -> int:
-        """Files."""
+        """The number of segment files over all rings."""
         return sum(ring.segments for ring in self.rings)
 
     @property
     def oldest_seconds(self) -> float:
-        """Age of the oldest."""
+        """The age of the oldest segment that holds events, in seconds."""
         return max((ring.oldest_seconds for ring in self.rings), default=0.0)
 
     @property

@@ -297,7 +297,7 @@ class Spool:
             return _Opened(ring, meta, recovery.recover(ring))
 
     def _take_in(self, opened: _Opened) -> Ring:
-        """Have a ring from now on."""
+        """Give an opened ring its log, and have it among the rings from now on."""
         ring, cluster = opened.ring, opened.ring.cluster
         ring_log = RingLog(
             ring,

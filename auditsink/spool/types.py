@@ -111,7 +111,7 @@ class Tally(NamedTuple):
         return sum(self)
 
     def plus(self, other: "Tally") -> "Tally":
-        """Field by field."""
+        """The events that ended in either of the two, each end by itself."""
         return Tally(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
@@ -127,7 +127,7 @@ class Account:
     pending: int
 
     def plus(self, other: "Account") -> "Account":
-        """Field by field."""
+        """The identity over the events of both."""
         ends = Tally(self.delivered, self.filtered, self.dead_lettered, self.dropped).plus(
             Tally(other.delivered, other.filtered, other.dead_lettered, other.dropped)
         )

@@ -37,7 +37,7 @@ _VALUES: dict[str, Callable[[TailLine], Iterable[str]]] = {
 
 
 class TailPatterns:
-    """A listener's patterns."""
+    """Which events a listener wants, by the patterns that he gave for each field."""
 
     def __init__(self, patterns: Mapping[str, Iterable[str]]) -> None:
         """`patterns` by field. Raises BadPatternError."""

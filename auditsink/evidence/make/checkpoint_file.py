@@ -23,12 +23,12 @@ _BEGINNING = b'{"checkpoint":'
 
 
 class Signing(Protocol):
-    """A private key."""
+    """What signs a checkpoint, and the name under which a verifier finds the public key."""
 
     key_id: str
 
     def sign(self, message: bytes) -> bytes:
-        """The signature."""
+        """The signature of a checkpoint's canonical form."""
         ...
 
 

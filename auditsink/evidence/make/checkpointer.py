@@ -265,7 +265,7 @@ class Checkpointer:
 
     @property
     def state(self) -> DestinationState:
-        """For `/status`."""
+        """What `/status` shows for the checkpoints, in the terms of a destination."""
         if self._stopped:
             return DestinationState.STOPPED
         if self._retry_at is not None:

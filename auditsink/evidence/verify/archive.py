@@ -106,7 +106,7 @@ class Archive:
 
     @property
     def clusters(self) -> list[str]:
-        """All that are mentioned."""
+        """All clusters of which a checkpoint speaks, in the order of first mention."""
         return list(dict.fromkeys(cluster for cluster, _ring in self.rings))
 
     def load(self, statements: Statements, at: int) -> Signed:

@@ -42,7 +42,7 @@ MOST_SEEN_CHUNKS = 128
 
 
 class Lines(Protocol):
-    """The input."""
+    """The input: lines in order, each of which can be named to a person."""
 
     def __iter__(self) -> Iterator[bytes]:
         """Every line, without its line break."""

@@ -94,7 +94,7 @@ class Timeline:
         return None
 
     def _statements(self) -> Iterator[tuple[int, int]]:
-        """Those from the place on."""
+        """The statements from the place on, by the numbers of their ring and within it."""
         if self.place is not None:
             ring, at, _sequence = self.place
             yield from ((ring, later) for later in range(at, len(self.rings[ring])))
