@@ -52,6 +52,7 @@ METRICS = {
     "written": Metric("written per byte of input", "bytes", 3),
     "stored": Metric("on disk per byte of input", "bytes", 3),
     "ready": Metric("start to ready", "s", 2),
+    "descriptors": Metric("open file descriptors", "", 0),
     "refused": Metric("posts refused", "", 0),
     "missing": Metric("events missing at the receiver", "", 0),
     "repeated": Metric("events received more than once", "", 0),

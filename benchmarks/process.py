@@ -34,6 +34,11 @@ def memory(pid: int) -> Memory:
     )
 
 
+def descriptors(pid: int) -> int:
+    """Open file descriptors of the process."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 class Peak:
     """Looks at the memory twice a second from `with` to its end, and keeps the largest that it saw."""
 

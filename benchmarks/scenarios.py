@@ -231,7 +231,8 @@ def soak(minutes: int, bench: Bench, system: System) -> Iterator[Figures]:
         for _ in range(minutes):
             minute = one.run(Load(bench.batches, BATCH_CONNECTIONS, 60, rate=BATCHES_PER_SECOND))
             # The receiver counts from its own beginning, and so over all minutes.
-            yield {name: value for name, value in minute.items() if name != "delivered"}
+            kept = {name: value for name, value in minute.items() if name != "delivered"}
+            yield kept | {"descriptors": process.descriptors(one.running.pid)}
 
 
 SCENARIOS = {
