@@ -119,7 +119,8 @@ def _number(metric: Metric, value: float) -> str:
 
 
 def _soak_table(minutes: list[Mapping[str, float]]) -> str:
-    keys = ("rss", "anonymous", "p50", "p99", "p99.9", "cpu_gb")
+    known = ("rss", "anonymous", "descriptors", "p50", "p99", "p99.9", "cpu_gb")
+    keys = [key for key in known if key in minutes[0]]
     rows = [["minute", *(METRICS[key].label for key in keys)], ["---:"] * (len(keys) + 1)]
     rows += [
         [str(number), *(_number(METRICS[key], minute[key]) for key in keys)] for number, minute in enumerate(minutes, 1)
