@@ -24,6 +24,7 @@ from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.disk import RealDisk
 from auditsink.common.operator_error import OperatorError
+from auditsink.common.redact import redact
 from auditsink.config import BackupSection, Config, DestinationSection
 from auditsink.config import Spool as SpoolConfig
 from auditsink.config.changes import Changes, between
@@ -43,7 +44,7 @@ from auditsink.forward.retry import Backoff
 from auditsink.load import ConfigError, files, places
 from auditsink.observe import logs
 from auditsink.observe.expiry import Expiries
-from auditsink.observe.snapshot import Phase, Snapshot, Trend
+from auditsink.observe.snapshot import Phase, RefusedReload, Snapshot, Trend
 from auditsink.receive import ReceiveServer
 from auditsink.receive.statistics import NOTHING_RECEIVED
 from auditsink.spool import Spool
@@ -112,6 +113,7 @@ class Sink:
         self._leaving: set[Forwarder] = set()
         self._reloading = asyncio.Lock()
         self.reloads: Counter[str] = Counter()
+        self._refused: RefusedReload | None = None
         self._checkpointer: Checkpointer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._uploader: Uploader | None = None
@@ -183,6 +185,7 @@ class Sink:
             self._declared(),
             logs.skipped(),
             reloads=dict(self.reloads),
+            refused_reload=self._refused,
             at_ns=self._clock.wall_ns(),
             growth=self._trend.add(self._clock.monotonic(), wanted),
             backup=None if self._uploader is None else self._uploader.statistics(),
@@ -313,10 +316,15 @@ class Sink:
             try:
                 await self._reload(changes, force=force)
             except OperatorError as problem:
-                self.reloads["refused"] += 1
+                self._refuse(str(problem))
                 raise ReloadError(str(problem)) from problem
             self.reloads["applied" if changes.any else "unchanged"] += 1
+            self._refused = None
             return changes
+
+    def _refuse(self, why: str) -> None:
+        self.reloads["refused"] += 1
+        self._refused = RefusedReload(redact(why.partition("\n")[0]), self._clock.wall_ns())
 
     async def reread(self, *, force: bool = False) -> Changes:
         """Read the configuration's file again and take it up. Raises ReloadError."""
@@ -325,7 +333,7 @@ class Sink:
         try:
             new = await asyncio.to_thread(self._reread_file)
         except ConfigError as problem:
-            self.reloads["refused"] += 1
+            self._refuse(str(problem))
             raise ReloadError(str(problem)) from None
         return await self.reload(new, force=force)
 

@@ -20,6 +20,14 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedReload:
+    """A changed configuration that was not taken up: the first reason, and when (nanoseconds since the epoch)."""
+
+    why: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """`failures`: what died although nobody stopped it, in words.
 
@@ -27,6 +35,7 @@ class Snapshot:
     `log_lines_skipped`: since the start, because nobody read standard error. `at_ns`: when this was, since the epoch.
     `reloads`: of the configuration, by what came of them. `growth`: bytes a second by which what destinations still
     need of the rings grows (or shrinks), None where it is not known yet. `backup`: None where there is no copy.
+    `refused_reload`: None when the last configuration that was read again is in force.
     """
 
     phase: Phase
@@ -40,6 +49,7 @@ class Snapshot:
     growth: float | None = None
     reloads: Mapping[str, int] = field(default_factory=dict)
     backup: BackupStatistics | None = None
+    refused_reload: RefusedReload | None = None
 
 
 TREND_SECONDS = 300.0

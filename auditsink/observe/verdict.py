@@ -267,6 +267,10 @@ def _restored(one: RestoredCopy, now_ns: int) -> Verdict:
 
 
 def _else(snapshot: Snapshot) -> Iterator[Verdict]:
+    if (refused := snapshot.refused_reload) is not None:
+        when = _clock(refused.at_ns, snapshot.at_ns)
+        text = f"The configuration as changed was refused at {when}, the one before stays in force: {refused.why}"
+        yield Verdict(_LOOK, text, refused.at_ns, None, ("auditsink check -c FILE", "auditsink reload"))
     for problem in snapshot.receive.problems:
         yield Verdict(_LOOK, f"receive: {problem}", commands=("auditsink check",))
     for worry in snapshot.spool.worries:

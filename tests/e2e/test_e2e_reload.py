@@ -114,6 +114,10 @@ async def test_a_broken_file_is_refused_and_the_one_before_goes_on(tmp_path: Pat
         code, answer = await asked(sink, "/reload")
         assert code == 409
         assert "destinations[0].rotate: unknown key" in answer["refused"][0]
+        verdict = (await sink.status())["verdict"]
+        assert verdict["level"] == "look"
+        assert "destinations[0].rotate: unknown key" in verdict["text"]
+        assert "auditsink check -c FILE" in verdict["commands"]
         change(sink, destinations=[{**out, "path": "/proc/none/such"}, {**out, "name": "b"}])
         assert (await asked(sink, "/reload"))[0] in (200, 409)
         change(sink, destinations=[out], spool={"path": "/elsewhere"})
@@ -121,6 +125,7 @@ async def test_a_broken_file_is_refused_and_the_one_before_goes_on(tmp_path: Pat
         assert (await sink.post(numbered(0)))[0] == 200
         await sink.delivered()
         assert 'auditsink_reloads_total{result="refused"} 2' in await sink.get("/metrics")
+        assert (await sink.status())["verdict"]["level"] == "good"
 
 
 async def test_limits_and_clusters_change_at_once_and_the_file_is_watched(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from moments import FILE, PROD, RECEIVE, SIEM, SPOOL, moment
 
 from auditsink.forward.dead_letter_count import DeadLettersWaiting, ReasonGroup
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, HeldCluster, LastError
-from auditsink.observe.snapshot import Phase, Snapshot, Trend
+from auditsink.observe.snapshot import Phase, RefusedReload, Snapshot, Trend
 from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, until_full, verdict
 from auditsink.receive.statistics import ClusterStatistics, Refusals
 from auditsink.spool.types import Account, Drop
@@ -96,6 +96,11 @@ def refused(reason: str, *, ago_seconds: int = 5, peers: Mapping[str, int] | Non
             calm(siem(dead_letters=WAITING)),
             LOOK,
             "siem refused 72 x HTTP 400, since 14:04 UTC, and 3 more for other reasons",
+        ),
+        (
+            replace(calm(), refused_reload=RefusedReload("c.yaml:3: spool.max_byte: unknown key", NOW - 3 * MINUTE)),
+            LOOK,
+            "was refused at 22:57 UTC, the one before stays in force: c.yaml:3: spool.max_byte: unknown key",
         ),
         (replace(calm(), log_lines_skipped=3), LOOK, "3 lines of the log were skipped"),
         (replace(calm(), receive=replace(RECEIVE, problems=("tokens: is empty",))), LOOK, "receive: tokens: is empty"),
