@@ -35,7 +35,7 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.destinations.encoding import event_id, utf8_documents
-from auditsink.destinations.formats.base import Request
+from auditsink.destinations.formats import Request
 from auditsink.http.answers import HttpAnswer, by_status, foreign, retry_after
 from auditsink.http.pages import page, wants_tls
 
@@ -142,7 +142,7 @@ _ANSWER_LIMIT = 4 * 2**20  # bytes: a reason of 4 kB for each of a thousand even
 
 
 class ElasticsearchFormat:
-    """See `base.Format`."""
+    """See `Format`."""
 
     endpoint = "/_bulk"
     answer_limit = _ANSWER_LIMIT
@@ -153,7 +153,7 @@ class ElasticsearchFormat:
         self._fields = settings.fields
 
     def exchange(self, batch: Batch) -> "Bulk":
-        """See `base.Format.exchange`."""
+        """See `Format.exchange`."""
         return Bulk([*self._entries(batch)], templated="{cluster}" in self._index)
 
     def probe(self) -> Request:
@@ -161,7 +161,7 @@ class ElasticsearchFormat:
         return Request("/_bulk", b"\n", _CONTENT_TYPE)
 
     def probed(self, answer: HttpAnswer) -> Outcome:
-        """See `base.Format.probed`."""
+        """See `Format.probed`."""
         if answer.status in (200, 400):
             return wants_tls(answer) or page(answer) or Delivered()
         return by_status(answer.status, answer.headers)
@@ -186,7 +186,7 @@ class ElasticsearchFormat:
 
 
 class Bulk:
-    """See `base.Exchange`. Keeps which entries are still owed, and which were refused."""
+    """See `Exchange`. Keeps which entries are still owed, and which were refused."""
 
     def __init__(self, entries: Sequence[bytes], *, templated: bool) -> None:
         self._entries = entries
@@ -204,7 +204,7 @@ class Bulk:
         return Request(_TARGET, b"".join([self._entries[place] for place in self._owed]), _CONTENT_TYPE)
 
     def answered(self, answer: HttpAnswer) -> Outcome:
-        """See `base.Exchange.answered`."""
+        """See `Exchange.answered`."""
         if answer.status != 200:
             return whole(answer)
         said = parse(answer.body)

@@ -29,7 +29,7 @@ from auditsink.delivery.outcome import (
     TooLarge,
 )
 from auditsink.destinations.encoding import documents, json_text
-from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.destinations.formats import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status, foreign, retry_after
 from auditsink.http.pages import page, wants_tls
 
@@ -39,7 +39,7 @@ _INSIDE_LIMIT = b"larger than max"  # gRPC's words when a request is too large b
 
 
 class LokiFormat:
-    """See `base.Format`."""
+    """See `Format`."""
 
     endpoint = "/loki/api/v1/push"
     answer_limit = SMALL_ANSWER
@@ -49,7 +49,7 @@ class LokiFormat:
         self._labels = settings.labels
 
     def exchange(self, batch: Batch) -> Single:
-        """See `base.Format.exchange`."""
+        """See `Format.exchange`."""
         labels = {name: value.replace("{cluster}", batch.cluster) for name, value in self._labels.items()}
         times = event_times(batch.events, batch.received_ns)
         values = b",".join(

@@ -18,7 +18,7 @@ from auditsink.config import HttpConfig, Meilisearch
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 from auditsink.destinations.encoding import event_id, utf8_documents
-from auditsink.destinations.formats.base import SMALL_ANSWER, Request
+from auditsink.destinations.formats import SMALL_ANSWER, Request
 from auditsink.http.answers import HttpAnswer, by_status, foreign
 from auditsink.http.pages import page, wants_tls
 
@@ -33,7 +33,7 @@ _SETTINGS = (
 
 
 class MeilisearchFormat:
-    """See `base.Format`."""
+    """See `Format`."""
 
     endpoint = ""
     answer_limit = SMALL_ANSWER
@@ -43,7 +43,7 @@ class MeilisearchFormat:
         self._index = settings.index
 
     def exchange(self, batch: Batch) -> "Addition":
-        """See `base.Format.exchange`."""
+        """See `Format.exchange`."""
         # A cluster's name may hold dots, an index's must not; underscores are what no cluster's name holds.
         index = self._index.replace("{cluster}", batch.cluster.replace(".", "_"))
         return Addition(
@@ -55,7 +55,7 @@ class MeilisearchFormat:
         return Request("/tasks?limit=1", method="GET")
 
     def probed(self, answer: HttpAnswer) -> Outcome:
-        """See `base.Format.probed`."""
+        """See `Format.probed`."""
         if (found := page(answer)) is not None:
             return found
         return Delivered() if answer.status == 200 else by_status(answer.status, answer.headers)
@@ -99,7 +99,7 @@ _NO_TASK = Misconfigured("the answer is not Meilisearch's; check url and what st
 
 
 class Addition:
-    """See `base.Exchange`. The request is the documents until they are a task, then the question about it."""
+    """See `Exchange`. The request is the documents until they are a task, then the question about it."""
 
     def __init__(self, documents: Request) -> None:
         self._documents = documents
@@ -110,7 +110,7 @@ class Addition:
         self._waited = 0.0
 
     def answered(self, answer: HttpAnswer) -> Outcome | None:
-        """See `base.Exchange.answered`."""
+        """See `Exchange.answered`."""
         return self._enqueued(answer) if self.request is self._documents else self._asked(answer)
 
     def _enqueued(self, answer: HttpAnswer) -> Outcome | None:

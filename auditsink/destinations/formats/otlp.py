@@ -22,7 +22,7 @@ from auditsink.config import HttpConfig, Otlp
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations.encoding import documents, event_id, json_text
-from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.destinations.formats import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status, foreign
 from auditsink.http.pages import page, wants_tls
 
@@ -38,7 +38,7 @@ _BODY = (
 
 
 class OtlpFormat:
-    """See `base.Format`."""
+    """See `Format`."""
 
     endpoint = "/v1/logs"
     answer_limit = SMALL_ANSWER
@@ -48,7 +48,7 @@ class OtlpFormat:
         self._resource = settings.resource
 
     def exchange(self, batch: Batch) -> Single:
-        """See `base.Format.exchange`."""
+        """See `Format.exchange`."""
         records = []
         times = event_times(batch.events, batch.received_ns)
         for event, time, sequence, body in zip(batch.events, times, batch.sequences, documents(batch), strict=True):
@@ -66,7 +66,7 @@ class OtlpFormat:
         return Request(self.endpoint, b'{"resourceLogs":[]}', _CONTENT_TYPE)
 
     def probed(self, answer: HttpAnswer) -> Outcome:
-        """See `base.Format.probed`."""
+        """See `Format.probed`."""
         outcome = page(answer) or classify(answer)
         return Delivered() if isinstance(outcome, Poison) else outcome
 

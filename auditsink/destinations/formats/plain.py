@@ -13,7 +13,7 @@ from auditsink.config import HttpConfig
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
 from auditsink.destinations.encoding import lines, utf8_documents
-from auditsink.destinations.formats.base import SMALL_ANSWER, Request, Single
+from auditsink.destinations.formats import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status
 from auditsink.http.pages import page, wants_tls
 
@@ -21,7 +21,7 @@ Encode = Callable[[Sequence[bytes]], bytes]
 
 
 class Plain:
-    """See `base.Format`. The other side is unknown, so any answer with a status of success is one, but an HTML page."""
+    """See `Format`. The other side is unknown, so any answer with a status of success is one, but an HTML page."""
 
     endpoint = ""
     answer_limit = SMALL_ANSWER
@@ -31,7 +31,7 @@ class Plain:
         self._encode = encode
 
     def exchange(self, batch: Batch) -> Single:
-        """See `base.Format.exchange`."""
+        """See `Format.exchange`."""
         return Single(self._request(utf8_documents(batch)), classify)
 
     def probe(self) -> Request:
@@ -74,12 +74,12 @@ class EventListFormat(Plain):
     """What kube-apiserver posts. An auditsink tells how many events it accepted."""
 
     def exchange(self, batch: Batch) -> Single:
-        """See `base.Format.exchange`."""
+        """See `Format.exchange`."""
         found = utf8_documents(batch)
         return Single(self._request(found), partial(_accepted, count=len(found)))
 
     def probed(self, answer: HttpAnswer) -> Outcome:
-        """See `base.Format.probed`."""
+        """See `Format.probed`."""
         if answer.status == 200:
             return _accepted(answer, count=0)
         return super().probed(answer)
