@@ -201,7 +201,7 @@ class Deliverer:
             return None
         trial = lease.slot.trial = lease.slot.trial or Trial()
         cause, after = (outcome.cause, outcome.after) if isinstance(outcome, Retry) else (None, None)
-        step = self._trials.failed(trial, cause, outcome.why, size, self._clock.monotonic())
+        step = self._trials.failed(trial, cause, outcome.why, size, self._clock.monotonic(), asked=bool(after))
         heard = await self._hear(lease, trial) if trial.control and not after else None
         if heard is Step.CONDEMN:
             return await self._condemn(lease, trial)
@@ -210,6 +210,8 @@ class Deliverer:
         if heard is Step.AGAIN or (self._trials.suspects(trial, step) and not control_failed):
             self.reporting.suspected(cluster, outcome.why, size)
             wait = self._waits[lease.subscription].next(after) if self._trials.waits(now) else 0.0
+            if heard is Step.AGAIN:
+                wait = max(wait, self._trials.spacing(trial, now))
         else:
             self._in_trouble(cluster, outcome, seen)
             if isinstance(heard, Retry | Misconfigured) and isinstance(outcome, Retry):
@@ -229,7 +231,7 @@ class Deliverer:
             found = await self._attempts.control(lease, trial)
             sequence, outcome = found or (0, None)
             if isinstance(outcome, Retry | Misconfigured):
-                self._trials.control_failed(trial)
+                self._trials.control_failed(trial, outcome.cause if isinstance(outcome, Retry) else None)
                 return outcome
             if outcome is not None:
                 self._recovered(lease, seen)

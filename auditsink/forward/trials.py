@@ -32,8 +32,9 @@ nothing fails in which no such event is found.
 
 A control is an event out of its turn. It follows at once on the failure of the event that is in turn, so it tells
 nothing but what it should: a destination that comes back finds what is in turn first. Only where that failure named a
-time to wait (Retry-After) it comes after the wait. While a destination is not known to be well, controls are rare:
-after 1 failure of the event, 4 more, 8 more, then 16 more each time (with no cause: 16 at once).
+time to wait (Retry-After) it comes after the wait, and the first one after 16 failures. While a destination is not
+known to be well, controls are rare: after 1 failure of the event, 4 more, 8 more, then 16 more each time; and soon
+again after one that failed in another way than the event.
 """
 
 from dataclasses import dataclass
@@ -88,10 +89,14 @@ def next_step(cause: RetryCause | None, size: int, failures: int, *, part: bool,
 
 @dataclass(slots=True)
 class Family:
-    """The parts of one batch that was divided because it failed. `explained`: an event in it was condemned."""
+    """The parts of one batch that was divided because it failed.
+
+    `taken`: one of them was. `explained`: an event in it was condemned.
+    """
 
     cause: RetryCause | None
     parts: int = 1
+    taken: bool = False
     explained: bool = False
 
 
@@ -143,24 +148,30 @@ class Trials:
         self.taken += 1
         self._in_a_row = 0
         if trial is not None:
-            self.over(trial)
+            self.over(trial, taken=True)
 
-    def over(self, trial: Trial) -> None:
+    def over(self, trial: Trial, *, taken: bool = False) -> None:
         """Nothing of this trial is left to be attempted."""
         if trial.family is not None:
+            trial.family.taken |= taken
             trial.family.parts -= 1
             if trial.family.parts == 0 and not trial.family.explained:
                 self.others += 1
 
-    def failed(self, trial: Trial, cause: RetryCause | None, why: str, size: int, now: float) -> Step:
-        """The batch of this trial failed. `trial.control` says whether a control is to follow."""
+    def failed(
+        self, trial: Trial, cause: RetryCause | None, why: str, size: int, now: float, *, asked: bool = False
+    ) -> Step:
+        """The batch of this trial failed. `trial.control` says whether a control is to follow.
+
+        `asked`: the other side named a time to wait, so that a control has to wait too.
+        """
         trial.cause, trial.why = cause, why
         trial.failures += cause is not RetryCause.ELSEWHERE
         trial.controls = 0
         self._in_a_row += 1
         part = trial.family is not None or (self.well and not self.waits(now))
         step = next_step(cause, size, trial.failures, part=part, well=self.well)
-        trial.control = step is Step.HEAR and self._wants_control(trial)
+        trial.control = step is Step.HEAR and self._wants_control(trial, asked=asked)
         if step in {Step.HALVE, Step.FIRST_ALONE}:
             trial.family = trial.family or Family(cause)
             trial.family.parts += 1
@@ -173,17 +184,21 @@ class Trials:
             self.others += 1
         return step
 
-    def _wants_control(self, trial: Trial) -> bool:
+    def _wants_control(self, trial: Trial, *, asked: bool) -> bool:
         if self.well and self.taken:
             return True
+        if asked and not trial.next_control:
+            trial.next_control = trial.failures + LONGEST_GAP
         if trial.failures < trial.next_control:
             return False
-        trial.next_control = trial.failures + (LONGEST_GAP if trial.cause is None else trial.gap)
+        trial.next_control = trial.failures + trial.gap
         trial.gap = min(2 * trial.gap, LONGEST_GAP)
         return True
 
-    def control_failed(self, trial: Trial) -> None:
+    def control_failed(self, trial: Trial, cause: RetryCause | None) -> None:
         """So it may be the destination: the hearings begin anew."""
+        if cause is not trial.cause:
+            trial.next_control, trial.gap = 0, FIRST_GAP
         self.others += 1
         self._in_a_row += 1
         trial.control = False
@@ -208,9 +223,19 @@ class Trials:
             return Step.CONDEMN
         return Step.AGAIN
 
+    def spacing(self, trial: Trial, now: float) -> float:
+        """Seconds from one hearing to the next, so that no more than are needed are held in the time that they need."""
+        enough, span = self._enough(trial.cause, now)
+        return span / enough
+
     def suspects(self, trial: Trial, step: Step) -> bool:
-        """Whether only this batch's cluster waits after `failed`: the destination is well and can be asked for more."""
+        """Whether only this batch's cluster waits after `failed`: the destination is well and can be asked for more.
+
+        Halves that begin with the event at fault fail in a row; where other parts were taken, its first event is next.
+        """
         known = trial.cause is RetryCause.UNKNOWN or (trial.cause is None and trial.family is not None)
+        if step is Step.FIRST_ALONE:
+            return known and trial.family is not None and trial.family.taken
         return self.well and known and step in {Step.HEAR, Step.HALVE}
 
     def waits(self, now: float) -> bool:

@@ -212,7 +212,12 @@ def test_an_answer_about_the_whole_request(given: HttpAnswer, kind: type) -> Non
     assert isinstance(three().answered(given), kind)
 
 
-@pytest.mark.parametrize("given", [HttpAnswer(200, {}, b""), bulk(), bulk(TAKEN), bulk(TAKEN, BAD), bulk(*[TAKEN] * 4)])
+def test_an_empty_success_is_nobodys_answer() -> None:
+    """A body that got lost on the way condemns no event."""
+    assert isinstance(three().answered(HttpAnswer(200, {}, b"")), Misconfigured)
+
+
+@pytest.mark.parametrize("given", [bulk(), bulk(TAKEN), bulk(TAKEN, BAD), bulk(*[TAKEN] * 4)])
 def test_a_success_without_a_result_for_each_event_is_none(given: HttpAnswer) -> None:
     """Some servers stop at a line that they cannot read, and say 200."""
     found = three().answered(given)

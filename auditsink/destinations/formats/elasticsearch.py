@@ -248,7 +248,7 @@ class Bulk:
         }
 
     def _incomplete(self, answer: HttpAnswer, said: BulkAnswer | None) -> Outcome:
-        if said is not None or not answer.body:
+        if said is not None:
             return Poison(None, f"HTTP 200 without a result for each of {len(self._owed)} events: not all were taken")
         if len(answer.body) >= _ANSWER_LIMIT and len(self._owed) > 1:
             return TooLarge("the answer is larger than what is read of one; lower batch.max_events")
