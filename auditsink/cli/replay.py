@@ -48,6 +48,12 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     config = read_config(config_file)
     chosen = _chosen(config, destination)
+    if config.spool.type == "kafka" and path is None:
+        raise click.ClickException(
+            "the spool is a topic, of which nothing can be delivered again by this command: set the group "
+            f"{config.spool.topic}.{destination} back with kafka-consumer-groups.sh --reset-offsets --to-datetime while "
+            "no forwarder runs; it begins there with accounts of its own"
+        )
     spool = path or config.spool.path
     clusters = [one for one in inspect.clusters(spool) if cluster in (None, one)]
     if not clusters:

@@ -61,8 +61,16 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- mul (int64 $number) (get $units $unit | int64) -}}
 {{- end }}
 
+{{- /* Whether the spool is a topic of Kafka: then there is no volume, and any number of pods. */ -}}
+{{- define "auditsink.topic" -}}
+{{- if eq (dig "spool" "type" "disk" .Values.config) "kafka" }}true{{ end -}}
+{{- end }}
+
 {{- /* What the ring may take: what is asked for if it fits the volume, else 85 % of the volume. */ -}}
 {{- define "auditsink.maxBytes" -}}
+{{- if include "auditsink.topic" . -}}
+{{- include "auditsink.bytes" (dig "spool" "max_bytes" "1GiB" .Values.config) -}}
+{{- else -}}
 {{- $volume := include "auditsink.bytes" .Values.volume.size | int64 -}}
 {{- $asked := dig "spool" "max_bytes" "" .Values.config -}}
 {{- if $asked -}}
@@ -71,6 +79,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- $bytes -}}
 {{- else -}}
 {{- div (mul $volume 85) 100 -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

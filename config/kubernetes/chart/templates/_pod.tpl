@@ -145,7 +145,11 @@ spec:
     {{- end }}
   volumes:
     {{- include "auditsink.volumes" . | nindent 4 }}
-    {{- if eq .Values.kind "Deployment" }}
+    {{- if include "auditsink.topic" . }}
+    # Dead letters, and nothing else: `auditsink deadletter replay` empties it.
+    - name: data
+      emptyDir: {}
+    {{- else if eq .Values.kind "Deployment" }}
     - name: data
       persistentVolumeClaim: {claimName: {{ .Values.volume.existingClaim | default (include "auditsink.name" .) }}}
     {{- end }}
