@@ -50,9 +50,8 @@ def command(
     chosen = _chosen(config, destination)
     if config.spool.type == "kafka" and path is None:
         raise click.ClickException(
-            "the spool is a topic, of which nothing can be delivered again by this command: set the group "
-            f"{config.spool.topic}.{destination} back with kafka-consumer-groups.sh --reset-offsets --to-datetime while "
-            "no forwarder runs; it begins there with accounts of its own"
+            f"the spool is a topic: set group {config.spool.topic}.{destination} back while no forwarder runs "
+            "(kafka-consumer-groups.sh --reset-offsets --to-datetime); it begins there, with accounts of its own"
         )
     spool = path or config.spool.path
     clusters = [one for one in inspect.clusters(spool) if cluster in (None, one)]

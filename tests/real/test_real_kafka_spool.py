@@ -165,8 +165,10 @@ Fault = Callable[[Landscape, random.Random], Awaitable[None]]
 async def kill_a_sink(landscape: Landscape, chance: random.Random) -> None:
     sink = chance.choice(landscape.sinks)
     await sink.kill()
+    landscape.service.leaving.add(sink)  # from when it is known to be gone until it is ready, as of a Service
     await asyncio.sleep(chance.uniform(0.0, 1.0))
     await sink.start()
+    landscape.service.leaving.discard(sink)
 
 
 async def kill_a_broker(landscape: Landscape, chance: random.Random) -> None:
