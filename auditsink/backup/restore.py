@@ -25,9 +25,8 @@ from auditsink.common.disk import UNREADABLE, Disk, closed_on_error, write_all
 from auditsink.evidence.checkpoint import NoCheckpointError, decode
 from auditsink.spool import identity, recovery, segment
 from auditsink.spool.identity import Identity
-from auditsink.spool.log import ChainLink
 from auditsink.spool.ring import Ring
-from auditsink.spool.segment import Footer, SegmentHeader
+from auditsink.spool.segment import ChainLink, Footer, SegmentHeader
 from auditsink.spool.slots import SlotFile
 
 log = logging.getLogger("auditsink.backup")

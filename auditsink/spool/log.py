@@ -28,7 +28,7 @@ from auditsink.spool.errors import NO_SPACE, RingFullError
 from auditsink.spool.keys import Key
 from auditsink.spool.quota import DiskQuota
 from auditsink.spool.ring import Ring
-from auditsink.spool.segment import Footer, Segment, SegmentHeader
+from auditsink.spool.segment import ChainLink, Footer, Segment, SegmentHeader
 from auditsink.spool.successor import PreparedFile, Run, Successor, zeros_of
 from auditsink.spool.types import SpoolRejection
 
@@ -57,15 +57,6 @@ class Entry:
     digest: bytes
     table: bytes = b""
     first_sequence: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class ChainLink:
-    """The chain's last link: the segment before the next one, up to the bytes that count."""
-
-    first: int = 0
-    length: int = 0
-    digest: bytes = segment.NO_DIGEST
 
 
 class _Active:

@@ -21,9 +21,8 @@ from auditsink.config.spool import CHECKPOINTS
 from auditsink.spool import cursor, segment, segment_file
 from auditsink.spool.errors import MissingKeyError
 from auditsink.spool.keys import Keyring, cipher_of
-from auditsink.spool.log import ChainLink
 from auditsink.spool.ring import Ring
-from auditsink.spool.segment import Damage, Segment, SegmentHeader
+from auditsink.spool.segment import ChainLink, Damage, Segment, SegmentHeader
 from auditsink.spool.segment_file import StoredSegment
 
 log = logging.getLogger("auditsink.spool")

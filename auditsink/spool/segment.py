@@ -65,6 +65,15 @@ class SegmentHeader:
         return crc32c(self.ring_id + self.segment_id)
 
 
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """The chain's last link: the segment before the next one, up to the bytes that count."""
+
+    first: int = 0
+    length: int = 0
+    digest: bytes = NO_DIGEST
+
+
 @dataclass(slots=True)
 class Segment:
     """A segment of a ring.

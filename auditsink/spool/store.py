@@ -19,11 +19,12 @@ from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
 from auditsink.spool.lock import check_version, take_lock
-from auditsink.spool.log import INITIAL_BYTES, ChainLink, RingLog
+from auditsink.spool.log import INITIAL_BYTES, RingLog
 from auditsink.spool.quota import DiskQuota
 from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.recovery import Abandoned
 from auditsink.spool.ring import Ring
+from auditsink.spool.segment import ChainLink
 from auditsink.spool.shares import Shares
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics

@@ -22,11 +22,10 @@ from auditsink.spool.frame import Encrypt
 from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Key, Keyring
 from auditsink.spool.lock import check_version, take_lock
-from auditsink.spool.log import ChainLink
 from auditsink.spool.offline import export_format, inspect
 from auditsink.spool.offline.export_format import ExportedRing, ExportedSegment
 from auditsink.spool.ring import Ring
-from auditsink.spool.segment import Footer, SegmentHeader
+from auditsink.spool.segment import ChainLink, Footer, SegmentHeader
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.types import Record
 
