@@ -1,7 +1,9 @@
 """`auditsink deadletter`: what destinations refused for good, and another try."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ from auditsink.destinations.wrappers import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter
+from auditsink.forward.dead_letter_count import REASON_CHARACTERS
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.redelivery import Report, deliver_dead_letters
 
@@ -31,6 +34,11 @@ def _destination_option(function: F) -> F:
 def _path_option(function: F) -> F:
     text = "The spool's directory, instead of spool.path of the configuration."
     return click.option("--path", "spool_path", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
+
+
+def _reason_option(function: F) -> F:
+    text = "Only those whose reason begins so, as ls tells it."
+    return click.option("--reason", default="", metavar="TEXT", help=text)(function)
 
 
 @click.group("deadletter")
@@ -54,7 +62,7 @@ def command() -> None:
 def list_dead_letters(
     *, config_file: Path | None, spool_path: Path | None, destination: str | None, output: str
 ) -> None:
-    """List them, oldest first.
+    """List them, oldest first, and how many there are for each reason.
 
     \b
     Examples:
@@ -66,19 +74,37 @@ def list_dead_letters(
             sys.stdout.buffer.write(dead_letter.encode())
         return
     header = ("ID", "DESTINATION", "CLUSTER", "SEQUENCE", "REFUSED", "BYTES", "REASON")
+    found = list(_dead_letters(_queues(config_file, spool_path, destination).values(), ()))
     rows = [
         (
             dead_letter.id,
             dead_letter.destination,
             dead_letter.cluster,
             dead_letter.sequence,
-            f"{dead_letter.refused_at:%Y-%m-%d %H:%M:%S}",
+            f"{dead_letter.refused_at:%Y-%m-%d %H:%M:%SZ}",
             len(dead_letter.content),
             dead_letter.reason[:REASON_WIDTH],
         )
-        for dead_letter in _dead_letters(_queues(config_file, spool_path, destination).values(), ())
+        for dead_letter in found
     ]
     click.echo(table(header, rows, right=(3, 5)) if rows else "no dead letters")
+    for line in _groups(found):
+        click.echo(line)
+
+
+def _groups(found: Iterable[DeadLetter]) -> Iterator[str]:
+    """A line for each reason of each destination, the most frequent first, behind an empty one."""
+    since: dict[tuple[str, str], datetime] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in found:
+        group = (one.destination, one.reason[:REASON_CHARACTERS])
+        counts[group] += 1
+        since[group] = min(since.get(group, one.refused_at), one.refused_at)
+    if counts:
+        yield ""
+    for (destination, reason), count in counts.most_common():
+        began = f"{since[destination, reason]:%Y-%m-%d %H:%M:%SZ}"
+        yield f"{safe(destination)}: {count:,} x {safe(reason)}, since {began}"
 
 
 @command.command("show")
@@ -109,16 +135,25 @@ def show(
 @config_option
 @_path_option
 @_destination_option
+@_reason_option
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-def replay(*, config_file: Path | None, spool_path: Path | None, destination: str | None, ids: tuple[str, ...]) -> int:
+def replay(
+    *,
+    config_file: Path | None,
+    spool_path: Path | None,
+    destination: str | None,
+    reason: str,
+    ids: tuple[str, ...],
+) -> int:
     """Deliver them again, and take away those that arrive.
 
     Without an ID all of them; the beginning of an ID is enough where no other begins so. What is refused again stays,
     and is told with the new reason.
 
     \b
-    Example:
+    Examples:
       auditsink deadletter replay -c /etc/auditsink/config.yaml --destination siem
+      auditsink deadletter replay --reason "Splunk answered HTTP 400, code 7"
     """  # noqa: D301
     config = read_config(config_file)
     configured = {one.name: one for one in config.destinations}
@@ -127,7 +162,7 @@ def replay(*, config_file: Path | None, spool_path: Path | None, destination: st
     ids = tuple(dead_letter.id for dead_letter in _chosen(queues.values(), ids)) if ids else ()
     good = True
     for name, queue in queues.items():
-        chosen = list(_dead_letters([queue], ids))
+        chosen = [one for one in _dead_letters([queue], ids) if one.reason.startswith(reason)]
         if not chosen:
             continue
         if name not in configured:
@@ -142,6 +177,7 @@ def replay(*, config_file: Path | None, spool_path: Path | None, destination: st
 @config_option
 @_path_option
 @_destination_option
+@_reason_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 def drop(
@@ -149,6 +185,7 @@ def drop(
     config_file: Path | None,
     spool_path: Path | None,
     destination: str | None,
+    reason: str,
     yes: bool,
     ids: tuple[str, ...],
 ) -> None:
@@ -159,14 +196,15 @@ def drop(
       auditsink deadletter drop --destination siem 0123456789ab
     """  # noqa: D301
     queues = _queues(config_file, spool_path, destination)
-    chosen = _chosen(queues.values(), ids)
+    chosen = [one for one in _chosen(queues.values(), ids) if one.reason.startswith(reason)]
     count = len(chosen)
     if not count:
         click.echo("no dead letters")
         return
     if not yes:
         _confirm(f"Throw away {count:,} events that were never delivered?")
-    dropped = sum(queue.remove({one.id for one in chosen}) if ids else queue.clear() for queue in queues.values())
+    some = bool(ids or reason)
+    dropped = sum(queue.remove({one.id for one in chosen}) if some else queue.clear() for queue in queues.values())
     click.echo(f"dropped {dropped:,}")
 
 
@@ -213,8 +251,12 @@ def _replay_one(config: DestinationSection, spool: Path, queue: DeadLetters, cho
     report = Report()
     resolver.run(_deliver(config, spool, queue, chosen, report))
     click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(chosen):,}")
+    again: dict[str, list[str]] = {}
     for dead_letter, why in report.refused:
-        click.echo(f"{config.name}: {dead_letter.id} is refused again: {safe(why)}", err=True)
+        again.setdefault(why, []).append(dead_letter.id)
+    for why, ids in again.items():
+        more = f" and {len(ids) - 1:,} more are" if len(ids) > 1 else " is"
+        click.echo(f"{config.name}: {ids[0]}{more} refused again: {safe(why)}", err=True)
     if report.stopped:
         click.echo(f"auditsink: {config.name}: {safe(report.stopped)}; the rest stays as it is", err=True)
     return len(report.delivered) == len(chosen)

@@ -51,9 +51,10 @@ def test_they_are_listed_without_control_characters(auditsink: Call, spool: Path
     lines = said.out.splitlines()
     assert said.code == 0
     assert lines[0].split() == ["ID", "DESTINATION", "CLUSTER", "SEQUENCE", "REFUSED", "BYTES", "REASON"]
-    assert len(lines) == 7
+    assert len(lines) == 14
+    assert lines[7:9] == ["", "disk: 1 x refused ? 0, since 2023-11-14 22:15:00Z"]  # each reason, below the list
     assert lines[1].split() == [
-        letters("disk")[0].id, "disk", "prod", "5", "2023-11-14", "22:15:00", str(len(EVENTS[0])), "refused", "?", "0",
+        letters("disk")[0].id, "disk", "prod", "5", "2023-11-14", "22:15:00Z", str(len(EVENTS[0])), "refused", "?", "0",
     ]  # fmt: skip
     assert "\x1b" not in said.out
 
@@ -177,3 +178,16 @@ def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(auditsink: Ca
     assert len(left(spool, "disk")) == 2
     said = auditsink("deadletter", "drop", "--path", spool, "--yes", "")
     assert (said.code, "no dead letter ''" in said.err) == (1, True)
+
+
+def test_those_of_one_reason_are_replayed_or_dropped_together(auditsink: Call, spool: Path, config: Path) -> None:
+    many = [
+        DeadLetter.of("disk", Batch("prod", "", EVENTS[:1], [n], 0), 0, "HTTP 400: bad", 10**18) for n in range(10, 30)
+    ]
+    DeadLetters(dead_letters.place(spool, "disk"), 2**20).append(many)
+    assert "disk: 20 x HTTP 400: bad, since 2001-09-09 01:46:40Z\n" in auditsink("deadletter", "ls", "-c", config).out
+    said = auditsink("deadletter", "drop", "-c", config, "--destination", "disk", "--reason", "refused", "--yes")
+    assert said.out == "dropped 3\n"
+    said = auditsink("deadletter", "replay", "-c", config, "--destination", "disk", "--reason", "HTTP 400")
+    assert (said.code, said.out) == (0, "disk: delivered 20 of 20\n")
+    assert (left(spool, "disk"), len(left(spool, "siem"))) == ([], 3)
