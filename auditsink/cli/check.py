@@ -61,12 +61,15 @@ def command(config_file: Path | None, connect: bool) -> int:
     for risk in risks:
         click.echo(f"  {safe(risk)}")
     mistakes = files.missing(config) or [*places.collisions(config), *_keys(config), *broken, *_clusters(config)]
-    if connect and not mistakes:
-        click.echo("Destinations")
-        mistakes = resolver.run(_probe_all(config))
     if mistakes:
         click.echo(f"It would not run: {len(mistakes)} to mend.")
         raise click.ClickException("\n".join(mistakes))
+    if connect:
+        click.echo("Destinations")
+        if away := resolver.run(_probe_all(config)):
+            several = "1 destination takes" if len(away) == 1 else f"{len(away)} destinations take"
+            click.echo(f"It can run, but {several} nothing now: events would wait in the spool.")
+            raise click.ClickException("\n".join(away))
     verdict = f"It can run; {len(risks)} risks to know of." if risks else "It can run."
     click.echo(styled(verdict, Style.LOOK if risks else Style.GOOD) if is_terminal() else verdict)
     return 0

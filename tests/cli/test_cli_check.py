@@ -105,7 +105,10 @@ def test_connect_asks_every_destination(auditsink: Call, tmp_path: Path, monkeyp
             """
         said = auditsink("check", "--connect", "-c", written(tmp_path, text))
     assert said.code == 1
-    assert said.out.endswith("Destinations\n  disk: takes events\nIt would not run: 3 to mend.\n")
+    assert said.out.endswith(
+        "Destinations\n  disk: takes events\n"
+        "It can run, but 3 destinations take nothing now: events would wait in the spool.\n"
+    )
     away, mute, bad = said.err.splitlines()
     assert away.startswith("auditsink: destinations[1] (away): http://127.0.0.1:")
     assert away.endswith("; it may pass, try again")
@@ -123,7 +126,9 @@ def test_asking_local_destinations_makes_nothing(auditsink: Call, tmp_path: Path
     assert said.code == 1
     assert "  a: takes events\n  o: takes events\n" in said.out
     assert f"destinations[2] (d): {tmp_path}: is a directory; name another path" in said.err
-    assert said.out.splitlines()[-1] == "It would not run: 1 to mend."
+    assert said.out.splitlines()[-1] == (
+        "It can run, but 1 destination takes nothing now: events would wait in the spool."
+    )
     assert [one.name for one in tmp_path.iterdir()] == ["config.yaml"]
 
 
