@@ -67,12 +67,25 @@ def text(report: Report) -> str:
 def _verdicts(report: Report) -> str:
     """A row for each target: what was measured, and whether that reaches it."""
     rows = [
-        [report.titles[name], METRICS[key].label, _target_cell(METRICS[key], target, mine), _cell(METRICS[key], mine)]
+        [report.titles[name], *row]
         for name, results in report.results.items()
         for key, target in report.targets[name].items()
-        if (mine := next(iter(results.values())).get(key)) is not None
+        if (row := _verdict(key, target, results)) is not None
     ]
     return _rows([["", "", "target", "measured"], ["---", "---", "---", "---:"], *rows]) if rows else ""
+
+
+def _verdict(key: str, target: float, results: Results) -> list[str] | None:
+    """One row; a key `metric/peer` is a target for the sink's ratio to that peer. None where nothing was measured."""
+    name, _, peer = key.partition("/")
+    metric, ours = METRICS[name], next(iter(results.values())).get(name)
+    if not peer:
+        return None if ours is None else [metric.label, _target_cell(metric, target, ours), _cell(metric, ours)]
+    theirs = results.get(peer, {}).get(name)
+    found = ratio(ours, theirs) if ours is not None and theirs is not None else None
+    if found is None:
+        return None
+    return [f"{metric.title}, beside {peer}", _ratio_target(metric, target, found), f"{found:.2f}"]
 
 
 def _rows(rows: Sequence[Sequence[str]]) -> str:
@@ -89,7 +102,7 @@ def table(results: Results, targets: Mapping[str, float]) -> str:
         metric = METRICS[key]
         mine = results[ours].get(key)
         cells = [_cell(metric, several.get(key)) for several in results.values()]
-        ratios = [_ratio_cell(mine, results[peer].get(key)) for peer in theirs]
+        ratios = [_ratio_cell(metric, mine, results[peer].get(key), targets.get(f"{key}/{peer}")) for peer in theirs]
         rows.append([metric.label, _target_cell(metric, targets.get(key), mine), *cells, *ratios])
     return _rows(rows)
 
@@ -109,9 +122,16 @@ def _target_cell(metric: Metric, target: float | None, mine: Summary | None) -> 
     return f"{'at least' if metric.higher else 'at most'} {_number(metric, target)}: {verdict}"
 
 
-def _ratio_cell(ours: Summary | None, theirs: Summary | None) -> str:
+def _ratio_cell(metric: Metric, ours: Summary | None, theirs: Summary | None, target: float | None) -> str:
     found = ratio(ours, theirs) if ours is not None and theirs is not None else None
-    return "" if found is None else f"{found:.2f}"
+    if found is None:
+        return ""
+    return f"{found:.2f}" if target is None else f"{found:.2f} ({_ratio_target(metric, target, found)})"
+
+
+def _ratio_target(metric: Metric, target: float, found: float) -> str:
+    verdict = "reached" if metric.reached(found, target) else "missed"
+    return f"{'at least' if metric.higher else 'at most'} {target:.2f}: {verdict}"
 
 
 def _number(metric: Metric, value: float) -> str:

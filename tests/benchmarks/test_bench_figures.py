@@ -56,6 +56,15 @@ def test_a_report_says_first_which_targets_are_reached() -> None:
     assert "| Paced | CPU per GB of input, s | at most 4.0: missed | 5.0 |" in shown.splitlines()
 
 
+def test_a_target_may_be_a_ratio_to_a_peer() -> None:
+    found = results(auditsink=[100.0, 300.0, 200.0], peer=[50.0, 150.0, 100.0])
+    targets = {"delivered/peer": 2.5, "delivered/absent": 9.0, "rss/peer": 1.0}
+    shown = report.text(Report({}, {}, 3, {"a": "A"}, {"a": targets}, {"a": found}))
+    assert "| A | delivered, beside peer | at least 2.50: missed | 2.00 |" in shown.splitlines()
+    assert "| 2.00 (at least 2.50: missed) |" in shown
+    assert "absent" not in shown
+
+
 def test_a_report_that_was_written_is_read_back_whole() -> None:
     found = results(auditsink=[1.0, 2.0], peer=[3.0, 4.0])
     one = Report(
