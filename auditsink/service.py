@@ -159,7 +159,7 @@ class Sink:
             self._visit.cancel()
         if self._receive is not None:
             await self._step("draining the receive port", self._receive.drain(until(DRAIN_SHARE)))
-        readers = [one.stop(until(FORWARD_SHARE) - CLOSE_SECONDS) for one in self._readers]
+        readers = [reader.stop(until(FORWARD_SHARE) - CLOSE_SECONDS) for reader in self._readers]
         await self._step("stopping the forwarders", asyncio.gather(*readers))
         if self._receive is not None:
             await self._step("closing the receive port", self._receive.close())
@@ -181,7 +181,7 @@ class Sink:
             tuple(self._failures),
             NOTHING_RECEIVED if self._receive is None else self._receive.statistics(),
             spool,
-            tuple(one.statistics() for one in self._readers),
+            tuple(reader.statistics() for reader in self._readers),
             self._declared(),
             logs.skipped(),
             reloads=dict(self.reloads),
@@ -291,7 +291,7 @@ class Sink:
 
     async def _built(self, sections: Sequence[DestinationSection]) -> list[Forwarder]:
         """A forwarder for each. Raises DestinationError for settings that cannot work, and nothing is left behind."""
-        starting = [StartingDestination(one, self._clock) for one in sections]
+        starting = [StartingDestination(section, self._clock) for section in sections]
         try:
             await asyncio.gather(*(destination.start() for destination in starting))
             _complain(starting)
@@ -342,7 +342,10 @@ class Sink:
             raise ReloadError(f"the sink is {self._phase.value}; nothing is taken up")
         if mistakes := files.missing(changes.target) or (await _look_at_places(changes.target))[0]:
             raise ReloadError("\n".join(mistakes))
-        pending = {one.name: sum(a.pending for a in one.accounts.values()) for one in self.snapshot().destinations}
+        pending = {
+            destination.name: sum(a.pending for a in destination.accounts.values())
+            for destination in self.snapshot().destinations
+        }
         if not force and (lost := losses(changes.removed, pending)):
             raise ReloadError("\n".join(lost))
         sections = [*changes.added, *changes.changed]

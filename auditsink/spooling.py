@@ -53,7 +53,7 @@ async def open_spool(config: Config, clock: Clock) -> SinkSpool:
             raise SpoolError("spool.type: kafka needs the extra: pip install 'auditsink[kafka]'") from None
         max_body = config.receive.max_body if config.receives() else None
         return await KafkaSpool.open(config.spool, clock=clock, max_rings=most_clusters(config), max_body=max_body)
-    readers = [*(one.name for one in config.destinations), *([CHECKPOINTS] if config.evidence else [])]
+    readers = [*(destination.name for destination in config.destinations), *([CHECKPOINTS] if config.evidence else [])]
     return Spool.open(config.spool, clock=clock, max_rings=most_clusters(config), destinations=readers)
 
 

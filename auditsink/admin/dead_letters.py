@@ -114,7 +114,7 @@ class DeadLetterEndpoints:
         return {} if path is None else dead_letters.open_all(path)
 
     def _listed(self) -> bytes:
-        configured = {one.name for one in self._view.destinations}
+        configured = {destination.name for destination in self._view.destinations}
         listed = []
         for name, queue in sorted(self._queues().items()):
             listed.append({"name": name, "configured": name in configured} | _read(queue))

@@ -32,7 +32,7 @@ class Samples:
 
     def add(self, snapshot: Snapshot, now: float) -> None:
         """`now`: seconds since the epoch."""
-        self._names = tuple(one.name for one in snapshot.destinations)
+        self._names = tuple(destination.name for destination in snapshot.destinations)
         counters, gauges = _numbers(snapshot)
         for series in (self._fine, self._coarse):
             series.add(now, counters, gauges)
@@ -77,11 +77,11 @@ def _numbers(snapshot: Snapshot) -> tuple[list[float], list[float]]:
     spool = snapshot.spool
     counters = [float(sum(ring.next_sequence for ring in spool.rings)), float(sum(snapshot.receive.rejected.values()))]
     gauges = [float(spool.bytes), float(sum(ring.wanted_bytes for ring in spool.rings))]
-    for one in snapshot.destinations:
-        accounts = one.accounts.values()
+    for destination in snapshot.destinations:
+        accounts = destination.accounts.values()
         counters += [
             float(sum(account.delivered + account.filtered for account in accounts)),
             float(sum(account.dropped + account.dead_lettered for account in accounts)),
         ]
-        gauges += [float(sum(account.pending for account in accounts)), one.lag_seconds]
+        gauges += [float(sum(account.pending for account in accounts)), destination.lag_seconds]
     return counters, gauges

@@ -81,7 +81,7 @@ class MemberPlace(NamedTuple):
 
 def members(value: bytes) -> list[Member]:
     """The members of an object, in order, equal keys too. Raises UnreadableError."""
-    return [Member(one.raw_key, one.key, value[one.value : one.stop]) for one in places(value)]
+    return [Member(place.raw_key, place.key, value[place.value : place.stop]) for place in places(value)]
 
 
 def places(value: bytes) -> list[MemberPlace]:

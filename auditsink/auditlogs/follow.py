@@ -293,7 +293,7 @@ class Follower:
             if live is not None and _has_a_line(live):
                 return self._opened(live, Position())
             # What is beside it now is older than what is to come, and none of ours.
-            newest = max((one.began for one in others), default="")
+            newest = max((other.began for other in others), default="")
             self._place = LogPlace(offset=0, line=0, inode=0, head_bytes=0, head_sha256="", began=newest or _NEVER)
             return None
         if not self._complete and place.head_bytes:
@@ -305,7 +305,7 @@ class Follower:
                 "what was written to it after that is not sent"
             )
         self._complete = True
-        newer = [one for one in others if one.began > place.began > "" and not _is(place, one)]
+        newer = [other for other in others if other.began > place.began > "" and not _is(place, other)]
         if newer:
             return self._opened(min(newer, key=lambda one: one.began), Position())
         # One without a line is not begun: it may be written, truncated and written again before the next look, and all
@@ -351,4 +351,4 @@ def _holds(place: LogPlace, log: LogFile) -> bool:
 def _same(place: LogPlace, live: LogFile | None, others: list[LogFile]) -> LogFile | None:
     """The file that the place is in: where it was, or renamed, or a copy of it."""
     candidates = [one for one in (live, *others) if one is not None and _holds(place, one)]
-    return next((one for one in candidates if one.inode == place.inode), next(iter(candidates), None))
+    return next((candidate for candidate in candidates if candidate.inode == place.inode), next(iter(candidates), None))

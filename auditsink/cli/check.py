@@ -145,7 +145,7 @@ def _clusters(config: Config) -> list[str]:
 
 
 async def _probe_all(config: Config) -> list[str]:
-    outcomes = await asyncio.gather(*(_probe(one) for one in config.destinations))
+    outcomes = await asyncio.gather(*(_probe(destination) for destination in config.destinations))
     mistakes = []
     for place, (one, outcome) in enumerate(zip(config.destinations, outcomes, strict=True)):
         if isinstance(outcome, Delivered):

@@ -205,9 +205,9 @@ async def _until_signal(live: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 def _sentences(several: BaseExceptionGroup[BaseException]) -> list[str]:
     found = []
-    for one in several.exceptions:
-        if isinstance(one, BaseExceptionGroup):
-            found += _sentences(one)
+    for exception in several.exceptions:
+        if isinstance(exception, BaseExceptionGroup):
+            found += _sentences(exception)
         else:
-            found.append(str(one) or type(one).__name__)
+            found.append(str(exception) or type(exception).__name__)
     return found

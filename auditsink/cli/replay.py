@@ -67,7 +67,7 @@ def _chosen(config: Config, name: str) -> DestinationSection:
     for one in config.destinations:
         if one.name == name:
             return one
-    names = ", ".join(one.name for one in config.destinations)
+    names = ", ".join(destination.name for destination in config.destinations)
     raise click.ClickException(f"destination {name!r} is not in the configuration; there are: {names}")
 
 
@@ -114,8 +114,8 @@ def _records(ring: Path, period: range, progress: Callable[[int], None], keys: K
     def wanted(header: FrameHeader) -> bool:
         return header.received_ns in period
 
-    for one in segment_file.segments(ring, disk):
-        content = segment_file.read(one, disk, keys)
+    for segment in segment_file.segments(ring, disk):
+        content = segment_file.read(segment, disk, keys)
         if content is not None:
             yield from content.records(wanted)
             progress(len(content.data))

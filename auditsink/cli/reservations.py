@@ -38,14 +38,14 @@ def table(values: Mapping[str, Any]) -> str:
     )
     rows = [
         (
-            one["cluster"],
-            Size(one["reserved_bytes"]) if one["reserved_bytes"] else "-",
-            Size(one["used_bytes"]),
-            Size(one["shared_bytes"]) if one["shared_bytes"] else "-",
-            tables.seconds(one["oldest_seconds"]) if one["used_bytes"] else "-",
-            one["state"],
+            row["cluster"],
+            Size(row["reserved_bytes"]) if row["reserved_bytes"] else "-",
+            Size(row["used_bytes"]),
+            Size(row["shared_bytes"]) if row["shared_bytes"] else "-",
+            tables.seconds(row["oldest_seconds"]) if row["used_bytes"] else "-",
+            row["state"],
         )
-        for one in values["clusters"]
+        for row in values["clusters"]
     ]
     header = ("CLUSTER", "RESERVED", "USED", "SHARED", "OLDEST", "STATE")
     problems = "".join(f"\n{tables.safe(problem)}" for problem in values["problems"])

@@ -46,10 +46,10 @@ def ls(path: Path, cluster: str | None) -> None:
         click.echo(f"cluster {safe(report.cluster)}: {report.events:,} events in {report.requests:,} batches")
         rows = [
             (
-                one.path.name, f"{one.header.first_sequence:,}", f"{one.next_sequence - 1:,}", f"{one.requests:,}",
-                Size(one.size), Size(one.body_bytes), _state(one),
+                segment.path.name, f"{segment.header.first_sequence:,}", f"{segment.next_sequence - 1:,}",
+                f"{segment.requests:,}", Size(segment.size), Size(segment.body_bytes), _state(segment),
             )
-            for one in report.segments
+            for segment in report.segments
         ]  # fmt: skip
         click.echo(
             table(("SEGMENT", "FIRST", "LAST", "BATCHES", "ON DISK", "BODIES", "STATE"), rows, right=range(1, 6))

@@ -74,8 +74,8 @@ def export_command(
 
 
 def _tell(ring: ExportedRing) -> None:
-    count = sum(one.count for one in ring.segments)
-    damaged = sum(one.next - one.first for one in ring.segments) - count
+    count = sum(segment.count for segment in ring.segments)
+    damaged = sum(segment.next - segment.first for segment in ring.segments) - count
     click.echo(f"cluster {safe(ring.cluster)}: {count:,} events of {len(ring.segments)} segments")
     if damaged:
         click.echo(f"cluster {safe(ring.cluster)}: {damaged:,} events are lost to damage; see spool verify", err=True)
@@ -107,7 +107,7 @@ def import_command(*, path: Path, cluster: str | None, key_file: Path | None, so
     """  # noqa: D301
     try:
         rings = export_format.load(source).rings
-        size = sum(one.count for ring in rings for one in ring.segments)
+        size = sum(segment.count for ring in rings for segment in ring.segments)
         with bar("Importing", 2 * size) as shown:
             keys = keyring(key_file)
             done = restore(source, path, cluster=cluster, keys=keys, progress=lambda one: shown(one.count))

@@ -51,12 +51,22 @@ def status(values: Mapping[str, Any]) -> str:
         f"oldest {seconds(spool['oldest_seconds'])}, {Size(spool['damaged_bytes'])} damaged\n\n"
     )
     rows = [
-        (one["name"], one["type"], one["state"], *(f"{one[key]:,}" for key in _NUMBERS), seconds(one["lag_seconds"]))
-        for one in values["destinations"]
+        (
+            destination["name"],
+            destination["type"],
+            destination["state"],
+            *(f"{destination[key]:,}" for key in _NUMBERS),
+            seconds(destination["lag_seconds"]),
+        )
+        for destination in values["destinations"]
     ]
     header = ("DESTINATION", "TYPE", "STATE", "ACCEPTED", "DELIVERED", "FILTERED", "DEAD", "DROPPED", "PENDING", "LAG")
-    errors = [_trouble(one) for one in values["destinations"] if one["last_error"]]
-    errors += [_held(one["name"], held) for one in values["destinations"] for held in one.get("held", [])[:_HELD_SHOWN]]
+    errors = [_trouble(destination) for destination in values["destinations"] if destination["last_error"]]
+    errors += [
+        _held(destination["name"], held)
+        for destination in values["destinations"]
+        for held in destination.get("held", [])[:_HELD_SHOWN]
+    ]
     errors += [worry for worry in values.get("worries", []) if not worry.startswith("destination ")]
     return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
 

@@ -88,7 +88,7 @@ def _check_spool(archive: Archive, findings: Findings, path: Path, cluster: str 
 def _check_export(archive: Archive, findings: Findings, path: Path, cluster: str | None) -> None:
     manifest = export_format.load(path)
     clusters = [cluster] if cluster else [ring.cluster for ring in manifest.rings]
-    sizes = [(path / one.events).stat().st_size for ring in manifest.rings for one in ring.segments]
+    sizes = [(path / segment.events).stat().st_size for ring in manifest.rings for segment in ring.segments]
     with bar("Verifying", sum(sizes)) as progress:
         SpoolVerifier(archive, findings, progress).check_export(path, manifest, clusters)
 

@@ -115,5 +115,5 @@ class Entries:
         for name in cluster.certificates:
             if name in self._certificates:
                 yield f"certificates: {name} is that of cluster {self._certificates[name]} already; it must name one"
-        if taken := {self._tokens[one] for one in tokens if one in self._tokens}:
+        if taken := {self._tokens[token] for token in tokens if token in self._tokens}:
             yield f"tokens: one is a token of cluster {min(taken)} too; a token must name one cluster"

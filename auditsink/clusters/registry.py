@@ -267,7 +267,7 @@ def _bounds(settings: config.Config) -> Bounds:
         spool.max_bytes,
         spool.segment_bytes,
         most_clusters(settings),
-        frozenset(one.name for one in settings.destinations),
+        frozenset(destination.name for destination in settings.destinations),
         tls is not None and tls.client_ca_file is not None,
         spool.type == "kafka",
     )

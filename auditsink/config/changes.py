@@ -46,8 +46,8 @@ class Changes:
 
 def between(old: Config, new: Config) -> Changes:
     """From one to the other. The order of destinations is no difference."""
-    before = {one.name: one for one in old.destinations}
-    after = {one.name: one for one in new.destinations}
+    before = {destination.name: destination for destination in old.destinations}
+    after = {destination.name: destination for destination in new.destinations}
     limits = {key for key in LIVE_RECEIVE if getattr(old.receive, key) != getattr(new.receive, key)}
     restart = [
         *(f"receive.{key}" for key in _different(old.receive, new.receive) if key not in LIVE_RECEIVE),

@@ -110,14 +110,14 @@ class Clusters(Section, frozen=True, kw_only=True):
     @property
     def labels(self) -> set[str]:
         """The names of the labels that members have."""
-        return {name for one in self.members for name in one.labels}
+        return {name for member in self.members for name in member.labels}
 
     def who(self) -> str:
         """Who may post for this cluster, in words."""
         count = len(self.members)
         where = [f"the {count:,} {'cluster' if count == 1 else 'clusters'} declared here"] if count else []
         where += [f"those of the files in {self.directory}"] if self.directory else []
-        anonymous = [one.name for one in self.members if one.anonymous]
+        anonymous = [member.name for member in self.members if member.anonymous]
         but = f" (without one: {', '.join(anonymous)})" if anonymous else ""
         return f"{' and '.join(where)}, each by its own credential{but}, and nobody else"
 
@@ -126,5 +126,5 @@ class Clusters(Section, frozen=True, kw_only=True):
         for place, one in enumerate(self.members):
             if one.anonymous:
                 yield f"[{place}].anonymous", f"whoever reaches the port can add events for {one.name}"
-        if not tls and any(one.tokens or one.token_file for one in self.members):
+        if not tls and any(member.tokens or member.token_file for member in self.members):
             yield "", "kube-apiserver sends no token over plain HTTP; set receive.tls"

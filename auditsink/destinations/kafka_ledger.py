@@ -63,7 +63,9 @@ class TransactionLog:
         return self._positions[cluster]
 
     def _believed(self, cluster: str, offsets: Sequence[OffsetAndMetadata], origin: Origin) -> int:
-        believed = [one.offset for one in offsets if one.metadata and one.metadata == origin(one.offset - 1)]
+        believed = [
+            offset.offset for offset in offsets if offset.metadata and offset.metadata == origin(offset.offset - 1)
+        ]
         if offsets and not believed:
             _log.info(
                 "Kafka's position of a cluster is not of what this spool holds; the spool's own cursor counts",

@@ -34,7 +34,7 @@ def in_file(flags: Flags) -> Iterator[Finding]:
             "see kube-apiserver --help",
         )  # fmt: skip
     unread = {name for _, name in flags.unread}
-    yield from (one for one in in_flags(flags.given) if one.about.removeprefix("--") not in unread)
+    yield from (finding for finding in in_flags(flags.given) if finding.about.removeprefix("--") not in unread)
 
 
 def in_flags(given: Mapping[str, str]) -> Iterator[Finding]:

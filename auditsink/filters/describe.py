@@ -85,7 +85,7 @@ def _requests(rule: PolicyRule) -> str:
         f"{_several('', rule.verbs) or 'all'} requests",
         "" if not rule.resources else f"for {'; '.join(map(_entry, rule.resources[:_SHOWN]))}",
         _several("at ", rule.non_resource_urls),
-        _several("in ", [one or "no namespace" for one in rule.namespaces]),
+        _several("in ", [namespace or "no namespace" for namespace in rule.namespaces]),
         _several("by ", rule.users),
         _several("who are members of " if rule.users else "by members of ", rule.user_groups),
         *(_closer(rule) if isinstance(rule, Rule) else ()),

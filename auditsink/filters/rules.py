@@ -213,4 +213,4 @@ def _decoded(decode: Callable[[msgspec.Raw], _T], value: msgspec.Raw | None, oth
 
 
 def _any(patterns: Sequence[Pattern], value: bytes) -> bool:
-    return any(one.fits(value) for one in patterns)
+    return any(pattern.fits(value) for pattern in patterns)

@@ -82,7 +82,7 @@ def _body(record: Any, added: Mapping[str, str]) -> bytes:
     elif record.get("kind") != "EventList" or not isinstance(items, list):
         raise ChunkError("holds a record that is no EventList")
     more = {name: value for name, value in record.items() if name not in _FRAME and name not in added}
-    several = items if record.get("kind") == "Event" else [_with(one, more) for one in items]
+    several = items if record.get("kind") == "Event" else [_with(item, more) for item in items]
     try:
         return joined([_encode(one) for one in several])
     except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as problem:

@@ -97,8 +97,8 @@ class FluentBitGuest:
 
     async def run(self, view: View, spool: Spool) -> None:
         """Tell the news, deliver what was left, and look at the destinations until cancelled."""
-        for one in self._news:
-            log.log(one.level, one.message, extra=one.fields)
+        for new in self._news:
+            log.log(new.level, new.message, extra=new.fields)
         async with asyncio.TaskGroup() as group:
             if self._leftovers is not None:
                 group.create_task(self._leftovers.deliver(spool))

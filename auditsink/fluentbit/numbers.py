@@ -168,7 +168,9 @@ class FluentNumbers:
             self._troubles.setdefault(one.name, DestinationTrouble()).look(now, one)
             self._starts.setdefault(one.name, _Start(*_ends(one)))
         numbers = self.of(snapshot).values()
-        self._window.add(now, sum(one.errors for one in numbers), sum(one.retries_failed for one in numbers))
+        self._window.add(
+            now, sum(number.errors for number in numbers), sum(number.retries_failed for number in numbers)
+        )
 
     def healthy(self, snapshot: Snapshot) -> bool:
         """Whether batches are taken, and go out, and nothing was given up within the period."""
@@ -180,7 +182,7 @@ class FluentNumbers:
 
     def of(self, snapshot: Snapshot) -> dict[str, OutputNumbers]:
         """By fluent-bit's name of the output."""
-        found = {one.name: one for one in snapshot.destinations}
+        found = {destination.name: destination for destination in snapshot.destinations}
         taken = OutputNumbers(proc_records=snapshot.receive.events, proc_bytes=snapshot.receive.bytes)
         return {
             output.name: taken if output.destination is None else self._output(found.get(output.destination))
@@ -312,7 +314,7 @@ def more_families(numbers: FluentNumbers, snapshot: Snapshot) -> Iterator[Metric
     room = 100.0 * (1 - wanted / spool.max_bytes) if spool.max_bytes else 0.0
     names = [output.name for output in numbers.outputs]
     yield _gauge("output_chunk_available_capacity_percent", "Of the ring.", dict.fromkeys(names, max(0.0, room)))
-    connections = {one.name: float(one.in_flight) for one in snapshot.destinations}
+    connections = {destination.name: float(destination.in_flight) for destination in snapshot.destinations}
     busy = {one.name: connections.get(one.destination or "", 0.0) for one in numbers.outputs}
     yield _gauge("output_upstream_busy_connections", "Attempts under way.", busy)
 

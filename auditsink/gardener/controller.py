@@ -135,7 +135,7 @@ class Controller:
     async def look(self, namespace: str) -> Known:
         """What the webhook has to know of a namespace. Raises KubeError, which the API takes for a refusal."""
         extensions, _ = await self.kube.list(EXTENSION, namespace)
-        mine = next((one for one in extensions if self._mine.has(one)), None)
+        mine = next((extension for extension in extensions if self._mine.has(extension)), None)
         secret = await self.kube.get(SECRET, names.KUBECONFIG, namespace) if mine else None
         if mine is None or secret is not None:
             return Known(mine, secret)

@@ -50,7 +50,7 @@ def evacuate(config: Config, name: str, work: Path) -> Evacuated:
         target = work / cluster
         manifest = export(spool, [cluster], target, made_ns=SystemClock().wall_ns(), selection=Selection(since=since))
         (ring,) = manifest.rings
-        events += sum(one.count for one in ring.segments)
+        events += sum(segment.count for segment in ring.segments)
         unsealed += [cluster] if ring.open_from is not None else []
         files = sorted(path for path in target.rglob("*") if path.is_file() and path.name != MANIFEST)
         for path in (*files, target / MANIFEST):
@@ -85,7 +85,9 @@ def _undelivered_since(spool: Path, cluster: str) -> int | None:
     report = inspect.verify(spool, cluster)
     positions = [state.position for state in report.cursors.values() if state is not None]
     first = min(positions, default=0)
-    left = [one.first_received_ns for one in report.segments if one.next_sequence > first and one.requests]
+    left = [
+        segment.first_received_ns for segment in report.segments if segment.next_sequence > first and segment.requests
+    ]
     return min(left, default=None)
 
 

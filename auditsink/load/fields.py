@@ -91,7 +91,7 @@ class _Reader:
             return None
         if len(others) == 1:
             return self._convert(where, others[0], value)
-        by_tag = {str(one.tag): one for one in others if isinstance(one, types.StructType)}
+        by_tag = {str(struct.tag): struct for struct in others if isinstance(struct, types.StructType)}
         entries = dict(_mapping(value))
         if "type" not in entries:
             raise ValueError(f"has no type; write one of {', '.join(sorted(by_tag))}")
@@ -101,7 +101,7 @@ class _Reader:
 
     def _foreign(self, where: str, ours: Mapping[str, types.StructType], tag: Any) -> types.StructType | None:
         """A type of destination that another package brings; None, and a mistake, where there is none."""
-        others = foreign() if any(issubclass(one.cls, DestinationSection) for one in ours.values()) else {}
+        others = foreign() if any(issubclass(struct.cls, DestinationSection) for struct in ours.values()) else {}
         if not isinstance(tag, str) or tag not in others:
             known = sorted([*ours, *others])
             near = scalars.closest(tag, known) if isinstance(tag, str) else ""

@@ -43,11 +43,11 @@ def find(data: bytes, *, repeated_keys: Literal["refuse", "warn"] = "refuse") ->
     if _is_policy(documents.first):
         return _checked(found)
     objects = [*_objects(documents.all)]
-    policies = [one for where, plain in objects for one in _policies(plain, where, notes)]
+    policies = [policy for where, plain in objects for policy in _policies(plain, where, notes)]
     if len(policies) == 1:
         return _checked(FoundPolicy(policies[0].plain, policies[0].where, [*(notes or []), *policies[0].notes]))
     if policies:
-        named = ", ".join(one.where for one in policies[:_MOST_NAMED])
+        named = ", ".join(policy.where for policy in policies[:_MOST_NAMED])
         raise document.DocumentError([f" holds {len(policies)} policies ({named}); keep one"])
     if len(objects) == 1 and not _is_config_map(objects[0][1]):
         return found

@@ -85,14 +85,14 @@ class _Writer:
     def _either(self, kind: types.UnionType, limits: Schema | None) -> Schema:
         others = [one for one in kind.types if not isinstance(one, types.NoneType)]
         if len(others) > 1:
-            several = self._several([one for one in others if isinstance(one, types.StructType)])
+            several = self._several([struct for struct in others if isinstance(struct, types.StructType)])
             return several if len(others) == len(kind.types) else {"anyOf": [several, {"type": "null"}]}
         inner = self.of(others[0], limits)
         return {"anyOf": [*inner.get("anyOf", [inner]), {"type": "null"}]}
 
     def _several(self, ours: list[types.StructType]) -> Schema:
         """One of several sections, told apart by `type`; an editor shows the mistakes of the one that is meant."""
-        destinations = any(issubclass(one.cls, config.DestinationSection) for one in ours)
+        destinations = any(issubclass(struct.cls, config.DestinationSection) for struct in ours)
         theirs = [types.type_info(one) for one in self._foreign.values()] if destinations else []
         by_type = {str(one.tag): one for one in (*ours, *theirs) if isinstance(one, types.StructType)}
         named = [

@@ -53,7 +53,7 @@ def earliest_end(pem: bytes) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd serial numbers in old CAs are nobody's problem here
-        return min(one.not_valid_after_utc.timestamp() for one in x509.load_pem_x509_certificates(pem))
+        return min(certificate.not_valid_after_utc.timestamp() for certificate in x509.load_pem_x509_certificates(pem))
 
 
 def _can_parse() -> bool:

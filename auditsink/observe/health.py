@@ -24,8 +24,8 @@ def reasons(snapshot: Snapshot) -> list[str]:
 
 def worries(snapshot: Snapshot) -> list[str]:
     """What somebody should look at although the sink is ready."""
-    found = [worry for one in snapshot.destinations for worry in _worries(one, snapshot.spool.rings)]
-    found += [_held(one) for one in snapshot.destinations if one.held]
+    found = [worry for destination in snapshot.destinations for worry in _worries(destination, snapshot.spool.rings)]
+    found += [_held(destination) for destination in snapshot.destinations if destination.held]
     found += [f"receive: {problem}" for problem in snapshot.receive.problems]
     if snapshot.receive.unsplit:
         found.append(

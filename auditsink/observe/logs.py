@@ -108,14 +108,14 @@ def set_level(settings: Log) -> None:
 
 def skipped() -> int:
     """Log lines that found no room, because nobody read standard error, since the start."""
-    return sum(one.skipped for one in logging.getLogger().handlers if isinstance(one, LogHandler))
+    return sum(handler.skipped for handler in logging.getLogger().handlers if isinstance(handler, LogHandler))
 
 
 def flush(seconds: float) -> None:
     """Have everything written that was said, held back or not; but wait no longer than so."""
-    for one in logging.getLogger().handlers:
-        if isinstance(one, LogHandler):
-            one.finish(seconds)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogHandler):
+            handler.finish(seconds)
 
 
 class LogHandler(logging.Handler):

@@ -67,9 +67,9 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _spool(snapshot.spool)
     yield from _accounts(snapshot.destinations)
     waiting = GaugeMetricFamily("auditsink_dead_letters", "Dead letters that wait.", labels=["cluster", "destination"])
-    for one in snapshot.destinations:
-        for cluster in one.accounts:
-            waiting.add_metric([cluster, one.name], one.dead_letters.by_cluster.get(cluster, 0))
+    for destination in snapshot.destinations:
+        for cluster in destination.accounts:
+            waiting.add_metric([cluster, destination.name], destination.dead_letters.by_cluster.get(cluster, 0))
     yield waiting
     yield from _destinations(snapshot.destinations)
     if snapshot.backup is not None:
@@ -180,11 +180,11 @@ def _accounts(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metric]:
         for name in ends
     }
     pending = GaugeMetricFamily("auditsink_destination_pending_events", "Events still to be delivered.", labels=labels)
-    for one in destinations:
-        for cluster, account in one.accounts.items():
+    for destination in destinations:
+        for cluster, account in destination.accounts.items():
             for name, counter in counters.items():
-                counter.add_metric([one.name, cluster], getattr(account, name))
-            pending.add_metric([one.name, cluster], account.pending)
+                counter.add_metric([destination.name, cluster], getattr(account, name))
+            pending.add_metric([destination.name, cluster], account.pending)
     yield from (*counters.values(), pending)
 
 
@@ -204,15 +204,15 @@ def _destinations(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metri
     retries = CounterMetricFamily(
         "auditsink_destination_retries", "Attempts that will be repeated, by reason.", labels=["destination", "reason"]
     )
-    for one in destinations:
-        lag.add_metric([one.name], one.lag_seconds)
-        up.add_metric([one.name], float(one.state in _UP))
+    for destination in destinations:
+        lag.add_metric([destination.name], destination.lag_seconds)
+        up.add_metric([destination.name], float(destination.state in _UP))
         for state in DestinationState:
-            states.add_metric([one.name, state.value], float(one.state is state))
-        for code, count in one.requests.items():
-            requests.add_metric([one.name, code], count)
-        for reason, count in one.retries.items():
-            retries.add_metric([one.name, reason], count)
+            states.add_metric([destination.name, state.value], float(destination.state is state))
+        for code, count in destination.requests.items():
+            requests.add_metric([destination.name, code], count)
+        for reason, count in destination.retries.items():
+            retries.add_metric([destination.name, reason], count)
     yield from (lag, up, states, requests, retries, *_events_beside_the_account(destinations))
 
 
@@ -225,8 +225,8 @@ def _events_beside_the_account(destinations: Sequence[ForwarderStatistics]) -> I
     }
     for key, (name, text) in counters.items():
         family = CounterMetricFamily(name, text, labels=["destination"])
-        for one in destinations:
-            family.add_metric([one.name], getattr(one, key))
+        for destination in destinations:
+            family.add_metric([destination.name], getattr(destination, key))
         yield family
 
 
@@ -236,8 +236,8 @@ def _certificates(expiries: Sequence[Expiry]) -> Metric:
         "When the first certificate in the file of this configuration key ends, seconds since the epoch.",
         labels=["key"],
     )
-    for one in expiries:
-        ends.add_metric([one.key], one.at)
+    for expiry in expiries:
+        ends.add_metric([expiry.key], expiry.at)
     return ends
 
 

@@ -90,7 +90,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "rejected_requests": dict(receive.rejected),
         "spool": _rings(spool.rings) | {"max_bytes": spool.max_bytes},
         "backup": None if snapshot.backup is None else _backup(snapshot.backup),
-        "destinations": [_destination(one, snapshot) for one in snapshot.destinations],
+        "destinations": [_destination(destination, snapshot) for destination in snapshot.destinations],
         "removed_destinations": [
             {"name": name, "undelivered": events} for name, events in sorted(spool.abandoned.items())
         ],
@@ -209,7 +209,11 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> dict[str, Any]
 
 
 def _cluster(ring: RingStatistics, destinations: Iterable[ForwarderStatistics]) -> dict[str, Any]:
-    mine = {one.name: one.accounts[ring.cluster] for one in destinations if ring.cluster in one.accounts}
+    mine = {
+        destination.name: destination.accounts[ring.cluster]
+        for destination in destinations
+        if ring.cluster in destination.accounts
+    }
     return {
         "cluster": ring.cluster,
         "spool": _rings([ring]),

@@ -88,8 +88,8 @@ def verdict(snapshot: Snapshot) -> Verdict:
 def all_of(snapshot: Snapshot) -> list[Verdict]:
     """Each thing that is not good, the worst first."""
     found = [*_not_taken(snapshot), *_refused(snapshot), *_filling(snapshot)]
-    for one in snapshot.destinations:
-        found += of_destination(one, snapshot)
+    for destination in snapshot.destinations:
+        found += of_destination(destination, snapshot)
     if snapshot.backup is not None:
         found += _backup(snapshot.backup, snapshot.at_ns)
     found += _else(snapshot)

@@ -95,7 +95,9 @@ async def _go_on(sink: Sink, batches: list[bytes]) -> None:
 
 
 def _pending(sink: Sink) -> bool:
-    return any(account.pending for one in sink.snapshot().destinations for account in one.accounts.values())
+    return any(
+        account.pending for destination in sink.snapshot().destinations for account in destination.accounts.values()
+    )
 
 
 def say(text: str) -> None:

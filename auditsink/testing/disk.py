@@ -211,7 +211,7 @@ class FakeDisk:
 
     def allocated(self) -> int:
         """Bytes that all files take."""
-        return sum(len(inode.cached) for inode in {id(one): one for one in self._entries.values()}.values())
+        return sum(len(inode.cached) for inode in {id(entry): entry for entry in self._entries.values()}.values())
 
     def create(self, path: Path) -> File:
         """See `Disk.create`."""
@@ -270,7 +270,7 @@ class FakeDisk:
         """See `Disk.sync_directory`."""
         with self._mutex:
             self._enter("sync_directory", path)
-            for name in [one for one in self._durable_entries if one.parent == path]:
+            for name in [entry for entry in self._durable_entries if entry.parent == path]:
                 del self._durable_entries[name]
             self._durable_entries.update({one: inode for one, inode in self._entries.items() if one.parent == path})
 

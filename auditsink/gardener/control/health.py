@@ -42,7 +42,7 @@ def judge(answers: Sequence[Mapping[str, Any] | None], *, hibernated: bool) -> l
     """From each sink's `/status`; None for one that does not answer."""
     if hibernated:
         return [Condition(kind, "True", "HealthCheckSuccessful", "Shoot is hibernated") for kind in OURS]
-    talking = [one for one in answers if one is not None]
+    talking = [answer for answer in answers if answer is not None]
     return [_control_plane(len(answers), talking), _observability(talking)]
 
 

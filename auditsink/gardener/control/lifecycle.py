@@ -103,7 +103,7 @@ async def _ended(tools: Tools, name: str, namespace: str) -> None:
 
 
 def _is(conditions: list[Object], kind: str) -> bool:
-    return any(one.get("type") == kind and one.get("status") == "True" for one in conditions)
+    return any(condition.get("type") == kind and condition.get("status") == "True" for condition in conditions)
 
 
 LEFT = "auditsink.extensions.gardener.cloud/hibernated-with"

@@ -33,15 +33,15 @@ def job(plan: Plan, action: Action, claim: str, config_map: str, certificates: C
         "image": plan.image,
         "args": ["gardener", action, "-c", f"{CONFIG}/{FILE}", "--name", f"{namespace}/{claim}", "--work", "/tmp"],  # noqa: S108
         "env": [
-            {"name": one.name, "valueFrom": {"secretKeyRef": {"name": one.secret, "key": one.key}}}
-            for one in plan.source.variables
+            {"name": variable.name, "valueFrom": {"secretKeyRef": {"name": variable.secret, "key": variable.key}}}
+            for variable in plan.source.variables
         ],
         "securityContext": names.CONTAINER_SECURITY,
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "volumeMounts": mounts,
     }
     kept = ("config", "references")
-    volumes = [one for one in pod_volumes(plan, config_map, certificates) if one["name"] in kept]
+    volumes = [volume for volume in pod_volumes(plan, config_map, certificates) if volume["name"] in kept]
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

@@ -200,7 +200,7 @@ def shoot_objects(image: str, certificate: dict[str, str]) -> list[Object]:
 def _arguments(place: ControlPlane) -> list[str]:
     """The gateway's key for the VPN's proxy, which Gardener has since 1.124; an unknown version is a newer one."""
     numbers = place.gardener_version.lstrip("v").split(".")[:2]
-    old = len(numbers) == 2 and all(one.isdigit() for one in numbers) and tuple(map(int, numbers)) < (1, 124)
+    old = len(numbers) == 2 and all(number.isdigit() for number in numbers) and tuple(map(int, numbers)) < (1, 124)
     return [] if old else ["--proxy-client-secret=kube-apiserver-http-proxy-client"]
 
 

@@ -82,8 +82,8 @@ def _container(plan: Plan) -> Object:
         "imagePullPolicy": "IfNotPresent",
         "args": ["serve", "-c", f"{CONFIG}/config.yaml"],
         "env": [
-            {"name": one.name, "valueFrom": {"secretKeyRef": {"name": one.secret, "key": one.key}}}
-            for one in plan.source.variables
+            {"name": variable.name, "valueFrom": {"secretKeyRef": {"name": variable.secret, "key": variable.key}}}
+            for variable in plan.source.variables
         ],
         "ports": [
             {"name": "receive", "containerPort": RECEIVE_PORT, "protocol": "TCP"},
@@ -119,7 +119,7 @@ def pod_volumes(plan: Plan, config_map: str, certificates: CertificateNames) -> 
     ]
     items = []
     for (directory, kind, name), files in groupby(plan.source.mounted, lambda one: (one.directory, one.kind, one.name)):
-        inside = {one.key: f"{directory}/{one.key}" for one in files}
+        inside = {file.key: f"{directory}/{file.key}" for file in files}
         items.append(_projected("configMap" if kind == "ConfigMap" else "secret", name, inside))
     if plan.forwarding:
         inside = {key: f"cluster-forwarding/{key}" for key in ("ca.crt", "tls.crt", "tls.key")}

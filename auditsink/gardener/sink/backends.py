@@ -138,13 +138,13 @@ def with_custom_data(destinations: Sequence[Object], custom: Mapping[str, str]) 
     if custom.get(RECORD, "event") not in ("event", "batch"):
         raise ConfigurationError(f"backends.splunk.customData: {RECORD}: must be event or batch")
     if custom.get(RECORD) != "batch":
-        return [{**one, **shape} for one in destinations]
+        return [{**destination, **shape} for destination in destinations]
     lists = {"record": "batch"}
     return [
-        {**one, **shape, **lists, "batch": {"max_events": EVENTS_OF_A_LIST, **one.get("batch", {})}}
-        if one["type"] in _TAKES_LISTS
-        else {**one, **shape}
-        for one in destinations
+        {**destination, **shape, **lists, "batch": {"max_events": EVENTS_OF_A_LIST, **destination.get("batch", {})}}
+        if destination["type"] in _TAKES_LISTS
+        else {**destination, **shape}
+        for destination in destinations
     ]
 
 

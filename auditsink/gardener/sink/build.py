@@ -199,5 +199,8 @@ def _when_full(chosen: str) -> str:
 
 def _checksum(source: SecretSources, references: Mapping[str, Reference], fetched: Mapping[str, Object]) -> str:
     names = {reference.name: name for name, reference in references.items()}
-    taken = [[one.name, digest(data(fetched[names[one.secret]], one.key).hex(), 64)] for one in source.variables]
+    taken = [
+        [variable.name, digest(data(fetched[names[variable.secret]], variable.key).hex(), 64)]
+        for variable in source.variables
+    ]
     return digest(taken) if taken else ""
