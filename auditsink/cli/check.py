@@ -70,7 +70,8 @@ def command(config_file: Path | None, connect: bool) -> int:
             several = "1 destination takes" if len(away) == 1 else f"{len(away)} destinations take"
             click.echo(f"It can run, but {several} nothing now: events would wait in the spool.")
             raise click.ClickException("\n".join(away))
-    verdict = f"It can run; {len(risks)} risks to know of." if risks else "It can run."
+    count = "1 risk" if len(risks) == 1 else f"{len(risks)} risks"
+    verdict = f"It can run; {count} to know of." if risks else "It can run."
     click.echo(styled(verdict, Style.LOOK if risks else Style.GOOD) if is_terminal() else verdict)
     return 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from auditsink.common.operator_error import OperatorError
 from auditsink.config import Admin, Cluster, Config, FileConfig, Policy, Receive, Spool
 from auditsink.load import document, fields, policy_file
-from auditsink.load.environment import overlaid
+from auditsink.load.environment import overlaid, variable_of
 
 __all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_cluster", "parse_policy"]
 
@@ -80,7 +80,8 @@ def _parse(kind: type[fields.T], data: bytes, name: str, environment: Mapping[st
     section, mistakes, _ = fields.read(kind, plain, environment)
     if section is None:
         where = document.lines(data)
-        raise ConfigError([f"{name}{_line(where, mistake)}: {mistake}" for mistake in mistakes])
+        places = [variable_of(mistake, environment) or f"{name}{_line(where, mistake)}" for mistake in mistakes]
+        raise ConfigError([f"{place}: {mistake}" for place, mistake in zip(places, mistakes, strict=True)])
     return section
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from auditsink.load import document
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)(\}?)")
+_STEPS = re.compile(r"[.\[\]]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -50,6 +51,17 @@ def _with(plain: object, steps: Sequence[str], value: object) -> object:
     below = dict(plain or {})
     below[step] = _with(below.get(step), more, value)
     return below
+
+
+def variable_of(mistake: str, environment: Mapping[str, str]) -> str:
+    """The variable that a mistake (`path: what`) stands in; "" for one that stands in the file."""
+    steps = [step.lower() for step in _STEPS.split(mistake.partition(": ")[0]) if step]
+    for name in environment:
+        if name.startswith(PREFIX):
+            given = name.removeprefix(PREFIX).lower().split("__")
+            if steps[: len(given)] == given:
+                return name
+    return ""
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:

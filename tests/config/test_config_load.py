@@ -446,3 +446,14 @@ def test_a_variable_that_fits_nowhere_is_told_without_its_value(name: str, value
     (mistake,) = mistakes("receive: {listen: a}\ndestinations: [{name: a, type: stdout}]", **{name: value})
     assert mistake.startswith(f"f.yaml: {name}: {said}")
     assert "swordfish" not in mistake
+
+
+def test_a_mistake_in_a_variable_names_it_and_one_in_the_file_its_line() -> None:
+    text = "receive: {listen: '127.0.0.1:1'}\ndestinations: [{name: a, type: file, path: a}]\nspool: {max_bytes: many}"
+    with pytest.raises(load.ConfigError) as caught:
+        parsed(text, AUDITSINK__receive__lisen="x", AUDITSINK__Destinations__0__rotate="3")
+    assert sorted(mistake.split(":")[:2] for mistake in caught.value.mistakes) == [
+        ["AUDITSINK__Destinations__0__rotate", " destinations[0].rotate"],
+        ["AUDITSINK__receive__lisen", " receive.lisen"],
+        ["f.yaml", "3"],
+    ]
