@@ -34,9 +34,6 @@ from auditsink.delivery.filter import EventFilter
 from auditsink.destinations import build
 from auditsink.destinations.starting import StartingDestination
 from auditsink.destinations.wrappers import WithLabels
-from auditsink.evidence.make import build as evidence
-from auditsink.evidence.make.checkpointer import Checkpointer
-from auditsink.filters import build as filters
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
@@ -53,6 +50,7 @@ from auditsink.spooling import SinkSpool, open_spool, readable, unread
 if TYPE_CHECKING:  # their client of object stores is an extra, and loads where it is configured
     from auditsink.backup.start import Prepared
     from auditsink.backup.uploader import Uploader
+    from auditsink.evidence.make.checkpointer import Checkpointer
 
 log = logging.getLogger("auditsink.service")
 
@@ -199,7 +197,7 @@ class Sink:
         return reserved
 
     @property
-    def _readers(self) -> list[Forwarder | Checkpointer]:
+    def _readers(self) -> "list[Forwarder | Checkpointer]":
         """All that have a cursor in each ring."""
         return [*self._forwarders.values(), *([] if self._checkpointer is None else [self._checkpointer])]
 
@@ -232,6 +230,8 @@ class Sink:
             self._forwarders[one.name] = forwarder
         self._destinations.extend(destinations)
         if config.evidence is not None and isinstance(self._spool, Spool):
+            from auditsink.evidence.make import build as evidence  # noqa: PLC0415 - loads where it is wanted
+
             self._checkpointer = evidence.checkpointer(config.evidence, self._spool, clock=self._clock)
             undo.push_async_callback(self._checkpointer.stop, 0.0)
             self._watch("making checkpoints", asyncio.create_task(self._checkpointer.run()))
@@ -390,7 +390,7 @@ class Sink:
                 drop_oldest=one.when_dead_letters_full == "drop_oldest",
             ),
             files=[path for _, path in files.named(one)],
-            event_filter=filters.build(one),
+            event_filter=_filter(one),
             routing=self._registry,
             backoff=Backoff(one.backoff.initial, one.backoff.max, random.random),
             clock=self._clock,
@@ -398,7 +398,7 @@ class Sink:
 
     def _parts(self, one: DestinationSection) -> tuple[Destination, EventFilter | None]:
         """What is configured for a destination, built anew. Blocks. Raises DestinationError."""
-        event_filter = filters.build(one)
+        event_filter = _filter(one)
         return WithLabels(build(one, clock=self._clock), self._config.spool.path), event_filter
 
     def _watch(self, what: str, task: "asyncio.Task[None]", leaving: Callable[[], bool] = lambda: False) -> None:
@@ -442,3 +442,12 @@ def _complain(starting: Sequence[StartingDestination]) -> None:
     for destination in starting:
         if destination.mistake is not None:
             raise destination.mistake
+
+
+def _filter(section: DestinationSection) -> EventFilter | None:
+    """What the destination gets of the trail; None for everything. Raises DestinationError."""
+    if section.filter is None:
+        return None
+    from auditsink.filters import build as filters  # noqa: PLC0415 - loads where it is wanted
+
+    return filters.build(section)

@@ -17,6 +17,8 @@ HEAVY = [
     "auditsink.destinations.objects",
     "auditsink.destinations.splunk",
     "auditsink.doctor",
+    "auditsink.evidence.make",
+    "auditsink.filters",
     "auditsink.apiserver",
     "auditsink.auditlogs",
     "auditsink.spool.offline.export",
