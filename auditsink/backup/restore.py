@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from auditsink.backup import BackupError
@@ -21,12 +22,12 @@ from auditsink.backup.statistics import RestoredCopy
 from auditsink.backup.store import CopyStore, MissingError
 from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock
-from auditsink.common.disk import UNREADABLE, Disk, closed_on_error, write_all
+from auditsink.common.disk import UNREADABLE, Disk, closed_on_error, replace, write_all
 from auditsink.evidence.checkpoint import NoCheckpointError, decode
-from auditsink.spool import identity, recovery, segment
+from auditsink.spool import identity, recovery, segment_file
 from auditsink.spool.identity import Identity
 from auditsink.spool.ring import Ring
-from auditsink.spool.segment import ChainLink, Footer, SegmentHeader
+from auditsink.spool.segment import ChainLink, SegmentHeader
 from auditsink.spool.slots import SlotFile
 
 log = logging.getLogger("auditsink.backup")
@@ -224,16 +225,9 @@ def _dead_letters_into_place(source: Path, place: Path, disk: Disk) -> None:
 def _into_place(source: Path, place: Path, disk: Disk) -> None:
     """Perhaps on another volume, so it is a copy first."""
     disk.make_directory(place.parent)
-    beside = place.with_name(f"{place.name}.restoring")
-    shutil.copyfile(source, beside)
-    beside.chmod(0o600)
-    file = disk.open(beside, write=True)
-    try:
-        file.sync()
-    finally:
-        file.close()
-    disk.rename(beside, place)
-    disk.sync_directory(place.parent)
+    with source.open("rb") as stream:
+        pieces = iter(partial(stream.read, READ_BYTES), b"")
+        replace(disk, place, pieces, draft=place.with_name(f"{place.name}.restoring"))
 
 
 def _make_ring(path: Path, plan: RingPlan, disk: Disk, now_ns: int, done: _Done) -> None:
@@ -267,12 +261,4 @@ def _write_gap(ring: Ring, link: ChainLink, first: int, stop: int, now_ns: int) 
         ring.ring_id, hashlib.sha256(f"{first} {stop} {now_ns}".encode()).digest()[:8], first, now_ns,
         link.first, link.length, link.digest,
     )  # fmt: skip
-    content = segment.encode_header(header)
-    footer = Footer(0, stop, len(content), hashlib.sha256(content).digest())
-    file = ring.disk.create(ring.path / segment.file_name(first))
-    try:
-        write_all(file, [content, segment.encode_footer(footer, header.seed)], 0)
-        file.sync()
-    finally:
-        file.close()
-    ring.disk.sync_directory(ring.path)
+    segment_file.write_sealed(ring.disk, ring.path, header, [], stop)

@@ -25,7 +25,7 @@ from auditsink.config.objects import LocalConfig
 from auditsink.delivery.destination import DestinationError, UnavailableError
 from auditsink.delivery.outcome import Delivered
 from auditsink.destinations.object_errors import classify
-from auditsink.destinations.object_stores import StoreClient, host
+from auditsink.destinations.object_stores import StoreClient, host, looked_up
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ class CopyStore:
     async def _ask(self, call: Any, share: int = 1) -> Any:
         async def asked() -> Any:
             async with asyncio.timeout(self._config.timeout * share):
-                await self._looked_up()
+                await looked_up(self._host)
                 store = await self._calls.run(None, self._store)
                 return await call(store)
 
@@ -185,16 +185,6 @@ class CopyStore:
         """The client for the next request. Blocks. Raises DestinationError."""
         self._client = self._client or StoreClient(self._objects)
         return self._client.store()
-
-    async def _looked_up(self) -> None:
-        """As the object destinations do: obstore's own look-up would hang on threads that all its stores share."""
-        if self._host is not None:
-            try:
-                await asyncio.get_running_loop().getaddrinfo(*self._host)
-            except LookUpError:
-                raise
-            except OSError:
-                return
 
     def _write(self, path: str, content: bytes, options: dict[str, Any]) -> None:
         assert self._directory is not None

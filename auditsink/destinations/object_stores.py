@@ -1,5 +1,6 @@
 """From a section to obstore's client for that store. No request is made here; retries are the forwarder's."""
 
+import asyncio
 import logging
 import random as random_module
 import time
@@ -13,6 +14,7 @@ import orjson
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
+from auditsink.common.resolver import LookUpError
 from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import AzureConfig, GcsConfig, LocalConfig, ObjectConfig, S3Config
 from auditsink.delivery.destination import DestinationError, UnavailableError
@@ -100,6 +102,21 @@ def host(config: ObjectConfig) -> tuple[str, int] | None:
             return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         case _:
             return None
+
+
+async def looked_up(name: tuple[str, int] | None) -> None:
+    """Raise LookUpError when a store's name (as `host` has it) cannot be looked up because that hangs.
+
+    obstore does it on threads of its own, which all its stores share; it is asked only when ours came back. Other
+    failures are left to it: behind a proxy the name may be nobody's business here.
+    """
+    if name is not None:
+        try:
+            await asyncio.get_running_loop().getaddrinfo(*name)
+        except LookUpError:
+            raise
+        except OSError:
+            return
 
 
 def _s3(config: S3Config, contents: _Contents, secret: Credential | None) -> ObjectStore:

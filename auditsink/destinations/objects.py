@@ -40,7 +40,7 @@ from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry,
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
 from auditsink.destinations.object_errors import classify, occupied
-from auditsink.destinations.object_stores import StoreClient, host
+from auditsink.destinations.object_stores import StoreClient, host, looked_up
 
 _SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 _PLACEHOLDER = re.compile(r"\$(UUID|TAG)(?:\[([0-9])\])?")
@@ -126,7 +126,7 @@ class ObjectDestination:
                 await self._calls.run(self._config.timeout, self._write, self._directory, path, content)
                 return Delivered()
             async with asyncio.timeout(self._config.timeout):
-                await self._looked_up()
+                await looked_up(self._host)
                 store = await self._calls.run(None, self._client.store)
                 attributes = {"Content-Type": _TYPES[self._config.compression], **told}
                 if isinstance(self._config, S3Config) and self._config.storage_class:
@@ -142,20 +142,6 @@ class ObjectDestination:
             found = classify(str(problem))
             return _Occupied(found.why) if isinstance(found, Misconfigured) and occupied(str(problem)) else found
         return Delivered()
-
-    async def _looked_up(self) -> None:
-        """Raise LookUpError when the store's name cannot be looked up because that hangs.
-
-        obstore does it on threads of its own, which all its stores share; it is asked only when ours came back. Other
-        failures are left to it: behind a proxy the name may be nobody's business here.
-        """
-        if self._host is not None:
-            try:
-                await asyncio.get_running_loop().getaddrinfo(*self._host)
-            except LookUpError:
-                raise
-            except OSError:
-                return
 
     def _write(self, directory: Path, path: str, content: bytes) -> None:
         obstore.put(self._client.store(), path, content, use_multipart=False)

@@ -8,16 +8,11 @@ import zstandard
 
 from auditsink.audit.eventlist import Split
 from auditsink.kafka_spool.record import Encoded, encode, plain_segment, ring_id
-from auditsink.spool import content, record_batch
-from auditsink.spool.frame import MAX_SOURCE
+from auditsink.spool import content
+from auditsink.spool.commit import entry_of, is_small, joins
 from auditsink.spool.keys import Keyring
-from auditsink.spool.log import Entry
-from auditsink.spool.record_batch import StoredRequest
 from auditsink.spool.segment import SegmentHeader
 from auditsink.spool.types import SubmitCallback
-
-TOGETHER_NS = 10**9
-"""Between the arrivals of the first and the last request of a record, at most: its time is that of the first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +31,7 @@ class Posted:
     @property
     def small(self) -> bool:
         """Whether it may share a record; then the digest is taken over the body itself."""
-        return len(self.body) <= record_batch.SMALL_BODY
+        return is_small(self.body)
 
 
 class Packer:
@@ -63,15 +58,7 @@ class Packer:
 
     def _encode(self, group: Sequence[Posted]) -> Encoded:
         first = group[0]
-        table = b""
-        body, count = first.body, len(first.split.events)
-        if len(group) >= record_batch.FEWEST:
-            body = b"".join([one.body for one in group])
-            requests = [StoredRequest(one.digest, len(one.body), len(one.split.events)) for one in group]
-            table, count = record_batch.encode(requests), sum(request.events for request in requests)
-        source = first.source.encode(errors="replace")[:MAX_SOURCE]
-        payload = first.payload or self._compress(body)
-        entry = Entry(count, first.split.marks, source, first.received_ns, len(body), payload, first.digest, table)
+        entry = entry_of(group, [one.digest for one in group], first.payload, self._compress)
         if self._keys is None:
             return encode(first.cluster, entry, plain_segment(first.cluster))
         key = self._keys.newest
@@ -92,17 +79,8 @@ def grouped(several: Iterable[Posted]) -> list[list[Posted]]:
     size = 0
     for one in several:
         alone = not one.small or bool(one.split.marks)
-        last = groups[-1] if groups else []
-        if (
-            last
-            and not alone
-            and size
-            and one.source == last[0].source
-            and 0 <= one.received_ns - last[0].received_ns <= TOGETHER_NS
-            and size + len(one.body) <= record_batch.MOST_BYTES
-            and len(last) < record_batch.MOST_REQUESTS
-        ):
-            last.append(one)
+        if groups and not alone and size and joins(one, groups[-1][0], len(groups[-1]), size):
+            groups[-1].append(one)
             size += len(one.body)
         else:
             groups.append([one])

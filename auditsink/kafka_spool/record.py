@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from auditsink.spool import frame
-from auditsink.spool.frame import Encrypt, FrameHeader
-from auditsink.spool.log import Entry
+from auditsink.spool.frame import Encrypt, Entry, FrameHeader
 from auditsink.spool.record_batch import StoredRequest
 from auditsink.spool.segment import SegmentHeader
 
@@ -64,19 +63,8 @@ def plain_segment(cluster: str) -> SegmentHeader:
 
 def encode(cluster: str, entry: Entry, segment: SegmentHeader, encrypt: Encrypt | None = None) -> Encoded:
     """The record of an entry. `encrypt`: of the segment's cipher, where there is one."""
-    value = frame.encode(
-        segment.seed,
-        first_sequence=0,
-        events=entry.events,
-        marks=entry.marks,
-        source=entry.source,
-        received_ns=entry.received_ns,
-        body_length=entry.body_length,
-        payload=entry.payload,
-        digest=entry.digest,
-        table=entry.table,
-        encrypt=encrypt,
-    )
+    entry.first_sequence = 0  # the topic's offsets count
+    value = entry.encode(segment.seed, encrypt)
     headers = [(VERSION_HEADER, VERSION)]
     if encrypt is not None:
         packed = _SEAL.pack(segment.segment_id, segment.created_ns, segment.key_check)

@@ -6,17 +6,27 @@ each.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from auditsink.audit.eventlist import Split
 from auditsink.spool import record_batch
-from auditsink.spool.frame import MAX_SOURCE
-from auditsink.spool.log import Entry, RingLog
+from auditsink.spool.frame import MAX_SOURCE, Entry
+from auditsink.spool.log import RingLog
 from auditsink.spool.types import Receipt, Record, SpoolRejection, SubmitCallback
 
 TOGETHER_NS = 10**9
 """Between the arrivals of the first and the last request of a record, at most: its time is that of the first."""
 
 Compress = Callable[[bytes], bytes]
+
+
+class WaitingRequest(Protocol):
+    """What of a request decides which record it is in, and how that looks."""
+
+    body: bytes
+    split: Split
+    source: str
+    received_ns: int
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +78,33 @@ def is_small(body: bytes) -> bool:
     return len(body) <= record_batch.SMALL_BODY
 
 
+def joins(request: WaitingRequest, first: WaitingRequest, count: int, size: int) -> bool:
+    """Whether a small request may be in the record of `first` and those after it: so many, with so many bytes."""
+    return (
+        request.source == first.source
+        and 0 <= request.received_ns - first.received_ns <= TOGETHER_NS
+        and size + len(request.body) <= record_batch.MOST_BYTES
+        and count < record_batch.MOST_REQUESTS
+    )
+
+
+def entry_of(
+    requests: Sequence[WaitingRequest], digests: Sequence[bytes], payload: bytes | None, compress: Compress
+) -> Entry:
+    """The entry of a request, or of some small ones. `payload`: what the body compresses to, where that is known."""
+    first = requests[0]
+    table = b""
+    if len(requests) < record_batch.FEWEST:
+        body, count = first.body, len(first.split.events)
+    else:
+        body = b"".join([one.body for one in requests])
+        rows = [(digest, len(one.body), len(one.split.events)) for digest, one in zip(digests, requests, strict=True)]
+        table, count = record_batch.encode(rows), sum([events for _digest, _length, events in rows])
+    source = first.source.encode(errors="replace")[:MAX_SOURCE]
+    payload = payload or compress(body)
+    return Entry(count, first.split.marks, source, first.received_ns, len(body), payload, digests[0], table)
+
+
 def make_entries(jobs: Sequence[WriteJob], compress: Compress) -> None:
     """Give each of these jobs of one ring, in order, its place in an entry."""
     together: list[WriteJob] = []
@@ -75,13 +112,7 @@ def make_entries(jobs: Sequence[WriteJob], compress: Compress) -> None:
     for job in jobs:
         append = job.append
         alone = job.payload is not None or bool(append.split.marks)
-        if together and (
-            alone
-            or append.source != together[0].append.source
-            or not 0 <= append.received_ns - together[0].append.received_ns <= TOGETHER_NS
-            or size + len(append.body) > record_batch.MOST_BYTES
-            or len(together) == record_batch.MOST_REQUESTS
-        ):
+        if together and (alone or not joins(append, together[0].append, len(together), size)):
             _make_entry(together, compress)
             together, size = [], 0
         together.append(job)
@@ -103,17 +134,7 @@ def entries_of(jobs: Sequence[WriteJob]) -> list[Entry]:
 
 
 def _make_entry(jobs: list[WriteJob], compress: Compress) -> None:
-    first = jobs[0].append
-    source = first.source.encode(errors="replace")[:MAX_SOURCE]
-    table = b""
-    if len(jobs) < record_batch.FEWEST:
-        body, count = first.body, len(first.split.events)
-    else:
-        body = b"".join([job.append.body for job in jobs])
-        requests = [(job.digest, len(job.append.body), len(job.append.split.events)) for job in jobs]
-        table, count = record_batch.encode(requests), sum([events for _digest, _length, events in requests])
-    payload = jobs[0].payload or compress(body)
-    entry = Entry(count, first.split.marks, source, first.received_ns, len(body), payload, jobs[0].digest, table)
+    entry = entry_of([job.append for job in jobs], [job.digest for job in jobs], jobs[0].payload, compress)
     offset = 0
     for job in jobs:
         job.entry, job.offset = entry, offset

@@ -99,6 +99,41 @@ def encode(
     return b"".join((MAGIC, crc32c(rest, seed).to_bytes(4, "little"), rest, clear, payload, padding))
 
 
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A request, or some small ones with their `table`, on the way to a frame. `first_sequence` is set when placed."""
+
+    events: int
+    marks: Mark
+    source: bytes
+    received_ns: int
+    body_length: int
+    payload: bytes
+    digest: bytes
+    table: bytes = b""
+    first_sequence: int = -1
+
+    def size(self, *, encrypted: bool) -> int:
+        """Bytes of its frame."""
+        return size_of(len(self.source), len(self.table), len(self.payload), encrypted=encrypted)
+
+    def encode(self, seed: int, encrypt: Encrypt | None = None) -> bytes:
+        """Its frame; see the function of that name."""
+        return encode(
+            seed,
+            first_sequence=self.first_sequence,
+            events=self.events,
+            marks=self.marks,
+            source=self.source,
+            received_ns=self.received_ns,
+            body_length=self.body_length,
+            payload=self.payload,
+            digest=self.digest,
+            table=self.table,
+            encrypt=encrypt,
+        )
+
+
 def size_of(source_length: int, table_length: int, payload_length: int, *, encrypted: bool) -> int:
     """What `encode` will return, in bytes; `payload_length` before encryption."""
     return aligned(HEADER.size + source_length + table_length + payload_length + (ENCRYPTION_BYTES if encrypted else 0))

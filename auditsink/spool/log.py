@@ -17,14 +17,13 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from auditsink.audit.eventlist import Mark
 from auditsink.common.clock import Clock
 from auditsink.common.disk import Disk, File, create_anew, write_all
-from auditsink.spool import frame, segment
+from auditsink.spool import segment
 from auditsink.spool.dedup import Dedup
 from auditsink.spool.errors import NO_SPACE, RingFullError
+from auditsink.spool.frame import Entry
 from auditsink.spool.keys import Key
 from auditsink.spool.quota import DiskQuota
 from auditsink.spool.ring import Ring
@@ -42,21 +41,6 @@ LEAST_AHEAD = 2**16
 MOST_AHEAD = 2**20
 """Bytes of zeros that lie durable ahead of the frames: as much again as the segment holds, between these two. Enough
 for many commits, and little for a ring that says little."""
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A request, or some small ones with their `table`, on the way to the disk. `first_sequence` is set when placed."""
-
-    events: int
-    marks: Mark
-    source: bytes
-    received_ns: int
-    body_length: int
-    payload: bytes
-    digest: bytes
-    table: bytes = b""
-    first_sequence: int = -1
 
 
 class _Active:
@@ -148,7 +132,7 @@ class RingLog:
         active, key = self._active, self._key
         if active is None or active.unsynced or active.key is not key:
             return False
-        sizes = [_size(entry, key) for entry in entries]
+        sizes = [entry.size(encrypted=key is not None) for entry in entries]
         end = active.offset + sum(sizes)
         if end > (active.zeroed if self._zeros else active.held.size) or end + segment.FOOTER.size > active.held.size:
             return False
@@ -158,7 +142,7 @@ class RingLog:
 
     def _place(self, entry: Entry) -> None:
         key = self._key
-        size = _size(entry, key)
+        size = entry.size(encrypted=key is not None)
         active = self._active
         if active is None or active.key is not key or not active.fits(size):
             active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
@@ -166,21 +150,7 @@ class RingLog:
 
     def _append(self, active: _Active, entry: Entry, size: int) -> None:
         entry.first_sequence = self._next
-        active.unsynced.append(
-            frame.encode(
-                active.seed,
-                first_sequence=entry.first_sequence,
-                events=entry.events,
-                marks=entry.marks,
-                source=entry.source,
-                received_ns=entry.received_ns,
-                body_length=entry.body_length,
-                payload=entry.payload,
-                digest=entry.digest,
-                table=entry.table,
-                encrypt=active.encrypt,
-            )
-        )
+        active.unsynced.append(entry.encode(active.seed, active.encrypt))
         active.offset += size
         active.records += 1
         self._next += entry.events
@@ -375,11 +345,6 @@ class RingLog:
             raise
         self.ring.segments = (*self.ring.segments, held)
         return active
-
-
-def _size(entry: Entry, key: Key | None) -> int:
-    """Bytes of its frame."""
-    return frame.size_of(len(entry.source), len(entry.table), len(entry.payload), encrypted=key is not None)
 
 
 def _zero(active: _Active) -> None:

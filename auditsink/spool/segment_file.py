@@ -1,4 +1,4 @@
-"""A ring's segments as they lie in the directory: the one reader of whole segment files, one at a time.
+"""A ring's segments as they lie in the directory: the one reader of whole segment files, and the writer of such.
 
 For a start, and for commands beside a running sink, on a stopped one, or on a copy. Memory holds one segment,
 compressed. What vanishes while it is looked at was removed by the ring's limit and is passed over.
@@ -6,18 +6,19 @@ compressed. What vanishes while it is looked at was removed by the ring's limit 
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auditsink.common.disk import READ_BYTES, Disk, File, read_around
+from auditsink.common.disk import replace as replace_file
 from auditsink.spool import segment
 from auditsink.spool.content import ContentError, Unpacker
 from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
-from auditsink.spool.segment import Damage, Footer, SegmentHeader
+from auditsink.spool.segment import ChainLink, Damage, Footer, SegmentHeader
 from auditsink.spool.types import Record
 
 NO_FILE = frozenset({errno.EISDIR, errno.ELOOP})
@@ -170,6 +171,19 @@ def _is_unused(file: File) -> bool:
             return False
         at += len(data) or READ_BYTES
     return True
+
+
+def write_sealed(disk: Disk, ring: Path, header: SegmentHeader, frames: Sequence[bytes], stop: int) -> ChainLink:
+    """Put a sealed segment with these frames into a ring's directory, whole or not at all; the chain's link after it.
+
+    `stop`: the sequence after its last event. Raises OSError.
+    """
+    data = segment.encode_header(header) + b"".join(frames)
+    digest = hashlib.sha256(data).digest()
+    footer = Footer(len(frames), stop, len(data), digest)
+    path = ring / segment.file_name(header.first_sequence)
+    replace_file(disk, path, [data, segment.encode_footer(footer, header.seed)])
+    return ChainLink(header.first_sequence, len(data), digest)
 
 
 def read(stored: StoredSegment, disk: Disk, keys: Keyring | None = None) -> SegmentContent | None:

@@ -11,7 +11,8 @@ from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all
 
 from auditsink.audit import eventlist
 from auditsink.spool import Spool, frame, segment
-from auditsink.spool.log import Entry, RingLog
+from auditsink.spool.frame import Entry
+from auditsink.spool.log import RingLog
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Damage, Segment, SegmentHeader
 from auditsink.spool.types import Account, Receipt, SpoolRejection, Tally

@@ -4,7 +4,6 @@ Nothing is written before all of the export has been read and its digests hold. 
 name, synced and renamed, so a restore that is cut short can be repeated: what is there already is compared and left.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ import zstandard
 
 from auditsink.audit import eventlist
 from auditsink.audit.eventlist import Mark
-from auditsink.common.disk import Disk, RealDisk, replace
-from auditsink.spool import content, frame, identity, recovery, segment
+from auditsink.common.disk import Disk, RealDisk
+from auditsink.spool import content, frame, identity, recovery, segment_file
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import Encrypt
 from auditsink.spool.identity import Identity
@@ -25,7 +24,7 @@ from auditsink.spool.lock import check_version, take_lock
 from auditsink.spool.offline import export_format, inspect
 from auditsink.spool.offline.export_format import ExportedRing, ExportedSegment
 from auditsink.spool.ring import Ring
-from auditsink.spool.segment import ChainLink, Footer, SegmentHeader
+from auditsink.spool.segment import ChainLink, SegmentHeader
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.types import Record
 
@@ -177,11 +176,7 @@ class _Target:
         for record in chain([begin], records):
             frames.append(_frame(header, record, key, encrypt))
             count += len(record.events)
-        data = segment.encode_header(header) + b"".join(frames)
-        digest = hashlib.sha256(data).digest()
-        footer = segment.encode_footer(Footer(len(frames), stop, len(data), digest), header.seed)
-        replace(self._disk, self._directory / segment.file_name(first), [data, footer])
-        self._link, self._durable = ChainLink(first, len(data), digest), stop
+        self._link, self._durable = segment_file.write_sealed(self._disk, self._directory, header, frames, stop), stop
         self._done.written += count
 
 
