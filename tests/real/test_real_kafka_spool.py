@@ -146,7 +146,11 @@ class Landscape:
         async with contextlib.AsyncExitStack() as stack:
             for sink in self.sinks:
                 await stack.enter_async_context(sink)
-            yield
+            try:
+                yield
+            finally:
+                for sink in self.sinks:  # for whoever looks for the cause of a failure
+                    (sink.place / "log.txt").write_text("\n".join(map(str, sink.lines)))
 
     async def accounts(self) -> dict[str, int]:
         """Of the destination, over all forwarders."""

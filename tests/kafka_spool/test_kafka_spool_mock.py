@@ -1,0 +1,126 @@
+"""Receivers and forwarders over librdkafka's mock cluster, a Kafka endpoint that this project did not write.
+
+It knows groups of one member and idempotent producers; it knows no settings of topics, no deletion and no sizes: for
+these, and for several forwarders, see tests/real/test_real_kafka_spool*.py.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import pytest_asyncio
+from confluent_kafka import Producer
+from topickit import body, names
+
+from auditsink.audit.eventlist import split
+from auditsink.common.clock import SystemClock
+from auditsink.config import Spool
+from auditsink.kafka.brokers import Brokers, BrokerSettings
+from auditsink.kafka_spool import KafkaSpool
+from auditsink.kafka_spool.source import TopicSource
+from auditsink.kafka_spool.topic import TopicFacts
+from auditsink.spool.errors import TooManyRingsError
+from auditsink.spool.types import Receipt, SpoolRejection, Tally
+
+PATIENCE = 60.0
+PARTITIONS = 4
+
+
+@pytest.fixture
+def servers() -> Iterator[list[str]]:
+    """Three brokers."""
+    mock = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 3})
+    yield [f"{one.host}:{one.port}" for one in mock.list_topics("spool", timeout=60).brokers.values()]
+    del mock
+
+
+@pytest_asyncio.fixture
+async def receivers(servers: list[str]) -> AsyncIterator[list[KafkaSpool]]:
+    """Two of them."""
+    config = Spool(type="kafka", bootstrap_servers=servers, topic="spool")
+    brokers = Brokers(BrokerSettings("spool", servers, config.security, 20.0))
+    facts = TopicFacts(PARTITIONS, 3, {})
+    several = [KafkaSpool(config, brokers, facts, clock=SystemClock(), max_rings=3, keys=None) for _ in range(2)]
+    yield several
+    for one in several:
+        await asyncio.to_thread(one.stop)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def post(spool: KafkaSpool, cluster: str, *numbers: int, events: int = 2) -> list[Receipt | SpoolRejection]:
+    answers: list[Receipt | SpoolRejection] = []
+    for number in numbers:
+        content = body(cluster, number, events)
+        spool.submit(spool.ring(cluster), content, split(content), "token:x", answers.append)
+    await until(lambda: len(answers) == len(numbers))
+    return answers
+
+
+def held(source: TopicSource) -> dict[str, list[str]]:
+    """What waits, by cluster."""
+    found: dict[str, list[str]] = {}
+    for ring in source.rings.values():
+        if ring.durable > ring.cursor("d").position:
+            records = ring.reader().read(ring.cursor("d").position, 10**9).records
+            found[ring.cluster] = [name for record in records for name in names(record.events)]
+    return found
+
+
+async def test_what_receivers_were_given_is_read_once_and_in_order(receivers: list[KafkaSpool]) -> None:
+    first, second = receivers
+    assert await post(first, "a", *range(50)) == [Receipt(0, 2)] * 50
+    assert await post(second, "b", 0, 1) == [Receipt(0, 2)] * 2
+    assert await post(first, "a", 7) == [Receipt(0, 2, duplicate=True)]
+    assert await post(second, "a", 8) == [Receipt(0, 2)]  # it cannot know
+
+    source = first.source("siem")
+    await until(lambda: sum(window.next_offset for window in source.windows) and len(held(source)) == 2)
+    await until(lambda: sum(window.repeated for window in source.windows) == 2)
+    assert held(source) == {
+        "a": [f"a-{number}-{index}" for number in range(50) for index in range(2)],
+        "b": ["b-0-0", "b-0-1", "b-1-0", "b-1-1"],
+    }
+
+
+async def test_who_comes_next_goes_on_where_the_last_one_committed(receivers: list[KafkaSpool]) -> None:
+    first, second = receivers
+    await post(first, "a", 0, 1, 2)
+    source = first.source("siem")
+    await until(lambda: "a" in held(source))
+    (ring,) = (one for one in source.rings.values() if one.cluster == "a")
+    ring.cursor("siem").advance(Tally(2, 1))
+    await asyncio.to_thread(ring.cursor("siem").sync)
+    lost: list[str] = []
+    source.on_lost_ring(lambda gone: lost.append(gone.cluster))
+    await source.close()
+    assert (lost, source.partitions) == (["a"], [])
+
+    again = second.source("siem")
+    await until(lambda: "a" in held(again))
+    assert held(again) == {"a": ["a-1-1", "a-2-0", "a-2-1"]}
+    account = next(one for one in again.rings.values() if one.cluster == "a").account(None)
+    assert (account.accepted, account.delivered, account.filtered, account.pending) == (6, 2, 1, 3)
+
+
+async def test_each_destination_has_all(receivers: list[KafkaSpool]) -> None:
+    first, second = receivers
+    await post(first, "a", 0)
+    siem, lake = first.source("siem"), second.source("lake")
+    await until(lambda: held(siem) == held(lake) == {"a": ["a-0-0", "a-0-1"]})
+
+
+async def test_clusters_are_bounded_and_a_stop_is_told(receivers: list[KafkaSpool]) -> None:
+    spool = receivers[0]
+    for cluster in "abc":
+        spool.ring(cluster)
+    with pytest.raises(TooManyRingsError, match="max_clusters"):
+        spool.ring("d")
+    await asyncio.to_thread(spool.stop)
+    assert await post(spool, "a", 0) == [SpoolRejection.STOPPING]
