@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
@@ -19,6 +19,7 @@ from auditsink.common.clock import Clock
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka_spool import place, record
+from auditsink.kafka_spool.membership import LAST_SECONDS, Rebalance, ended
 from auditsink.kafka_spool.place import GroupPlace
 from auditsink.kafka_spool.refetch import FETCH_SECONDS, Refetching
 from auditsink.kafka_spool.repeats import WINDOW_NS
@@ -42,8 +43,6 @@ SESSION_SECONDS = 6.0
 """Without a heartbeat for so long a forwarder has lost its partitions: as long as a kill goes unnoticed."""
 HEARTBEAT_SECONDS = 1.5
 REBALANCE_SECONDS = 30.0
-LAST_SECONDS = 3.0
-"""For what is under way when a partition is taken away: what does not end in it, the next owner delivers again."""
 AGAIN_SECONDS = 2.0
 """Before the next try to join, where one failed."""
 COMMIT_SECONDS = 10.0
@@ -202,18 +201,18 @@ class TopicSource:
             rebalance_timeout_ms=int(REBALANCE_SECONDS * 1000),
         )
         self._consumer = consumer
-        consumer.subscribe([self.topic], listener=_Rebalance(self))
+        consumer.subscribe([self.topic], listener=Rebalance(self, consumer))
         await consumer.start()
 
     async def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(LAST_SECONDS):
-                    await consumer.stop()
+            await ended(consumer)
 
-    async def taken_away(self) -> None:
+    async def taken_away(self, consumer: AIOKafkaConsumer) -> None:
         """All partitions are to be given back: some of them may be ours again in a moment."""
+        if consumer is not self._consumer:
+            return
         self.problem = "Kafka hands the partitions out anew"
         windows = list(self._windows.values())
         rings, self.rings = list(self.rings.values()), {}
@@ -227,17 +226,16 @@ class TopicSource:
             await self.commit(leaving=True)
         self._windows = {}
 
-    async def given(self, partitions: Iterable[TopicPartition]) -> None:
+    async def given(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
         """These partitions are ours now."""
-        partitions = list(partitions)
+        if consumer is not self._consumer:
+            return
         try:
-            await self._begin(partitions)
+            await self._begin(consumer, list(partitions))
         except Exception as problem:  # noqa: BLE001 - aiokafka would only log it, and fetch from the wrong place
             self._broken = problem
 
-    async def _begin(self, partitions: list[TopicPartition]) -> None:
-        consumer = self._consumer
-        assert consumer is not None
+    async def _begin(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         # The public `committed` leaves out what stands beside the offset.
         committed = await consumer._coordinator.fetch_committed_offsets(partitions)  # noqa: SLF001
         starts = await consumer.beginning_offsets(partitions) if partitions else {}
@@ -371,16 +369,3 @@ class TopicSource:
             why,
             extra={"destination": self.destination, "cluster": held.stored.cluster, "offset": held.stored.offset},
         )
-
-
-class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
-    """What the group says."""
-
-    def __init__(self, source: TopicSource) -> None:
-        self._source = source
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - it is all of them
-        await self._source.taken_away()
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._source.given(assigned)
