@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from auditsink.backup.statistics import BackupState, BackupStatistics
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, LastError
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.receive.statistics import ACK_BUCKETS, ClusterStatistics, ReceiveStatistics
@@ -28,6 +29,12 @@ SIEM = ForwarderStatistics(
     lag_seconds=7.25, requests={"delivered": 3, "retry": 2}, retries={"failed": 2}, batches=3, bytes=300,
     in_flight=1, next_attempt_seconds=1.5,
     accounts={"prod": Account(100, 50, 10, 5, 1, 34), "test": Account(20, 0, 0, 0, 0, 20)},
+)  # fmt: skip
+
+BACKUP = BackupStatistics(
+    name="prod-1", where="auditsink-backup/prod-1 in the bucket b of Amazon S3", every=10.0, state=BackupState.COPYING,
+    age_seconds=4.25, complete_ns=1_700_000_000_000_000_000, pending_bytes=7, stored_bytes=900, uploaded_bytes=1200,
+    uploaded_objects=5, requests=40, failures=2,
 )  # fmt: skip
 
 

@@ -1,0 +1,233 @@
+"""Copies in a bucket of moto's S3 server, and stores that are away, slow, full, wrong or may only be read."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backupkit import Copied
+from s3server import BUCKET, S3Server
+from test_backup_round_trip import everything, restarted, whole
+
+from auditsink.backup import BackupError
+from auditsink.backup.store import CopyStore, MissingError, StoreError, TakenError
+from auditsink.common.secret import Secret
+from auditsink.common.units import Duration
+from auditsink.config import S3Backup
+from auditsink.testing.scripted import Received, Reply, ScriptedServer
+
+XML = '<?xml version="1.0"?><Error><Code>{}</Code><Message>CANARY</Message></Error>'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with S3Server() as running:
+        yield running
+
+
+def bucket(url: str, **changes: Any) -> S3Backup:
+    given = {
+        "bucket": BUCKET, "endpoint": url, "region": "us-east-1", "access_key_id": "key", "every": Duration(10),
+        "timeout": Duration(5), **changes,
+    }  # fmt: skip
+    return S3Backup(secret_access_key=Secret("CANARY"), **given)
+
+
+async def test_a_spool_goes_to_a_bucket_and_comes_back(server: S3Server, tmp_path: Path) -> None:
+    sink = Copied(tmp_path, config=bucket(server.url, name="round"))
+    await sink.start()
+    sink.add(100)
+    await sink.round()
+    sink.add(20)
+    await sink.round()
+    events = everything(sink)
+    sink.stop()
+    other = await restarted(sink)
+    assert everything(other) == events
+    await other.round()
+    other.stop()
+    whole(other)
+
+
+async def test_a_bucket_with_versions(server: S3Server, tmp_path: Path) -> None:
+    server.client.create_bucket(Bucket="versions")
+    server.client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    sink = Copied(tmp_path, config=bucket(server.url, bucket="versions"))
+    await sink.start()
+    for _ in range(10):
+        sink.add(10)
+        await sink.round()
+    events = everything(sink)
+    sink.stop()
+    other = await restarted(sink)
+    assert everything(other) == events
+    other.stop()
+
+
+async def test_calls_of_a_store(server: S3Server) -> None:
+    store = CopyStore(bucket(server.url, name="calls"))
+    await store.put("manifests/1", b"one", create=True)
+    with pytest.raises(TakenError):
+        await store.put("manifests/1", b"two", create=True)
+    await store.put("data/x", b"0123456789")
+    assert await store.read("data/x", 2, 3) == b"234"
+    assert len(await store.read("data/x", 8, 5)) < 5
+    assert await store.read("data/x", 20, 5) == b""
+    with pytest.raises(MissingError):
+        await store.get("data/y", 100)
+    with pytest.raises(StoreError, match="larger than any of ours"):
+        await store.get("data/x", 5)
+    assert [one.name for one in await store.names("data")] == ["x"]
+    await store.delete(["data/x", "data/never"])
+    assert await store.names("data") == []
+    store.close()
+
+
+class Hostile(ScriptedServer):
+    """Answers everything alike."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self._reply = reply
+
+    async def respond(self, request: Received) -> Reply:
+        return self._reply
+
+
+def refusal(status: int, code: str) -> Reply:
+    return Reply(status, XML.format(code).encode(), {"Content-Type": "application/xml"})
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (refusal(403, "AccessDenied"), "they need to list, read, write and delete"),
+        (refusal(503, "SlowDown"), "SlowDown"),
+        (refusal(507, "InsufficientStorage"), "full"),
+        (refusal(404, "NoSuchBucket"), "there is no such bucket"),
+        (Reply(200, b"<html>please log in</html>"), "store"),
+        (Reply(500, b"x" * 100_000), "500"),
+    ],
+    ids=["denied", "busy", "full", "no bucket", "a page", "broken"],
+)
+async def test_a_store_that_will_not_is_told_in_a_sentence(tmp_path: Path, reply: Reply, says: str) -> None:
+    async with Hostile(reply) as hostile:
+        sink = Copied(tmp_path, config=bucket(hostile.url))
+        sink.path.mkdir()
+        first = Copied(tmp_path)  # a spool that is there, so that the start asks nothing of the store
+        await first.start()
+        first.add(3)
+        first.stop()
+        await sink.start()
+        with pytest.raises(BackupError) as caught:
+            await sink.round()
+        assert says in str(caught.value)
+        assert "CANARY" not in str(caught.value)
+        sink.stop()
+
+
+async def test_a_store_that_hangs_is_given_up_at_its_deadline(server: S3Server, tmp_path: Path) -> None:
+    sink = Copied(tmp_path, config=bucket(server.url, name="hangs", timeout=Duration(1)))
+    await sink.start()
+    sink.add(3)
+    await sink.round()
+    with server.stalled():
+        sink.add(3)
+        with pytest.raises(StoreError, match="did not answer within 1s"):
+            await sink.round()
+    await sink.round()
+    events = everything(sink)
+    sink.stop()
+    other = await restarted(sink)
+    assert everything(other) == events
+    other.stop()
+
+
+class Forgetful(ScriptedServer):
+    """A store that takes conditions for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+
+    async def respond(self, request: Received) -> Reply:
+        name = request.path.partition("?")[0]
+        if request.method == "PUT":
+            self.objects[name] = request.body
+            return Reply(200, headers={"ETag": '"x"'})
+        if "list-type" in request.path:
+            empty = b'<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>'
+            return Reply(200, empty, {"Content-Type": "application/xml"})
+        return refusal(404, "NoSuchKey")
+
+
+async def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
+    async with Forgetful() as forgetful:
+        sink = Copied(tmp_path, config=bucket(forgetful.url))
+        await sink.start()
+        sink.add(1)
+        with pytest.raises(BackupError, match="does not keep to conditional writes"):
+            await sink.round()
+        with pytest.raises(BackupError, match="does not keep to conditional writes"):
+            await sink.round()
+        assert not any("/data/" in name for name in forgetful.objects)
+        sink.stop()
+
+
+async def test_an_answer_that_got_lost_is_no_other_writer(server: S3Server, tmp_path: Path) -> None:
+    sink = Copied(tmp_path, config=bucket(server.url, name="lost-answer"))
+    await sink.start()
+    sink.add(1)
+    await sink.round()
+    store = sink.prepared.store
+    put, lost = store.put, 0
+
+    async def losing(name: str, content: bytes, *, create: bool = False) -> None:
+        nonlocal lost
+        await put(name, content, create=create)
+        if create and not lost:
+            lost += 1
+            raise StoreError("the store did not answer")
+
+    store.put = losing  # type: ignore[method-assign]
+    sink.add(1)
+    with pytest.raises(StoreError):
+        await sink.round()
+    await sink.round()
+    assert (lost, sink.uploader.statistics().state.value) == (1, "copying")
+    events = everything(sink)
+    sink.stop()
+    other = await restarted(sink)
+    assert everything(other) == events
+    other.stop()
+
+
+async def test_uploads_that_fail_in_the_middle_are_caught_up_and_sent_once(server: S3Server, tmp_path: Path) -> None:
+    sink = Copied(tmp_path, config=bucket(server.url, name="middle"))
+    await sink.start()
+    sink.add(400)
+    store = sink.prepared.store
+    put, count = store.put, 0
+
+    async def failing(name: str, content: bytes, *, create: bool = False) -> None:
+        nonlocal count
+        count += 1
+        if count % 3 == 0:
+            raise StoreError("the store is away")
+        await put(name, content, create=create)
+
+    store.put = failing  # type: ignore[method-assign]
+    for _ in range(20):
+        try:
+            await sink.round()
+        except StoreError:
+            continue
+        break
+    events = everything(sink)
+    sink.stop()
+    store.put = put  # type: ignore[method-assign]
+    other = await restarted(sink)
+    assert everything(other) == events
+    other.stop()
+    await asyncio.sleep(0)
