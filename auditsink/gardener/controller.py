@@ -137,13 +137,13 @@ class Controller:
         extensions, _ = await self.kube.list(EXTENSION, namespace)
         mine = next((extension for extension in extensions if self._mine.has(extension)), None)
         secret = await self.kube.get(SECRET, names.KUBECONFIG, namespace) if mine else None
-        if mine is None or secret is not None:
+        if mine is None or (secret is not None and "deletionTimestamp" not in meta(mine)):
             return Known(mine, secret)
         try:
             place = await self._landscape.place(namespace)
         except ExtensionError:
             place = None
-        return Known(mine, None, place is not None and place.hibernated, place is not None and place.deleted)
+        return Known(mine, secret, place is not None and place.hibernated, place is not None and place.deleted)
 
     def _on_extension(self, extension: Object, before: Object | None) -> None:
         if starts(extension, before, self._mine):

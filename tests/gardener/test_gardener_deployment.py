@@ -155,6 +155,17 @@ async def test_in_the_garden_an_extension_that_goes_takes_its_flags_along() -> N
     assert "--audit-webhook" not in base64.b64decode(answer["patch"]).decode()
 
 
+async def test_in_a_living_shoot_an_extension_that_goes_takes_its_flags_along_and_in_one_that_goes_it_does_not() -> (
+    None
+):
+    before = mutation.mutated(api_server(), b"k", "batch", WebhookFlags())
+    going = extension(SPLUNK, deletionTimestamp="2026-11-28T10:00:00Z")
+    answer = await asked(Known(going, KUBECONFIG), before)
+    assert "--audit-webhook" not in base64.b64decode(answer["patch"]).decode()
+    answer = await asked(Known(going, KUBECONFIG, deleted=True), api_server())
+    assert "--audit-webhook" in base64.b64decode(answer["patch"]).decode()
+
+
 async def test_an_audit_config_that_nobody_can_read_is_a_refusal_with_a_reason() -> None:
     answer = await asked(Known(extension({"apiVersion": "x/v1", "kind": "AuditConfig"}), KUBECONFIG))
     assert not answer["allowed"]

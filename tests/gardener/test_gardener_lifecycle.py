@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from gardenerkit import KEY, NAMESPACE, OPERATION, OWN, SPLUNK, pending, seed
 
+from auditsink.gardener.api.own_config import WebhookFlags
 from auditsink.gardener.apiserver import deployment as mutation
 
 pytestmark = pytest.mark.asyncio
@@ -240,6 +241,50 @@ async def test_a_sink_stays_as_long_as_its_api_server_posts_to_it() -> None:
         it.ask("reconcile")
         assert await it.reconcile()
         assert not it.api.all("managedresources")
+
+
+def api_server(**status: int) -> dict[str, Any]:
+    """A shoot's API server with our flags, and how far its pods are."""
+    plain = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "kube-apiserver", "namespace": NAMESPACE, "generation": 1},
+        "spec": {"template": {"spec": {"containers": [{"name": "kube-apiserver", "args": ["--secure-port=443"]}]}}},
+    }
+    return {**mutation.mutated(plain, b"k", "blocking-strict", WebhookFlags()), "status": status}
+
+
+async def test_an_extension_that_goes_from_a_living_shoot_takes_its_flags_along_before_its_sink() -> None:
+    """In a blocking mode an API server that posts to nobody would refuse every request."""
+    async with seed() as it:
+        it.fill()
+        await it.reconcile()
+        it.run_sinks(pending(0))
+        it.api.put("deployments", api_server(observedGeneration=1, replicas=2, updatedReplicas=1))
+        it.change("extensions", "audit", deletionTimestamp="2026-11-28T10:00:00Z")
+        assert not await it.reconcile()
+        assert "kube-apiserver: its pods with our flags do not end" in it.last["description"]
+        deployment = it.api.find("deployments", "kube-apiserver", NAMESPACE)
+        assert deployment is not None
+        assert "--audit-webhook" not in str(deployment)
+        assert it.api.all("managedresources"), "the sink is there as long as somebody posts"
+        done = {"observedGeneration": deployment["metadata"]["generation"], "replicas": 2, "updatedReplicas": 2}
+        it.api.put("deployments", {**deployment, "status": done})
+        assert await it.reconcile()
+        assert not it.api.all("managedresources")
+        assert not it.api.all("extensions")
+
+
+async def test_the_api_server_of_a_shoot_that_is_deleted_or_migrates_is_left_alone() -> None:
+    async with seed() as it:
+        it.fill()
+        await it.reconcile()
+        it.run_sinks(pending(0))
+        it.api.put("deployments", api_server())
+        it.ask("migrate")
+        assert await it.reconcile()
+        assert not it.api.all("managedresources")
+        assert "--audit-webhook" in str(it.api.find("deployments", "kube-apiserver", NAMESPACE))
 
 
 async def test_a_deleted_extension_that_was_never_ours_is_left_alone() -> None:

@@ -4,6 +4,7 @@ real API server is started with the flags that the webhook gave.
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -159,13 +160,19 @@ async def test_gardenlet_is_content_with_every_operation(tmp_path: Path, rows: R
 
 
 class Chain:
-    """A shoot's API server with the flags of the mutated Deployment, a sink as the StatefulSet says, a HEC."""
+    """A shoot's API server with the flags of the mutated Deployment, a sink as the StatefulSet says, a HEC.
 
-    def __init__(self, it: Seed, place: Path, pod: Pod, hec: HecServer) -> None:
+    `strict`: the API server asks the sink before it acts, refuses what it could not ask about, and gives up each event
+    after some seconds; it logs those too, and counts them.
+    """
+
+    def __init__(self, it: Seed, place: Path, pod: Pod, hec: HecServer, *, strict: bool = False) -> None:
         self.it = it
         self.place = place
         self.pod = pod
         self.hec = hec
+        self.strict = strict
+        self.given_up = 0
         self.logged: Counter[str] = Counter()
         self.earlier = 0
 
@@ -177,17 +184,32 @@ class Chain:
         place.mkdir()
         flags = await api_server_flags(self.it, place, self.pod.port)
         async with kubernetes.cluster(place, "http://127.0.0.1:9/", POLICY, flags) as shoot:
-            work = asyncio.create_task(busy(shoot, name))
+            work = asyncio.create_task(self._busy(shoot, name))
             if meanwhile is not None:
                 await meanwhile()
             await work
             await self._taken(shoot)
             self.logged.update(identities(events(shoot.audit_log)))
 
+    async def _busy(self, shoot: Kubernetes, name: str) -> None:
+        for number in range(5):
+            try:
+                return await busy(shoot, f"{name}-{number}")
+            except AssertionError:
+                if not self.strict or number == 4:
+                    raise
+        return None
+
     async def _taken(self, shoot: Kubernetes) -> None:
-        """Until the sink has answered for everything that the API server logged: it goes on trying for long enough."""
+        """Until the sink has answered for everything that the API server logged and did not give up."""
+        before = self.given_up
         async with asyncio.timeout(RETRIES):
-            while await self._accepted() < sum(self.logged.values()) + counted(shoot.audit_log).total():  # noqa: ASYNC110
+            while True:
+                if self.strict:
+                    self.given_up = before + errors(await shoot.kubectl("get", "--raw", "/metrics"))
+                logged = sum(self.logged.values()) + counted(shoot.audit_log).total()
+                if await self._accepted() >= logged - self.given_up:
+                    return
                 await asyncio.sleep(0.5)
 
     async def _accepted(self) -> int:
@@ -206,6 +228,12 @@ class Chain:
     def missing(self) -> Counter[str]:
         """Of what API servers logged, what the HEC has not got."""
         return self.logged - Counter(identities(json.loads(bytes(one.event)) for one in self.hec.events))
+
+
+def errors(metrics: str) -> int:
+    """Events that the API server could not post, by its own count."""
+    found = re.findall(r'^apiserver_audit_error_total{plugin="webhook"} (\S+)$', metrics, re.MULTILINE)
+    return int(sum(map(float, found)))
 
 
 def identities(found: Any) -> list[str]:
@@ -272,6 +300,70 @@ async def test_no_event_is_lost_on_the_way_through_a_shoots_whole_life(tmp_path:
         into, missing = sum(chain.logged.values()), sum(chain.missing().values())
         rows(server=SEED, thrown="the chain: all of it", into=into, out=into - missing)
         assert not chain.missing()
+
+
+async def test_a_living_shoot_in_blocking_strict_outlives_restarts_and_the_end_of_its_extension(
+    tmp_path: Path, rows: Rows
+) -> None:
+    """Its API server refuses what it cannot post. So the flags go, and its pods with them, before the sink does."""
+    for name in ("seed", "shoot"):
+        (tmp_path / name).mkdir()
+    async with HecServer(token="hec-token") as hec, seed(tmp_path / "seed") as it, it.kubelet():
+        wanted = config(hec.port, replicas=1, webhookMode="blocking-strict")
+        pod = Pod(it, tmp_path / "pod")
+        chain = Chain(it, tmp_path / "shoot", pod, hec, strict=True)
+        await it.shoot()
+        await it.gardenlet("reconcile", wanted)
+        await pod.start()
+
+        async def restarted() -> None:
+            await chain.end()
+            await pod.start()
+
+        await chain.serve("strict", restarted)
+        sink = pod.sink
+        assert sink is not None
+        await sink.delivered()
+        into, missing = sum(chain.logged.values()), sum(chain.missing().values())
+        note = f"{chain.given_up} given up by the API server itself"
+        rows(
+            server=SEED,
+            thrown="blocking-strict, the sink restarted under load",
+            into=into,
+            out=into - missing,
+            note=note,
+        )
+        assert missing <= chain.given_up
+
+        await it.cluster.kubectl("scale", "deployment", "kube-apiserver", "-n", NAMESPACE, "--replicas=1")
+        await it.until("its pod", partial(pods_of, it, flags=True))
+        watching = asyncio.create_task(watch(it))
+        verdict = await it.gardenlet("destroy", wanted)
+        seen = await watching
+        await chain.end()
+        rows(server=SEED, thrown="the Extension goes, the shoot lives", into=0, out=0, note=f"{verdict}; seen: {seen}")
+        assert seen[-1] == (False, False)
+        assert (True, False) not in seen, "no API server with our flags is left without a sink"
+        assert (False, True) in seen
+
+
+async def pods_of(it: Seed, *, flags: bool) -> bool:
+    """Whether there is a pod of the API server, with or without our flags."""
+    found = [one for one in await it.items("pods") if one["metadata"].get("labels", {}).get("role") == "apiserver"]
+    return any(("--audit-webhook" in json.dumps(one)) is flags for one in found)
+
+
+async def watch(it: Seed) -> list[tuple[bool, bool]]:
+    """Whether a pod of the API server has our flags, and whether the sink is there, until it is not."""
+    seen: list[tuple[bool, bool]] = []
+    async with asyncio.timeout(2 * PATIENCE):
+        while not seen or seen[-1][1]:
+            sink = bool(await it.get("statefulset", "auditsink"))
+            now = await pods_of(it, flags=True), sink  # looked at afterwards: it can only have gone meanwhile
+            if not seen or seen[-1] != now:
+                seen.append(now)
+            await asyncio.sleep(0.1)
+    return seen
 
 
 async def test_a_backlog_that_cannot_be_delivered_moves_through_a_bucket(tmp_path: Path, rows: Rows) -> None:

@@ -54,7 +54,8 @@ async def answer(review: Object, look: Look, controller: ControllerConfig) -> Ob
 def decide(deployment: Object, known: Known, controller: ControllerConfig) -> Object:
     """The Deployment as it should be. Raises ExtensionError where it has to wait."""
     extension = known.extension
-    if extension is None or (controller.extension_class == "garden" and "deletionTimestamp" in meta(extension)):
+    going = extension is not None and "deletionTimestamp" in meta(extension)
+    if extension is None or (going and not known.deleted):
         return mutation.stripped(deployment)
     config = decoding.provider_config(at(extension, "spec", "providerConfig"))
     if not build.wanted(config, controller):

@@ -1,7 +1,8 @@
 """The work of each operation, from the Extension to a sentence about what is there now, or what was left behind.
 
 Before a migration and after it Jobs carry the backlog of stopped sinks into a bucket and out of it. In a garden
-gardener-operator has the Deployments of the two API servers, so they are touched for the webhook to act.
+gardener-operator has the Deployments of the two API servers, so they are touched for the webhook to act. An Extension
+that goes from a living shoot takes its flags along first: gardenlet deletes it after it has written the API server.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from auditsink.gardener.sink import build
 from auditsink.gardener.sink.plan import Plan
 
 DEPLOYMENTS = ("gardener-apiserver", "virtual-garden-kube-apiserver")
+SHOOT_API_SERVER = "kube-apiserver"
 
 
 async def _touch_garden(kube: Kube, namespace: str) -> None:
@@ -34,17 +36,40 @@ async def _touch_garden(kube: Kube, namespace: str) -> None:
             await kube.patch(DEPLOYMENT, name, {}, namespace)
 
 
-async def _strip_garden(kube: Kube, namespace: str) -> None:
-    """Take our flags out again, before what they point to goes."""
-    for name in DEPLOYMENTS:
+async def _strip(kube: Kube, namespace: str, *servers: str) -> None:
+    """Take our flags out again, before what they point to goes. Raises ConflictError where somebody wrote meanwhile."""
+    for name in servers:
         there = await _there(kube, name, namespace)
         if there is not None and annotation(there, mutation.DIGEST) is not None:
             stripped = mutation.stripped(there)
             changes = {
-                "metadata": {"annotations": {mutation.DIGEST: None}},
+                "metadata": {
+                    "annotations": {mutation.DIGEST: None},
+                    "resourceVersion": meta(there).get("resourceVersion"),
+                },
                 "spec": {"template": _patch(stripped["spec"]["template"])},
             }
             await kube.patch(DEPLOYMENT, name, changes, namespace)
+
+
+async def _unhook(tools: Tools, namespace: str) -> None:
+    """No API server of the shoot posts to the sink any more when this returns. Raises NotYetError, ConflictError."""
+    await _strip(tools.kube, namespace, SHOOT_API_SERVER)
+    until = tools.clock() + tools.waits
+    while not _rolled(await _there(tools.kube, SHOOT_API_SERVER, namespace)):
+        if tools.clock() >= until:
+            why = "its pods with our flags do not end, and in a blocking mode they would refuse all without a sink"
+            raise NotYetError(f"Deployment {namespace}/{SHOOT_API_SERVER}: {why}")
+        await tools.sleep(apply.POLL_SECONDS)
+
+
+def _rolled(deployment: Object | None) -> bool:
+    """Whether all pods that there are are of the Deployment's present template."""
+    if deployment is None:
+        return True
+    status = deployment.get("status") or {}
+    current = int(status.get("observedGeneration") or 0) >= int(meta(deployment).get("generation") or 0)
+    return current and int(status.get("replicas") or 0) == int(status.get("updatedReplicas") or 0)
 
 
 async def _there(kube: Kube, name: str, namespace: str) -> Object | None:
@@ -180,9 +205,9 @@ class Lifecycle:
 
     async def _posts(self, place: ControlPlane) -> bool:
         """Whether the shoot's API server has our flags still. In a blocking mode it would refuse all without a sink."""
-        if place.extension_class == "garden" or place.hibernated:
+        if place.extension_class == "garden" or place.hibernated or place.deleted:
             return False
-        deployment = await self.tools.kube.get(DEPLOYMENT, "kube-apiserver", place.namespace)
+        deployment = await self.tools.kube.get(DEPLOYMENT, SHOOT_API_SERVER, place.namespace)
         return deployment is not None and annotation(deployment, DIGEST) is not None
 
     async def _before_sleep(self, extension: Object, place: ControlPlane, plan: Plan) -> Backlog:
@@ -207,12 +232,14 @@ class Lifecycle:
     async def _take_away(self, extension: Object, place: ControlPlane, *, migrate: bool) -> Outcome:
         """Deliver what is left, then remove everything. What cannot be delivered is lost with the volumes, and said."""
         seconds = self.tools.controller.drain_seconds
+        if not migrate and await self._posts(place):
+            await _unhook(self.tools, place.namespace)
         if annotation(extension, LEFT) is not None:
             await self._wake(extension, place)
         left = await self._drain(place, seconds.migrate if migrate else seconds.delete)
         saved = migrate and not left.empty and await self._evacuated(extension, place)
         if place.extension_class == "garden":
-            await _strip_garden(self.tools.kube, place.namespace)
+            await _strip(self.tools.kube, place.namespace, *DEPLOYMENTS)
         gone = migrate or place.deleted
         await deploy.remove(self.tools, place, wait=True, keep_persisted=migrate, shoot_api=not gone)
         what = "Migrated" if migrate else "Deleted"
