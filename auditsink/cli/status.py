@@ -258,9 +258,10 @@ class _Live:
             if not self._seen:
                 raise
             age = tables.seconds(time.monotonic() - self._seen[-1].at)
-            gone = StyledLine(f"THE SINK DOES NOT ANSWER since {age}: {tables.safe(problem.message)}", Style.BAD)
-            old = [StyledLine(line.text, Style.FAINT) for line in board(self._seen, width, height - 4)]
-            return [gone, StyledLine("what follows is old", Style.FAINT), *old, StyledLine(""), note]
+            why = f"THE SINK DOES NOT ANSWER since {age}: {tables.safe(problem.message)}"
+            gone = list(_wrapped(why, width, Style.BAD))
+            old = [StyledLine(line.text, Style.FAINT) for line in board(self._seen, width, height - len(gone) - 3)]
+            return [*gone, StyledLine("what follows is old", Style.FAINT), *old, StyledLine(""), note]
         return [*board(self._seen, width, height - 2), StyledLine(""), note]
 
 
