@@ -12,6 +12,7 @@ from auditsink.cli.bar import bar
 from auditsink.cli.keyfile import key_file_option, keyring
 from auditsink.cli.spool_backup import backup_command
 from auditsink.cli.spool_export import export_command, import_command, path_option
+from auditsink.cli.spool_move import move_command
 from auditsink.cli.tables import safe, table
 from auditsink.common.units import Size
 from auditsink.spool.cursor import CursorState
@@ -30,6 +31,7 @@ def command() -> None:
 command.add_command(backup_command)
 command.add_command(export_command)
 command.add_command(import_command)
+command.add_command(move_command)
 
 
 @command.command("ls")

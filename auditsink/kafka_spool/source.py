@@ -29,14 +29,16 @@ from auditsink.spool.keys import Keyring
 
 log = logging.getLogger("auditsink.spool")
 
-HELD_BYTES = 32 * 2**20
+HELD_BYTES = 16 * 2**20
 """Bytes of records, compressed as they lie in the topic, that one destination holds."""
 HELD_RECORDS = 50_000
 """Records that one destination knows of, in memory or not, at some 600 bytes each."""
 STILL_SECONDS = 10.0
 """A destination that took nothing for so long takes nothing of other clusters either: no more is fetched for them."""
-FETCH_BYTES = 4 * 2**20
+FETCH_BYTES = 2 * 2**20
 """Of one partition in one answer of a broker; a larger record comes alone."""
+ANSWER_BYTES = 8 * 2**20
+"""Of all partitions in one answer of a broker."""
 POLL_SECONDS = 0.5
 """Between two looks at whether there is room again."""
 SESSION_SECONDS = 6.0
@@ -196,6 +198,7 @@ class TopicSource:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=ANSWER_BYTES,
             session_timeout_ms=int(SESSION_SECONDS * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_SECONDS * 1000),
             rebalance_timeout_ms=int(REBALANCE_SECONDS * 1000),

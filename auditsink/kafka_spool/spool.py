@@ -129,8 +129,20 @@ class KafkaSpool:
             return SpoolRejection.STOPPING
         return SpoolRejection.FULL if self._keeper.full else None
 
-    def submit(self, ring: PostingRing, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
-        """Store a request. `done` is called later in the loop's thread, when the result holds; never from within."""
+    def submit(
+        self,
+        ring: PostingRing,
+        body: bytes,
+        split: Split,
+        source: str,
+        done: SubmitCallback,
+        *,
+        received_ns: int | None = None,
+    ) -> None:
+        """Store a request. `done` is called later in the loop's thread, when the result holds; never from within.
+
+        `received_ns`: when it was accepted, where that is not now.
+        """
         if (refusal := self.refusal(ring)) is not None:
             self._loop.call_soon(done, refusal)
             return
@@ -140,7 +152,8 @@ class KafkaSpool:
                 ring.events += result.count
             done(result)
 
-        posted = Posted(ring.cluster, body, split, source, self._clock.wall_ns(), taken)
+        at = self._clock.wall_ns() if received_ns is None else received_ns
+        posted = Posted(ring.cluster, body, split, source, at, taken)
         self._producing.submit(ring.partition, posted)
 
     # For forwarders.

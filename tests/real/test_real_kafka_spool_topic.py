@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from confluent_kafka import Consumer, TopicPartition
 from kafka_server import Kafka
 from running import PATIENCE
 
+from auditsink import cli
 from auditsink.audit.eventlist import joined, split
 from auditsink.common.clock import SystemClock
 from auditsink.common.units import Size
@@ -19,6 +21,7 @@ from auditsink.kafka_spool import KafkaSpool, topic
 from auditsink.kafka_spool.keeper import TopicKeeper
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.spool import checked_topic
+from auditsink.spool import Spool as DiskSpool
 from auditsink.spool import SpoolError
 from auditsink.spool.types import Receipt, SpoolRejection, Tally
 
@@ -92,6 +95,56 @@ async def test_what_all_have_is_deleted_and_a_full_topic_takes_nothing(tmp_path:
         for source in sources:
             await source.close()
         await asyncio.to_thread(spool.stop)
+
+
+async def test_a_disk_is_moved_into_the_topic_and_back(tmp_path: Path) -> None:
+    async with Kafka(tmp_path / "kafka") as kafka:
+        kinds = {
+            "disk": {"path": str(tmp_path / "disk")},
+            "back": {"path": str(tmp_path / "back")},
+            "topic": {
+                "type": "kafka", "bootstrap_servers": kafka.servers, "partitions": 2, "replication_factor": 1,
+                "accept_loss": True,
+            },
+        }  # fmt: skip
+        for name, one in kinds.items():
+            text = yaml.safe_dump({"spool": one, "destinations": [{"name": "out", "type": "stdout"}]})
+            (tmp_path / f"{name}.yaml").write_text(text)
+        rings = DiskSpool.open(Spool(path=tmp_path / "disk"), destinations=["out"])
+        loop = asyncio.get_running_loop()
+        rings.start(loop.call_soon_threadsafe, loop.call_soon)
+        answers: list[Receipt | SpoolRejection] = []
+        for number in range(40):
+            body = joined(b'{"auditID":"%d-%d"}' % (number, index) for index in range(5))
+            rings.submit(rings.ring(f"c{number % 2}"), body, split(body), "cert:x", answers.append)
+        await until(lambda: len(answers) == 40)
+        rings.rings["c0"].cursor("out").advance(Tally(12))
+        await asyncio.to_thread(rings.stop)
+
+        await moved(tmp_path, "disk", "topic")
+        config = section(kafka, partitions=2, replication_factor=1, accept_loss=True)
+        source = TopicSource(brokers(config), config.topic, "out", clock=CLOCK, keys=None)
+        source.start()
+        await until(lambda: sum(ring.durable for ring in source.rings.values()) == 200 - 12)
+        (first,) = (ring for ring in source.rings.values() if ring.cluster == "c0")
+        chunk = await asyncio.to_thread(first.reader().read, 0, 10**6)
+        assert [event for one in chunk.records for event in one.events][:2] == [
+            b'{"auditID":"4-2"}', b'{"auditID":"4-3"}'
+        ]  # fmt: skip
+        assert {one.source for one in chunk.records} == {"cert:x"}
+        first.cursor("out").advance(Tally(3))
+        await source.close()
+
+        await moved(tmp_path, "topic", "back")
+        again = DiskSpool.open(Spool(path=tmp_path / "back"), destinations=["out"])
+        assert {name: ring.durable for name, ring in again.rings.items()} == {"c0": 100 - 12 - 3, "c1": 100}
+        assert again.rings["c0"].reader().read(0, 1).records[0].events[0] == b'{"auditID":"6-0"}'
+        again.stop()
+
+
+async def moved(place: Path, old: str, new: str) -> None:
+    command = ["spool", "move", "--from", str(place / f"{old}.yaml"), "--to", str(place / f"{new}.yaml")]
+    assert await asyncio.to_thread(cli.run, command) == 0
 
 
 def deleted(kafka: Kafka, name: str) -> int:

@@ -1,0 +1,171 @@
+"""What some destination has not got, from rings on a disk into the topic, and back: for who changes the kind of spool.
+
+Nothing is taken away where it lay. Who has got more than another destination gets some of it again, and so does
+everybody when a move is begun anew; what is moved into the topic twice is recognised there for ten minutes of its time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from auditsink.audit.eventlist import Mark, Split, joined
+from auditsink.config import Spool as SpoolConfig
+from auditsink.kafka.brokers import Brokers
+from auditsink.kafka_spool import place, record
+from auditsink.kafka_spool.place import GroupPlace
+from auditsink.kafka_spool.spool import KafkaSpool
+from auditsink.spool import Spool, SpoolError
+from auditsink.spool.content import Unpacker
+from auditsink.spool.keys import Keyring
+from auditsink.spool.types import Receipt, Record, SpoolRejection
+
+AT_ONCE = 16
+"""Batches under way."""
+READ_BYTES = 4 * 2**20
+QUIET_SECONDS = 10.0
+"""Without an answer of the brokers."""
+
+
+@dataclass(slots=True)
+class Moved:
+    """What was moved so far."""
+
+    events: int = 0
+    batches: int = 0
+
+
+Submit = Callable[[str, Record, bytes, Split, Callable[[Receipt | SpoolRejection], None]], None]
+
+
+class _Moving:
+    """Hands records on, so many at once, and stops at the first one that is not taken."""
+
+    def __init__(self, submit: Submit, moved: Moved) -> None:
+        self._submit = submit
+        self._moved = moved
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._refused: SpoolRejection | None = None
+
+    async def move(self, cluster: str, one: Record) -> None:
+        await self._room.acquire()
+        self._check()
+        split = Split(one.events, one.marks)
+        body = one.events[0] if one.marks & Mark.UNSPLIT else joined(one.events)
+        self._submit(cluster, one, body, split, self._done)
+
+    async def finish(self) -> None:
+        for _ in range(AT_ONCE):
+            await self._room.acquire()
+        self._check()
+
+    def _done(self, result: Receipt | SpoolRejection) -> None:
+        if isinstance(result, SpoolRejection):
+            self._refused = result
+        else:
+            self._moved.events += result.count
+            self._moved.batches += 1
+        self._room.release()
+
+    def _check(self) -> None:
+        if self._refused is not None:
+            raise SpoolError(f"the spool that is moved to takes nothing more ({self._refused}); what lies there stays")
+
+
+async def into_topic(rings: Spool, destinations: Sequence[str], topic: KafkaSpool, moved: Moved) -> None:
+    """All that one of the destinations has not got. Raises SpoolError, OSError."""
+
+    def submit(
+        cluster: str, one: Record, body: bytes, split: Split, done: Callable[[Receipt | SpoolRejection], None]
+    ) -> None:
+        topic.submit(topic.ring(cluster), body, split, one.source, done, received_ns=one.received_ns)
+
+    moving = _Moving(submit, moved)
+    for ring in rings.rings.values():
+        positions = [ring.cursor(name).position for name in destinations]
+        reader, position = ring.reader(), max(min(positions, default=ring.floor), ring.floor)
+        while position < ring.durable:
+            chunk = await asyncio.to_thread(reader.read, position, READ_BYTES)
+            for one in chunk.records:
+                await moving.move(ring.cluster, one)
+            position = chunk.end
+        reader.close()
+    await moving.finish()
+
+
+async def out_of_topic(
+    config: SpoolConfig,
+    brokers: Brokers,
+    destinations: Sequence[str],
+    rings: Spool,
+    moved: Moved,
+    *,
+    keys: Keyring | None,
+) -> None:
+    """All that one of the destinations has not got. Raises SpoolError, KafkaError, OSError."""
+
+    def submit(
+        cluster: str, one: Record, body: bytes, split: Split, done: Callable[[Receipt | SpoolRejection], None]
+    ) -> None:
+        rings.submit(rings.ring(cluster), body, split, one.source, done)
+
+    moving = _Moving(submit, moved)
+    async for cluster, one in _wanted(config, brokers, destinations, keys):
+        await moving.move(cluster, one)
+    await moving.finish()
+
+
+async def _wanted(
+    config: SpoolConfig, brokers: Brokers, destinations: Sequence[str], keys: Keyring | None
+) -> AsyncIterator[tuple[str, Record]]:
+    arguments = await brokers.client_arguments()
+    admin = AIOKafkaAdminClient(**arguments)
+    consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, max_partition_fetch_bytes=READ_BYTES)
+    unpacker = Unpacker(keys)
+    await admin.start()
+    await consumer.start()
+    try:
+        (described,) = await admin.describe_topics([config.topic])
+        for number in sorted(one["partition"] for one in described["partitions"]):
+            partition = TopicPartition(config.topic, number)
+            start, end = (
+                found[partition]
+                for found in (await consumer.beginning_offsets([partition]), await consumer.end_offsets([partition]))
+            )
+            places = [await _place(admin, f"{config.topic}.{name}", partition, start) for name in destinations]
+            at = max(start, min((one.offset for one in places), default=start))
+            consumer.assign([partition])
+            consumer.seek(partition, at)
+            while at < end:
+                records = (await consumer.getmany(partition, timeout_ms=int(QUIET_SECONDS * 1000))).get(partition)
+                if not records:
+                    raise SpoolError(f"the brokers give nothing of partition {number} from offset {at} on; try again")
+                for each in records:
+                    at = each.offset + 1
+                    if each.offset < end:
+                        for found in _records(each, places, unpacker):
+                            yield found
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
+def _records(each: object, places: Sequence[GroupPlace], unpacker: Unpacker) -> Iterator[tuple[str, Record]]:
+    """The record's events that somebody has not got."""
+    offset, key = each.offset, each.key  # type: ignore[attr-defined]  # aiokafka is not typed
+    stored = record.decode(offset, key, each.value, each.headers)  # type: ignore[attr-defined]
+    done = [one.done(stored.cluster, stored.offset) for one in places]
+    left = [count for count in done if count is not None]
+    if left or not places:
+        whole = unpacker.record(stored.segment, stored.header, stored.value, 0)
+        yield stored.cluster, whole.since(min(left, default=0))
+
+
+async def _place(admin: AIOKafkaAdminClient, group: str, partition: TopicPartition, start: int) -> GroupPlace:
+    found = (await admin.list_consumer_group_offsets(group, partitions=[partition])).get(partition)
+    if found is None or found.offset < 0:
+        return GroupPlace(start, start)
+    return place.decode(found.offset, found.metadata) or GroupPlace(found.offset, found.offset)
