@@ -1,6 +1,8 @@
 """Lines out of files, and the memory of lines that were seen."""
 
+import bz2
 import gzip
+import lzma
 import random
 from pathlib import Path
 
@@ -44,8 +46,9 @@ def test_lines_know_where_they_stand(tmp_path: Path) -> None:
         gzip.compress(b"1\n2\n")[:-4],
         b"\x1f\x8b nonsense",
         zstandard.ZstdCompressor().compress(b"1\n" * 9)[:-3] + b"xxx",
+        zstandard.ZstdCompressor().compress(b"1\n" * 9)[:-3],
     ],
-    ids=["a gzip cut short", "no gzip", "no zstd frame"],
+    ids=["a gzip cut short", "no gzip", "no zstd frame", "a zstd frame cut short"],
 )
 def test_a_broken_archive_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
@@ -57,6 +60,12 @@ def test_several_zstd_frames_are_one_file(tmp_path: Path) -> None:
     compress = zstandard.ZstdCompressor().compress
     (tmp_path / "a").write_bytes(compress(b"1\n") + compress(b"2\n"))
     assert list(Files([tmp_path / "a"])) == [b"1", b"2"]
+
+
+def test_what_xz_and_bzip2_packed_is_read_as_well(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(lzma.compress(b"1\n2\n"))
+    (tmp_path / "b").write_bytes(bz2.compress(b"3\n"))
+    assert list(Files([tmp_path / "a", tmp_path / "b"])) == [b"1", b"2", b"3"]
 
 
 def test_a_file_without_line_breaks_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
