@@ -283,6 +283,9 @@ class _Translator:
 
     def _shape(self, draft: dict[str, Any], record: str) -> dict[str, Any]:
         shape: dict[str, Any] = {"add": dict(self._added)} if self._added else {}
+        if draft.get("format") == "elasticsearch":
+            where = "has each event in kubernetes.audit, where fluent-bit has its members at the top: queries change"
+            self._notes.setdefault(where, []).append(draft["name"])
         if record == "batch" and (draft["type"] == "kafka" or draft.get("format", "ndjson") not in _PLAIN):
             self._notes.setdefault("stays one record an event: this type tells events apart", []).append(draft["name"])
         elif record == "batch":
