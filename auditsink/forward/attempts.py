@@ -76,11 +76,18 @@ class Attempts:
         return outcome
 
     async def newest(self, lease: Lease) -> Outcome | None:
-        """Attempt the newest event of the lease's cluster that was not taken yet; None for none behind the lease."""
-        sequence = lease.subscription.ring.durable - 1
+        """Attempt the newest event of the lease's cluster; None for none behind the lease.
+
+        First the newest that was not taken yet. Where that is refused too, one that was taken before is asked for once
+        more: a row of events that are refused says nothing of the destination, however long somebody makes it.
+        """
+        newest = sequence = lease.subscription.ring.durable - 1
         while sequence in lease.subscription.done:
             sequence -= 1
-        return None if sequence < lease.slot.stop else await self._sample(lease, sequence)
+        outcome = None if sequence < lease.slot.stop else await self._sample(lease, sequence)
+        if taken(outcome) or sequence == newest or newest < lease.slot.stop:
+            return outcome
+        return await self._sample(lease, newest)
 
     async def control(self, lease: Lease, trial: Trial) -> tuple[int, Outcome] | None:
         """Attempt another event of the cluster than the lease's only one: its sequence, what came of it.
