@@ -133,6 +133,7 @@ class Landscape:
     @staticmethod
     def _sink(place: Path, role: str, spool: dict[str, Any], file: Path | None) -> Sink:
         out = {"name": "out", "type": "file", "path": str(file or place / "unused"), "batch": {"max_wait": "20ms"}}
+        out["rotate_bytes"] = "64GiB"  # the test reads one file
         return Sink(place, [out], spool=spool, roles=[role])
 
     @property

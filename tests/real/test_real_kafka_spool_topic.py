@@ -1,6 +1,8 @@
 """The topic that is the spool, at a real broker: what is refused, how large it is, what is deleted of it."""
 
 import asyncio
+import base64
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,24 @@ async def test_what_all_have_is_deleted_and_a_full_topic_takes_nothing(tmp_path:
         assert full == [SpoolRejection.FULL]
         for source in sources:
             await source.close()
+        await asyncio.to_thread(spool.stop)
+
+
+async def test_a_body_of_many_megabytes_that_does_not_compress_is_a_record(tmp_path: Path) -> None:
+    async with Kafka(tmp_path / "kafka") as kafka:
+        config = section(kafka, partitions=1, replication_factor=1, accept_loss=True)
+        spool = await KafkaSpool.open(config, clock=CLOCK, max_rings=10, max_body=16 * 2**20)
+        event = b'{"auditID":"%b"}' % base64.b64encode(random.Random(1).randbytes(11 * 2**20))
+        body = joined([event])
+        answers: list[Receipt | SpoolRejection] = []
+        spool.submit(spool.ring("prod"), body, split(body), "", answers.append)
+        await until(lambda: answers)
+        assert answers == [Receipt(0, 1)]
+        source = spool.source("out")
+        await until(lambda: any(ring.durable for ring in source.rings.values()))
+        (ring,) = source.rings.values()
+        chunk = await asyncio.to_thread(ring.reader().read, 0, 1)
+        assert chunk.records[0].events == [event]
         await asyncio.to_thread(spool.stop)
 
 
