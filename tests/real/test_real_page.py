@@ -407,3 +407,16 @@ async def test_a_sink_that_goes_away_is_told_and_found_again(browser: Any, tmp_p
         assert "gone" in str(await page.tab.get_attribute("body", "class"))
         assert "bad" in str(await page.tab.get_attribute("#verdict", "class"))
         assert "All below is as it was" in await page.text("#verdict-more")
+
+
+async def test_a_spool_that_says_no_limit_is_an_empty_ring(browser: Any, tmp_path: Path) -> None:
+    async with staged(tmp_path, token=False) as sink:
+        status = await sink.status()
+        status["spool"] |= {"bytes": 0, "wanted_bytes": 0, "max_bytes": 0}
+        page = Page(await (await browser.new_context()).new_page())
+        await page.tab.route("**/stream", lambda asked: asked.abort())
+        await page.tab.route("**/status", lambda asked: asked.fulfill(json=status))
+        await page.tab.goto(sink.admin + "/")
+        await page.tab.wait_for_selector("#ring svg")
+        assert "NaN" not in await page.tab.inner_html("#ring")
+        assert [text for text in page.complaints if "ERR_FAILED" not in text] == []

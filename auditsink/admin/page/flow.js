@@ -47,8 +47,9 @@ function receive(now, rates) {
 function ring(now) {
   const spool = now.spool;
   const held = spool.next_sequence - spool.first_sequence;
-  const fill = Math.min(1, spool.bytes / spool.max_bytes);
-  const wanted = Math.min(1, spool.wanted_bytes / spool.max_bytes);
+  const share = (part) => (spool.max_bytes ? Math.min(1, part / spool.max_bytes) : 0); // a topic has no limit of ours
+  const fill = share(spool.bytes);
+  const wanted = share(spool.wanted_bytes);
   const tight = wanted >= FULL ? "bad-ring" : wanted >= NOTABLE ? "look-ring" : "";
   const places = now.destinations.map((one) => fill * (held ? 1 - Math.min(1, one.pending / held) : 1));
   const words = `Ring: ${percent(spool.wanted_bytes, spool.max_bytes)} still needed, ${percent(spool.bytes, spool.max_bytes)} held. ` +
@@ -59,7 +60,7 @@ function ring(now) {
       arc(0, 1, "track"), fill > 0 && arc(0, fill, "held"), wanted > 0 && arc(Math.max(0, fill - wanted), fill, "wanted"),
       svg("text", { x: 110, y: 108, "text-anchor": "middle", class: "big" }, percent(spool.wanted_bytes, spool.max_bytes)),
       svg("text", { x: 110, y: 126, "text-anchor": "middle" }, wanted >= FULL ? "FULL: still needed" : "still needed"),
-      svg("text", { x: 110, y: 140, "text-anchor": "middle" }, `of ${bytes(spool.max_bytes)}`),
+      spool.max_bytes > 0 && svg("text", { x: 110, y: 140, "text-anchor": "middle" }, `of ${bytes(spool.max_bytes)}`),
       places.map((place, index) => cursor(place, index, places)),
     ),
     facts(
