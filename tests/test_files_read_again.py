@@ -179,14 +179,24 @@ def forward(file: Path, text: str, shown: str) -> Callable[[], object]:
 
 
 def store(file: Path, text: str) -> Callable[[], object]:
-    one = StoreClient(destination(f"{text}: {file}"))
-    return one.store
+    return StoreClient(destination(f"{text}: {file}")).store
 
 
 def store_secret(file: Path, text: str) -> Callable[[], object]:
-    one = StoreClient(destination(f"{text}: {file}"))
-    assert one._secret is not None
-    return one._secret.reveal
+    return _revealed(StoreClient(destination(f"{text}: {file}")))
+
+
+def backup(file: Path, text: str) -> StoreClient:
+    """What a backup makes of its section."""
+    whole = f"spool: {{path: {file.parent}, backup: {{{text}: {file}}}}}\ndestinations: [{{name: d, type: stdout}}]"
+    section = parsed(whole).spool.backup
+    assert section is not None
+    return StoreClient(section.objects())
+
+
+def _revealed(client: StoreClient) -> Callable[[], object]:
+    assert client._secret is not None
+    return client._secret.reveal
 
 
 S3 = "type: s3, bucket: trail, region: r"
@@ -234,6 +244,18 @@ ROWS = {
         lambda: base64.b64encode(secret()), lambda file: store_secret(file, f"{AZURE}, access_key_file")
     ),
     ("AzureConfig", "ca_file"): Row(certificate, lambda file: store(file, f"{AZURE}, ca_file")),
+    ("S3Backup", "secret_access_key_file"): Row(
+        secret, lambda file: _revealed(backup(file, f"{S3}, access_key_id: k, secret_access_key_file"))
+    ),
+    ("S3Backup", "ca_file"): Row(certificate, lambda file: backup(file, f"{S3}, ca_file").store),
+    ("GcsBackup", "service_account_file"): Row(
+        service_account, lambda file: backup(file, "type: gcs, bucket: trail, service_account_file").store
+    ),
+    ("GcsBackup", "ca_file"): Row(certificate, lambda file: backup(file, "type: gcs, bucket: trail, ca_file").store),
+    ("AzureBackup", "access_key_file"): Row(
+        lambda: base64.b64encode(secret()), lambda file: _revealed(backup(file, f"{AZURE}, access_key_file"))
+    ),
+    ("AzureBackup", "ca_file"): Row(certificate, lambda file: backup(file, f"{AZURE}, ca_file").store),
 }
 SIGNERS: dict[Path, Callable[[], object]] = {}
 
