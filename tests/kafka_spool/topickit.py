@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from auditsink.audit.eventlist import joined, split
+from auditsink.audit.eventlist import Mark, Split, joined, split
 from auditsink.kafka_spool.packing import Packer, Posted
 from auditsink.kafka_spool.record import StoredRecord, decode
 from auditsink.spool.keys import Keyring
@@ -18,7 +18,8 @@ def body(cluster: str, number: int, events: int) -> bytes:
 
 def posted(cluster: str, content: bytes, at_ns: int = EPOCH, source: str = "") -> Posted:
     """A request that nobody waits for."""
-    return Posted(cluster, content, split(content), source, at_ns, lambda _: None)
+    found = split(content) if content.startswith(b"{") else Split([content], Mark.UNSPLIT)
+    return Posted(cluster, content, found, source, at_ns, lambda _: None)
 
 
 def packer(keys: Keyring | None = None) -> Packer:
