@@ -226,7 +226,7 @@ async def test_certificates_change_under_load_and_no_request_fails(ground: Groun
         rotated.set()
         await asyncio.gather(*load)
     assert set(statuses) == {200}
-    assert len(statuses) > 100
+    assert len(statuses) > 3 * ROTATIONS, "three clients posted while certificates changed, however slow the machine"
 
 
 async def test_an_open_connection_ends_when_what_let_it_in_is_gone(ground: Ground) -> None:
