@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from gardenerkit import KEY, NAMESPACE, OPERATION, OWN, SPLUNK, pending, seed
+from gardenerkit import KEY, NAMESPACE, NOW, OPERATION, OWN, SPLUNK, pending, seed
 
 from auditsink.gardener.api.own_config import WebhookFlags
 from auditsink.gardener.apiserver import deployment as mutation
+from auditsink.gardener.control.events import EventRecorder
 
 pytestmark = pytest.mark.asyncio
 
@@ -241,6 +242,51 @@ async def test_a_sink_stays_as_long_as_its_api_server_posts_to_it() -> None:
         it.ask("reconcile")
         assert await it.reconcile()
         assert not it.api.all("managedresources")
+
+
+async def test_an_operation_that_fails_is_one_event_for_each_sentence_and_counts() -> None:
+    async with seed() as it:
+        it.fill({**SPLUNK, "backends": {"splunk": {**SPLUNK["backends"]["splunk"], "host": ""}}})
+        for _ in range(3):
+            it.ask("reconcile")
+            assert not await it.reconcile()
+        (event,) = it.api.all("events")
+        assert (event["type"], event["reason"], event["count"]) == ("Warning", "CreateFailed", 1), "once a minute"
+        assert event["involvedObject"]["name"] == "audit"
+        assert event["message"] == it.last["description"]
+
+
+async def test_an_event_that_cannot_be_written_leaves_the_status_as_it_would_be() -> None:
+    async with seed() as it:
+        it.fill({**SPLUNK, "backends": {"splunk": {**SPLUNK["backends"]["splunk"], "host": ""}}})
+        it.api.broken.add("events")
+        assert not await it.reconcile()
+        assert it.last["state"] == "Error"
+        assert not it.api.all("events")
+
+
+async def test_the_same_sentence_is_counted_again_after_a_minute() -> None:
+    now = [NOW]
+    async with seed() as it:
+        it.fill()
+        recorder = EventRecorder(it.kube, "extension-audit", lambda: now[0])
+        for seconds in (0, 59, 61, 122):
+            now[0] = NOW + seconds
+            await recorder.warn(it.extension, "ReconcileFailed", "x" * 5000)
+        (event,) = it.api.all("events")
+        assert (event["count"], len(event["message"]), event["source"]) == (3, 1024, {"component": "extension-audit"})
+
+
+async def test_what_is_left_on_the_volumes_is_an_event() -> None:
+    async with seed() as it:
+        it.fill()
+        await it.reconcile()
+        it.run_sinks(pending(41))
+        it.change("extensions", "audit", deletionTimestamp="2026-11-28T10:00:00Z")
+        assert await it.reconcile()
+        (event,) = it.api.all("events")
+        assert event["reason"] == "AuditEventsLeft"
+        assert "41 events were not delivered to splunk" in event["message"]
 
 
 def api_server(**status: int) -> dict[str, Any]:

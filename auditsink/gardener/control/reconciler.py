@@ -14,6 +14,7 @@ from typing import Protocol
 
 from auditsink.gardener.control import operations
 from auditsink.gardener.control.apply import Clock
+from auditsink.gardener.control.events import EventRecorder
 from auditsink.gardener.control.landscape import Landscape
 from auditsink.gardener.control.lifecycle import Outcome
 from auditsink.gardener.control.operations import Mine, Operation
@@ -44,6 +45,7 @@ class Reconciler:
         self._work = work
         self._clock = clock
         self._count = count
+        self._recorder = EventRecorder(landscape.kube, f"extension-{mine.type}", clock)
 
     async def __call__(self, key: str) -> bool:
         """Do what is due for `namespace/name`; False: it failed, and is to be tried again."""
@@ -83,6 +85,7 @@ class Reconciler:
             codes = problem.codes if isinstance(problem, ExtensionError) else ()
             await self._status(extension, operations.failed(operation, extension, str(problem), codes, self._clock()))
             logger.warning("extension %s: %s: %s", _key(extension), operation.value, problem)
+            await self._recorder.warn(extension, f"{operation.value}Failed", str(problem))
             self._count(operation, False, self._clock() - started)
             return False
         except Exception as bug:
@@ -97,6 +100,8 @@ class Reconciler:
         await self._status(extension, done)
         await self._afterwards(operation, extension)
         level = logging.WARNING if str(outcome.left) else logging.INFO
+        if str(outcome.left):
+            await self._recorder.warn(extension, "AuditEventsLeft", outcome.said)
         logger.log(level, "extension %s: %s: %s", _key(extension), operation.value, outcome.said)
         self._count(operation, True, self._clock() - started)
         return True
