@@ -66,7 +66,8 @@ class WriterLease:
         began = self._clock.monotonic()
         while self._clock.monotonic() - began < newest.lease_seconds:
             await self._clock.sleep(max(newest.lease_seconds / LOOKS, 0.1))
-            if await self._store.names(MANIFESTS, after=manifest_name(found.highest)):
+            later = await self._store.names(MANIFESTS, after=manifest_name(found.highest))
+            if any(number_of(one.name) is not None for one in later):
                 raise HeldError(
                     f"another sink that calls itself {self._config.name!r} is writing to {self._config.root}; stop "
                     "that one, or give each sink a spool.backup.name of its own"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from auditsink.backup.manifest import CHECKPOINTS, CopiedCursor, CopiedFile
+from auditsink.backup.manifest import CHECKPOINTS, CopiedCursor, CopiedFile, is_copied
 from auditsink.backup.plan import LocalFile, LocalRing, LocalSegment, Stretch
 from auditsink.common.disk import Disk, line_start, read_around
 from auditsink.common.watch import Stamp, stamp_or_none
@@ -109,7 +109,8 @@ class LocalFiles:
             names = self._disk.names(self._spool / "deadletters")
         except FileNotFoundError:
             return paths
-        return [*paths, *(f"deadletters/{name}/{file}" for name in names for file in DEAD_LETTERS)]
+        several = (f"deadletters/{name}/{file}" for name in names for file in DEAD_LETTERS)
+        return [*paths, *filter(is_copied, several)]
 
     def _file(self, path: str, place: Path, stamp: Stamp, copied: CopiedFile | None) -> LocalFile:
         file = self._disk.open(place)

@@ -18,6 +18,8 @@ MOST_BYTES = 2**28
 """Of a manifest as JSON: a million pieces. A larger one is none of ours."""
 MOST_STORED = 2**26
 """Of its object."""
+MOST_MANIFESTS = 2**53
+"""A number beyond it was given by somebody else: one a millisecond comes to that in 285,000 years."""
 CHECKPOINTS = "checkpoints"
 """How the checkpoint file is called in the copy: its own place is `evidence.path`."""
 _NUMBER = re.compile(r"[0-9]{20}\Z")
@@ -184,7 +186,12 @@ def manifest_name(number: int) -> str:
 
 def number_of(name: str) -> int | None:
     """The number of a manifest's object; None for a name that is none."""
-    return int(name) if _NUMBER.match(name) else None
+    return int(name) if _NUMBER.match(name) and int(name) <= MOST_MANIFESTS else None
+
+
+def is_copied(path: str) -> bool:
+    """Whether a file of this path, below the spool's directory, can stand in a manifest."""
+    return _FILE.match(path) is not None
 
 
 def data_name(fence: int, count: int) -> str:

@@ -127,7 +127,7 @@ async def prepare(config: BackupSection, target: RestoreTarget, *, clock: Clock)
         try:
             restored = await _Restoring(store, config, lease, target, clock).until(clock.monotonic() + config.timeout)
         except StoreError as problem:
-            if config.at_start == "start_empty" and found is SpoolCondition.EMPTY:
+            if config.at_start == "start_empty":
                 log.error("the copy was not restored, the spool begins empty: %s", problem)  # noqa: TRY400 - a sentence
                 return Prepared(store, holder, problem=str(problem))
             raise BackupError(

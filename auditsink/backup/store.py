@@ -183,6 +183,8 @@ class CopyStore:
 
     def _store(self) -> ObjectStore:
         """The client for the next request. Blocks. Raises DestinationError."""
+        if self._directory is not None:  # before anything is in it that others on this machine should not read
+            (self._directory / self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._client = self._client or StoreClient(self._objects)
         return self._client.store()
 

@@ -30,7 +30,7 @@ from auditsink.backup.plan import LocalState, Stretch
 from auditsink.backup.start import Prepared
 from auditsink.backup.statistics import BackupState, BackupStatistics
 from auditsink.backup.store import StoreError, TakenError
-from auditsink.common.blocking import BlockingCalls
+from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock
 from auditsink.common.disk import Disk, RealDisk
 from auditsink.common.signal import Signal, cancelled
@@ -96,6 +96,7 @@ class Uploader:
         self._note: str | None = None
         self._old_manifests = 0  # all below are deleted
         self._adopted = self._surveyed = False
+        self._blind = False  # an older copy cannot be read: what it needs is not known
 
     def __repr__(self) -> str:
         return f"<Uploader {self._state.value} {self._lease}>"
@@ -141,8 +142,10 @@ class Uploader:
             except LostError as problem:
                 self._lost(problem)
                 return await self._wait_for_the_end()
-            except (BackupError, OSError) as problem:
-                self._failed(str(problem))
+            except (BackupError, OSError, StuckError) as problem:
+                self._failed(
+                    str(problem) or f"the disk of the spool has not answered for {DISK_SECONDS:.0f} s; check it"
+                )
                 await self._changed.wait(delay * (0.5 + self._random() / 2))
                 delay = min(2 * delay, BACKOFF[1])
             except Exception as problem:  # a bug must not end the copy of what is still to come
@@ -167,7 +170,7 @@ class Uploader:
                     await asyncio.wait({self._task})
                 if self._lease.committed is not None and self._state is not BackupState.LOST:
                     await self._round(last=True)
-        except (TimeoutError, BackupError, OSError) as problem:
+        except (TimeoutError, BackupError, OSError, StuckError) as problem:
             why = str(problem) or "there was no time left"
             log.warning("the end of the spool is not in the copy: %s", why, extra={"bytes": self._pending})
         finally:
@@ -255,7 +258,7 @@ class Uploader:
 
     async def _survey(self) -> None:
         """What lies there: objects that nobody needs go with the next round's. Raises StoreError."""
-        self._left = {}
+        self._left, self._blind = {}, False
         for number in await numbers(self._store, KEPT):
             try:
                 self._left[number] = (await self._lease.read(KEPT, number)).objects()
@@ -265,9 +268,10 @@ class Uploader:
                 # Its objects are not known, so none may be deleted that is not our own.
                 self._note = f"{problem}; nothing that others wrote is deleted: look at it, and prune it"
                 self._left[number] = set()
+                self._blind = True
         data = await self._store.names(DATA)
         known = {one.name for one in data if (fence := fence_of(one.name)) is not None and fence < self._lease.fence}
-        self._stored = (known if self._note is None else set()) | self._needed()
+        self._stored = known | self._needed()
         self._surveyed = True
 
     def _needed(self) -> set[str]:
@@ -388,6 +392,8 @@ class Uploader:
     async def _delete(self) -> None:
         """Remove what no manifest needs. A failure is told and tried again, and is no failure of the copy."""
         garbage = plan.garbage(self._stored, self._needed(), *self._left.values())
+        if self._blind:
+            garbage = [name for name in garbage if fence_of(name) == self._lease.fence]
         committed = self._lease.committed
         assert committed is not None
         newest_old = committed.number - LEFT_MANIFESTS

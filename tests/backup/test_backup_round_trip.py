@@ -411,3 +411,50 @@ async def test_a_ring_that_never_held_an_event_is_no_spool(tmp_path: Path) -> No
     sink.stop()
     assert condition(sink.path, RealDisk()) is SpoolCondition.EMPTY
     assert len((sink.path / HOLDER).read_text().strip()) == 32
+
+
+async def test_nobody_else_on_the_machine_reads_a_copy_in_a_directory(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    sink.add(1)
+    await sink.round()
+    sink.stop()
+    assert (tmp_path / "copy" / sink.section.root).stat().st_mode & 0o777 == 0o700
+
+
+async def test_what_lies_among_the_dead_letters_and_is_none_spoils_no_manifest(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    sink.add(5)
+    odd = sink.path / "deadletters" / "Some One's"
+    odd.mkdir(parents=True)
+    (odd / "letters.ndjson").write_bytes(b"{}\n")
+    (tmp_path / "copy" / sink.section.root / "manifests").mkdir(parents=True)
+    (tmp_path / "copy" / sink.section.root / "manifests" / ("9" * 20)).write_text("not ours")
+    await sink.round()
+    events = everything(sink)
+    sink.stop()
+    other = await restarted(sink)
+    assert everything(other) == events
+    other.stop()
+
+
+async def test_while_an_older_copy_cannot_be_read_nothing_is_deleted_that_it_may_need(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    sink.add(300)
+    await sink.round()
+    first = sink.data()
+    sink.deliver(300)
+    sink.stop()
+    kept = tmp_path / "copy" / sink.section.root / "kept"
+    kept.mkdir()
+    (kept / f"{1:020d}").write_bytes(b"cannot be read")
+    again = Copied(tmp_path, "spool", sink.section, sink.clock)
+    await again.start()
+    await again.round()
+    again.clock.jump(2 * KEEP)
+    await again.round()
+    assert first <= again.data()
+    assert "prune it" in str(again.uploader.statistics().note)
+    again.stop()
