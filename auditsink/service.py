@@ -17,22 +17,18 @@ from auditsink.admin.app import AdminRoute
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
 from auditsink.audit import self_check
-from auditsink.backup import BackupError
 from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry
-from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock, SystemClock
-from auditsink.common.disk import RealDisk
 from auditsink.common.operator_error import OperatorError
 from auditsink.common.redact import redact
-from auditsink.config import BackupSection, Config, DestinationSection
-from auditsink.config import Spool as SpoolConfig
+from auditsink.config import Config, DestinationSection
 from auditsink.config.changes import Changes, between
 from auditsink.config.changes import lost as losses
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.destinations import build
-from auditsink.destinations.starting import StartingDestination
+from auditsink.destinations.starting import StartingDestination, raise_mistake
 from auditsink.destinations.wrappers import WithLabels
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letters import DeadLetters
@@ -45,10 +41,9 @@ from auditsink.observe.snapshot import Phase, RefusedReload, Snapshot, Trend
 from auditsink.receive import ReceiveServer
 from auditsink.receive.statistics import NOTHING_RECEIVED
 from auditsink.spool import Spool
-from auditsink.spooling import SinkSpool, open_spool, readable, unread
+from auditsink.spooling import SinkSpool, open_spool, readable, restored, unread, uploader_of
 
 if TYPE_CHECKING:  # their client of object stores is an extra, and loads where it is configured
-    from auditsink.backup.start import Prepared
     from auditsink.backup.uploader import Uploader
     from auditsink.evidence.make.checkpointer import Checkpointer
 
@@ -56,8 +51,6 @@ log = logging.getLogger("auditsink.service")
 
 DRAIN_SHARE = 0.3
 """Of the time for stopping: for requests that are being read. One that takes longer is repeated by its apiserver."""
-PLACES_SECONDS = 5.0
-"""For a look at the disks."""
 LEAVE_SECONDS = 2.0
 """For a destination that is removed or changed: what is under way may end, the rest is delivered again."""
 LAST_COPY_SECONDS = 2.0
@@ -129,7 +122,7 @@ class Sink:
             raise StartError(fault)
         if missing := files.missing(self._config):
             raise StartError("\n".join(missing))
-        mistakes, risks = await _look_at_places(self._config)
+        mistakes, risks = await places.look(self._config)
         if mistakes:
             raise StartError("\n".join(mistakes))
         async with AsyncExitStack() as undo:
@@ -212,14 +205,15 @@ class Sink:
     async def _start(self, undo: AsyncExitStack) -> None:
         config = self._config
         self._registry = Registry(config, on_change=self._reserve)
-        prepared = None if config.spool.backup is None else await self._restored(config.spool, config.spool.backup)
+        prepared = await restored(config, self._clock)
         self._spool = await open_spool(config, self._clock)
         undo.push_async_callback(asyncio.to_thread, self._spool.stop)
         if isinstance(self._spool, Spool):
             self._registry.remember(self._spool.rings)
-            if config.spool.backup is not None and prepared is not None:
-                uploader = self._copy(config.spool, config.spool.backup, prepared, self._spool)
-                undo.push_async_callback(uploader.finish, 0.0)
+            if prepared is not None:
+                self._uploader = uploader_of(config, self._spool, prepared, self._clock)
+                undo.push_async_callback(self._uploader.finish, 0.0)
+                self._watch("copying the spool", asyncio.create_task(self._uploader.run()))
         self._reserve(self._registry.cluster_set)
         loop = asyncio.get_running_loop()
         self._spool.start(loop.call_soon_threadsafe, loop.call_soon)
@@ -258,43 +252,12 @@ class Sink:
             self._visit = asyncio.create_task(self._guest.run(view, self._spool))
             self._watch("taking another's place", self._visit)
 
-    async def _restored(self, spool: SpoolConfig, backup: BackupSection) -> "Prepared":
-        """What a start does about the copy. Raises BackupError, SpoolError."""
-        checkpoints = None if self._config.evidence is None else self._config.evidence.path
-        try:
-            from auditsink.backup.restore import RestoreTarget  # noqa: PLC0415 - their client of stores loads where
-            from auditsink.backup.start import prepare  # noqa: PLC0415 - it is wanted
-        except ModuleNotFoundError:
-            raise BackupError(
-                "spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'"
-            ) from None
-        try:
-            target = RestoreTarget(spool.path, spool.max_bytes, checkpoints, RealDisk())
-            return await prepare(backup, target, clock=self._clock)
-        except OSError as problem:
-            raise BackupError(f"spool.path {spool.path}: {problem}; check the disk") from problem
-
-    def _copy(self, section: SpoolConfig, backup: BackupSection, prepared: "Prepared", spool: Spool) -> "Uploader":
-        """Copy the spool from now on."""
-        from auditsink.backup.uploader import Uploader  # noqa: PLC0415 - see above
-
-        uploader = self._uploader = Uploader(
-            backup,
-            lambda: list(spool.rings.values()),
-            section.path,
-            None if self._config.evidence is None else self._config.evidence.path,
-            prepared,
-            clock=self._clock,
-        )
-        self._watch("copying the spool", asyncio.create_task(uploader.run()))
-        return uploader
-
     async def _built(self, sections: Sequence[DestinationSection]) -> list[Forwarder]:
         """A forwarder for each. Raises DestinationError for settings that cannot work, and nothing is left behind."""
         starting = [StartingDestination(section, self._clock) for section in sections]
         try:
             await asyncio.gather(*(destination.start() for destination in starting))
-            _complain(starting)
+            raise_mistake(starting)
             pairs = zip(sections, starting, strict=True)
             return [self._forwarder(one, destination) for one, destination in pairs]
         except BaseException:
@@ -340,7 +303,7 @@ class Sink:
     async def _reload(self, changes: Changes, *, force: bool) -> None:
         if self._phase is not Phase.RUNNING:
             raise ReloadError(f"the sink is {self._phase.value}; nothing is taken up")
-        if mistakes := files.missing(changes.target) or (await _look_at_places(changes.target))[0]:
+        if mistakes := files.missing(changes.target) or (await places.look(changes.target))[0]:
             raise ReloadError("\n".join(mistakes))
         pending = {
             destination.name: sum(a.pending for a in destination.accounts.values())
@@ -421,27 +384,6 @@ class Sink:
             await awaitable
         except Exception:
             log.exception("a step of the stop failed; the next ones follow", extra={"step": what})
-
-
-async def _look_at_places(config: Config) -> tuple[list[str], list[str]]:
-    """What cannot be about the places that are written to, and what is risky about them."""
-    calls = BlockingCalls("places")  # a volume may hang; then whoever uses it says so
-    try:
-        return (
-            await calls.run(PLACES_SECONDS, places.collisions, config),
-            await calls.run(PLACES_SECONDS, places.cramped, config),
-        )
-    except (StuckError, OSError):
-        return [], ["spool.path, destinations: the places that are written to cannot be looked at; check their disks"]
-    finally:
-        calls.close()
-
-
-def _complain(starting: Sequence[StartingDestination]) -> None:
-    """Raises the first mistake in settings themselves."""
-    for destination in starting:
-        if destination.mistake is not None:
-            raise destination.mistake
 
 
 def _filter(section: DestinationSection) -> EventFilter | None:

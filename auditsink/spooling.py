@@ -1,10 +1,14 @@
-"""Which spool the sink stands on: rings on a disk, or a topic of Kafka; and what the sink asks of either."""
+"""Which spool the sink stands on: rings on a disk, perhaps with a copy, or a topic; and what it asks of either."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from auditsink.backup import BackupError
 from auditsink.clusters.registry import most_clusters
 from auditsink.common.clock import Clock
+from auditsink.common.disk import RealDisk
 from auditsink.config import Config
 from auditsink.config.spool import CHECKPOINTS
 from auditsink.forward.source import Source
@@ -12,7 +16,9 @@ from auditsink.receive.store import Store
 from auditsink.spool import Spool, SpoolError
 from auditsink.spool.statistics import SpoolStatistics
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the client of object stores is an extra, and loads where it is configured
+    from auditsink.backup.start import Prepared
+    from auditsink.backup.uploader import Uploader
     from auditsink.spool.ring import Ring
 
 
@@ -55,6 +61,40 @@ async def open_spool(config: Config, clock: Clock) -> SinkSpool:
         return await KafkaSpool.open(config.spool, clock=clock, max_rings=most_clusters(config), max_body=max_body)
     readers = [*(destination.name for destination in config.destinations), *([CHECKPOINTS] if config.evidence else [])]
     return Spool.open(config.spool, clock=clock, max_rings=most_clusters(config), destinations=readers)
+
+
+async def restored(config: Config, clock: Clock) -> "Prepared | None":
+    """What a start does about the copy before the spool is opened; None without one. Raises BackupError, SpoolError."""
+    backup = config.spool.backup
+    if backup is None:
+        return None
+    try:
+        from auditsink.backup.restore import RestoreTarget  # noqa: PLC0415 - obstore, where it is asked for
+        from auditsink.backup.start import prepare  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise BackupError("spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'") from None
+    try:
+        target = RestoreTarget(config.spool.path, config.spool.max_bytes, _checkpoints(config), RealDisk())
+        return await prepare(backup, target, clock=clock)
+    except OSError as problem:
+        raise BackupError(f"spool.path {config.spool.path}: {problem}; check the disk") from problem
+
+
+def uploader_of(config: Config, spool: Spool, prepared: "Prepared", clock: Clock) -> "Uploader":
+    """Who copies this spool from now on, as `spool.backup` says."""
+    from auditsink.backup.uploader import Uploader  # noqa: PLC0415 - see above
+
+    assert config.spool.backup is not None
+    rings = partial(_rings, spool)
+    return Uploader(config.spool.backup, rings, config.spool.path, _checkpoints(config), prepared, clock=clock)
+
+
+def _rings(spool: Spool) -> "list[Ring]":
+    return list(spool.rings.values())
+
+
+def _checkpoints(config: Config) -> Path | None:
+    return None if config.evidence is None else config.evidence.path
 
 
 def readable(spool: SinkSpool) -> "Mapping[str, Ring]":

@@ -6,7 +6,6 @@ uploaded again.
 """
 
 import asyncio
-import hashlib
 import logging
 import random as random_module
 import uuid
@@ -15,10 +14,9 @@ from pathlib import Path
 
 from auditsink.backup import BackupError, plan
 from auditsink.backup.lease import DATA, KEPT, LEFT_MANIFESTS, MANIFESTS, LostError, WriterLease, find, numbers
-from auditsink.backup.local import LocalFiles, VanishedError, cursors_of, rings_of
+from auditsink.backup.local import LocalFiles, cursors_of, rings_of
 from auditsink.backup.manifest import (
     CopiedFile,
-    CopiedPiece,
     CopiedRing,
     CopyManifest,
     data_name,
@@ -26,6 +24,7 @@ from auditsink.backup.manifest import (
     fence_of,
     manifest_name,
 )
+from auditsink.backup.object_writer import DISK_SECONDS, ObjectWriter
 from auditsink.backup.plan import LocalState, Stretch
 from auditsink.backup.start import Prepared
 from auditsink.backup.statistics import BackupState, BackupStatistics
@@ -43,8 +42,6 @@ AT_ONCE = 2
 """Uploads side by side: with chunks of 8 MiB this bounds the memory."""
 BACKOFF = (1.0, 60.0)
 """Seconds before another try after a failure: at first, and at most."""
-DISK_SECONDS = 60.0
-"""For a look at our own files, or to read a chunk: a volume that hangs is told by the spool."""
 MOST_LEFT = 16
 """Older copies that wait for a person. Another one is not begun: somebody must look."""
 
@@ -76,6 +73,7 @@ class Uploader:
         self._prepared = prepared
         self._local = LocalFiles(spool, checkpoints, disk or RealDisk())
         self._calls = BlockingCalls("backup", AT_ONCE)
+        self._objects = ObjectWriter(prepared.store, self._local, self._calls)
         self._changed = Signal(clock)
         self._began = LocalState(rings_of(rings(), cursors_of(rings())))  # before anything new is taken
         self._state = BackupState.STARTING
@@ -86,11 +84,10 @@ class Uploader:
         self._files: dict[str, CopiedFile] = {}
         self._stored: set[str] = set()
         self._left: dict[int, set[str]] = {}  # objects that older copies need, by the manifest's number
-        self._count = 0
         self._complete_ns = 0
         self._complete_at: float | None = None  # monotonic, of the same moment
         self._pending = 0
-        self._uploaded = self._objects = self._failures = 0
+        self._failures = 0
         self._problem: str | None = None
         self._problem_since_ns: int | None = None
         self._note: str | None = None
@@ -113,8 +110,8 @@ class Uploader:
             self._complete_ns,
             self._pending,
             committed.size if committed else 0,
-            self._uploaded,
-            self._objects,
+            self._objects.bytes,
+            self._objects.count,
             self._store.requests,
             self._failures,
             self._problem,
@@ -318,7 +315,9 @@ class Uploader:
 
     async def _upload_all(self, groups: Sequence[Sequence[Stretch]]) -> None:
         """Side by side; what worked counts, in order, even if another one failed. Raises the first failure."""
-        results = await asyncio.gather(*(self._upload(group) for group in groups), return_exceptions=True)
+        results = await asyncio.gather(
+            *(self._objects.write(group, self._named()) for group in groups), return_exceptions=True
+        )
         broken: set[str] = set()
         for group, result in zip(groups, results, strict=True):
             if isinstance(result, BaseException):
@@ -338,35 +337,10 @@ class Uploader:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _upload(self, group: Sequence[Stretch]) -> list[CopiedPiece | None]:
-        """The stretches as one object; None for those that are gone. Raises StoreError."""
-        content, parts = await self._calls.run(DISK_SECONDS, self._read, group)
-        if not content:
-            return [None for _ in group]
-        self._count += 1
-        name = data_name(self._lease.fence, self._count)
+    def _named(self) -> str:
+        name = data_name(self._lease.fence, self._objects.next())
         self._stored.add(name)
-        await self._store.put(f"{DATA}/{name}", content)
-        self._uploaded += len(content)
-        self._objects += 1
-        pieces: list[CopiedPiece | None] = []
-        at = 0
-        for one, digest in zip(group, parts, strict=True):
-            pieces.append(None if digest is None else CopiedPiece(name, at, one.start, one.length, digest))
-            at += one.length if digest is not None else 0
-        return pieces
-
-    def _read(self, group: Sequence[Stretch]) -> tuple[bytes, list[str | None]]:
-        contents: list[bytes] = []
-        digests: list[str | None] = []
-        for one in group:
-            try:
-                contents.append(self._local.read(one))
-            except VanishedError:
-                digests.append(None)
-            else:
-                digests.append(hashlib.sha256(contents[-1]).hexdigest())
-        return contents[0] if len(contents) == 1 else b"".join(contents), digests
+        return name
 
     async def _state_it(
         self, state: LocalState, sizes: Mapping[str, int], complete_ns: int, *, released: bool = False

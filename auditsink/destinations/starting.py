@@ -5,7 +5,7 @@ and the destination shows what is wrong for as long as it is.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock
@@ -94,3 +94,10 @@ class StartingDestination:
             return await calls.run(None, lambda: self._build(self._config, clock=self._clock))
         finally:
             calls.close()
+
+
+def raise_mistake(starting: Sequence[StartingDestination]) -> None:
+    """Raises the first mistake in settings themselves, as DestinationError."""
+    for destination in starting:
+        if destination.mistake is not None:
+            raise destination.mistake

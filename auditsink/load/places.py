@@ -1,6 +1,6 @@
 """Where a configuration writes: files that are two things at once, and volumes that cannot hold what is to lie on them.
 
-Looks at the disk, because links make one file of two paths. Blocks.
+Looks at the disk, because links make one file of two paths. All but `look` block.
 """
 
 import os
@@ -10,11 +10,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.units import Size
 from auditsink.config import AzureConfig, Config, DestinationSection, FileConfig, GcsConfig, LocalConfig, S3Config
 from auditsink.config.backup import LocalBackup
 from auditsink.load import files
 
+LOOK_SECONDS = 5.0
+"""For a look at the disks."""
 _SPOOLS_OWN = ("rings", "deadletters")
 """Directories below `spool.path` whose every file is the spool's."""
 
@@ -31,6 +34,17 @@ class _Written(NamedTuple):
         older = re.fullmatch(re.escape(self.path.name) + r"\.([1-9][0-9]*)", path.name)
         same = path.parent == self.path.parent
         return path == self.path or (same and older is not None and int(older[1]) <= self.keep)
+
+
+async def look(config: Config) -> tuple[list[str], list[str]]:
+    """What cannot be, and what is risky, for a sink that must start though a volume hangs: whoever uses it says so."""
+    calls = BlockingCalls("places")
+    try:
+        return await calls.run(LOOK_SECONDS, collisions, config), await calls.run(LOOK_SECONDS, cramped, config)
+    except (StuckError, OSError):
+        return [], ["spool.path, destinations: the places that are written to cannot be looked at; check their disks"]
+    finally:
+        calls.close()
 
 
 def collisions(config: Config) -> list[str]:
