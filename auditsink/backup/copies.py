@@ -62,7 +62,9 @@ async def chosen(store: CopyStore, config: BackupSection, number: int | None) ->
         told = f" ({problems[0]})" if problems else ""
         raise BackupError(f"there is no copy below {config.root} {config.where}{told}; check spool.backup and its name")
     known = ", ".join(str(one.manifest.number) for one in copies)
-    raise BackupError(f"there is no copy {number} below {config.root}; there are {known}")
+    raise BackupError(
+        f"there is no copy {number} below {config.root}, which has {known}; see `auditsink spool backup ls`"
+    )
 
 
 async def prune(store: CopyStore, config: BackupSection, unwanted: Iterable[int], *, dry_run: bool) -> Pruned:

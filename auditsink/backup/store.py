@@ -76,6 +76,7 @@ class CopyStore:
             except DestinationError as problem:
                 raise BackupError(str(problem)) from None
         self._calls = BlockingCalls("backup-store", 2)
+        self._written = False
         self.requests = 0
 
     def __repr__(self) -> str:
@@ -183,14 +184,20 @@ class CopyStore:
 
     def _store(self) -> ObjectStore:
         """The client for the next request. Blocks. Raises DestinationError."""
-        if self._directory is not None:  # before anything is in it that others on this machine should not read
-            (self._directory / self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._client = self._client or StoreClient(self._objects)
         return self._client.store()
 
     def _write(self, path: str, content: bytes, options: dict[str, Any]) -> None:
         assert self._directory is not None
+        root = self._directory / self._root
+        if not self._written:  # before anything is in it that others on this machine should not read
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif not root.is_dir():  # an unmounted disk: made anew, it would hold manifests without their objects
+            raise StoreError(
+                f"{root}: the copy is there no longer; mount its disk again, or restart the sink to begin a new copy"
+            )
         obstore.put(self._store(), path, content, **options)
+        self._written = True
         place = self._directory / path
         for one in (place, *place.parents):
             fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)

@@ -5,6 +5,8 @@ line, 1 for everything else, 130 after Ctrl-C. `status --exit-code` and `doctor`
 4 bad.
 """
 
+import atexit
+import contextlib
 import importlib
 import os
 import sys
@@ -73,7 +75,16 @@ def commands() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The entry point: run a command and exit. Never a traceback."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if "obstore" in sys.modules:
+        # Its threads may come back into Python after they have answered; while the interpreter takes itself apart that
+        # aborts the process, and a command that was done would end with 134.
+        atexit._run_exitfuncs()  # noqa: SLF001 - what is registered there runs; only the taking apart does not
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:

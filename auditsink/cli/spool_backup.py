@@ -133,10 +133,10 @@ def restore_command(
     try:
         if condition(target, disk) is not SpoolCondition.EMPTY:
             raise BackupError(f"--to {target} holds a spool, which is never written over; give an empty directory")
-        disk.make_directory(target)
 
         async def restored(store: "CopyStore") -> "RestoredCopy":
             copy = await chosen(store, config, number)
+            disk.make_directory(target)
             with bar("Restoring", copy.size) as shown:
                 done = 0
 

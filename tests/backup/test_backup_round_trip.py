@@ -458,3 +458,33 @@ async def test_while_an_older_copy_cannot_be_read_nothing_is_deleted_that_it_may
     assert first <= again.data()
     assert "prune it" in str(again.uploader.statistics().note)
     again.stop()
+
+
+async def test_a_directory_that_goes_away_is_not_made_anew_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    sink.add(20)
+    await sink.round()
+    (tmp_path / "copy").rename(tmp_path / "unmounted")
+    (tmp_path / "copy").mkdir()
+    sink.add(20)
+    with pytest.raises(StoreError, match="mount its disk again, or restart the sink to begin a new copy"):
+        await sink.round()
+    assert list((tmp_path / "copy").iterdir()) == []
+    (tmp_path / "copy").rmdir()
+    (tmp_path / "unmounted").rename(tmp_path / "copy")
+    await sink.round()
+    events = everything(sink)
+    assert len(events) == 40
+    sink.stop()
+    other = await restarted(sink)
+    assert everything(other) == events
+    other.stop()
+    whole(other)
+
+
+async def test_who_only_reads_makes_no_copy_of_that_name(tmp_path: Path) -> None:
+    store = CopyStore(section(tmp_path, name="nobody"))
+    assert await listed(store, section(tmp_path, name="nobody")) == ([], [])
+    assert list((tmp_path / "copy").iterdir()) == []
+    store.close()

@@ -131,3 +131,18 @@ def test_ctrl_c_is_no_traceback() -> None:
     interrupt = "cli.commands.main = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)"
     done = python(f"from auditsink import cli; import os, signal; {heeded}; {interrupt}; cli.main()")
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_threads_of_the_client_of_object_stores_never_meet_a_python_that_takes_itself_apart(code: int) -> None:
+    ended = python(
+        "import atexit, sys, obstore\n"
+        "from auditsink import cli\n"
+        "class Last:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "last = Last()\n"
+        "atexit.register(print, 'exit functions')\n"
+        f"cli.run = lambda _arguments: print('done') or {code}\n"
+        "cli.main([])\n"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "done\nexit functions\n", "")
