@@ -122,9 +122,15 @@ class Attempts:
         part = slot.trial is not None and slot.trial.family is not None
         if part or sequence < slot.stop or sequence in subscription.done:
             self._reporting.repeated(1)
-        outcome = await self.outcome(sample)
-        if taken(outcome) and sequence >= slot.stop:
-            subscription.done.add(sequence)
+        if sequence < slot.stop:
+            return await self.outcome(sample)
+        if not subscription.begin_early(sequence):
+            return None
+        outcome = None
+        try:
+            outcome = await self.outcome(sample)
+        finally:
+            subscription.end_early(sequence, taken=taken(outcome))
         return outcome
 
     async def _single(self, subscription: Subscription, slot: Slot, sequence: int) -> Lease | None:

@@ -69,10 +69,10 @@ class Frontier:
         self.end = stop
         return slot
 
-    def skip(self, stop: int) -> None:
-        """The sequences from `end` to `stop` no longer exist: dropped."""
+    def skip(self, stop: int, delivered: int = 0) -> None:
+        """The sequences from `end` to `stop` no longer exist: dropped, but those that were delivered before."""
         slot = self.append(stop, 0)
-        self.settle(slot, Tally(dropped=stop - slot.start))
+        self.settle(slot, Tally(delivered=delivered, dropped=stop - slot.start - delivered))
 
     def take(self, slot: Slot) -> None:
         """Somebody delivers a returned slot."""

@@ -3,7 +3,7 @@
 Sequences count the events of one ring, from 0. Everything here belongs to the loop's thread but where it says "blocks".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from auditsink.spool.types import Account, Chunk, Drop, Tally
@@ -76,6 +76,14 @@ class SourceRing(Protocol):
 
         Returns the floor. Where that is above `start` nothing is claimed, and what lies below it counts as dropped.
         """
+        ...
+
+    def claim_early(self, cursor: Any, sequence: int) -> bool:
+        """Have one event for delivery before its turn; False when it counts as dropped already."""
+        ...
+
+    def forget_early(self, cursor: Any, sequences: Iterable[int]) -> None:
+        """These were not delivered before their turn, or their turn has come."""
         ...
 
     def note_drop(self, destination: str, drop: Drop) -> None:

@@ -63,6 +63,14 @@ class Reading(NamedTuple):
     record: int
 
 
+class Lost(NamedTuple):
+    """Claimed events, between `start` and `stop` (exclusive), that are gone. `events`: how many had not arrived."""
+
+    start: int
+    stop: int
+    events: int
+
+
 class Subscription:
     """All times are seconds of the monotonic clock, but those named `_ns` (nanoseconds since the epoch)."""
 
@@ -77,12 +85,14 @@ class Subscription:
         self.reading = False
         self.gone = False
         """Somebody else delivers the ring: nothing of it is taken here any more."""
-        self.lost: tuple[int, int] | None = None
+        self.lost: Lost | None = None
         """Claimed events that could not be read again in the last `take`."""
         self.taken: int | None = None
         """The sequence of an event that the destination took."""
         self.done: set[int] = set()
         """Sequences of events that the destination took before their turn; a restart forgets them."""
+        self._early: dict[int, Slot | None] = {}
+        """Being delivered before their turn; with a slot where their turn came, and their segment is gone."""
         self.sets_aside = False
         """What comes back in parts does not hold up what is new: the two take turns, and the order is not kept."""
         self._takes_new = False
@@ -165,7 +175,7 @@ class Subscription:
             return self._take_again(returned, chunk, labels)
         limits = self._batch_limits.limits
         while isinstance(found := self._pack(chunk, limits.max_bytes, limits.max_events, labels), Gap):
-            self.frontier.skip(found.stop)
+            self._skip(found.stop)
         if found is None:
             self._moved(chunk, now)
             return None
@@ -184,10 +194,40 @@ class Subscription:
         """Claim what is new up to `stop`; True when the spool has given it up, or a part: that is skipped instead."""
         floor = min(self.ring.claim(self.cursor, self.frontier.end, stop), self.ring.durable)
         if floor > self.frontier.end:
-            self.frontier.skip(floor)
+            self._skip(floor)
             self._gauge.reset(floor)
             return True
         return False
+
+    def _skip(self, stop: int) -> None:
+        """What is new up to `stop` is gone; but of what is being delivered before its turn nobody knows yet."""
+        for sequence in sorted(self._early):
+            if self._early[sequence] is None and self.frontier.end <= sequence < stop:
+                self._skip(sequence)
+                self._early[sequence] = self.frontier.append(sequence + 1, self.oldest_ns or 0)
+        if stop > self.frontier.end:
+            self.frontier.skip(stop, self._delivered_early(self.frontier.end, stop))
+
+    def _delivered_early(self, start: int, stop: int) -> int:
+        return sum(start <= sequence < stop for sequence in self.done)
+
+    def begin_early(self, sequence: int) -> bool:
+        """An event is to be delivered before its turn; False when it is given up, or somebody else is doing that."""
+        if sequence in self._early or not self.ring.claim_early(self.cursor, sequence):
+            return False
+        self._early[sequence] = None
+        return True
+
+    def end_early(self, sequence: int, *, taken: bool) -> None:
+        """What came of it."""
+        slot = self._early.pop(sequence)
+        if taken:
+            self.done.add(sequence)
+        elif sequence not in self.done:
+            self.ring.forget_early(self.cursor, [sequence])
+        if slot is not None:
+            taken = sequence in self.done
+            self.frontier.settle(slot, Tally(delivered=taken, dropped=not taken))
 
     def _pack(self, chunk: Chunk, max_bytes: float, max_events: int, labels: Mapping[str, str]) -> Packed | Gap | None:
         return pack(
@@ -229,8 +269,9 @@ class Subscription:
             self.frontier.split(slot, [found.stop])
             slot = self.frontier.returned or slot
         if isinstance(found, Gap):
-            self.frontier.settle(slot, Tally(dropped=slot.stop - slot.start))
-            self.lost = (slot.start, slot.stop)
+            delivered = self._delivered_early(slot.start, slot.stop)
+            self.frontier.settle(slot, Tally(delivered=delivered, dropped=slot.stop - slot.start - delivered))
+            self.lost = Lost(slot.start, slot.stop, slot.stop - slot.start - delivered)
             return None
         self.frontier.take(slot)
         return Lease(self, slot, found.batch, found.size, found.size)
@@ -252,7 +293,9 @@ class Subscription:
         done = self.frontier.collect()
         if done.total:
             if self.done:
-                self.done = {sequence for sequence in self.done if sequence >= self.frontier.position}
+                past = {sequence for sequence in self.done if sequence < self.frontier.position}
+                self.done -= past
+                self.ring.forget_early(self.cursor, past)
             self.cursor.advance(done)
         return done.total > 0
 

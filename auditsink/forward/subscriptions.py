@@ -16,7 +16,7 @@ from auditsink.forward.batching import BatchLimits
 from auditsink.forward.prefetch import Offload, Prefetch, peek
 from auditsink.forward.reporting import HeldCluster, where
 from auditsink.forward.source import Routing, SourceCursor, SourceRing
-from auditsink.forward.subscription import Lease, Subscription
+from auditsink.forward.subscription import Lease, Lost, Subscription
 from auditsink.forward.trials import Trial
 from auditsink.forward.verdicts import Settled, SplitBatch
 from auditsink.spool.types import Account, Drop, Tally
@@ -185,14 +185,17 @@ class Subscriptions:
             self._turns.put(subscription, now + READ_PAUSE, now)
             return None
         if subscription.lost is not None:
-            self._note_lost(subscription.ring, *subscription.lost)
+            self._note_lost(subscription.ring, subscription.lost)
         self._turns.charge(subscription, 0 if lease is None else lease.read)
         self._commit(subscription)
         self._enqueue(subscription)
         return lease
 
-    def _note_lost(self, ring: SourceRing, first: int, stop: int) -> None:
-        ring.note_drop(self._destination, Drop(first, stop - 1, stop - first, self._clock.wall_ns()))
+    def _note_lost(self, ring: SourceRing, lost: Lost) -> None:
+        first, stop, events = lost
+        if not events:
+            return
+        ring.note_drop(self._destination, Drop(first, stop - 1, events, self._clock.wall_ns()))
         log.error(
             "events that were to be delivered again are no longer in the spool: they are dropped; "
             "repair the destination, or raise spool.max_bytes",
@@ -201,7 +204,7 @@ class Subscriptions:
                 "cluster": ring.cluster,
                 "first_sequence": first,
                 "last_sequence": stop - 1,
-                "events": stop - first,
+                "events": events,
             },
         )
 

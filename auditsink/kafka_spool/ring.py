@@ -1,7 +1,7 @@
 """A ring as `forward` sees it (see `forward.source`): one cluster in one partition, for one destination."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -227,6 +227,13 @@ class TopicRing:
         """See `SourceRing.claim`. Nothing of a topic is ever given up."""
         self.window.claimed = max(self.window.claimed, stop)
         return start
+
+    def claim_early(self, cursor: Any, sequence: int) -> bool:  # noqa: ARG002 - nothing is ever given up
+        """See `SourceRing.claim_early`."""
+        return True
+
+    def forget_early(self, cursor: Any, sequences: Iterable[int]) -> None:
+        """See `SourceRing.forget_early`."""
 
     def note_drop(self, destination: str, drop: Drop) -> None:
         """See `SourceRing.note_drop`."""

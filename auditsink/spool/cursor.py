@@ -48,6 +48,8 @@ class Cursor:
         self.tally = state.tally
         self.claimed = state.position
         """Events before it are in somebody's hands: what is given up of them is lost only if they are not delivered."""
+        self.early: frozenset[int] = frozenset()
+        """Sequences behind them that are being delivered before their turn, or were: they are not lost either."""
         self._unsynced = False
         self._syncing = Lock()
 

@@ -5,7 +5,7 @@ reader in another thread sees either the state before or the one after. `durable
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
 
@@ -108,15 +108,31 @@ class Ring:
                 cursor.claimed = max(cursor.claimed, stop)
             return self.floor
 
+    def claim_early(self, cursor: Cursor, sequence: int) -> bool:
+        """Have one event for delivery before its turn; False when it is given up, and counted as dropped."""
+        with self._dropping:
+            if cursor.claimed <= sequence < self.floor and sequence not in cursor.early:
+                return False
+            cursor.early = cursor.early | {sequence}
+            return True
+
+    def forget_early(self, cursor: Cursor, sequences: Iterable[int]) -> None:
+        """These were not delivered before their turn, or their turn has come."""
+        with self._dropping:
+            cursor.early = cursor.early.difference(sequences)
+
     def give_up(self, stop: int, now_ns: int) -> dict[str, Drop]:
         """The events before `stop` are no longer held; what each destination loses by that. In the writer's thread."""
         with self._dropping:
             before, self.floor = self.floor, max(self.floor, stop)
-            firsts = {name: max(one.position, one.claimed, before) for name, one in self.cursors.items()}
+            firsts = {
+                name: (first := max(one.position, one.claimed, before), _between(one.early, first, self.floor))
+                for name, one in self.cursors.items()
+            }
         drops = {
-            name: Drop(first, self.floor - 1, self.floor - first, now_ns)
-            for name, first in firsts.items()
-            if first < self.floor
+            name: Drop(first, self.floor - 1, self.floor - first - early, now_ns)
+            for name, (first, early) in firsts.items()
+            if first + early < self.floor
         }
         for name, drop in drops.items():
             self.note_drop(name, drop)
@@ -129,7 +145,8 @@ class Ring:
         """
         durable = self.durable
         # The writer's thread moves the floor, and may be ahead of what was announced.
-        lost = dropped + max(0, min(self.floor, durable) - max(cursor.position, claimed))
+        first, floor = max(cursor.position, claimed), min(self.floor, durable)
+        lost = dropped + max(0, floor - first) - _between(cursor.early, first, floor)
         tally = cursor.tally
         return Account(
             accepted=durable - cursor.start,
@@ -205,3 +222,8 @@ class Ring:
         """Let go of the cursors."""
         for cursor in self.cursors.values():
             cursor.close()
+
+
+def _between(sequences: frozenset[int], start: int, stop: int) -> int:
+    """How many of them lie between the two (`stop` excluded)."""
+    return sum(start <= sequence < stop for sequence in sequences)

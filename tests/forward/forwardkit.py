@@ -41,6 +41,7 @@ class FakeCursor:
     fails: bool = False
     syncs: int = 0
     path: list[int] = field(default_factory=list)
+    early: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.position = self.start
@@ -123,11 +124,21 @@ class FakeRing:
     def claim(self, cursor: FakeCursor, start: int, stop: int) -> int:
         return self.floor
 
+    def claim_early(self, cursor: FakeCursor, sequence: int) -> bool:
+        if sequence < self.floor:
+            return False
+        cursor.early.add(sequence)
+        return True
+
+    def forget_early(self, cursor: FakeCursor, sequences: Iterable[int]) -> None:
+        cursor.early.difference_update(sequences)
+
     def note_drop(self, destination: str, drop: Drop) -> None:
         self.drops.append((destination, drop))
 
     def account(self, cursor: FakeCursor, *, claimed: int = 0, dropped: int = 0) -> Account:
-        lost = dropped + max(0, self.floor - max(cursor.position, claimed))
+        first = max(cursor.position, claimed)
+        lost = dropped + sum(sequence not in cursor.early for sequence in range(first, self.floor))
         delivered, filtered, dead, dropped = cursor.tally
         pending = self.durable - cursor.position - lost
         return Account(self.durable - cursor.start, delivered, filtered, dead, dropped + lost, pending)

@@ -318,6 +318,33 @@ def test_drop_oldest_drops_whole_segments_and_counts_them_for_the_laggard_alone(
     spool.stop()
 
 
+def test_an_event_that_was_delivered_before_its_turn_is_not_named_among_the_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spool = Spool.open(config(when_full="drop_oldest"), disk=FakeDisk(), clock=FakeClock())
+    spool.start(lambda call: call())
+    ring = spool.ring("default")
+    laggard = ring.cursor("laggard")
+    for number in range(20):
+        submit(spool, ring, noise(number))
+    assert ring.claim_early(laggard, 7)
+    assert ring.claim_early(laggard, 8)
+    ring.forget_early(laggard, [8])
+    told = []
+    for number in range(20, 600):
+        submit(spool, ring, noise(number))
+        told.append(ring.account(laggard).dropped)
+    account = ring.account(laggard)
+    assert told == sorted(told)
+    assert account.dropped == ring.floor - 1 == ring.drops["laggard"].events
+    assert account.dropped + account.pending == account.accepted == 600
+    reported = [one for one in caplog.records if one.message.startswith("the spool is full")]
+    assert sum(one.events for one in reported) == account.dropped  # type: ignore[attr-defined]
+    assert ring.claim_early(laggard, 7), "the same event may be asked for again"
+    assert not ring.claim_early(laggard, 8)
+    spool.stop()
+
+
 def test_a_full_disk_below_the_limit_refuses_and_recovers() -> None:
     disk = FakeDisk()
     spool = open_spool(disk, max_bytes=2**26)
