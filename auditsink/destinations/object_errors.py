@@ -30,7 +30,9 @@ _PASSING = frozenset({
     "BadDigest", "Crc64Mismatch", "IncompleteBody", "InvalidDigest", "InvalidMd5", "Md5Mismatch",
     "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch",
 })  # fmt: skip
-_PASSING_WORDS = re.compile(r"throttl|slowdown|rateexceeded|ratelimitexceeded", re.IGNORECASE)
+_PASSING_WORDS = re.compile(
+    r"throttl|slowdown|rateexceeded|ratelimitexceeded|requestlimitexceeded|bandwidthlimitexceeded", re.IGNORECASE
+)
 """Every service has a spelling of its own: SlowDownWrite, KMS.ThrottlingException, userRateLimitExceeded."""
 _LARGE = frozenset({
     "EntityTooLarge", "MaxMessageLengthExceeded", "RequestBodyTooLarge", "payloadTooLarge", "uploadTooLarge",
@@ -54,6 +56,7 @@ _OPTIONS = "the store does not take what is asked of it; check encryption, stora
 _NO_BUCKET = "there is no such bucket; check bucket, endpoint and region"
 _NO_CONTAINER = "there is no such container; check account, container and endpoint"
 _REGION = "check region and endpoint"
+_IN_THE_WAY = "an object of the store has the name of a directory in prefix, or the other way round; change prefix"
 _LOCKED = "an object of this name is there and must not be replaced; check the retention and leases of its bucket"
 
 _REMEDIES: Mapping[str, str] = {
@@ -80,7 +83,9 @@ _REMEDIES: Mapping[str, str] = {
         "AccessControlListNotSupported UnsupportedHeader MissingRequiredHeader InvalidEncryptionAlgorithmError "
         "FeatureVersionMismatch",
         "check storage_class": "InvalidStorageClass BlobAccessTierNotSupportedForAccountType",
-        "shorten prefix": "KeyTooLongError InvalidURI OutOfRangeInput",
+        "shorten prefix": "KeyTooLong KeyTooLongError InvalidURI OutOfRangeInput",
+        _IN_THE_WAY: "XMinioObjectExistsAsDirectory XMinioParentIsObject",
+        "check prefix: the store takes no object of such a name": "XMinioInvalidObjectName",
         "check the customer-managed key of the account": "KeyVaultAccessTokenCannotBeAcquired "
         "KeyVaultEncryptionKeyNotFound KeyVaultVaultNotFound",
         "POST and PUT are not taken at this address; check endpoint": "MethodNotAllowed UnsupportedHttpVerb",

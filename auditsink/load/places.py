@@ -66,6 +66,8 @@ def unwritable(path: Path, *, directory: bool) -> str | None:
     """Why nothing could be written there, found without writing; None where it looks possible."""
     if directory is not path.is_dir() and path.exists():
         return f"{path}: is {'no' if directory else 'a'} directory; name another path"
+    if not directory and path.exists() and not path.is_file():  # nothing of a pipe or a device is kept, nor synced
+        return f"{path}: is no regular file; name another path"
     existing = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not existing.is_dir() and existing != path:
         return f"{path}: {existing} is no directory; name another path"

@@ -1,5 +1,6 @@
 """`auditsink check`."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def test_asking_local_destinations_makes_nothing(auditsink: Call, tmp_path: Path
         "It can run, but 1 destination takes nothing now: events would wait in the spool."
     )
     assert [one.name for one in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_pipe_or_a_device_is_no_file_to_deliver_to(auditsink: Call, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    destinations = f"[{{name: p, type: file, path: {tmp_path}/pipe}}, {{name: v, type: file, path: /dev/full}}]"
+    path = written(tmp_path, f"{LOCAL}spool: {{path: {tmp_path}/s}}\ndestinations: {destinations}")
+    said = auditsink("check", "-c", path, "--connect")
+    assert said.code == 1
+    assert said.err.splitlines() == [
+        f"auditsink: destinations[0] (p): {tmp_path}/pipe: is no regular file; name another path",
+        "auditsink: destinations[1] (v): /dev/full: is no regular file; name another path",
+    ]
 
 
 def test_a_port_that_is_taken_is_told_and_the_file_may_come_from_the_environment(
