@@ -30,6 +30,9 @@ CARRIERS = (
     "results", "value",  # aws logs get-query-results
     "@message", "message", "log", "record", "payload",  # Logstash, Vector, Fluentd, fluent-bit, Kafka's tools
     "original", "kubernetes", "audit",  # Elastic's agent
+    "attributes", "_line", "content",  # Datadog; IBM's and Mezmo's export; Alibaba's
+    "full_message", "short_message",  # GELF
+    "detail", "Message",  # EventBridge, SNS
 )  # fmt: skip
 """Members that hold events, in the order in which they are tried: the first that holds one counts."""
 DEEPEST = 8

@@ -1,7 +1,6 @@
 """`auditsink doctor`: look at everything around a sink, and say in order what to fix."""
 
 import base64
-import binascii
 import itertools
 import os
 import shutil
@@ -55,7 +54,7 @@ TRIAL_SECONDS = 30.0
 
 
 class _UnusableError(Exception):
-    """A file that the kubeconfig names: which, and why."""
+    """Data in the kubeconfig itself that nobody can use, wherever the file lies: which, and why."""
 
 
 class WebhookClient:
@@ -64,7 +63,7 @@ class WebhookClient:
     def __init__(self, path: Path) -> None:
         """Raises ClickException for a file that is no kubeconfig."""
         try:
-            content = yaml.safe_load(path.read_bytes())
+            content = next(yaml.safe_load_all(path.read_bytes()), None)  # client-go reads the first document
         except OSError as problem:
             raise click.ClickException(f"{path}: {problem.strerror or 'cannot be read'}") from None
         except (yaml.YAMLError, ValueError, RecursionError):
@@ -97,6 +96,14 @@ class WebhookClient:
 
     def _cannot(self, about: str, problem: Exception) -> None:
         self.complete = False
+        if isinstance(problem, _UnusableError):
+            self.findings.append(
+                Finding(
+                    Urgency.LOSING, about, f"{problem}: the apiserver does not start with it",
+                    "write the PEM file in base64, in one line (base64 -w0 FILE)",
+                )
+            )  # fmt: skip
+            return
         why = getattr(problem, "strerror", None) or getattr(problem, "reason", None) or problem
         named = getattr(problem, "filename", None)
         self.findings.append(
@@ -140,9 +147,10 @@ class WebhookClient:
     def _pem(self, members: Mapping[str, Any], name: str) -> bytes | None:
         data = members.get(f"{name}-data")  # it goes before the file
         if data:
+            unbroken = str(data).replace("\r", "").replace("\n", "")  # Go passes over line breaks, and nothing else
             try:
-                return base64.b64decode(str(data), validate=False)
-            except binascii.Error:
+                return base64.b64decode(unbroken, validate=True)
+            except ValueError:
                 raise _UnusableError(f"{name}-data is no base64") from None
         return self._path(members[name]).read_bytes() if members.get(name) else None
 

@@ -15,6 +15,7 @@ USER = "kubeconfig user"
 _CREDENTIALS = frozenset(
     {"token", "tokenFile", "client-certificate", "client-certificate-data", "username", "exec", "auth-provider"}
 )
+_AUTHORITIES = ("certificate-authority", "certificate-authority-data")
 _EXAMPLE = "https://HOST:9880/audit/NAME-OF-THE-CLUSTER"
 
 
@@ -52,6 +53,14 @@ class Kubeconfig:
 
 def read(content: Mapping[str, Any]) -> tuple[Kubeconfig, list[Finding]]:
     """What client-go makes of the file; the findings say why that is nothing (client-go's clientcmd)."""
+    kind = content.get("kind") or "Config"
+    if kind != "Config":
+        return Kubeconfig(), [
+            Finding(
+                Urgency.LOSING, "kubeconfig kind", f"is {kind!r}, and the apiserver reads a Config alone",
+                "name the file that it reads; one that lies in a Secret or ConfigMap has to be taken out of it",
+            )
+        ]  # fmt: skip
     name = content.get("current-context")
     contexts = _names(content, "contexts")
     if not name:
@@ -68,7 +77,7 @@ def read(content: Mapping[str, Any]) -> tuple[Kubeconfig, list[Finding]]:
     if cluster is None:
         wanted = str(context.get("cluster") or "")
         return Kubeconfig(), [_dangling(f"context {name!r}", wanted, "cluster", _names(content, "clusters"))]
-    findings = []
+    findings = list(_repeated(content))
     user = _named(content, "users", "user", str(context.get("user") or ""))
     if user is None and context.get("user"):
         findings.append(_dangling(f"context {name!r}", str(context["user"]), "user", _names(content, "users")))
@@ -98,11 +107,7 @@ def in_kubeconfig(one: Kubeconfig) -> Iterator[Finding]:
         yield Finding(Urgency.LOSING, SERVER, "has no path, and the sink answers 404", "add /audit/NAME-OF-THE-CLUSTER")
     elif one.url.path.endswith("/"):
         yield Finding(Urgency.ADVICE, SERVER, "ends in a slash, which the apiserver leaves out", "take it away")
-    if one.cluster.get("insecure-skip-tls-verify"):
-        yield Finding(
-            Urgency.SOON, "kubeconfig insecure-skip-tls-verify", "anybody in between can take the trail",
-            "name the sink's CA in certificate-authority",
-        )  # fmt: skip
+    yield from _in_cluster(one.cluster)
     if "token" in one.user:
         yield Finding(Urgency.ADVICE, USER, "holds the token itself", "tokenFile can be changed without a restart")
     if "username" in one.user:
@@ -112,6 +117,26 @@ def in_kubeconfig(one: Kubeconfig) -> Iterator[Finding]:
             "has a user name and password, which no sink takes",
             "set tokenFile, or a client certificate",
         )
+
+
+def _in_cluster(cluster: Mapping[str, Any]) -> Iterator[Finding]:
+    unchecked = bool(cluster.get("insecure-skip-tls-verify"))
+    if unchecked and any(cluster.get(name) for name in _AUTHORITIES):
+        yield Finding(
+            Urgency.LOSING, "kubeconfig insecure-skip-tls-verify",
+            "stands beside a certificate-authority: client-go refuses both, and the apiserver does not start",
+            "take insecure-skip-tls-verify away",
+        )  # fmt: skip
+    elif unchecked:
+        yield Finding(
+            Urgency.SOON, "kubeconfig insecure-skip-tls-verify", "anybody in between can take the trail",
+            "name the sink's CA in certificate-authority",
+        )  # fmt: skip
+    if cluster.get("proxy-url"):
+        yield Finding(
+            Urgency.ADVICE, "kubeconfig proxy-url", "the apiserver posts through a proxy, which doctor does not ask",
+            "try the proxy too: curl --proxy, from the apiserver's host",
+        )  # fmt: skip
 
 
 def in_service_name(host: str, *, resolves: bool | None) -> Iterator[Finding]:
@@ -150,6 +175,16 @@ def _dangling(where: str, name: str, kind: str, there: list[str]) -> Finding:
         f"names {kind} {name!r}, which is not in the file",
         f"write one of: {_listed(there)}",
     )
+
+
+def _repeated(content: Mapping[str, Any]) -> Iterator[Finding]:
+    for several in ("clusters", "contexts", "users"):
+        names = _names(content, several)
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield Finding(
+                Urgency.LOSING, f"kubeconfig {several}", f"names {name!r} twice: the apiserver does not start with it",
+                "keep one of them",
+            )  # fmt: skip
 
 
 def _listed(names: list[str]) -> str:

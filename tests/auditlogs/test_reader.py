@@ -210,6 +210,16 @@ ENVELOPES: dict[str, tuple[bytes, list[bytes]]] = {
     "OTLP": (
         wrapped(resourceLogs=[{"scopeLogs": [{"logRecords": [{"body": {"stringValue": text(A)}}]}]}]), [A],
     ),
+    "Datadog, an archive": (wrapped(_id="i", attributes={"message": text(A)}, service="s"), [A]),
+    "Datadog, a search": (
+        b'{"data":[{"id":"1","type":"log","attributes":{"message":"m","attributes":' + A + b"}}]}", [A],
+    ),
+    "IBM Cloud Logs": (wrapped(_source={"_line": text(A), "_host": "h"}), [A]),
+    "Alibaba Cloud's log service": (wrapped(__time__="1", __source__="s", content=text(A)), [A]),
+    "GELF, the full message": (wrapped(version="1.1", host="h", short_message="s", full_message=text(A)), [A]),
+    "GELF, the short message": (wrapped(version="1.1", host="h", short_message=text(A)), [A]),
+    "EventBridge": (b'{"version":"0","id":"i","detail-type":"audit","detail":' + A + b"}", [A]),
+    "SNS": (wrapped(Type="Notification", MessageId="i", Message=text(A)), [A]),
     "journald": (wrapped(MESSAGE=text(A), _SYSTEMD_UNIT="kube-apiserver.service"), [A]),
     "fluent-bit": (wrapped(date=1.0, log=text(A)), [A]),
     "a list in a string": (wrapped(message=text(event_list(A))), [event_list(A)]),

@@ -118,6 +118,17 @@ def test_a_kubeconfig_that_fits_the_sink_is_in_order(files: Files, auditsink: Ca
     assert [line.split(":")[0] for line in findings(auditsink("doctor", *files.options()))] == ["kubeconfig server"]
 
 
+def test_base64_may_have_line_breaks_and_a_second_document_is_passed_over(files: Files, auditsink: Call) -> None:
+    ca = base64.encodebytes((files.place / "ca.pem").read_bytes()).decode()
+    files.cluster = {"server": "https://sink.example.com:9880/audit/shoot-1", "certificate-authority-data": ca}
+    options = files.options()
+    with (files.place / "kubeconfig").open("a") as kubeconfig:
+        kubeconfig.write("---\nkind: Namespace\n---\n")
+    said = auditsink("doctor", *options)
+    assert findings(said) == []
+    assert "is no kubeconfig" not in said.err
+
+
 def test_a_client_certificate_is_looked_at_as_the_sink_would(files: Files, auditsink: Call) -> None:
     del files.receive["tokens_file"]
     files.tls["client_ca_file"] = str(files.place / "ca.pem")
@@ -143,7 +154,13 @@ def test_a_client_certificate_is_looked_at_as_the_sink_would(files: Files, audit
         ({"tls-server-name": "other.example.com"}, {}, "not valid for 'other.example.com'"),
         ({"certificate-authority": ""}, {}, "would not accept the sink's certificate"),
         ({"certificate-authority": "gone.pem"}, {}, "gone.pem: No such file or directory"),
-        ({"certificate-authority-data": "!"}, {}, "cannot be used here"),
+        (
+            {"certificate-authority-data": "!"},
+            {},
+            "is no base64: the apiserver does not start",
+        ),
+        ({"certificate-authority-data": "QUJD REVG"}, {}, "certificate-authority-data is no base64"),
+        ({"certificate-authority-data": "QUJ\u00e9"}, {}, "certificate-authority-data is no base64"),
         ({}, {"tokenFile": "", "token": "wrong-token-of-all"}, "this bearer token is not known here"),
         ({}, {"tokenFile": ""}, "send a bearer token of receive.tokens_file"),
         ({}, {"tokenFile": "gone"}, "gone: No such file or directory"),

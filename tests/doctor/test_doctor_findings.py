@@ -193,6 +193,22 @@ HTTPS = "https://sink:9880/audit/prod"
         (written("sink:9880"), [(LOSING, "kubeconfig server")]),
         (written("https://sink:99999/audit"), [(LOSING, "kubeconfig server")]),
         (written(HTTPS, None, **{"insecure-skip-tls-verify": True}), [(SOON, "kubeconfig insecure-skip-tls-verify")]),
+        (
+            written(HTTPS, None, **{"insecure-skip-tls-verify": True, "certificate-authority": "ca.pem"}),
+            [(LOSING, "kubeconfig insecure-skip-tls-verify")],
+        ),
+        (
+            written(HTTPS, None, **{"insecure-skip-tls-verify": True, "certificate-authority-data": ""}),
+            [(SOON, "kubeconfig insecure-skip-tls-verify")],
+        ),
+        (written(HTTPS, None, **{"proxy-url": "http://u:p@proxy:3128"}), [(ADVICE, "kubeconfig proxy-url")]),
+        (written(HTTPS) | {"kind": "Config"}, []),
+        (written(HTTPS) | {"kind": "Cluster"}, [(LOSING, "kubeconfig kind")]),
+        ({"kind": "Secret", "stringData": {"kubeconfig": "a"}}, [(LOSING, "kubeconfig kind")]),
+        (
+            written(HTTPS) | {"users": [{"name": "u", "user": {}}, {"name": "u", "user": {}}]},
+            [(LOSING, "kubeconfig users")],
+        ),
         (written(HTTPS, {"token": "t"}), [(ADVICE, "kubeconfig user")]),
         (written(HTTPS, {"username": "u", "password": "p"}), [(LOSING, "kubeconfig user")]),
         (written(HTTPS) | {"current-context": ""}, [(LOSING, "kubeconfig current-context")]),
@@ -205,6 +221,11 @@ HTTPS = "https://sink:9880/audit/prod"
 )
 def test_a_kubeconfig_that_costs_events_is_told(content: dict[str, Any], expected: list[tuple[Urgency, str]]) -> None:
     assert told(in_kubeconfig(content)) == expected
+
+
+def test_what_a_proxys_url_holds_is_not_shown() -> None:
+    (finding,) = in_kubeconfig(written(HTTPS, None, **{"proxy-url": "http://user:password@proxy:3128"}))
+    assert "password" not in str(finding)
 
 
 def test_a_context_that_is_not_there_is_told_with_those_that_are() -> None:
