@@ -6,6 +6,7 @@ A directory is written through obstore too, but on a thread of our own, and ever
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ from auditsink.destinations.object_errors import classify
 from auditsink.destinations.object_stores import StoreClient, host, looked_up
 
 T = TypeVar("T")
+
+_OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 
 MOST_DELETED = 500
 """Objects of one request to delete: S3 takes 1,000."""
@@ -177,7 +180,8 @@ class CopyStore:
 
     def _why(self, problem: Exception) -> str:
         if self._directory is not None:
-            why = problem.strerror if isinstance(problem, OSError) and problem.strerror else "cannot be used"
+            number = problem.errno if isinstance(problem, OSError) else _os_error(problem)
+            why = os.strerror(number) if number else "cannot be used"
             return f"{self._directory}: {why}; check the disk, the path and its permissions"
         outcome = classify(str(problem))
         return "the store gave no reason" if isinstance(outcome, Delivered) else _rights(outcome.why)
@@ -207,6 +211,12 @@ class CopyStore:
                 os.close(fd)
             if one == self._directory:
                 return
+
+
+def _os_error(problem: Exception) -> int | None:
+    """Of a directory, which obstore tells as text: `...: No space left on device (os error 28)`."""
+    found = _OS_ERROR.search(str(problem))
+    return int(found[1]) if found else None
 
 
 def _rights(why: str) -> str:

@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import errno
 import os
+import resource
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -488,3 +491,19 @@ async def test_who_only_reads_makes_no_copy_of_that_name(tmp_path: Path) -> None
     assert await listed(store, section(tmp_path, name="nobody")) == ([], [])
     assert list((tmp_path / "copy").iterdir()) == []
     store.close()
+
+
+async def test_why_a_directory_takes_no_more_is_told_in_the_words_of_the_system(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    await sink.round()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=f"copy: {os.strerror(errno.EFBIG)}; check the disk, the path"):
+            await sink.uploader._store.put("data/large", bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    sink.stop()
