@@ -10,7 +10,7 @@ import secrets
 import socket
 import ssl
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import random
 
@@ -100,18 +100,28 @@ class ForwardDestination:
 
     async def _attempt(self, message: bytes, chunk: str | None) -> Outcome:
         where = self._config.address
+        ready = False
         try:
             async with asyncio.timeout(self._config.timeout):
-                return await self._exchange(message, chunk)
+                link = self._rested() or await self._connected()
+                ready = True
+                return await self._exchange(link, message, chunk)
         except _RefusedError as refused:
             return refused.outcome
         except TimeoutError:
-            return Retry(f"{where}: no answer within {self._config.timeout:g} s", cause=RetryCause.TIMED_OUT)
+            within = f"within {self._config.timeout:g} s"
+            if ready:
+                return Retry(f"{where}: no answer {within}", cause=RetryCause.TIMED_OUT)
+            why = f"{where}: no connection {within}; check the look-up of its name, and firewalls in between"
+            more = "" if self._shared_key is None else ", and that the other side asks for a shared_key"
+            return Retry(why + more, cause=RetryCause.ELSEWHERE)
         except (wire.NoForwardError, OSError, asyncio.IncompleteReadError) as problem:
-            return _explained(where, problem)
+            outcome = _explained(where, problem)
+            if isinstance(outcome, Retry) and not ready:  # no event had been sent yet, so none is to be suspected
+                return replace(outcome, cause=RetryCause.ELSEWHERE)
+            return outcome
 
-    async def _exchange(self, message: bytes, chunk: str | None) -> Outcome:
-        link = self._rested() or await self._connected()
+    async def _exchange(self, link: _Link, message: bytes, chunk: str | None) -> Outcome:
         try:
             if message:
                 link.writer.write(message)

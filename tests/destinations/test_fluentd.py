@@ -14,7 +14,7 @@ from destinationkit import HOSTILE, RECEIVED_NS, batch, event
 from auditsink.common.secret import Secret
 from auditsink.config import ClientTls, ForwardConfig
 from auditsink.delivery.destination import DestinationError
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.destinations import fluentd_wire as wire
 from auditsink.destinations.fluentd import ForwardDestination
 from auditsink.testing.clock import FakeClock
@@ -90,6 +90,7 @@ async def test_without_its_acknowledgement_a_batch_goes_again_and_arrives(act: A
 
     assert isinstance(first, Retry)
     assert expected in first.why
+    assert first.cause is not RetryCause.ELSEWHERE, "the other side may have it"
     assert second == Delivered()
     assert server.records[-1] == json.loads(event())
 
@@ -124,6 +125,20 @@ async def test_nobody_there_is_tried_again() -> None:
 
     assert isinstance(outcome, Retry)
     assert str(server.port) in outcome.why
+    assert outcome.cause is RetryCause.ELSEWHERE, "no event is looked for in a batch that was not sent"
+
+
+async def test_a_look_up_that_does_not_return_is_no_fault_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "open_connection", hangs)
+    async with ForwardServer() as server:
+        outcome = await delivered(destination(server, timeout=0.01), [event()])
+
+    assert isinstance(outcome, Retry)
+    assert "no connection within 0.01 s; check the look-up of its name" in outcome.why
+    assert outcome.cause is RetryCause.ELSEWHERE
 
 
 @pytest.mark.parametrize("users", [{}, {"audit": "s3cret"}])
@@ -175,6 +190,8 @@ async def test_a_key_where_none_is_asked_for_waits_for_the_greeting_in_vain() ->
         outcome = await delivered(destination(server, shared_key=Secret("between-us"), timeout=0.2), [event()])
 
     assert isinstance(outcome, Retry)
+    assert "shared_key" in outcome.why
+    assert outcome.cause is RetryCause.ELSEWHERE
 
 
 @pytest.fixture
