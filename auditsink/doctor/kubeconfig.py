@@ -15,7 +15,7 @@ USER = "kubeconfig user"
 _CREDENTIALS = frozenset(
     {"token", "tokenFile", "client-certificate", "client-certificate-data", "username", "exec", "auth-provider"}
 )
-_AUTHORITIES = ("certificate-authority", "certificate-authority-data")
+_PROXIES = ("http://", "https://", "socks5://")
 _EXAMPLE = "https://HOST:9880/audit/NAME-OF-THE-CLUSTER"
 
 
@@ -108,6 +108,11 @@ def in_kubeconfig(one: Kubeconfig) -> Iterator[Finding]:
     elif one.url.path.endswith("/"):
         yield Finding(Urgency.ADVICE, SERVER, "ends in a slash, which the apiserver leaves out", "take it away")
     yield from _in_cluster(one.cluster)
+    if _given(one.user, "client-certificate") and not _given(one.user, "client-key"):
+        yield Finding(
+            Urgency.LOSING, USER, "has a client-certificate without client-key: the apiserver does not start with it",
+            "set client-key too",
+        )  # fmt: skip
     if "token" in one.user:
         yield Finding(Urgency.ADVICE, USER, "holds the token itself", "tokenFile can be changed without a restart")
     if "username" in one.user:
@@ -120,8 +125,14 @@ def in_kubeconfig(one: Kubeconfig) -> Iterator[Finding]:
 
 
 def _in_cluster(cluster: Mapping[str, Any]) -> Iterator[Finding]:
-    unchecked = bool(cluster.get("insecure-skip-tls-verify"))
-    if unchecked and any(cluster.get(name) for name in _AUTHORITIES):
+    unchecked = cluster.get("insecure-skip-tls-verify")
+    if unchecked is not None and not isinstance(unchecked, bool):
+        yield Finding(
+            Urgency.LOSING, "kubeconfig insecure-skip-tls-verify",
+            "is neither true nor false: the apiserver does not start with it",
+            "write true or false without quotes, or take it away",
+        )  # fmt: skip
+    elif unchecked and _given(cluster, "certificate-authority"):
         yield Finding(
             Urgency.LOSING, "kubeconfig insecure-skip-tls-verify",
             "stands beside a certificate-authority: client-go refuses both, and the apiserver does not start",
@@ -132,11 +143,22 @@ def _in_cluster(cluster: Mapping[str, Any]) -> Iterator[Finding]:
             Urgency.SOON, "kubeconfig insecure-skip-tls-verify", "anybody in between can take the trail",
             "name the sink's CA in certificate-authority",
         )  # fmt: skip
-    if cluster.get("proxy-url"):
+    proxy = str(cluster.get("proxy-url") or "")
+    if proxy and not proxy.lower().startswith(_PROXIES):
+        yield Finding(
+            Urgency.LOSING, "kubeconfig proxy-url", "is no URL of a proxy: the apiserver does not start with it",
+            "write http://HOST:PORT, or https:// or socks5://",
+        )  # fmt: skip
+    elif proxy:
         yield Finding(
             Urgency.ADVICE, "kubeconfig proxy-url", "the apiserver posts through a proxy, which doctor does not ask",
             "try the proxy too: curl --proxy, from the apiserver's host",
         )  # fmt: skip
+
+
+def _given(members: Mapping[str, Any], name: str) -> bool:
+    """As a file or as data."""
+    return bool(members.get(name) or members.get(f"{name}-data"))
 
 
 def in_service_name(host: str, *, resolves: bool | None) -> Iterator[Finding]:

@@ -201,6 +201,13 @@ HTTPS = "https://sink:9880/audit/prod"
             written(HTTPS, None, **{"insecure-skip-tls-verify": True, "certificate-authority-data": ""}),
             [(SOON, "kubeconfig insecure-skip-tls-verify")],
         ),
+        (
+            written(HTTPS, None, **{"insecure-skip-tls-verify": "true"}),
+            [(LOSING, "kubeconfig insecure-skip-tls-verify")],
+        ),
+        (written(HTTPS, {"client-certificate": "c.pem"}), [(LOSING, "kubeconfig user")]),
+        (written(HTTPS, {"client-certificate": "c.pem", "client-key-data": "eA=="}), []),
+        (written(HTTPS, None, **{"proxy-url": "proxy:3128"}), [(LOSING, "kubeconfig proxy-url")]),
         (written(HTTPS, None, **{"proxy-url": "http://u:p@proxy:3128"}), [(ADVICE, "kubeconfig proxy-url")]),
         (written(HTTPS) | {"kind": "Config"}, []),
         (written(HTTPS) | {"kind": "Cluster"}, [(LOSING, "kubeconfig kind")]),
