@@ -105,6 +105,8 @@ _BY_STATUS = {
 }
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
 """Where the clouds hand out credentials to their machines."""
+_NOT_CONNECTED = re.compile(r"HttpError \{\s*kind: Connect,")
+"""In what obstore adds about the source of an error; without it, whether there was a connection is not known."""
 _NO_STORE = "Unable to extract metadata from headers"
 """What obstore says to a success that names no object."""
 
@@ -158,4 +160,5 @@ def _without_status(text: str) -> Outcome:
             "service does not answer; it is asked again",
             cause=RetryCause.ELSEWHERE,
         )
-    return Retry("the store cannot be reached, or broke off; check endpoint, ca_file and the network")
+    cause = RetryCause.ELSEWHERE if _NOT_CONNECTED.search(text) else RetryCause.UNKNOWN
+    return Retry("the store cannot be reached, or broke off; check endpoint, ca_file and the network", cause=cause)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditsink.delivery.outcome import Misconfigured, Retry, TooLarge
+from auditsink.delivery.outcome import Misconfigured, Retry, RetryCause, TooLarge
 from auditsink.destinations.object_errors import classify, occupied
 
 
@@ -114,6 +114,16 @@ def test_a_refusal_means_what_its_row_says_and_quotes_nothing(text: str, kind: t
     assert word in outcome.why
     assert "CANARY" not in outcome.why
     assert "<" not in outcome.why
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"), [("Connect", RetryCause.ELSEWHERE), ("Request", RetryCause.UNKNOWN), ("", RetryCause.UNKNOWN)]
+)
+def test_without_a_connection_no_event_is_at_fault(kind: str, cause: RetryCause) -> None:
+    source = f"inner: Http(\n            HttpError {{\n                kind: {kind},\n" if kind else ""
+    outcome = classify(f"Generic S3 error: HTTP error: error sending request\n\nDebug source:\n{source}")
+    assert isinstance(outcome, Retry)
+    assert outcome.cause is cause
 
 
 def test_a_name_that_is_taken_for_good_is_told_from_one_that_is_busy() -> None:

@@ -13,7 +13,7 @@ from auditsink.audit.eventlist import Mark
 from auditsink.common.clock import SystemClock
 from auditsink.config import ObjectConfig
 from auditsink.delivery.destination import Batch, Destination, DestinationError
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.destinations import build
 from auditsink.destinations.objects import compressed, path_of
 
@@ -112,6 +112,7 @@ async def test_a_server_that_is_not_there_is_asked_again() -> None:
     outcome = await delivered(made(f"type: s3, bucket: trail, endpoint: 'http://127.0.0.1:1', {KEYS}"))
     assert isinstance(outcome, Retry)
     assert "CANARY" not in outcome.why
+    assert outcome.cause is RetryCause.ELSEWHERE, "obstore tells that there was no connection"
 
 
 async def test_a_server_that_stalls_is_given_up_in_time(server: S3Server) -> None:
