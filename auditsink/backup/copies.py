@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from auditsink.backup import BackupError
 from auditsink.backup.lease import DATA, KEPT, LEFT_MANIFESTS, MANIFESTS, find, numbers, read_manifest
-from auditsink.backup.manifest import CopyManifest, fence_of, manifest_name, number_of
+from auditsink.backup.manifest import CopyManifest, NoManifestError, fence_of, manifest_name, number_of
 from auditsink.backup.store import CopyStore, MissingError
 from auditsink.config.backup import BackupSection
 
@@ -85,6 +85,11 @@ async def prune(store: CopyStore, config: BackupSection, unwanted: Iterable[int]
             needed |= (await read_manifest(store, config, directory, int(name))).objects()
         except MissingError:
             continue
+        except NoManifestError as problem:
+            raise BackupError(
+                f"nothing is deleted, for what that copy needs is not known: {problem}; look at who else writes there, "
+                "and remove it from the store once nobody needs it"
+            ) from None
     newest = max((one.modified for one in manifests), default=None)
     orphans = [
         one

@@ -180,8 +180,9 @@ async def find(store: CopyStore, config: BackupSection) -> FoundCopy:
         try:
             found.newest = await read_manifest(store, config, MANIFESTS, number)
         except (NoManifestError, MissingError) as problem:
-            found.problems.append(f"{problem}; the one before is used")
+            found.problems.append(str(problem))
         else:
+            found.problems = [f"{problem}; the one before is used" for problem in found.problems]
             return found
     if several:
         raise NoManifestError(

@@ -507,3 +507,22 @@ async def test_why_a_directory_takes_no_more_is_told_in_the_words_of_the_system(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     sink.stop()
+
+
+async def test_manifests_that_cannot_be_read_are_told_with_what_to_do_and_nothing_is_pruned(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    sink.add(1)
+    await sink.round()
+    sink.stop()
+    objects = sink.data()
+    for place in (tmp_path / "copy" / sink.section.root / "manifests").iterdir():
+        place.write_text("x")
+    store = CopyStore(sink.section)
+    with pytest.raises(BackupError, match=r"nothing is deleted.*look at who else writes there"):
+        await prune(store, sink.section, [], dry_run=False)
+    with pytest.raises(BackupError, match="none of the last manifests") as told:
+        await listed(store, sink.section)
+    assert "the one before is used" not in str(told.value)
+    assert sink.data() == objects
+    store.close()
