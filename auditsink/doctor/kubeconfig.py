@@ -108,14 +108,25 @@ def in_kubeconfig(one: Kubeconfig) -> Iterator[Finding]:
     elif one.url.path.endswith("/"):
         yield Finding(Urgency.ADVICE, SERVER, "ends in a slash, which the apiserver leaves out", "take it away")
     yield from _in_cluster(one.cluster)
-    if _given(one.user, "client-certificate") and not _given(one.user, "client-key"):
+    yield from _in_user(one.user)
+
+
+def _in_user(user: Mapping[str, Any]) -> Iterator[Finding]:
+    if _given(user, "client-certificate") and not _given(user, "client-key"):
         yield Finding(
             Urgency.LOSING, USER, "has a client-certificate without client-key: the apiserver does not start with it",
             "set client-key too",
         )  # fmt: skip
-    if "token" in one.user:
+    plugin = user.get("exec")
+    # v1beta1 has a default for it.
+    if isinstance(plugin, dict) and str(plugin.get("apiVersion")).endswith("/v1") and not plugin.get("interactiveMode"):
+        yield Finding(
+            Urgency.LOSING, USER, "has exec without interactiveMode: the apiserver does not start with it",
+            "add interactiveMode: Never to exec",
+        )  # fmt: skip
+    if "token" in user:
         yield Finding(Urgency.ADVICE, USER, "holds the token itself", "tokenFile can be changed without a restart")
-    if "username" in one.user:
+    if "username" in user:
         yield Finding(
             Urgency.LOSING,
             USER,

@@ -135,9 +135,10 @@ class Client:
         """
         parts = urlsplit(url)
         assert (tls is not None) == (parts.scheme == "https")
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+        place = parts.netloc.rpartition("@")[2]  # a name and a password before it are no part of an origin
+        self._origin = f"{parts.scheme}://{place}"
         self._address = _address(url)
-        self._host = parts.netloc.removesuffix(f":{_PORTS[parts.scheme]}")
+        self._host = place.removesuffix(f":{_PORTS[parts.scheme]}")
         self._tls = tls
         self._timeout = timeout
         self._cookies = Cookies() if cookies else None

@@ -178,6 +178,7 @@ def written(server: str, user: dict[str, Any] | None = None, **cluster: Any) -> 
 
 
 HTTPS = "https://sink:9880/audit/prod"
+PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws"}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,9 @@ HTTPS = "https://sink:9880/audit/prod"
             written(HTTPS, None, **{"insecure-skip-tls-verify": "true"}),
             [(LOSING, "kubeconfig insecure-skip-tls-verify")],
         ),
+        (written(HTTPS, {"exec": PLUGIN}), [(LOSING, "kubeconfig user")]),
+        (written(HTTPS, {"exec": PLUGIN | {"interactiveMode": "Never"}}), []),
+        (written(HTTPS, {"exec": PLUGIN | {"apiVersion": "client.authentication.k8s.io/v1beta1"}}), []),
         (written(HTTPS, {"client-certificate": "c.pem"}), [(LOSING, "kubeconfig user")]),
         (written(HTTPS, {"client-certificate": "c.pem", "client-key-data": "eA=="}), []),
         (written(HTTPS, None, **{"proxy-url": "proxy:3128"}), [(LOSING, "kubeconfig proxy-url")]),

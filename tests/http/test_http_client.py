@@ -321,6 +321,20 @@ async def test_a_closed_port_is_tried_again() -> None:
     assert problem == TransportProblem(f"{server.url}: cannot connect (Connection refused)", cause=RetryCause.ELSEWHERE)
 
 
+async def test_a_password_in_the_url_is_in_no_problem_and_no_header() -> None:
+    async with Collector() as server:
+        spoken = server.url.replace("http://", "http://user:pass-word@")
+        async with client(spoken) as http:
+            answer = await http.post(spoken, b"", SECRET)
+            (request,) = server.requests
+    async with client(spoken) as http:
+        problem = await http.post(spoken, b"", SECRET)
+
+    assert isinstance(answer, HttpAnswer)
+    assert "pass-word" not in str(request.headers)
+    assert problem == TransportProblem(f"{server.url}: cannot connect (Connection refused)", cause=RetryCause.ELSEWHERE)
+
+
 async def test_a_name_that_does_not_resolve_is_tried_again() -> None:
     async with client("http://no-such-host.invalid:1") as http:
         problem = await http.post("http://no-such-host.invalid:1/x", b"", SECRET)
