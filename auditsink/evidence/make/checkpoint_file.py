@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from auditsink.common import timestamps
-from auditsink.common.disk import Disk, File, append_all, create_anew, line_start, write_all
+from auditsink.common.disk import Disk, File, append_all, closed_on_error, line_start, replace
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.checkpoint import Checkpoint, NoCheckpointError, OtherVersionError, Signed, decode
 from auditsink.evidence.span import Span
@@ -44,11 +44,8 @@ class CheckpointFile:
         try:
             disk.make_directory(path.parent)
             self._file = self._open()
-            try:
+            with closed_on_error(self._file):
                 self._recall()
-            except BaseException:
-                self._file.close()
-                raise
         except BlockingIOError:
             raise EvidenceError(
                 f"evidence.path: {path} is in use by another auditsink; give each sink a file of its own"
@@ -116,14 +113,8 @@ class CheckpointFile:
             "the last checkpoints were broken by a crash and are made again; what was in the file is set aside",
             extra={"file": str(self.path), "bytes": complete - self._end, "set_aside": str(aside)},
         )
-        copy = create_anew(self._disk, aside)  # a start may have come no further than this
-        try:
-            for at in range(self._end, complete, _BLOCK):
-                write_all(copy, [self._file.read(min(_BLOCK, complete - at), at)], at - self._end)
-            copy.sync()
-        finally:
-            copy.close()
-        self._disk.sync_directory(aside.parent)
+        blocks = range(self._end, complete, _BLOCK)
+        replace(self._disk, aside, (self._file.read(min(_BLOCK, complete - at), at) for at in blocks))
 
 
 def _state(span: Span, number: int, previous: str | None, signer: Signing | None, now_ns: int) -> Signed:
