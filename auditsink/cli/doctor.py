@@ -331,8 +331,9 @@ def _in_sink(answers: SinkAnswers | Finding) -> Iterator[Finding]:
 def _in_config(config: Config, answers: SinkAnswers | Finding) -> Iterator[Finding]:
     for line in files.missing(config):
         yield Finding(Urgency.LOSING, "configuration", line, "a sink does not start like this")
-    held = 0 if isinstance(answers, Finding) else answers.status["spool"]["bytes"]
-    yield from sink.in_volume(config.spool, _volume(config.spool.path, held))
+    if config.spool.type == "disk":  # max_bytes of a topic are the brokers'
+        held = 0 if isinstance(answers, Finding) else answers.status["spool"]["bytes"]
+        yield from sink.in_volume(config.spool, _volume(config.spool.path, held))
     for risk in config.risks():
         key, _, text = risk.partition(": ")
         yield Finding(Urgency.ADVICE, key, text, "auditsink check tells all of this")

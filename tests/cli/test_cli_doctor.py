@@ -209,3 +209,20 @@ async def test_a_trial_posts_an_empty_list_and_refused_ones_are_told_with_their_
 def test_a_trial_needs_a_kubeconfig(auditsink: Call) -> None:
     said = auditsink("doctor", "--url", NOBODY, "--try")
     assert (said.code, "name its --kubeconfig" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("spool", "told"),
+    [({}, True), ({"type": "kafka", "bootstrap_servers": ["127.0.0.1:1"]}, False)],
+    ids=["a ring", "a topic"],
+)
+def test_only_a_ring_has_to_fit_the_volume(
+    spool: dict[str, Any], *, told: bool, tmp_path: Path, auditsink: Call
+) -> None:
+    config = {
+        "spool": {"path": str(tmp_path / "spool"), "max_bytes": "100000GiB", **spool},
+        "destinations": [{"name": "out", "type": "stdout"}],
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    said = auditsink("doctor", "--url", NOBODY, "-c", str(tmp_path / "config.yaml"))
+    assert (said.code, "do not fit" in said.out) == (4, told)
