@@ -144,6 +144,13 @@ class FakeRing:
         return Account(self.durable - cursor.start, delivered, filtered, dead, dropped + lost, pending)
 
 
+def ring_of(count: int, cluster: str = "c1") -> FakeRing:
+    """A ring that holds so many events already."""
+    ring = FakeRing(cluster)
+    ring.fill(count)
+    return ring
+
+
 class FakeReader:
     """Reads as the spool's does: `cached` from the start of a record only, `read` from anywhere."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from forwardkit import LIMITS, FakeRing, Rig, ScriptedDestination, adds_up, always
+from forwardkit import LIMITS, Rig, ScriptedDestination, adds_up, always, ring_of
 
 from auditsink.delivery.destination import Batch
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
@@ -22,12 +22,6 @@ def missing(*clusters: str) -> Callable[[Batch], Outcome]:
         return NO_TOPIC if batch.cluster in clusters else Delivered()
 
     return answer
-
-
-def ring_of(count: int, cluster: str) -> FakeRing:
-    ring = FakeRing(cluster)
-    ring.fill(count)
-    return ring
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from forwardkit import FakeRing, Rig, ScriptedDestination, always, in_turn, ranges
+from forwardkit import FakeRing, Rig, ScriptedDestination, always, in_turn, ranges, ring_of
 
 from auditsink.delivery.outcome import Delivered, Misconfigured, Retry
 from auditsink.forward.forwarder import LOOK_SECONDS
@@ -15,12 +15,6 @@ def token(tmp_path: Path) -> Path:
     file = tmp_path / "token"
     file.write_text("old")
     return file
-
-
-def ring_of(count: int) -> FakeRing:
-    ring = FakeRing()
-    ring.fill(count)
-    return ring
 
 
 def rewrite(file: Path, content: str) -> None:
