@@ -1,6 +1,7 @@
 """What the spool's tests share: events, a spool on a fake disk, and a wait for the writer's answers."""
 
 import queue
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,11 @@ def body_of(*texts: str) -> bytes:
     """An EventList with one small event for each text."""
     items = ",".join(f'{{"level":"Metadata","auditID":"{text}"}}' for text in texts)
     return f'{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{items}]}}\n'.encode()
+
+
+def noise(number: int, size: int = 3000) -> bytes:
+    """A body that does not compress, so that rings fill as fast as they are written to."""
+    return body_of(f"{number:06d}-" + random.Random(number).randbytes(size).hex())
 
 
 def events_of(*texts: str) -> list[bytes]:

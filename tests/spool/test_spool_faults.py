@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all, submit, submit_all
+from spoolkit import PATH, body_of, config, die, events_of, noise, open_spool, read_all, submit, submit_all
 
 from auditsink.audit import eventlist
 from auditsink.spool import Spool, frame, segment
@@ -17,10 +17,6 @@ from auditsink.spool.ring import Ring
 from auditsink.spool.segment import Damage, Segment, SegmentHeader
 from auditsink.spool.types import Account, Receipt, SpoolRejection, Tally
 from auditsink.testing.disk import FakeDisk
-
-
-def noise(number: int, size: int = 3000) -> bytes:
-    return body_of(f"{number:06d}-" + random.Random(number).randbytes(size).hex())
 
 
 def segments_on_disk(disk: FakeDisk) -> int:

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from spoolkit import PATH, body_of, config, die, events_of, open_spool, read_all, submit, submit_all
+from spoolkit import PATH, body_of, config, die, events_of, noise, open_spool, read_all, submit, submit_all
 
 from auditsink.common.disk import RealDisk
 from auditsink.spool import Spool, SpoolError, segment
@@ -15,10 +15,6 @@ from auditsink.spool.types import Receipt, SpoolRejection, Tally
 from auditsink.testing.disk import FakeDisk
 
 RING = PATH / "rings" / "default"
-
-
-def noise(number: int, size: int = 3000) -> bytes:
-    return body_of(f"{number:06d}-" + random.Random(number).randbytes(size).hex())
 
 
 @pytest.mark.parametrize("seed", range(40))
