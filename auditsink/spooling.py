@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from auditsink.backup import BackupError
+from auditsink.backup import BackupError, require
 from auditsink.clusters.registry import most_clusters
 from auditsink.common.clock import Clock
 from auditsink.common.disk import RealDisk
@@ -68,11 +68,10 @@ async def restored(config: Config, clock: Clock) -> "Prepared | None":
     backup = config.spool.backup
     if backup is None:
         return None
-    try:
-        from auditsink.backup.restore import RestoreTarget  # noqa: PLC0415 - obstore, where it is asked for
-        from auditsink.backup.start import prepare  # noqa: PLC0415
-    except ModuleNotFoundError:
-        raise BackupError("spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'") from None
+    require()
+    from auditsink.backup.restore import RestoreTarget  # noqa: PLC0415 - obstore, where it is asked for
+    from auditsink.backup.start import prepare  # noqa: PLC0415
+
     try:
         target = RestoreTarget(config.spool.path, config.spool.max_bytes, _checkpoints(config), RealDisk())
         return await prepare(backup, target, clock=clock)

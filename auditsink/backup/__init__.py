@@ -53,3 +53,11 @@ from auditsink.common.operator_error import OperatorError
 
 class BackupError(OperatorError):
     """The copy cannot be used; the message says which key or object, and what to do."""
+
+
+def require() -> None:
+    """Raise BackupError when the client of object stores is not installed."""
+    try:
+        import obstore  # noqa: F401, PLC0415 - only whether it can be had
+    except ModuleNotFoundError:
+        raise BackupError("spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'") from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from auditsink.backup import BackupError
+from auditsink.backup import BackupError, require
 from auditsink.cli.bar import bar
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe, table
@@ -45,9 +45,9 @@ def ls(config_file: Path | None, output: str) -> None:
     Example:
       auditsink spool backup ls -c config.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    config, _spool = _section(config_file)
     from auditsink.backup.copies import listed  # noqa: PLC0415 - its client of stores is an extra
 
-    config, _spool = _section(config_file)
     copies, problems = _with_store(config, lambda store: listed(store, config))
     now = SystemClock().wall_ns()
     if output == "json":
@@ -124,11 +124,11 @@ def restore_command(
     Example:
       auditsink spool backup restore -c config.yaml --to /tmp/restored && auditsink spool ls --path /tmp/restored
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    config, max_bytes = _section(config_file)
     from auditsink.backup.copies import chosen  # noqa: PLC0415 - its client of stores is an extra
     from auditsink.backup.restore import RestoreTarget, restore  # noqa: PLC0415
     from auditsink.backup.start import SpoolCondition, condition  # noqa: PLC0415
 
-    config, max_bytes = _section(config_file)
     disk = RealDisk()
     try:
         if condition(target, disk) is not SpoolCondition.EMPTY:
@@ -196,9 +196,9 @@ def prune_command(*, config_file: Path | None, unwanted: tuple[int, ...], dry_ru
     Example:
       auditsink spool backup prune -c config.yaml --copy 4711
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    config, _spool = _section(config_file)
     from auditsink.backup.copies import prune  # noqa: PLC0415 - its client of stores is an extra
 
-    config, _spool = _section(config_file)
     done = _with_store(config, lambda store: prune(store, config, unwanted, dry_run=dry_run))
     if output == "json":
         document = {"copies": list(done.copies), "objects": done.objects, "bytes": done.size, "deleted": not dry_run}
@@ -214,14 +214,12 @@ def _section(config_file: Path | None) -> tuple[BackupSection, int]:
     config = read_config(config_file)
     if config.spool.backup is None:
         raise BackupError("spool.backup: is not set in this configuration, so there is no copy; see docs/backup.md")
+    require()
     return config.spool.backup, config.spool.max_bytes
 
 
 def _with_store(config: BackupSection, call: "Callable[[CopyStore], Coroutine[Any, Any, T]]") -> T:
-    try:
-        from auditsink.backup.store import CopyStore  # noqa: PLC0415 - its client of stores is an extra
-    except ModuleNotFoundError:
-        raise BackupError("spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'") from None
+    from auditsink.backup.store import CopyStore  # noqa: PLC0415 - its client of stores is an extra
 
     async def called() -> T:
         store = CopyStore(config)

@@ -101,3 +101,20 @@ def test_mistakes_are_one_line(arguments: list[str], told: str, capsys: pytest.C
 def test_an_unknown_cluster_is_told_with_those_there_are(spool_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["spool", "cat", "--path", str(spool_path), "--cluster", "red"]) == 1
     assert "there are: blue, green" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["ls"], ["restore", "--to", "there"], ["prune"]], ids=lambda words: words[0])
+def test_without_the_client_of_object_stores_a_copy_is_not_looked_at_and_the_extra_is_named(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("auditsink.backup.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"spool: {{path: {tmp_path / 'spool'}, backup: {{type: local, path: {tmp_path / 'copy'}}}}}\n"
+        "destinations: [{name: out, type: stdout}]\n"
+    )
+    assert run(["spool", "backup", *words, "-c", str(file)]) == 1
+    extra = "auditsink: spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'\n"
+    assert capsys.readouterr().err == extra
