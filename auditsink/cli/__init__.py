@@ -29,7 +29,7 @@ COMMANDS = {
     "doctor": "Look at a sink and what is around it, and say in order what to fix.",
     "reservations": "Show what of a running sink's spool is reserved, used and shared.",
     "tail": "Show events as they pass, one line each.",
-    "spool": "Look into a spool, running or not; export from it and import into it.",
+    "spool": "Look into a spool, running or not; export, import or move it, and restore its copies.",
     "verify": "Prove that a spool, an export or a file is what the sink stated in its checkpoints.",
     "replay": "Deliver again what the ring still holds.",
     "fluentbit": "Run the sink in fluent-bit's place, set up by its configuration.",

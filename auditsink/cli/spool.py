@@ -25,7 +25,7 @@ cluster_option = click.option("--cluster", help="Only this cluster's ring.")
 
 @click.group("spool")
 def command() -> None:
-    """Look into a spool, running or not; export from it and import into it."""
+    """Look into a spool, running or not; export, import or move it, and restore its copies."""
 
 
 command.add_command(backup_command)
