@@ -50,6 +50,7 @@ async def _move(old: Config, new: Config) -> str:
     from auditsink.kafka.brokers import Brokers, BrokerSettings  # noqa: PLC0415 - aiokafka, where it is asked for
     from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415
     from auditsink.kafka_spool.moving import Moved, into_topic, out_of_topic  # noqa: PLC0415
+    from auditsink.kafka_spool.producing import ANSWER_SECONDS  # noqa: PLC0415
     from auditsink.spool.keys import Keyring  # noqa: PLC0415
 
     clock, moved, loop = SystemClock(), Moved(), asyncio.get_running_loop()
@@ -69,7 +70,7 @@ async def _move(old: Config, new: Config) -> str:
         else:
             encryption = topic.spool.encryption
             keys = None if encryption is None else Keyring.load(encryption.key_file)
-            settings = BrokerSettings("spool", topic.spool.bootstrap_servers, topic.spool.security, 20.0)
+            settings = BrokerSettings("spool", topic.spool.bootstrap_servers, topic.spool.security, ANSWER_SECONDS)
             await out_of_topic(topic.spool, Brokers(settings), names, rings, moved, keys=keys)
     finally:
         await asyncio.to_thread(rings.stop)

@@ -201,7 +201,6 @@ def _name(pattern: str) -> Schema:
 
 _ADDRESS = _text(r":[0-9]{1,5}$")
 _URL = _text(r"^https?://[^\s]+$")
-_ABOVE_0 = {"exclusiveMinimum": 0}
 
 _LIMITS: dict[type, dict[str, Schema]] = {
     config.Receive: {

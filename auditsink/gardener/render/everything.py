@@ -11,8 +11,6 @@ from auditsink.gardener.render.workload import CertificateNames, stateful_set
 from auditsink.gardener.sink.plan import ADMIN_PORT, RECEIVE_PORT, Plan
 
 _PREFIX = "networking.resources.gardener.cloud"
-ADMIN_LABEL = f"{_PREFIX}/to-all-shoots-{names.PODS}-tcp-{ADMIN_PORT}"
-"""The label of the controller's own pods, with which they may ask sinks in shoots' namespaces."""
 
 
 def service(plan: Plan) -> Object:
