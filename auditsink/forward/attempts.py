@@ -25,6 +25,8 @@ from auditsink.forward.trials import Trial
 _OUTCOMES = get_args(Outcome)
 
 _FILTERED_INLINE = 65536  # bytes: less is filtered in the time that handing it to a thread takes
+MOST_DONE = 1024
+"""Events of a cluster that `newest` has delivered before their turn: past it, one of them is asked for again."""
 
 
 class Attempts:
@@ -81,8 +83,11 @@ class Attempts:
         First the newest that was not taken yet. Where that is refused too, one that was taken before is asked for once
         more: a row of events that are refused says nothing of the destination, however long somebody makes it.
         """
+        done = lease.subscription.done
+        if len(done) >= MOST_DONE and (outcome := await self._sample(lease, max(done))) is not None:
+            return outcome
         newest = sequence = lease.subscription.ring.durable - 1
-        while sequence in lease.subscription.done:
+        while sequence in done:
             sequence -= 1
         outcome = None if sequence < lease.slot.stop else await self._sample(lease, sequence)
         if taken(outcome) or sequence == newest or newest < lease.slot.stop:

@@ -1,12 +1,15 @@
 """Events that were delivered before their turn, and are given up before it comes: what arrived is not lost."""
 
 import pytest
-from forwardkit import FakeRing, inline
+from forwardkit import FakeRing, Rig, ScriptedDestination, adds_up, inline
 
-from auditsink.delivery.destination import Limits
+from auditsink.delivery.destination import Batch, Limits
+from auditsink.delivery.outcome import Delivered, Outcome, Poison
+from auditsink.forward import attempts
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.prefetch import Prefetch
 from auditsink.forward.subscription import Lease, Lost, Subscription
+from auditsink.forward.verdicts import LONE_REFUSALS
 from auditsink.spool.types import Account, Tally
 
 
@@ -90,3 +93,24 @@ async def test_a_part_that_comes_back_and_is_gone_is_lost_without_what_was_deliv
     assert subscription.lost == Lost(0, 5, 4)
     subscription.commit()
     assert ring.cursor("siem").tally == Tally(delivered=1, dropped=4)
+
+
+async def test_a_long_row_of_refused_events_is_gone_through_with_few_that_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attempts, "MOST_DONE", 2)
+    ring, bad = FakeRing(), 8 * LONE_REFUSALS
+    remembered: list[int] = []
+
+    def answer(batch: Batch) -> Outcome:
+        remembered.append(len(ring.cursor("siem").early))
+        return Poison(None, "bad") if batch.sequences[0] < bad else Delivered()
+
+    ring.fill(bad + 20)
+    async with Rig(ScriptedDestination(answer), ring) as rig:
+        await rig.clock.advance(3600)
+        assert rig.dead_lettered() == list(range(bad))
+        assert set(rig.destination.sequences()) == set(range(bad, bad + 20))
+        assert ring.cursor("siem").position == bad + 20
+        assert adds_up(ring)
+    assert max(remembered) == 2
