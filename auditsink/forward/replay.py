@@ -100,10 +100,10 @@ def batches(cluster: str, records: Iterable[Record], limits: Limits) -> Iterator
     size = 0
     for record in records:
         waiting.append(record)
-        size += sum(map(len, record.events))
+        size += record.size
         if size >= limits.max_bytes:
             rest = yield from _packed(cluster, waiting, limits, final=False)
-            waiting, size = rest, sum(sum(map(len, one.events)) for one in rest)
+            waiting, size = rest, sum(one.size for one in rest)
     yield from _packed(cluster, waiting, limits, final=True)
 
 

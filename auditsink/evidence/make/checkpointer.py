@@ -188,7 +188,7 @@ class Checkpointer:
         chunk = hasher.cached(CHUNK_BYTES)
         if chunk is None:
             chunk = await self._in_thread(hasher.reader.read, hasher.position, CHUNK_BYTES)
-        if sum(sum(map(len, record.events)) for record in chunk.records) < INLINE_BYTES:
+        if sum(record.size for record in chunk.records) < INLINE_BYTES:
             return hasher.absorb(chunk)
         return await self._in_thread(hasher.absorb, chunk)
 
