@@ -6,10 +6,11 @@ import gc
 import socket
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from httpkit import tcp_server
 
 from auditsink.common import resolver
 from auditsink.http import client as module
@@ -18,27 +19,6 @@ from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-
-
-@contextlib.asynccontextmanager
-async def server(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
-    """Its URL. A connection is closed once `serve` is done with it; all are when this ends."""
-    serving: set[asyncio.Task[None]] = set()
-
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        with contextlib.suppress(ConnectionError):
-            await serve(reader, writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    listener = await asyncio.start_server(one, "127.0.0.1", 0)
-    async with listener:
-        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    await asyncio.gather(*serving)
 
 
 def made(url: str, connections: int = 2) -> Client:
@@ -63,7 +43,7 @@ async def test_a_connection_that_was_closed_or_spoke_unasked_is_not_used_again(a
         await reader.read()  # until the client has closed it
         ended.put_nowait(None)
 
-    async with server(serve) as url:
+    async with tcp_server(serve) as url:
         http = made(url)
         for _ in range(2):
             assert isinstance(await http.post(url, b"", {}), HttpAnswer)
@@ -81,7 +61,7 @@ async def test_a_connection_that_nobody_needs_is_closed_in_time(monkeypatch: pyt
         writer.write(OK)
         ended.put_nowait(await reader.read())
 
-    async with server(serve) as url:
+    async with tcp_server(serve) as url:
         http = made(url)
         assert isinstance(await http.post(url, b"", {}), HttpAnswer)
         assert await ended.get() == b""
@@ -100,7 +80,7 @@ async def hanging(
         assert await reader.read() == b""
         ended.set()
 
-    async with server(serve) as url:
+    async with tcp_server(serve) as url:
         http = made(url, connections=1)
         request = asyncio.create_task(http.post(url, b"", {}))
         await asked.wait()
@@ -139,7 +119,7 @@ async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
         await writer.drain()
         await reader.read()
 
-    async with server(serve) as url:
+    async with tcp_server(serve) as url:
         http = made(url)
         for _ in range(2):
             assert isinstance(await http.post(url, bytes(2**24), {}), TransportProblem)
@@ -213,7 +193,7 @@ async def test_nothing_of_a_request_waits_for_the_garbage_collector(
     monkeypatch.setattr(module, "connect", connect)
     gc.disable()
     try:
-        async with server(serve) as url:
+        async with tcp_server(serve) as url:
             http = made(url)
             await http.post(url, bytes(2**20), {})
             await http.close()
@@ -240,7 +220,7 @@ async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: b
         await reader.read()
         ended.set()
 
-    async with server(serve) as url:
+    async with tcp_server(serve) as url:
         http = Client(url, None, timeout=5.0, connections=1, lost=lambda: lost.append(None))
         assert isinstance(await http.post(url, b"", {}), HttpAnswer)
         answered.set()
@@ -264,7 +244,7 @@ async def test_a_connection_under_steady_use_is_renewed_now_and_then(chance: flo
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(OK)
 
-    async with server(serve) as url:
+    async with tcp_server(serve) as url:
         client = Client(url, None, timeout=5.0, connections=1, now=lambda: seconds, random=lambda: chance)
         while seconds < renewed_after:
             assert isinstance(await client.get(f"{url}/", {}), HttpAnswer)
