@@ -1,9 +1,8 @@
 """What differs between two configurations, and what of it a running sink takes up."""
 
 import pytest
+from configkit import parsed
 
-from auditsink import load
-from auditsink.config import Config
 from auditsink.config.changes import between, lost
 
 BASE = """
@@ -13,10 +12,6 @@ destinations:
 - {name: a, type: file, path: /a}
 - {name: b, type: splunk, url: "http://127.0.0.1:1", token: swordfish}
 """
-
-
-def parsed(text: str) -> Config:
-    return load.parse(text.encode(), "f", {})
 
 
 def test_the_same_file_is_no_change_whatever_the_order_and_however_secrets_are_read() -> None:

@@ -1,11 +1,11 @@
 """What the loader makes of good files, and what it says of bad ones."""
 
 import itertools
-import re
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from configkit import DISK, mistakes, parsed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,19 +13,6 @@ from auditsink import load
 from auditsink.common.units import Duration
 from auditsink.config import BuiltIn, Config, FileConfig, HttpConfig, KafkaConfig, SplunkConfig
 from auditsink.load import files
-
-DISK = "destinations: [{name: disk, type: file, path: ./audit.ndjson}]\n"
-
-
-def parsed(text: str | bytes, **environment: str) -> Config:
-    return load.parse(text if isinstance(text, bytes) else text.encode(), "f.yaml", environment)
-
-
-def mistakes(text: str | bytes, **environment: str) -> list[str]:
-    with pytest.raises(load.ConfigError) as caught:
-        parsed(text, **environment)
-    assert all(line.startswith(("f.yaml: ", "f.yaml:", "and ")) and "\n" not in line for line in caught.value.mistakes)
-    return [re.sub(r"^f\.yaml:\d+: (?=\D)", "f.yaml: ", line) for line in caught.value.mistakes]
 
 
 def test_what_is_left_out_is_the_default() -> None:
@@ -74,26 +61,6 @@ def test_an_unknown_key_names_its_path_and_the_nearest_known_one() -> None:
         'f.yaml: destinations[0].timeot: unknown key; did you mean "timeout"? (known keys: add, auth, '
     )
     assert mistake.endswith(" tls, type, url, when_dead_letters_full)")
-
-
-@pytest.mark.parametrize(
-    ("text", "variables", "expected"),
-    [
-        ("${HOST:-here}", {}, "here"),
-        ("${HOST:-here}", {"HOST": ""}, "here"),
-        ("${HOST:-here}", {"HOST": "there"}, "there"),
-        ("${HOST:-}", {}, ""),
-        ("${HOST:-a:-b}", {}, "a:-b"),
-        ("$${HOST:-here}", {}, "${HOST:-here}"),
-    ],
-)
-def test_a_variable_may_have_a_default(text: str, variables: dict[str, str], expected: str) -> None:
-    config = parsed(
-        f"destinations: [{{name: a, type: splunk, url: 'http://h', token: t, source: '{text}'}}]", **variables
-    )
-    (splunk,) = config.destinations
-    assert isinstance(splunk, SplunkConfig)
-    assert splunk.source == expected
 
 
 def test_what_stands_under_a_key_for_anchors_is_used_by_its_aliases_alone() -> None:
@@ -226,42 +193,6 @@ def test_transactional_ids_are_unique() -> None:
     one = 'type: kafka, bootstrap_servers: ["h:1"], transactional_id: sink-1'
     (told,) = mistakes(f"destinations: [{{name: a, {one}}}, {{name: b, {one}}}]")
     assert told.startswith("f.yaml: destinations[1].transactional_id: is the same as destinations[0].transactional_id")
-
-
-def test_the_environment_fills_values_of_every_type() -> None:
-    text = """
-        receive: {max_connections: "${N}"}
-        destinations:
-          - {name: a, type: splunk, url: "https://${HOST}:8088", token: "${TOKEN}", acknowledge: "${ACK}",
-             timeout: "${WAIT}", fields: {literal: "$${HOST}", both: "${HOST}-${HOST}"}}
-        """
-    config = parsed(text, N="12", HOST="hec", TOKEN="t-2", ACK="True", WAIT="3s")
-    splunk = config.destinations[0]
-    assert isinstance(splunk, SplunkConfig)
-    assert config.receive.max_connections == 12
-    assert (splunk.url, splunk.acknowledge, splunk.timeout) == ("https://hec:8088", True, 3.0)
-    assert splunk.fields == {"literal": "${HOST}", "both": "hec-hec"}
-    assert splunk.token is not None
-    assert splunk.token.reveal() == "t-2"
-
-
-def test_an_unset_variable_is_told_by_path_and_name() -> None:
-    (mistake,) = mistakes('destinations: [{name: a, type: http, url: "${NOPE}"}]')
-    assert mistake == (
-        "f.yaml: destinations[0].url: the environment variable NOPE is not set; set it, write ${NOPE:-default}, "
-        "or $${NOPE} for the text"
-    )
-
-
-@pytest.mark.parametrize("text", ["${", "${}", "${a b}", "${1}", "x${y"])
-def test_a_reference_that_is_no_name_is_refused(text: str) -> None:
-    assert "names no environment variable" in mistakes(f'destinations: [{{name: a, type: http, url: "{text}"}}]')[0]
-
-
-def test_quoted_numbers_are_no_numbers_but_numbers_from_the_environment_are() -> None:
-    assert "expected a whole number" in mistakes(DISK + 'receive: {max_clusters: "5"}')[0]
-    assert "expected a whole number" in mistakes(DISK + 'receive: {max_clusters: "${N}"}', N="five")[0]
-    assert parsed(DISK + 'receive: {max_clusters: "${N}"}', N="5").receive.max_clusters == 5
 
 
 @pytest.mark.parametrize(
@@ -417,43 +348,3 @@ def test_several_documents_are_refused_in_words() -> None:
         "f.yaml:2:1: but found another document behind a line of ---; a configuration is one document: "
         "write several files"
     )
-
-
-def test_variables_stand_for_keys_over_a_file_and_without_one() -> None:
-    found = parsed(
-        "destinations: [{name: a, type: stdout}, {name: b, type: stdout}]",
-        AUDITSINK__RECEIVE__LISTEN="127.0.0.1:1",
-        AUDITSINK__destinations__1__name="c",
-        AUDITSINK__spool__max_bytes="2GiB",
-    )
-    assert (found.receive.listen, found.spool.max_bytes) == ("127.0.0.1:1", 2 * 2**30)
-    assert [one.name for one in found.destinations] == ["a", "c"]
-    alone = parsed(
-        "", AUDITSINK__destinations="[{name: a, type: splunk, url: 'https://h', token: '${T}'}]", T="swordfish"
-    )
-    assert alone.destinations[0].name == "a"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("AUDITSINK__receive__listen__x", "1", "stands for a key inside of what holds none"),
-        ("AUDITSINK__destinations__7__name", "x", "stands for place 7 of a list that has 1"),
-        ("AUDITSINK__receive", "{swordfish", "holds no YAML; quote it"),
-    ],
-)
-def test_a_variable_that_fits_nowhere_is_told_without_its_value(name: str, value: str, said: str) -> None:
-    (mistake,) = mistakes("receive: {listen: a}\ndestinations: [{name: a, type: stdout}]", **{name: value})
-    assert mistake.startswith(f"f.yaml: {name}: {said}")
-    assert "swordfish" not in mistake
-
-
-def test_a_mistake_in_a_variable_names_it_and_one_in_the_file_its_line() -> None:
-    text = "receive: {listen: '127.0.0.1:1'}\ndestinations: [{name: a, type: file, path: a}]\nspool: {max_bytes: many}"
-    with pytest.raises(load.ConfigError) as caught:
-        parsed(text, AUDITSINK__receive__lisen="x", AUDITSINK__Destinations__0__rotate="3")
-    assert sorted(mistake.split(":")[:2] for mistake in caught.value.mistakes) == [
-        ["AUDITSINK__Destinations__0__rotate", " destinations[0].rotate"],
-        ["AUDITSINK__receive__lisen", " receive.lisen"],
-        ["f.yaml", "3"],
-    ]
