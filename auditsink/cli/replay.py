@@ -75,8 +75,7 @@ def _replay(
     config: DestinationSection, spool: Path, clusters: list[str], period: range, keys: Keyring | None
 ) -> Replayed:
     done = Replayed()
-    sizes = [one.stat().st_size for name in clusters for one in (spool / "rings" / name).glob("*.seg")]
-    with bar("Replaying", sum(sizes)) as progress:
+    with bar("Replaying", inspect.size(spool, clusters)) as progress:
         several = {name: _records(spool / "rings" / name, period, progress, keys) for name in clusters}
         try:
             resolver.run(_deliver(config, spool, several, done))

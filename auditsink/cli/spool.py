@@ -139,8 +139,7 @@ def _reports(path: Path, cluster: str | None, key_file: Path | None = None) -> l
     try:
         keys = keyring(key_file)
         clusters = _clusters(path, cluster)
-        sizes = [one.stat().st_size for name in clusters for one in (path / "rings" / name).glob("*.seg")]
-        with bar("Reading", sum(sizes)) as shown:
+        with bar("Reading", inspect.size(path, clusters)) as shown:
             return [inspect.verify(path, name, keys=keys, progress=shown) for name in clusters]
     except OSError as problem:
         raise click.ClickException(f"{path}: {problem}; run it as the user that runs auditsink") from None

@@ -54,8 +54,7 @@ def export_command(
                 f"{path} has no ring{f' of cluster {cluster!r}' if cluster else ''}; see spool ls"
             )
         keys = keyring(key_file)
-        sizes = [one.stat().st_size for name in clusters for one in (path / "rings" / name).glob("*.seg")]
-        with bar("Exporting", sum(sizes)) as shown:
+        with bar("Exporting", inspect.size(path, clusters)) as shown:
             selection = Selection(since, until)
             manifest = export(
                 path,

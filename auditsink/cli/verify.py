@@ -17,7 +17,7 @@ from auditsink.evidence.verify.findings import MOST_PROBLEMS, EnoughError, Findi
 from auditsink.evidence.verify.line_matcher import LineMatcher
 from auditsink.evidence.verify.verify_spool import SpoolVerifier
 from auditsink.spool.keys import Keyring
-from auditsink.spool.offline import export_format
+from auditsink.spool.offline import export_format, inspect
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -79,9 +79,8 @@ def command(
 
 
 def _check_spool(archive: Archive, findings: Findings, path: Path, cluster: str | None, keys: Keyring | None) -> None:
-    sizes = [one.stat().st_size for one in path.glob(f"rings/{cluster or '*'}/*.seg")]
-    with bar("Verifying", sum(sizes)) as progress:
-        clusters = [cluster] if cluster else archive.clusters
+    clusters = [cluster] if cluster else archive.clusters
+    with bar("Verifying", inspect.size(path, clusters)) as progress:
         SpoolVerifier(archive, findings, progress).check_spool(path, clusters, RealDisk(), keys)
 
 

@@ -154,3 +154,11 @@ def test_mistakes_are_one_line(config: Path, ring: Ring, auditsink: Call, argume
     assert said.code in {1, 2}
     assert told in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_segment_that_goes_while_it_is_looked_at_stops_nothing(config: Path, ring: Ring, auditsink: Call) -> None:
+    del ring
+    gone = config.parent / "spool" / "rings" / "blue" / "00000000000000099999.seg"
+    gone.symlink_to(config.parent / "removed")  # as listed before, and not there any more
+    said = auditsink("replay", "-c", config, "--destination", "disk", "--since", "2000d")
+    assert (said.code, said.err) == (0, "disk: delivered 21 events\n")

@@ -4,7 +4,7 @@ Reads only. What a running sink is about to write is simply not there yet; a seg
 was removed by the ring's limit and is passed over.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,6 +57,18 @@ def clusters(path: Path, disk: Disk | None = None) -> list[str]:
         raise SpoolError(
             f"{path} is no spool: {path / 'rings'}: {problem.strerror}; give the path in spool.path"
         ) from None
+
+
+def size(path: Path, names: Iterable[str]) -> int:
+    """The bytes of the segments of the rings of these clusters. Raises OSError."""
+    return sum(_size(file) for name in names for file in (path / "rings" / name).glob("*.seg"))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # removed by the ring's limit since it was listed
+        return 0
 
 
 def verify(
