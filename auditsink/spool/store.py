@@ -183,7 +183,7 @@ class Spool:
     def submit(self, ring: Ring, body: bytes, split: Split, source: str, done: SubmitCallback) -> None:
         """Store a request. `done` is called later in the loop's thread, when the result holds; never from within.
 
-        `split` is what `events.split` made of `body`, with at least one event.
+        `split` is what `audit.eventlist` made of `body`, with at least one event.
         """
         ring_log = self._logs[ring.cluster]
         self._writer.submit(Append(ring_log, body, split, source, self._clock.wall_ns(), done))

@@ -24,7 +24,11 @@ class Request:
 
 
 class Exchange(Protocol):
-    """The requests that bring one batch in."""
+    """The requests that bring one batch in. It lives as long as its batch is attempted.
+
+    So it may remember what is settled: after a Retry its request holds only what is still owed. After Delivered it
+    begins anew, for the forwarder may not believe a refusal.
+    """
 
     @property
     def request(self) -> Request:
