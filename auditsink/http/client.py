@@ -55,7 +55,7 @@ def decoded(body: bytes, coding: str, limit: int) -> bytes:
         if name in _ZLIB:
             return _inflated(body, _ZLIB[name], limit)
         if name == "zstd":
-            return zstandard.ZstdDecompressor().decompressobj().decompress(body)[:limit]
+            return zstandard.ZstdDecompressor().stream_reader(body).read(limit)
     except (zlib.error, zstandard.ZstdError):
         pass
     raise UnknownCodingError(name)

@@ -6,6 +6,7 @@ import gzip
 import os
 import socket
 import threading
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +18,7 @@ from httpkit import SECRET, client, tcp_server
 
 from auditsink.delivery.outcome import Retry, RetryCause
 from auditsink.http.answers import HttpAnswer
-from auditsink.http.client import TransportProblem
+from auditsink.http.client import TransportProblem, decoded
 from auditsink.testing.collector import Collector
 from auditsink.testing.scripted import Reply
 
@@ -123,6 +124,18 @@ async def test_a_compressed_answer_that_nobody_asked_for_is_understood_within_a_
     assert isinstance(answer, HttpAnswer)
     assert answer.body == b"x" * 65536
     assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_a_compressed_answer_takes_no_more_memory_than_is_kept_of_it(pack: Callable[[bytes], bytes]) -> None:
+    bomb = pack(bytes(2**26))
+    coding = "gzip" if pack is gzip.compress else "zstd"
+    tracemalloc.start()
+    kept = decoded(bomb, coding, 65536)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kept == bytes(65536)
+    assert peak < 2**20
 
 
 @pytest.mark.parametrize(
