@@ -106,11 +106,11 @@ class StatusEndpoints:
 
     async def status(self, _: Request) -> Response:
         """The `/status` document, with all clusters."""
-        return Response(await self._status.get(), media_type="application/json")
+        return Response(await self._status.get(), media_type=_JSON)
 
     async def reservations(self, _: Request) -> Response:
         """Whose the spool's bytes are."""
-        return Response(await self._reservations.get(), media_type="application/json")
+        return Response(await self._reservations.get(), media_type=_JSON)
 
     async def reload(self, request: Request) -> Response:
         """Take up the changed file: `{"said": [...]}`, or 409 and `{"refused": [...]}`; `?force=1` drops what waits."""
@@ -129,12 +129,12 @@ class StatusEndpoints:
     async def history(self, _: Request) -> Response:
         """What the charts show."""
         content = await asyncio.to_thread(orjson.dumps, self._history.document())
-        return Response(content, media_type="application/json")
+        return Response(content, media_type=_JSON)
 
     async def access(self, _: Request) -> Response:
         """What the page may offer: is there a token, and is content shown without it."""
         rules = {"token": self._access.has_token, "open": self._access.content_open}
-        return Response(orjson.dumps(rules), media_type="application/json")
+        return Response(orjson.dumps(rules), media_type=_JSON)
 
     async def _rendered(self, render: Callable[..., bytes], *arguments: object) -> bytes:
         return await asyncio.to_thread(render, self._view.snapshot(), *arguments)

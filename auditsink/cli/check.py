@@ -90,8 +90,7 @@ def _ports(config: Config) -> list[str]:
 def _room(config: Config) -> list[str]:
     if config.spool.type == "kafka":
         return []
-    path = config.spool.path.absolute()
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    existing = places.existing(config.spool.path)
     free = shutil.disk_usage(existing).free
     if free >= config.spool.max_bytes:
         return []

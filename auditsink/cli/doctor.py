@@ -43,7 +43,7 @@ from auditsink.doctor.flags import Flags, read
 from auditsink.doctor.kubeconfig import Kubeconfig
 from auditsink.doctor.sink import Volume
 from auditsink.http.tls import NamedContext
-from auditsink.load import files
+from auditsink.load import files, places
 from auditsink.receive.auth import NOBODY, Authorizer
 from auditsink.receive.certificates import Certificates
 from auditsink.receive.errors import ReceiveError
@@ -340,8 +340,7 @@ def _in_config(config: Config, answers: SinkAnswers | Finding) -> Iterator[Findi
 
 
 def _volume(path: Path, held: int) -> Volume:
-    whole = path.resolve()
-    existing = next(parent for parent in (whole, *whole.parents) if parent.exists())
+    existing = places.existing(path)
     usage = shutil.disk_usage(existing)
     mount, kind = sink.mounted(str(existing), MOUNTS.read_text(errors="replace"))
     return Volume(mount, kind, usage.total, usage.free, held)

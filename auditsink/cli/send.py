@@ -243,7 +243,7 @@ def command(
       auditsink send --follow /var/log/kubernetes/audit.log --state /var/lib/auditsink/audit.place
       auditsink send a.json --url https://sink:9880/audit/prod --ca ca.pem --token-file token
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
-    if follow and (len(files) != 1 or str(files[0]) == "-"):
+    if follow and (len(files) != 1 or files[0] == STANDARD_INPUT):
         raise click.UsageError("--follow goes on with one FILE; start one auditsink send for each.")
     if follow != (state is not None):
         raise click.UsageError("--follow and --state belong together: the place in the log is kept in a file.")

@@ -68,12 +68,18 @@ def unwritable(path: Path, *, directory: bool) -> str | None:
         return f"{path}: is {'no' if directory else 'a'} directory; name another path"
     if not directory and path.exists() and not path.is_file():  # nothing of a pipe or a device is kept, nor synced
         return f"{path}: is no regular file; name another path"
-    existing = next(one for one in (path, *path.absolute().parents) if one.exists())
-    if not existing.is_dir() and existing != path:
-        return f"{path}: {existing} is no directory; name another path"
-    if not os.access(existing, os.W_OK):
-        return f"{path}: {existing} may not be written to by this user; change its owner or mode, or name another path"
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir() and there != path:
+        return f"{path}: {there} is no directory; name another path"
+    if not os.access(there, os.W_OK):
+        return f"{path}: {there} may not be written to by this user; change its owner or mode, or name another path"
     return None
+
+
+def existing(path: Path) -> Path:
+    """The path without its links, as far as it is there: the place whose volume it will lie on."""
+    path = _real(path)
+    return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
 def _beside_the_rings(config: Config) -> Iterator[str]:
@@ -177,15 +183,10 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _existing(path: Path) -> Path:
-    path = _real(path)
-    return next(parent for parent in (path, *path.parents) if parent.exists())
-
-
 def _device(path: Path) -> int:
-    return _existing(path).stat().st_dev
+    return existing(path).stat().st_dev
 
 
 def _total(path: Path) -> int:
-    found = os.statvfs(_existing(path))
+    found = os.statvfs(existing(path))
     return found.f_blocks * found.f_frsize
