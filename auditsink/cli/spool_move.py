@@ -2,6 +2,7 @@ r"""`auditsink spool move`: from rings on a disk into a topic of Kafka, or back.
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from auditsink.common.clock import SystemClock
 from auditsink.config import Config
 from auditsink.load import ConfigError, load
 from auditsink.spool import Spool, SpoolError
+
+if TYPE_CHECKING:  # aiokafka is an extra
+    from auditsink.kafka_spool.moving import Moved
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -24,7 +28,7 @@ def move_command(old_file: Path, new_file: Path) -> int:
 
     Stop the old sinks, move, start the new ones: kube-apiserver tries again for minutes. Nothing is removed from the
     old spool. Destinations that had got more than another get some events again. On a disk the time of a record is that
-    of the move.
+    of the move. What cannot be read is told, and then the exit code is 1.
 
     \b
     Example:
@@ -37,21 +41,18 @@ def move_command(old_file: Path, new_file: Path) -> int:
     if (old.spool.type, new.spool.type) not in {("disk", "kafka"), ("kafka", "disk")}:
         raise click.ClickException("--from and --to: one must have spool.type: kafka, and the other a disk")
     try:
-        text = resolver.run(_move(old, new))
+        moved = resolver.run(_move(old, new))
     except ModuleNotFoundError:
         raise click.ClickException("spool.type: kafka needs the extra: pip install 'auditsink[kafka]'") from None
     except (SpoolError, OSError) as problem:
         raise click.ClickException(safe(str(problem))) from None
-    click.echo(text)
-    return 0
+    click.echo(f"moved {moved.events:,} events in {moved.batches:,} batches; nothing was removed from where they lay")
+    return 1 if moved.unread else 0
 
 
-async def _move(old: Config, new: Config) -> str:
-    from auditsink.kafka.brokers import Brokers, BrokerSettings  # noqa: PLC0415 - aiokafka, where it is asked for
-    from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415
+async def _move(old: Config, new: Config) -> "Moved":
+    from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415 - aiokafka, where it is asked for
     from auditsink.kafka_spool.moving import Moved, into_topic, out_of_topic  # noqa: PLC0415
-    from auditsink.kafka_spool.producing import ANSWER_SECONDS  # noqa: PLC0415
-    from auditsink.spool.keys import Keyring  # noqa: PLC0415
 
     clock, moved, loop = SystemClock(), Moved(), asyncio.get_running_loop()
     disk, topic = (old, new) if old.spool.type == "disk" else (new, old)
@@ -68,10 +69,7 @@ async def _move(old: Config, new: Config) -> str:
             finally:
                 await asyncio.to_thread(spool.stop)
         else:
-            encryption = topic.spool.encryption
-            keys = None if encryption is None else Keyring.load(encryption.key_file)
-            settings = BrokerSettings("spool", topic.spool.bootstrap_servers, topic.spool.security, ANSWER_SECONDS)
-            await out_of_topic(topic.spool, Brokers(settings), names, rings, moved, keys=keys)
+            await out_of_topic(topic.spool, names, rings, moved)
     finally:
         await asyncio.to_thread(rings.stop)
-    return f"moved {moved.events:,} events in {moved.batches:,} batches; nothing was removed from where they lay"
+    return moved

@@ -5,23 +5,27 @@ everybody when a move is begun anew; what is moved into the topic twice is recog
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.structs import TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from auditsink.audit.eventlist import Mark, Split, joined
 from auditsink.config import Spool as SpoolConfig
-from auditsink.kafka.brokers import Brokers
+from auditsink.kafka.errors import classify
 from auditsink.kafka_spool import place, record
 from auditsink.kafka_spool.place import GroupPlace
-from auditsink.kafka_spool.spool import KafkaSpool
+from auditsink.kafka_spool.spool import KafkaSpool, brokers_of
 from auditsink.spool import Spool, SpoolError
-from auditsink.spool.content import Unpacker
+from auditsink.spool.content import ContentError, Unpacker
 from auditsink.spool.keys import Keyring
 from auditsink.spool.types import Receipt, Record, SpoolRejection
+
+log = logging.getLogger("auditsink.spool")
 
 AT_ONCE = 16
 """Batches under way."""
@@ -32,10 +36,16 @@ QUIET_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Moved:
-    """What was moved so far."""
+    """What was moved so far. `unread`: records of a topic and stretches of a ring that could not be read."""
 
     events: int = 0
     batches: int = 0
+    unread: int = 0
+
+    def not_read(self, where: str, why: str) -> None:
+        """Something stays behind because it cannot be read: told and counted, and no reason to stop."""
+        log.error("%s cannot be read and is not moved: %s", where, why)
+        self.unread += 1
 
 
 Submit = Callable[[str, Record, bytes, Split, Callable[[Receipt | SpoolRejection], None]], None]
@@ -91,21 +101,16 @@ async def into_topic(rings: Spool, destinations: Sequence[str], topic: KafkaSpoo
             chunk = await asyncio.to_thread(reader.read, position, READ_BYTES)
             for one in chunk.records:
                 await moving.move(ring.cluster, one)
+            if chunk.missing:
+                where = f"{ring.cluster}, events {chunk.start} to {chunk.end - 1}: {chunk.missing} of them"
+                moved.not_read(where, "auditsink spool verify says more")
             position = chunk.end
         reader.close()
     await moving.finish()
 
 
-async def out_of_topic(
-    config: SpoolConfig,
-    brokers: Brokers,
-    destinations: Sequence[str],
-    rings: Spool,
-    moved: Moved,
-    *,
-    keys: Keyring | None,
-) -> None:
-    """All that one of the destinations has not got. Raises SpoolError, KafkaError, OSError."""
+async def out_of_topic(config: SpoolConfig, destinations: Sequence[str], rings: Spool, moved: Moved) -> None:
+    """All that one of the destinations has not got. Raises SpoolError."""
 
     def submit(
         cluster: str, one: Record, body: bytes, split: Split, done: Callable[[Receipt | SpoolRejection], None]
@@ -113,21 +118,25 @@ async def out_of_topic(
         rings.submit(rings.ring(cluster), body, split, one.source, done)
 
     moving = _Moving(submit, moved)
-    async for cluster, one in _wanted(config, brokers, destinations, keys):
-        await moving.move(cluster, one)
+    try:
+        async for cluster, one in _wanted(config, destinations, moved):
+            await moving.move(cluster, one)
+    except (KafkaError, OSError) as problem:
+        raise SpoolError(f"spool.topic {config.topic}: {classify(problem)[1]}") from None
     await moving.finish()
 
 
-async def _wanted(
-    config: SpoolConfig, brokers: Brokers, destinations: Sequence[str], keys: Keyring | None
-) -> AsyncIterator[tuple[str, Record]]:
-    arguments = await brokers.client_arguments()
+async def _wanted(config: SpoolConfig, destinations: Sequence[str], moved: Moved) -> AsyncIterator[tuple[str, Record]]:
+    keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
+    arguments = await brokers_of(config).client_arguments()
     admin = AIOKafkaAdminClient(**arguments)
     consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, max_partition_fetch_bytes=READ_BYTES)
     unpacker = Unpacker(keys)
-    await admin.start()
-    await consumer.start()
     try:
+        await admin.start()
+        await consumer.start()
+        if config.topic not in await admin.list_topics():  # to ask for it by name may have the brokers make it
+            raise SpoolError(f"spool.topic {config.topic}: there is no such topic; check spool.topic in the old file")
         (described,) = await admin.describe_topics([config.topic])
         for number in sorted(one["partition"] for one in described["partitions"]):
             partition = TopicPartition(config.topic, number)
@@ -146,26 +155,28 @@ async def _wanted(
                 for each in records:
                     at = each.offset + 1
                     if each.offset < end:
-                        for found in _records(each, places, unpacker):
+                        for found in _records(each, places, unpacker, moved):
                             yield found
     finally:
         await consumer.stop()
         await admin.close()
 
 
-def _records(each: object, places: Sequence[GroupPlace], unpacker: Unpacker) -> Iterator[tuple[str, Record]]:
+def _records(
+    each: ConsumerRecord, places: Sequence[GroupPlace], unpacker: Unpacker, moved: Moved
+) -> Iterator[tuple[str, Record]]:
     """The record's events that somebody has not got."""
-    offset, key = each.offset, each.key  # type: ignore[attr-defined]  # aiokafka is not typed
-    stored = record.decode(offset, key, each.value, each.headers)  # type: ignore[attr-defined]
-    done = [one.done(stored.cluster, stored.offset) for one in places]
-    left = [count for count in done if count is not None]
-    if left or not places:
-        whole = unpacker.record(stored.segment, stored.header, stored.value, 0)
-        yield stored.cluster, whole.since(min(left, default=0))
+    try:
+        stored = record.decode(each.offset, each.key, each.value, each.headers)
+        done = [one.done(stored.cluster, stored.offset) for one in places]
+        left = [count for count in done if count is not None]
+        if left or not places:
+            whole = unpacker.record(stored.segment, stored.header, stored.value, 0)
+            yield stored.cluster, whole.since(min(left, default=0))
+    except (record.NoRecordError, ContentError) as problem:
+        moved.not_read(f"{each.topic}/{each.partition}/{each.offset}", str(problem))
 
 
 async def _place(admin: AIOKafkaAdminClient, group: str, partition: TopicPartition, start: int) -> GroupPlace:
     found = (await admin.list_consumer_group_offsets(group, partitions=[partition])).get(partition)
-    if found is None or found.offset < 0:
-        return GroupPlace(start, start)
-    return place.decode(found.offset, found.metadata) or GroupPlace(found.offset, found.offset)
+    return GroupPlace(start, start) if found is None else place.resumed(found.offset, found.metadata, start)

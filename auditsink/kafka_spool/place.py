@@ -108,4 +108,11 @@ def decode(offset: int, text: str) -> GroupPlace | None:
         return None
 
 
+def resumed(offset: int, text: str, start: int) -> GroupPlace:
+    """Where a group goes on that has committed this; at `start` where it has committed nothing (an offset below 0)."""
+    if offset < 0:
+        return GroupPlace(start, start)
+    return decode(offset, text) or GroupPlace(offset, offset)
+
+
 _Packed = tuple[int, int, list[int], list[list[str | int]]]

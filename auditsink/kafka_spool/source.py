@@ -245,10 +245,10 @@ class TopicSource:
         places: dict[TopicPartition, GroupPlace] = {}
         for one in partitions:
             found = committed.get(one)
-            begin = GroupPlace(starts[one], starts[one])
-            if found is not None and found.offset >= 0:
-                begin = place.decode(found.offset, found.metadata) or GroupPlace(found.offset, found.offset)
-            places[one] = begin
+            start = starts[one]
+            places[one] = (
+                GroupPlace(start, start) if found is None else place.resumed(found.offset, found.metadata, start)
+            )
         wanted = {one: max(0, at.at_ms - WINDOW_NS // 10**6) for one, at in places.items() if at.at_ms > 0}
         times = await consumer.offsets_for_times(wanted) if wanted else {}
         for one, at in places.items():

@@ -97,10 +97,7 @@ class KafkaSpool:
         `max_body`: the largest body that is to fit into a record; None where nothing is received.
         """
         keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
-        try:
-            brokers = Brokers(BrokerSettings("spool", config.bootstrap_servers, config.security, ANSWER_SECONDS))
-        except DestinationError as problem:
-            raise SpoolError(str(problem)) from None
+        brokers = brokers_of(config)
         facts = await checked_topic(config, brokers, max_body, clock)
         return cls(config, brokers, facts, clock=clock, max_rings=max_rings, keys=keys)
 
@@ -257,6 +254,14 @@ class KafkaSpool:
         age = 0.0 if oldest is None else max(0.0, (self._clock.wall_ns() - oldest) / 1e9)
         drops = {name: drop for ring in rings for name, drop in ring.drops.items()}
         return RingStatistics(cluster, 0, 0, 0, self._config.max_bytes, 0, age, 0, taken, 0, drops)
+
+
+def brokers_of(config: SpoolConfig) -> Brokers:
+    """The cluster that the topic lies in. Raises SpoolError for credentials that cannot be read."""
+    try:
+        return Brokers(BrokerSettings("spool", config.bootstrap_servers, config.security, ANSWER_SECONDS))
+    except DestinationError as problem:
+        raise SpoolError(str(problem)) from None
 
 
 async def checked_topic(config: SpoolConfig, brokers: Brokers, max_body: int | None, clock: Clock) -> TopicFacts:

@@ -7,10 +7,12 @@ these, and for several forwarders, see tests/real/test_real_kafka_spool*.py.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from confluent_kafka import Producer
+from msgspec.structs import replace
 from topickit import body, names
 
 from auditsink.audit.eventlist import split
@@ -18,9 +20,11 @@ from auditsink.common.clock import SystemClock
 from auditsink.config import Spool
 from auditsink.kafka.brokers import Brokers, BrokerSettings
 from auditsink.kafka_spool import KafkaSpool
+from auditsink.kafka_spool.moving import Moved, out_of_topic
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
-from auditsink.spool.errors import TooManyRingsError
+from auditsink.spool import Spool as DiskSpool
+from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.types import Receipt, SpoolRejection, Tally
 
 PATIENCE = 60.0
@@ -114,6 +118,26 @@ async def test_each_destination_has_all(receivers: list[KafkaSpool]) -> None:
     await post(first, "a", 0)
     siem, lake = first.source("siem"), second.source("lake")
     await until(lambda: held(siem) == held(lake) == {"a": ["a-0-0", "a-0-1"]})
+
+
+async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_moved(
+    receivers: list[KafkaSpool], servers: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = Producer({"bootstrap.servers": ",".join(servers)})
+    stranger.produce("spool", key=b"a", value=b"hello")
+    assert await asyncio.to_thread(stranger.flush, PATIENCE) == 0
+    await post(receivers[0], "a", 0, 1)
+    config = Spool(type="kafka", bootstrap_servers=servers, topic="spool")
+    rings = DiskSpool.open(Spool(path=tmp_path), destinations=["siem"])
+    loop = asyncio.get_running_loop()
+    rings.start(loop.call_soon_threadsafe, loop.call_soon)
+    moved = Moved()
+    await out_of_topic(config, ["siem"], rings, moved)
+    assert (moved.events, moved.unread, rings.rings["a"].durable) == (4, 1, 4)
+    assert "cannot be read and is not moved: it was not written by auditsink" in caplog.text
+    with pytest.raises(SpoolError, match="there is no such topic"):
+        await out_of_topic(replace(config, topic="other"), ["siem"], rings, moved)
+    await asyncio.to_thread(rings.stop)
 
 
 async def test_clusters_are_bounded_and_a_stop_is_told(receivers: list[KafkaSpool]) -> None:
