@@ -3,7 +3,6 @@
 Set AUDITSINK_PICTURES to a directory to have screenshots written there.
 """
 
-import asyncio
 import json
 import os
 import re
@@ -15,9 +14,10 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from browsing import SIZES, Page, opened, with_token
 from corpus import HEAD, TAIL
-from running import PATIENCE, POLL, Sink
-from stage import ADMIN_TOKEN, post_recorded, staged
+from running import Sink
+from stage import post_recorded, staged
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed: pip install playwright")
 
@@ -29,7 +29,6 @@ PICTURES = os.environ.get("AUDITSINK_PICTURES")
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202edenwo\x1b[2J\u200b"
 )
-SIZES = {"desktop": (1280, 900), "phone": (390, 800)}
 
 
 @pytest.fixture
@@ -41,41 +40,6 @@ async def browser() -> AsyncIterator[Any]:
         found = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
         yield found
         await found.close()
-
-
-class Page:
-    """A tab on the sink's page; it must not complain about anything."""
-
-    def __init__(self, tab: Any) -> None:
-        self.tab = tab
-        self.complaints: list[str] = []
-        tab.on("console", lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None)
-        tab.on("pageerror", lambda problem: self.complaints.append(str(problem)))
-
-    async def until(self, expression: str) -> None:
-        """Return when it is true. Not `wait_for_function`, which evaluates text in the page, and the policy forbids."""
-        async with asyncio.timeout(PATIENCE):
-            while not await self.tab.evaluate(expression):  # noqa: ASYNC110 - another process's doing
-                await asyncio.sleep(POLL)
-
-    async def text(self, selector: str) -> str:
-        return str(await self.tab.inner_text(selector))
-
-
-async def opened(browser: Any, sink: Sink, size: str = "desktop", scheme: str = "light", link: str = "") -> Page:
-    width, height = SIZES[size]
-    context = await browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": height}, timezone_id="Asia/Kolkata"
-    )
-    page = Page(await context.new_page())
-    await page.tab.goto(f"{sink.admin}/{link}")
-    await page.tab.wait_for_selector("#destination-body > *" if link else "#destinations li")
-    return page
-
-
-async def with_token(page: Page, token: str = ADMIN_TOKEN) -> None:
-    await page.tab.fill("#token-input", token)
-    await page.tab.click("#token-form button[type=submit]")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
