@@ -12,7 +12,7 @@ import msgspec
 from auditsink.audit.eventlist import Mark
 from auditsink.delivery.destination import Batch
 
-REASON_CHARACTERS = 1000
+LONGEST_REASON = 1000
 """Kept of a reason: it is the other side's text, and an HTML page explains nothing."""
 ID_DIGITS = 12
 """Hexadecimal: 48 bits, so that among a million of them two rarely share an id, and a person can still type it."""
@@ -46,7 +46,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             source=batch.source,
             received_at=_time(batch.received_ns),
             refused_at=_time(refused_ns),
-            reason=reason[:REASON_CHARACTERS],
+            reason=reason[:LONGEST_REASON],
             marks=int(batch.marks),
             event=text,
             event_base64=event if text is None else None,

@@ -73,7 +73,7 @@ def test_the_id_is_that_of_the_event_and_its_place() -> None:
 
 
 def test_a_page_of_html_is_cut() -> None:
-    assert len(letter_of(reason="<html>" * 1000).reason) == dead_letter.REASON_CHARACTERS
+    assert len(letter_of(reason="<html>" * 1000).reason) == dead_letter.LONGEST_REASON
 
 
 @pytest.mark.parametrize("line", [b"", b"null", b"{}", b"\x00" * 40, b'{"id":1}', b'{"id":"a"', b"\xff", b"[" * 5000])
