@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from auditsink.audit import eventlist
 from auditsink.cli import run
 from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
+from auditsink.kafka.brokers import Brokers
 from auditsink.spool import Spool
 from auditsink.spool.segment import DATA_START
 from auditsink.spool.types import Tally
@@ -118,3 +120,24 @@ def test_without_the_client_of_object_stores_a_copy_is_not_looked_at_and_the_ext
     assert run(["spool", "backup", *words, "-c", str(file)]) == 1
     extra = "auditsink: spool.backup: object stores need the extra: pip install 'auditsink[objectstore]'\n"
     assert capsys.readouterr().err == extra
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (OSError(111, "Connection refused"), "Connection refused"),
+        (TopicAuthorizationFailedError(), "the broker answered 29"),
+    ],
+    ids=["no broker", "no right"],
+)
+def test_a_move_out_of_a_topic_says_what_the_brokers_say(
+    problem: Exception, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refused(_: Brokers) -> dict[str, object]:
+        raise problem
+
+    monkeypatch.setattr(Brokers, "client_arguments", refused)
+    for name, spool in (("disk", f"path: {tmp_path}/spool"), ("kafka", 'type: kafka, bootstrap_servers: ["k:9092"]')):
+        (tmp_path / name).write_text(f"spool: {{{spool}}}\ndestinations: [{{name: out, type: stdout}}]\n")
+    assert run(["spool", "move", "--from", str(tmp_path / "kafka"), "--to", str(tmp_path / "disk")]) == 1
+    assert capsys.readouterr().err.startswith(f"auditsink: spool.topic auditsink.spool: {told}")
