@@ -90,10 +90,10 @@ class Uploader:
         self._failures = 0
         self._problem: str | None = None
         self._problem_since_ns: int | None = None
-        self._note: str | None = None
+        self._blind: str | None = None  # an older copy cannot be read: what it needs is not known
+        self._undeleted: str | None = None
         self._old_manifests = 0  # all below are deleted
         self._adopted = self._surveyed = False
-        self._blind = False  # an older copy cannot be read: what it needs is not known
 
     def __repr__(self) -> str:
         return f"<Uploader {self._state.value} {self._lease}>"
@@ -116,7 +116,7 @@ class Uploader:
             self._failures,
             self._problem,
             self._problem_since_ns,
-            self._note,
+            self._undeleted or self._blind,
             tuple(sorted(self._left)),
             self._prepared.restored,
         )
@@ -255,7 +255,7 @@ class Uploader:
 
     async def _survey(self) -> None:
         """What lies there: objects that nobody needs go with the next round's. Raises StoreError."""
-        self._left, self._blind = {}, False
+        self._left, self._blind = {}, None
         for number in await numbers(self._store, KEPT):
             try:
                 self._left[number] = (await self._lease.read(KEPT, number)).objects()
@@ -263,9 +263,8 @@ class Uploader:
                 if isinstance(problem, StoreError):
                     raise
                 # Its objects are not known, so none may be deleted that is not our own.
-                self._note = f"{problem}; nothing that others wrote is deleted: look at it, and prune it"
+                self._blind = f"{problem}; nothing that others wrote is deleted: look at it, and prune it"
                 self._left[number] = set()
-                self._blind = True
         data = await self._store.names(DATA)
         known = {one.name for one in data if (fence := fence_of(one.name)) is not None and fence < self._lease.fence}
         self._stored = known | self._needed()
@@ -379,13 +378,12 @@ class Uploader:
             await self._store.delete([f"{DATA}/{name}" for name in garbage])
         except StoreError as problem:
             note = f"what is needed no longer cannot be deleted from the copy: {problem}"
-            if note != self._note:
+            if note != self._undeleted:
                 log.warning("%s", note)
-            self._note = note
+            self._undeleted = note
         else:
             self._stored.difference_update(garbage)
-            if self._note is not None and "cannot be deleted" in self._note:
-                self._note = None
+            self._undeleted = None
 
     async def _old(self, newest_old: int) -> list[int]:
         """Numbers of manifests to delete: at first whatever is there, then those that this process has left behind."""

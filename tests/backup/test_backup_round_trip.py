@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -459,6 +460,18 @@ async def test_while_an_older_copy_cannot_be_read_nothing_is_deleted_that_it_may
     again.clock.jump(2 * KEEP)
     await again.round()
     assert first <= again.data()
+    assert "prune it" in str(again.uploader.statistics().note)
+    store = again.prepared.store
+    delete = store.delete
+
+    async def refused(names: Sequence[str]) -> None:
+        raise StoreError("it is read-only")
+
+    store.delete = refused  # type: ignore[method-assign]
+    await again.round()
+    assert "cannot be deleted from the copy: it is read-only" in str(again.uploader.statistics().note)
+    store.delete = delete  # type: ignore[method-assign]
+    await again.round()
     assert "prune it" in str(again.uploader.statistics().note)
     again.stop()
 
