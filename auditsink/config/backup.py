@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from auditsink.common.secret import Secret
 from auditsink.common.units import Duration
@@ -20,6 +20,8 @@ PLACE = "spool.backup"
 
 class BackupSection(Section, frozen=True, kw_only=True, tag_field="type"):
     """What the types of store share. `objects()`: the same store as an object destination would name it."""
+
+    STORE: ClassVar[type[S3Config | GcsConfig | AzureConfig | LocalConfig]]
 
     name: str = "auditsink"  # of this sink: a start on an empty directory restores the copy of this name
     prefix: str = "auditsink-backup"
@@ -42,8 +44,9 @@ class BackupSection(Section, frozen=True, kw_only=True, tag_field="type"):
         yield from ((key, why) for key, why in self.objects().broken() if key not in theirs)
 
     def objects(self) -> S3Config | GcsConfig | AzureConfig | LocalConfig:
-        """The store, in the words of the destinations that write to it."""
-        raise NotImplementedError
+        """The store, in the words of the destinations that write to it: a type's own keys are called the same there."""
+        own = {key: getattr(self, key) for key in self.__struct_fields__ if key not in BackupSection.__struct_fields__}
+        return self.STORE(name=PLACE, prefix="{cluster}", timeout=self.timeout, **own)
 
     @property
     def where(self) -> str:
@@ -81,6 +84,8 @@ class BackupSection(Section, frozen=True, kw_only=True, tag_field="type"):
 class S3Backup(BackupSection, frozen=True, kw_only=True, tag="s3"):
     """Amazon S3, and what speaks its protocol with conditional writes."""
 
+    STORE = S3Config
+
     bucket: str
     region: str | None = None
     endpoint: str | None = None
@@ -93,34 +98,22 @@ class S3Backup(BackupSection, frozen=True, kw_only=True, tag="s3"):
     checksum: Literal["sha256", "none"] = "sha256"  # none: for a store that refuses it
     ca_file: Path | None = None
 
-    def objects(self) -> S3Config:
-        """See `BackupSection`."""
-        return S3Config(
-            name=PLACE, prefix="{cluster}", timeout=self.timeout, bucket=self.bucket, region=self.region,
-            endpoint=self.endpoint, path_style=self.path_style, access_key_id=self.access_key_id,
-            secret_access_key=self.secret_access_key, secret_access_key_file=self.secret_access_key_file,
-            encryption=self.encryption, kms_key_id=self.kms_key_id, checksum=self.checksum, ca_file=self.ca_file,
-        )  # fmt: skip
-
 
 class GcsBackup(BackupSection, frozen=True, kw_only=True, tag="gcs"):
     """A bucket of Google Cloud Storage."""
+
+    STORE = GcsConfig
 
     bucket: str
     service_account_file: Path | None = None
     endpoint: str | None = None
     ca_file: Path | None = None
 
-    def objects(self) -> GcsConfig:
-        """See `BackupSection`."""
-        return GcsConfig(
-            name=PLACE, prefix="{cluster}", timeout=self.timeout, bucket=self.bucket,
-            service_account_file=self.service_account_file, endpoint=self.endpoint, ca_file=self.ca_file,
-        )  # fmt: skip
-
 
 class AzureBackup(BackupSection, frozen=True, kw_only=True, tag="azure"):
     """A container of Azure Blob Storage."""
+
+    STORE = AzureConfig
 
     account: str
     container: str
@@ -129,23 +122,13 @@ class AzureBackup(BackupSection, frozen=True, kw_only=True, tag="azure"):
     endpoint: str | None = None
     ca_file: Path | None = None
 
-    def objects(self) -> AzureConfig:
-        """See `BackupSection`."""
-        return AzureConfig(
-            name=PLACE, prefix="{cluster}", timeout=self.timeout, account=self.account,
-            container=self.container, access_key=self.access_key, access_key_file=self.access_key_file,
-            endpoint=self.endpoint, ca_file=self.ca_file,
-        )  # fmt: skip
-
 
 class LocalBackup(BackupSection, frozen=True, kw_only=True, tag="local"):
     """A directory, on another disk or another machine's."""
 
-    path: Path
+    STORE = LocalConfig
 
-    def objects(self) -> LocalConfig:
-        """See `BackupSection`."""
-        return LocalConfig(name=PLACE, prefix="{cluster}", timeout=self.timeout, path=self.path)
+    path: Path
 
 
 Backup = S3Backup | GcsBackup | AzureBackup | LocalBackup
