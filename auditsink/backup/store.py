@@ -4,7 +4,6 @@ A directory is written through obstore too, but on a thread of our own, and ever
 """
 
 import asyncio
-import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -71,13 +70,12 @@ class CopyStore:
         self._directory = objects.path if isinstance(objects, LocalConfig) else None
         self._objects = objects
         self._client: StoreClient | None = None
-        with contextlib.suppress(UnavailableError):  # it is asked for again
-            try:
-                self._client = StoreClient(objects)
-            except UnavailableError:
-                raise
-            except DestinationError as problem:
-                raise BackupError(str(problem)) from None
+        try:
+            self._client = StoreClient(objects)
+        except UnavailableError:
+            pass  # it is asked for again
+        except DestinationError as problem:
+            raise BackupError(str(problem)) from None
         self._calls = BlockingCalls("backup-store", 2)
         self._written = False
         self.requests = 0

@@ -93,9 +93,8 @@ class TopicKeeper:
 
     async def _client(self) -> AIOKafkaAdminClient:
         if self._admin is None:
-            admin = AIOKafkaAdminClient(**await self._brokers.client_arguments())
-            await admin.start()
-            self._admin = admin
+            self._admin = AIOKafkaAdminClient(**await self._brokers.client_arguments())
+            await self._admin.start()  # one that fails is closed with the look
         return self._admin
 
     async def _close(self) -> None:
