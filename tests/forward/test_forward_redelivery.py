@@ -1,50 +1,20 @@
-"""Another try for dead dead_letters: what travels together, what is delivered, what stays."""
+"""Another try for dead letters: what travels together, what is delivered, what stays."""
 
 import asyncio
 from collections.abc import Callable
 
+from forwardkit import ScriptedDestination
 from hypothesis import given
 from hypothesis import strategies as st
 from leaping import Leaping
 
 from auditsink.audit.eventlist import Mark
-from auditsink.delivery.destination import Attempt, Batch, Limits
-from auditsink.delivery.outcome import (
-    Delivered,
-    EventRejection,
-    Misconfigured,
-    Outcome,
-    Poison,
-    Retry,
-    TooLarge,
-)
+from auditsink.delivery.destination import Batch, Limits
+from auditsink.delivery.outcome import Delivered, EventRejection, Misconfigured, Outcome, Poison, Retry, TooLarge
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.redelivery import TRIES, Report, batches, redeliver
 
 LIMITS = Limits(max_bytes=100, max_events=3, max_wait=1.0, in_flight=1)
-
-
-class Scripted:
-    """A destination that answers each batch by a function."""
-
-    name, type, limits = "siem", "scripted", LIMITS
-
-    def __init__(self, answer: Callable[[Batch], Outcome]) -> None:
-        self.answer = answer
-        self.attempts: list[list[bytes]] = []
-
-    async def prepare(self, batch: Batch) -> Attempt:
-        async def attempt() -> Outcome:
-            self.attempts.append(list(batch.events))
-            return self.answer(batch)
-
-        return attempt
-
-    async def probe(self) -> Outcome:
-        return Delivered()
-
-    async def close(self) -> None:
-        return None
 
 
 def dead(event: bytes, cluster: str = "c", sequence: int = 0, marks: int = 0) -> DeadLetter:
@@ -52,15 +22,17 @@ def dead(event: bytes, cluster: str = "c", sequence: int = 0, marks: int = 0) ->
     return DeadLetter.of("siem", batch, 0, "because", 2 * 10**18)
 
 
-def run(dead_letters: list[DeadLetter], answer: Callable[[Batch], Outcome]) -> tuple[Report, Scripted, Leaping]:
-    clock, destination, report = Leaping(), Scripted(answer), Report()
+def run(
+    dead_letters: list[DeadLetter], answer: Callable[[Batch], Outcome]
+) -> tuple[Report, ScriptedDestination, Leaping]:
+    clock, destination, report = Leaping(), ScriptedDestination(answer, LIMITS), Report()
     asyncio.run(redeliver(dead_letters, destination, clock=clock, report=report))
     return report, destination, clock
 
 
 def test_dead_letters_travel_together_within_the_limits() -> None:
     report, destination, _ = run([dead(b"%d" % number, sequence=number) for number in range(7)], lambda _: Delivered())
-    assert destination.attempts == [[b"0", b"1", b"2"], [b"3", b"4", b"5"], [b"6"]]
+    assert [list(batch.events) for batch in destination.attempts] == [[b"0", b"1", b"2"], [b"3", b"4", b"5"], [b"6"]]
     assert len(report.delivered) == 7
     assert (report.refused, report.stopped) == ([], None)
 

@@ -3,47 +3,17 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
-from forwardkit import LIMITS
+from forwardkit import ScriptedDestination
 from hypothesis import given
 from hypothesis import strategies as st
 from leaping import Leaping
 
 from auditsink.audit.eventlist import Mark
-from auditsink.delivery.destination import Attempt, Batch, Limits
-from auditsink.delivery.outcome import (
-    Delivered,
-    Misconfigured,
-    Outcome,
-    Poison,
-    Retry,
-    TooLarge,
-)
+from auditsink.delivery.destination import Batch, Limits
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, TooLarge
 from auditsink.forward.replay import MOST_NAMED, Replay, Replayed, batches
 from auditsink.forward.retry import Backoff
 from auditsink.spool.types import Record
-
-
-class Scripted:
-    """A destination that answers each batch by a function."""
-
-    name, type, limits = "siem", "scripted", LIMITS
-
-    def __init__(self, answer: Callable[[Batch], Outcome]) -> None:
-        self.answer = answer
-        self.attempts: list[list[bytes]] = []
-
-    async def prepare(self, batch: Batch) -> Attempt:
-        async def attempt() -> Outcome:
-            self.attempts.append(list(batch.events))
-            return self.answer(batch)
-
-        return attempt
-
-    async def probe(self) -> Outcome:
-        return Delivered()
-
-    async def close(self) -> None:
-        return None
 
 
 def record(first: int, *events: bytes, source: str = "", marks: int = 0, received_ns: int = 0) -> Record:
@@ -56,8 +26,8 @@ def row(count: int) -> list[Record]:
 
 def run(
     records: Sequence[Record], answer: Callable[[Batch], Outcome]
-) -> tuple[Replayed, Scripted, Leaping, list[tuple[str, float]]]:
-    clock, destination, done = Leaping(), Scripted(answer), Replayed()
+) -> tuple[Replayed, ScriptedDestination, Leaping, list[tuple[str, float]]]:
+    clock, destination, done = Leaping(), ScriptedDestination(answer), Replayed()
     waits: list[tuple[str, float]] = []
     replay = Replay(
         destination, done, backoff=Backoff(1, 60, lambda: 1.0), clock=clock, waiting=lambda *told: waits.append(told)
@@ -68,8 +38,8 @@ def run(
 
 def test_what_is_replayed_arrives_in_order_and_packed() -> None:
     done, destination, clock, _ = run(row(25), lambda _: Delivered())
-    assert [len(attempt) for attempt in destination.attempts] == [10, 10, 5]
-    assert [event for attempt in destination.attempts for event in attempt] == [b"%d" % at for at in range(25)]
+    assert [len(attempt.events) for attempt in destination.attempts] == [10, 10, 5]
+    assert [event for attempt in destination.attempts for event in attempt.events] == [b"%d" % at for at in range(25)]
     assert done == Replayed(delivered=25, cluster="c", reached_ns=20)
     assert clock.slept == [0.0] * 3
 
@@ -130,7 +100,7 @@ def test_refused_events_are_named_and_their_neighbours_arrive() -> None:
     done, destination, _, _ = run(row(25), answer)
     assert (done.delivered, done.refused, done.stopped) == (23, 2, None)
     assert done.named == [f"cluster c: event {at} is refused: bad" for at in (3, 17)]
-    assert {event for attempt in destination.attempts for event in attempt} == {b"%d" % at for at in range(25)}
+    assert {event for attempt in destination.attempts for event in attempt.events} == {b"%d" % at for at in range(25)}
 
 
 def test_many_refused_events_are_counted() -> None:
