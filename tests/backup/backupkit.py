@@ -1,10 +1,12 @@
 """What the tests of the copy share: a spool and its copy in a directory, moved by a clock that stands still."""
 
+import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
-from spoolkit import body_of, submit_all
+from spoolkit import body_of, read_all, submit_all
 
 from auditsink.backup.restore import RestoreTarget
 from auditsink.backup.start import Prepared, prepare
@@ -15,6 +17,7 @@ from auditsink.config import LocalBackup
 from auditsink.config import Spool as SpoolConfig
 from auditsink.config.backup import BackupSection
 from auditsink.spool import Spool
+from auditsink.spool.offline import inspect
 from auditsink.spool.types import Tally
 from auditsink.testing.clock import FakeClock
 
@@ -102,3 +105,37 @@ class Copied:
     def stop(self) -> None:
         """Without a last round."""
         self.spool.stop()
+
+
+async def meanwhile(clock: FakeClock, call: Coroutine[Any, Any, object]) -> None:
+    """Let time pass until it is done."""
+    task = asyncio.create_task(call)
+    while not task.done():
+        await asyncio.sleep(0.005)
+        await clock.advance(1.0)
+    await task
+
+
+async def restarted(sink: Copied) -> Copied:
+    """The same sink on another volume, after the old one's lease has run out."""
+    other = Copied(
+        sink.path.parent,
+        f"{sink.path.name}-again",
+        sink.section,
+        sink.clock,
+        encryption=sink.config.encryption,
+        destinations=sink.destinations,
+    )
+    await meanwhile(sink.clock, other.start())
+    return other
+
+
+def everything(sink: Copied, cluster: str = "prod") -> list[bytes]:
+    """The events of a ring, in order."""
+    return read_all(sink.spool.rings[cluster], sink.spool.rings[cluster].floor, 100_000)[0]
+
+
+def whole(sink: Copied) -> None:
+    """Nothing in the spool's directory is damaged."""
+    for cluster in inspect.clusters(sink.path):
+        assert inspect.verify(sink.path, cluster).problems == []

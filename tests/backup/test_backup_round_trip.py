@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from backupkit import KEEP, Copied, section
-from spoolkit import read_all
+from backupkit import KEEP, Copied, everything, meanwhile, restarted, section, whole
 
 from auditsink.backup import BackupError
 from auditsink.backup.copies import listed, prune
@@ -25,34 +24,6 @@ from auditsink.backup.store import CopyStore, StoreError
 from auditsink.common.disk import RealDisk
 from auditsink.config import Encryption
 from auditsink.forward.dead_letters import DeadLetters
-from auditsink.spool.offline import inspect
-
-
-async def restarted(sink: Copied) -> Copied:
-    """The same sink on another volume, after the old one's lease has run out."""
-    other = Copied(
-        sink.path.parent,
-        f"{sink.path.name}-again",
-        sink.section,
-        sink.clock,
-        encryption=sink.config.encryption,
-        destinations=sink.destinations,
-    )
-    starting = asyncio.create_task(other.start())
-    while not starting.done():
-        await asyncio.sleep(0.005)
-        await sink.clock.advance(1.0)
-    await starting
-    return other
-
-
-def everything(sink: Copied, cluster: str = "prod") -> list[bytes]:
-    return read_all(sink.spool.rings[cluster], sink.spool.rings[cluster].floor, 100_000)[0]
-
-
-def whole(sink: Copied) -> None:
-    for cluster in inspect.clusters(sink.path):
-        assert inspect.verify(sink.path, cluster).problems == []
 
 
 async def test_rings_come_back_with_ids_chain_cursors_and_every_event(tmp_path: Path) -> None:
@@ -304,21 +275,13 @@ async def test_a_start_on_a_volume_that_was_begun_anew_while_the_store_was_away(
     shutil.move(tmp_path / "copy", tmp_path / "away")
     (tmp_path / "copy").write_text("")
     empty = Copied(tmp_path, "new", section(tmp_path, at_start="start_empty", timeout=1), sink.clock)
-    starting = asyncio.create_task(empty.start())
-    while not starting.done():
-        await asyncio.sleep(0.005)
-        await sink.clock.advance(1.0)
-    await starting
+    await meanwhile(sink.clock, empty.start())
     empty.add(4)
     with pytest.raises(StoreError):
         await empty.round()
     (tmp_path / "copy").unlink()
     shutil.move(tmp_path / "away", tmp_path / "copy")
-    copying = asyncio.create_task(empty.round())
-    while not copying.done():
-        await asyncio.sleep(0.005)
-        await sink.clock.advance(1.0)
-    await copying
+    await meanwhile(sink.clock, empty.round())
     assert len(empty.uploader.statistics().left) == 1
     empty.stop()
 

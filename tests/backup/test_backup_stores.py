@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backupkit import Copied
+from backupkit import Copied, everything, restarted, whole
 from s3server import BUCKET, S3Server
-from test_backup_round_trip import everything, restarted, whole
 
 from auditsink.backup import BackupError
 from auditsink.backup.store import CopyStore, MissingError, StoreError, TakenError
