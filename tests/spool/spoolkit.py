@@ -30,9 +30,14 @@ def body_of(*texts: str) -> bytes:
     return f'{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{items}]}}\n'.encode()
 
 
+def noise_text(number: int, size: int = 3000) -> str:
+    """One event's text that does not compress, of about `size` bytes on the disk."""
+    return f"{number:06d}-" + random.Random(number).randbytes(size).hex()
+
+
 def noise(number: int, size: int = 3000) -> bytes:
     """A body that does not compress, so that rings fill as fast as they are written to."""
-    return body_of(f"{number:06d}-" + random.Random(number).randbytes(size).hex())
+    return body_of(noise_text(number, size))
 
 
 def events_of(*texts: str) -> list[bytes]:

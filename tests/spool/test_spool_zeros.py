@@ -1,12 +1,11 @@
 """Frames go over zeros that are durable already, so that no sync depends on the file system's journal."""
 
 import errno
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, submit
+from spoolkit import PATH, body_of, config, events_of, noise, noise_text, open_spool, read_all, submit
 
 from auditsink.audit import eventlist
 from auditsink.common.units import Size
@@ -16,15 +15,6 @@ from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import BLOCK, FakeDisk
 
 MIB = 2**20
-
-
-def noise_text(number: int, size: int) -> str:
-    """What takes about `size` bytes on the disk."""
-    return f"{number:06d}-" + random.Random(number).randbytes(size).hex()
-
-
-def noise(number: int, size: int) -> bytes:
-    return body_of(noise_text(number, size))
 
 
 @contextmanager
