@@ -199,8 +199,7 @@ class Uploader:
 
     def _failed(self, why: str) -> None:
         self._failures += 1
-        if self._state is not BackupState.STARTING or self._problem is None:
-            self._state = BackupState.FAILING if self._lease.committed is not None else BackupState.STARTING
+        self._state = BackupState.STARTING if self._lease.committed is None else BackupState.FAILING
         if why != self._problem:
             log.warning("the spool is not copied: %s", why, extra={"copy": self._config.root})
             self._problem = why

@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import zstandard
@@ -20,7 +21,7 @@ from auditsink.backup.lease import HeldError, LostError
 from auditsink.backup.restore import RestoreTarget, restore
 from auditsink.backup.start import HOLDER, SpoolCondition, condition
 from auditsink.backup.statistics import BackupState
-from auditsink.backup.store import CopyStore, StoreError
+from auditsink.backup.store import CopyStore, StoredObject, StoreError
 from auditsink.common.disk import RealDisk
 from auditsink.config import Encryption
 from auditsink.forward.dead_letters import DeadLetters
@@ -460,6 +461,38 @@ async def test_a_directory_that_goes_away_is_not_made_anew_and_goes_on_when_it_i
     assert everything(other) == events
     other.stop()
     whole(other)
+
+
+async def test_a_writer_whose_store_fails_again_is_failing_and_starts_no_longer(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    store = sink.prepared.store
+    names = store.names
+    states: list[BackupState] = []
+
+    async def away(*_: object, **_named: object) -> NoReturn:
+        states.append(sink.uploader.statistics().state)
+        raise StoreError("the store is away")
+
+    async def back(*_: object, **_named: object) -> list[StoredObject]:
+        states.append(sink.uploader.statistics().state)
+        store.names = names  # type: ignore[method-assign]
+        return await names("manifests")
+
+    store.names, store.get = away, away  # type: ignore[method-assign]
+    copying = asyncio.create_task(sink.uploader.run())
+    while sink.uploader.statistics().failures < 2:
+        await asyncio.sleep(0.005)
+        await sink.clock.advance(1.0)
+    store.names = back  # type: ignore[method-assign]
+    while sink.uploader.statistics().state is BackupState.STARTING and len(states) < 10:
+        await asyncio.sleep(0.005)
+        await sink.clock.advance(1.0)
+    assert set(states) == {BackupState.STARTING}
+    assert sink.uploader.statistics().state is BackupState.FAILING
+    copying.cancel()
+    await asyncio.wait([copying])
+    sink.stop()
 
 
 async def test_who_only_reads_makes_no_copy_of_that_name(tmp_path: Path) -> None:
