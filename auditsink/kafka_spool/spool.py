@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from auditsink.kafka_spool import topic
 from auditsink.kafka_spool.keeper import TopicKeeper
 from auditsink.kafka_spool.packing import Posted
 from auditsink.kafka_spool.producing import ANSWER_SECONDS, BATCH_BYTES, Producing
+from auditsink.kafka_spool.ring import TopicRing
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
 from auditsink.kafka_spool.window import REST
@@ -213,7 +214,8 @@ class KafkaSpool:
     def statistics(self) -> SpoolStatistics:
         """What is known here right now."""
         times, keeper = self._producing.times, self._keeper
-        rings = [self._ring_statistics(cluster) for cluster in sorted(self._known_clusters())]
+        known = self._known_clusters()
+        rings = [self._ring_statistics(cluster, known[cluster]) for cluster in sorted(known)]
         rings.append(
             RingStatistics(
                 REST,
@@ -242,14 +244,18 @@ class KafkaSpool:
             worries=(*worries, *([keeper.problem] if keeper.problem else [])),
         )
 
-    def _known_clusters(self) -> set[str]:
-        held = {ring.cluster for source in self._sources.values() for ring in source.rings.values()}
-        return (held | set(self.rings)) - {REST}
+    def _known_clusters(self) -> dict[str, list[TopicRing]]:
+        """With what forwarders hold of each here."""
+        held: dict[str, list[TopicRing]] = {cluster: [] for cluster in self.rings}
+        for source in self._sources.values():
+            for ring in source.rings.values():
+                held.setdefault(ring.cluster, []).append(ring)
+        held.pop(REST, None)
+        return held
 
-    def _ring_statistics(self, cluster: str) -> RingStatistics:
+    def _ring_statistics(self, cluster: str, rings: Sequence[TopicRing]) -> RingStatistics:
         """What is known of a cluster here: of receivers what they took, of forwarders what waits."""
         taken = self.rings[cluster].events if cluster in self.rings else 0
-        rings = [one for source in self._sources.values() for one in source.rings.values() if one.cluster == cluster]
         oldest = min((ring.oldest_ns for ring in rings if ring.oldest_ns is not None), default=None)
         age = 0.0 if oldest is None else max(0.0, (self._clock.wall_ns() - oldest) / 1e9)
         drops = {name: drop for ring in rings for name, drop in ring.drops.items()}

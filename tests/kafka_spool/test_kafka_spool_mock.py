@@ -23,6 +23,7 @@ from auditsink.kafka_spool import KafkaSpool
 from auditsink.kafka_spool.moving import Moved, out_of_topic
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
+from auditsink.kafka_spool.window import REST
 from auditsink.spool import Spool as DiskSpool
 from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.types import Receipt, SpoolRejection, Tally
@@ -118,6 +119,8 @@ async def test_each_destination_has_all(receivers: list[KafkaSpool]) -> None:
     await post(first, "a", 0)
     siem, lake = first.source("siem"), second.source("lake")
     await until(lambda: held(siem) == held(lake) == {"a": ["a-0-0", "a-0-1"]})
+    told = {one.cluster: (one.next_sequence, one.oldest_seconds > 0) for one in first.statistics().rings}
+    assert told == {"a": (2, True), REST: (0, False)}
 
 
 async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_moved(
