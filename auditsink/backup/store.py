@@ -25,7 +25,7 @@ from auditsink.config.objects import LocalConfig
 from auditsink.delivery.destination import DestinationError, UnavailableError
 from auditsink.delivery.outcome import Delivered
 from auditsink.destinations.object_errors import classify
-from auditsink.destinations.object_stores import StoreClient, host, looked_up
+from auditsink.destinations.object_stores import StoreClient, host, looked_up, make_durable
 
 T = TypeVar("T")
 
@@ -200,15 +200,7 @@ class CopyStore:
             )
         obstore.put(self._store(), path, content, **options)
         self._written = True
-        place = self._directory / path
-        for one in (place, *place.parents):
-            fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            if one == self._directory:
-                return
+        make_durable(self._directory, path)
 
 
 def _os_error(problem: Exception) -> int | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random as random_module
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -244,3 +245,16 @@ _PARSERS: Mapping[str, Callable[[bytes], bytes]] = {
     "ca_file": _certificates,
     "service_account_file": _service_account,
 }
+
+
+def make_durable(directory: Path, path: str) -> None:
+    """Put a file on stable storage, and the directories that lead to it. Blocks. Raises OSError."""
+    place = directory / path
+    for one in (place, *place.parents):
+        fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if one == directory:
+            return

@@ -15,7 +15,6 @@ and time of the first event, so that a repeat has the same. Without `$UUID` they
 
 import asyncio
 import hashlib
-import os
 import re
 from base64 import b32encode
 from collections.abc import Iterable
@@ -40,7 +39,7 @@ from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry,
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents, lines
 from auditsink.destinations.object_errors import classify, occupied
-from auditsink.destinations.object_stores import StoreClient, host, looked_up
+from auditsink.destinations.object_stores import StoreClient, host, looked_up, make_durable
 
 _SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 _PLACEHOLDER = re.compile(r"\$(UUID|TAG)(?:\[([0-9])\])?")
@@ -145,7 +144,7 @@ class ObjectDestination:
 
     def _write(self, directory: Path, path: str, content: bytes) -> None:
         obstore.put(self._client.store(), path, content, use_multipart=False)
-        _sync(directory, path)
+        make_durable(directory, path)
 
 
 class _Occupied(Misconfigured):
@@ -174,19 +173,6 @@ def _attributes(batch: Batch) -> dict[str, str]:
         "first": str(batch.sequences[0]),
         "last": str(batch.sequences[-1]),
     }
-
-
-def _sync(directory: Path, path: str) -> None:
-    """Put a file on stable storage, and the directories that lead to it: delivered must mean that it stays."""
-    place = directory / path
-    for one in (place, *place.parents):
-        fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        if one == directory:
-            return
 
 
 def _disk(directory: Path, problem: Exception) -> Outcome:
