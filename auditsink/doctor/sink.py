@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from auditsink.common.units import Size
 from auditsink.config import Spool
 from auditsink.doctor import Finding, Urgency
+from auditsink.observe.verdict import NOTABLE_FILL
 
 MEMORY = frozenset({"tmpfs", "ramfs"})
 LAYERS = frozenset({"overlay", "aufs"})
@@ -80,9 +81,8 @@ def mounted(path: str, mounts: str) -> tuple[str, str]:
     return best
 
 
-HIGH_FILL = 0.8
+SOON_FILL = 0.8
 """Of the ring: what is left is minutes at the rate of a busy cluster."""
-NOTABLE_FILL = 0.5
 LATE_SECONDS = 600.0
 DAY = 86400.0
 ENDS_SOON = 14 * DAY
@@ -158,14 +158,14 @@ def _in_ring(spool: Mapping[str, Any], rejected: Mapping[str, int]) -> Iterator[
     fill = spool["wanted_bytes"] / spool["max_bytes"] if spool["max_bytes"] else 0.0
     if fill >= NOTABLE_FILL:
         yield Finding(
-            Urgency.LOSING if fill >= 1 else Urgency.SOON if fill >= HIGH_FILL else Urgency.ADVICE,
+            Urgency.LOSING if fill >= 1 else Urgency.SOON if fill >= SOON_FILL else Urgency.ADVICE,
             "spool",
             f"{fill:.0%} of {Size(spool['max_bytes'])} waits for a destination",
             "repair the destination with the largest lag, or raise spool.max_bytes and the volume",
         )
     if rejected.get("full", 0):
         yield Finding(
-            Urgency.LOSING if fill >= HIGH_FILL else Urgency.ADVICE,
+            Urgency.LOSING if fill >= SOON_FILL else Urgency.ADVICE,
             "spool",
             f"{rejected['full']:,} requests were refused since the start because the ring was full",
             "compare apiserver_audit_error_total: what was refused for four minutes is lost there",
