@@ -114,7 +114,7 @@ def answer(received: bytes) -> object:
         said: object = unpacker.unpack()
     except msgpack.OutOfData:
         return None
-    except (ValueError, msgpack.BufferFull, msgpack.UnpackException):
+    except (ValueError, TypeError, msgpack.BufferFull, msgpack.UnpackException):  # TypeError: a map with a map as key
         said = None
     if isinstance(said, list | dict):
         return said

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_chunks import RECORDED
 
@@ -89,6 +89,7 @@ def test_a_chunk_with_other_bytes_is_events_or_a_sentence(place: int, other: byt
 
 
 @given(st.binary(max_size=200))
+@example(b"\x81\x80\x00")  # a map whose key is a map
 def test_any_answer_is_understood_or_no_answer(received: bytes) -> None:
     try:
         said = wire.answer(received)
