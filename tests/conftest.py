@@ -11,8 +11,8 @@ from hypothesis import settings
 
 from auditsink.common import watch
 
-# No verdict hangs on how fast the machine is, nor on luck: each run tries the same examples. `--hypothesis-profile=search`
-# looks for new ones; what it finds becomes an example in the test.
+# No verdict hangs on how fast the machine is, nor on luck: each run tries the same examples.
+# `--hypothesis-profile=search` looks for new ones; what it finds becomes an example in the test.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("repeatable")
