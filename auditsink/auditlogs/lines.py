@@ -1,7 +1,15 @@
-"""Lines out of a stream of bytes, however the stream is cut, in bounded memory. Pure."""
+"""Lines out of a stream of bytes, however the stream or a container's runtime has cut them, in bounded memory. Pure.
 
+A container's log is CRI's (containerd, CRI-O) or docker's json-file. A runtime cuts a long line into parts: CRI marks
+them with P, and the last one with F; docker leaves out the line break of all but the last. Parts are put together for
+each stream by itself. (The formats: kubelet's pkg/kubelet/kuberuntime/logs, moby's daemon/logger/jsonfilelog.)
+"""
+
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from auditsink.auditlogs import values
 
 MAX_LINE = 64 * 2**20
 """Bytes of a line or document. An event is a few MB at most; a list that was recorded is as large as its body was."""
@@ -67,3 +75,78 @@ class LineSplitter:
         line = Line(self._number, self._end, None if self._overlong else b"".join(self._pieces), broken)
         self._pieces, self._kept, self._overlong = [], 0, False
         return line
+
+
+_CRI = re.compile(
+    rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP])(?::[^ ]*)?(?: (.*))?\Z",
+    re.DOTALL,
+)
+_DOCKER = b'{"log":"'
+_PER_PART = 64  # bytes that an object takes besides its content
+
+
+class LinePart(NamedTuple):
+    """A part of what a container said on one of its streams; `last`: its line ends here."""
+
+    stream: str
+    data: bytes
+    last: bool
+
+
+class Joined(NamedTuple):
+    """A whole line of a container; the number of the line that it began in. None: it became too long."""
+
+    first: int
+    data: bytes | None
+
+
+def container_part(line: bytes) -> LinePart | None:
+    """What a line of such a log holds; None for another line."""
+    found = _CRI.match(line)
+    if found is not None:
+        stream, tag, data = found.groups(b"")
+        return LinePart(stream.decode(), data, tag == b"F")
+    if not line.startswith(_DOCKER):
+        return None
+    members = values.members(line)
+    stream_name, log = values.text(members.get("stream")), values.content(members.get("log", b""))
+    if stream_name not in {"stdout", "stderr"} or log is None:
+        return None
+    return LinePart(stream_name, log.removesuffix(b"\n"), log.endswith(b"\n"))
+
+
+class _PartialLine:
+    """The parts of a line so far."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.size = 0
+        self.pieces: list[bytes] = []
+
+
+class Parts:
+    """Parts that wait for their last one."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self._limit = limit
+        self._waiting: dict[str, _PartialLine] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, number: int, added: LinePart) -> Joined | None:
+        """The line that is whole now, if one is."""
+        waiting = self._waiting.setdefault(added.stream, _PartialLine(number))
+        waiting.size += len(added.data) + _PER_PART
+        if waiting.size > self._limit:
+            waiting.pieces.clear()
+        else:
+            waiting.pieces.append(added.data)
+        if not added.last:
+            return None
+        del self._waiting[added.stream]
+        return Joined(waiting.first, b"".join(waiting.pieces) if waiting.size <= self._limit else None)
+
+    def end(self) -> list[int]:
+        """The lines in which something begins that has no end."""
+        return sorted(waiting.first for waiting in self._waiting.values())

@@ -11,9 +11,9 @@ begin. A torn line is given up at the first line that cannot belong to it, for a
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from auditsink.auditlogs import containers, contents, values
+from auditsink.auditlogs import contents, values
 from auditsink.auditlogs.contents import TOO_LONG, TORN, Content, LoggedList, Nothing
-from auditsink.auditlogs.lines import MAX_LINE, Line, LineSplitter
+from auditsink.auditlogs.lines import MAX_LINE, Line, LinePart, LineSplitter, Parts, container_part
 from auditsink.auditlogs.values import BLANK, OPENING, TOKENS
 
 _PAIRS = {b"}": b"{", b"]": b"["}
@@ -132,7 +132,7 @@ class LogReader:
         self._lines = LineSplitter(limit, number=start.line, position=start.offset)
         self._limit = limit
         self._document: Document | None = None
-        self._parts = containers.Parts(limit)
+        self._parts = Parts(limit)
         self._spare = 0  # bytes that may still be looked at again
         self._depth = 0
 
@@ -198,7 +198,7 @@ class LogReader:
         text = whole.rstrip(BLANK)
         if not text or text in _SEPARATORS:
             return
-        part = containers.part(text)
+        part = container_part(text)
         if part is not None:
             yield from self._of_container(line.number, part)
         elif text[:1] not in b"{[":
@@ -218,7 +218,7 @@ class LogReader:
         else:
             self._document = document
 
-    def _of_container(self, number: int, part: containers.LinePart) -> Iterator[LogItem]:
+    def _of_container(self, number: int, part: LinePart) -> Iterator[LogItem]:
         joined = self._parts.add(number, part)
         if joined is None:
             return

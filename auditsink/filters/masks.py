@@ -13,15 +13,15 @@ from auditsink.config.filters import MaskName
 from auditsink.filters.edit import Node, mask
 from auditsink.filters.policy import Resource
 
-Path = tuple[Step, ...]
+FieldPath = tuple[Step, ...]
 Place = tuple[str, str, str | None]
 """Group, resource and subresource; None is any."""
 
-HOLDERS: tuple[Path, ...] = ((), ("items", EACH), ("rows", EACH, "object"))
+HOLDERS: tuple[FieldPath, ...] = ((), ("items", EACH), ("rows", EACH, "object"))
 """Where objects stand in a body."""
-LAST_APPLIED: Path = ("metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration")
-_PATCHED: Path = (EACH, "value")
-_SECRETS: dict[MaskName, dict[Place, list[Path]]] = {
+LAST_APPLIED: FieldPath = ("metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration")
+_PATCHED: FieldPath = (EACH, "value")
+_SECRETS: dict[MaskName, dict[Place, list[FieldPath]]] = {
     "secrets": {("", "secrets", None): [("data",), ("stringData",), LAST_APPLIED]},
     "configmaps": {("", "configmaps", None): [("data",), ("binaryData",), LAST_APPLIED]},
     "tokens": {

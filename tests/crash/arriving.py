@@ -6,8 +6,7 @@ from typing import Any, Self
 from ledger import Arrivals
 
 from auditsink.testing.collector import Collector
-from auditsink.testing.envelopes import Envelope
-from auditsink.testing.hec import HecServer
+from auditsink.testing.hec import Envelope, HecServer
 from auditsink.testing.scripted import Received
 
 

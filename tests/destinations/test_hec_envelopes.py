@@ -11,7 +11,7 @@ from auditsink.audit.eventlist import Mark, unsplit_document
 from auditsink.config import SplunkConfig
 from auditsink.delivery.destination import Batch
 from auditsink.destinations import hec
-from auditsink.testing.envelopes import envelopes
+from auditsink.testing.hec import envelopes
 
 
 def config(**settings: Any) -> SplunkConfig:

@@ -36,7 +36,7 @@ from auditsink.evidence.keys import Signer
 from auditsink.filters.build import build
 from auditsink.forward import dead_letter
 from auditsink.http.answers import HttpAnswer, foreign, retry_after
-from auditsink.http.cookies import Cookies
+from auditsink.http.client import Cookies
 from auditsink.http.parser import NoHttpError, ResponseParser, head
 from auditsink.receive.ingest import InflateError, inflate
 from auditsink.spool import SpoolError, frame, record_batch, segment

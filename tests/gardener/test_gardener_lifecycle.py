@@ -7,7 +7,7 @@ from gardenerkit import KEY, NAMESPACE, NOW, OPERATION, OWN, SPLUNK, pending, se
 
 from auditsink.gardener.api.own_config import WebhookFlags
 from auditsink.gardener.apiserver import deployment as mutation
-from auditsink.gardener.control.events import EventRecorder
+from auditsink.gardener.control.reconciler import EventRecorder
 
 pytestmark = pytest.mark.asyncio
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditsink.http.cookies import Cookies
+from auditsink.http.client import Cookies
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from auditsink.observe.log_writer import LogWriter
+from auditsink.observe.logs import LogWriter
 
 PATIENCE = 60.0
 PIPE_BYTES = 4096

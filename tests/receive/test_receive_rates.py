@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditsink.clusters.rates import TokenBucket
 from auditsink.config import Rate
+from auditsink.receive.cluster import TokenBucket
 
 
 def bucket(events_per_second: int, burst: int | None = None) -> TokenBucket:
