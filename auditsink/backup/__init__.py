@@ -9,6 +9,7 @@ Below `<prefix>/<name>/`, where `name` is the sink's::
     manifests/<number>       20 digits: the state of the whole copy at one moment; the newest one counts
     data/<fence>-<count>     8 and 12 digits: bytes of files, written once, never changed
     kept/<number>            a manifest whose data stays until a person removes it: see below
+    probe/<32 hex digits>    what `auditsink check --connect` writes, reads and deletes to try the store
 
 Everything else below that name is nobody's of ours, and is never touched.
 

@@ -1,21 +1,27 @@
-"""What a person does with the copies of a sink: look at them, restore one elsewhere, remove what nobody needs.
+"""What a person does with a sink's copies: try their store, look at them, restore one, remove what nobody needs.
 
-Needs no lease: nothing is written but what a restore writes to its own directory, and nothing is deleted that a
-manifest names or that may be on its way into one.
+Needs no lease: nothing is written but a probe, and what a restore writes to its own directory; nothing is deleted that
+a manifest names or that may be on its way into one.
 """
 
-from collections.abc import Iterable
+import contextlib
+import uuid
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from auditsink.backup import BackupError
 from auditsink.backup.lease import DATA, KEPT, LEFT_MANIFESTS, MANIFESTS, find, numbers, read_manifest
 from auditsink.backup.manifest import CopyManifest, NoManifestError, fence_of, manifest_name, number_of
-from auditsink.backup.store import CopyStore, MissingError
+from auditsink.backup.store import CopyStore, DeniedError, MissingError, NoConditionsError, StoreError, TakenError
 from auditsink.config.backup import BackupSection
 
 ORPHAN_AGE = timedelta(hours=1)
 """Between an object and the newest manifest, by the store's clock: a younger one may be stated by the next."""
+PROBE = "probe"
+"""The directory of the objects that try the store."""
+RIGHTS = ("list", "write", "read", "delete")
+_PROBED = b"written by `auditsink check --connect`; may be deleted\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,57 @@ class Pruned:
     copies: tuple[int, ...]
     objects: int
     size: int
+
+
+async def tried(store: CopyStore, config: BackupSection) -> None:
+    """Do to a probe what the copy does to its objects. Raises BackupError with what is missing, and leaves nothing."""
+    probe = f"{PROBE}/{uuid.uuid4().hex}"
+    denied: dict[str, str] = {}
+
+    async def allowed(right: str, call: Awaitable[object]) -> None:
+        try:
+            await call
+        except DeniedError as problem:
+            denied[right] = str(problem)
+
+    await allowed("list", store.names(PROBE))
+    try:
+        await allowed("write", store.put(probe, _PROBED, create=True))
+        if "write" not in denied:
+            await _kept_to(store, probe)
+        await allowed("read", _read_back(store, probe, written="write" not in denied))
+        await allowed("delete", store.delete([probe]))
+    except BackupError:
+        with contextlib.suppress(BackupError):
+            await store.delete([probe])
+        raise
+    if denied:
+        raise BackupError(_missing_rights(config, denied, left=probe if "write" not in denied else None))
+    if any(one.name == probe.removeprefix(f"{PROBE}/") for one in await store.names(PROBE)):
+        raise BackupError(
+            f"{config.root}/{probe} was deleted and is there still; check the store, and proxies before it"
+        )
+
+
+async def _kept_to(store: CopyStore, probe: str) -> None:
+    with contextlib.suppress(TakenError):
+        await store.put(probe, _PROBED, create=True)
+        raise NoConditionsError
+
+
+async def _read_back(store: CopyStore, probe: str, *, written: bool) -> None:
+    found = None
+    with contextlib.suppress(MissingError):
+        found = await store.get(probe, len(_PROBED))
+    if written and found != _PROBED:
+        raise StoreError("the store does not give back what was stored; check endpoint, and proxies before it")
+
+
+def _missing_rights(config: BackupSection, denied: Mapping[str, str], left: str | None) -> str:
+    has = [right for right in RIGHTS if right not in denied]
+    may = f"may {', '.join(has)}, but not {' or '.join(denied)}" if has else "may do nothing"
+    more = f"; the probe {config.root}/{left} stays there" if left is not None and "delete" in denied else ""
+    return f"this sink {may} below {config.root}/: {next(iter(denied.values()))}{more}"
 
 
 async def listed(store: CopyStore, config: BackupSection) -> tuple[list[CopyListing], list[str]]:

@@ -9,7 +9,7 @@ import msgspec
 from auditsink import __version__
 from auditsink.backup import BackupError, manifest
 from auditsink.backup.manifest import CopyManifest, NoManifestError, decode, encode, manifest_name, number_of
-from auditsink.backup.store import CopyStore, MissingError, TakenError
+from auditsink.backup.store import CopyStore, MissingError, NoConditionsError, TakenError
 from auditsink.common.clock import Clock
 from auditsink.config.backup import BackupSection
 
@@ -89,10 +89,7 @@ class WriterLease:
         name, content = f"{MANIFESTS}/{manifest_name(self.committed.number)}", encode(self.committed)
         with contextlib.suppress(TakenError):
             await self._store.put(name, content, create=True)
-            raise BackupError(
-                "the store does not keep to conditional writes (If-None-Match), so two sinks could share a copy; use "
-                "one that does: Amazon S3, GCS, Azure, and of others what is new enough"
-            )
+            raise NoConditionsError
         if await self._store.get(name, manifest.MOST_STORED) != content:
             raise BackupError("the store does not give back what was stored; check endpoint, and proxies before it")
 

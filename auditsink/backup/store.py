@@ -4,6 +4,7 @@ A directory is written through obstore too, but on a thread of our own, and ever
 """
 
 import asyncio
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from auditsink.config.backup import BackupSection
 from auditsink.config.objects import LocalConfig
 from auditsink.delivery.destination import DestinationError, UnavailableError
 from auditsink.delivery.outcome import Delivered
-from auditsink.destinations.object_errors import classify
+from auditsink.destinations.object_errors import classify, denied
 from auditsink.destinations.object_stores import StoreClient, host, looked_up, make_durable
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 
 MOST_DELETED = 500
 """Objects of one request to delete: S3 takes 1,000."""
+_NOT_IMPLEMENTED = "HTTP 501"
+"""The answer to a condition that a store does not know, if it does not leave it out without a word."""
 LIST_SHARE = 10
 """A list may take so many times the deadline of one request: it is many requests."""
 
@@ -47,6 +50,20 @@ class MissingError(StoreError):
 
 class TakenError(StoreError):
     """There is an object of that name already."""
+
+
+class DeniedError(StoreError):
+    """The store knows us, and does not allow this."""
+
+
+class NoConditionsError(BackupError):
+    """The store does not keep to conditional writes."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the store does not keep to conditional writes (If-None-Match), so two sinks could share a copy; use one "
+            "that does: Amazon S3, GCS, Azure, and of others what is new enough"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +101,22 @@ class CopyStore:
         return f"<CopyStore {self._root}>"
 
     async def put(self, name: str, content: bytes, *, create: bool = False) -> None:
-        """Store an object. With `create` only where there is none; raises TakenError. Raises StoreError."""
+        """Store an object. With `create` only where there is none: raises TakenError, NoConditionsError.
+
+        Raises StoreError.
+        """
         path = f"{self._root}/{name}"
         # To say `overwrite` is to leave the condition out.
         options: dict[str, Any] = {"mode": "create" if create else "overwrite", "use_multipart": False}
         if self._directory is not None:
             await self._bounded(self._calls.run(self._config.timeout, self._write, path, content, options))
-        else:
+            return
+        try:
             await self._ask(lambda store: obstore.put_async(store, path, content, **options))
+        except StoreError as problem:
+            if create and str(problem).startswith(_NOT_IMPLEMENTED):
+                raise NoConditionsError from None
+            raise
 
     async def get(self, name: str, most: int) -> bytes:
         """A whole object of at most so many bytes. Raises MissingError, StoreError."""
@@ -168,7 +193,8 @@ class CopyStore:
         except DestinationError as problem:
             raise StoreError(str(problem)) from None
         except (BaseError, OSError) as problem:
-            raise StoreError(self._why(problem)) from None
+            kind = DeniedError if _denied(problem) else StoreError
+            raise kind(self._why(problem)) from None
 
     def _missing(self, text: str) -> StoreError:
         """A store says 404 of an object and of a bucket; only the latter has a code of its own."""
@@ -201,6 +227,11 @@ class CopyStore:
         obstore.put(self._store(), path, content, **options)
         self._written = True
         make_durable(self._directory, path)
+
+
+def _denied(problem: Exception) -> bool:
+    number = problem.errno if isinstance(problem, OSError) else _os_error(problem)
+    return number in (errno.EACCES, errno.EPERM, errno.EROFS) if number else denied(str(problem))
 
 
 def _os_error(problem: Exception) -> int | None:

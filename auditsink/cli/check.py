@@ -1,20 +1,23 @@
-"""`auditsink check`: what a configuration would do, what is risky, and whether its destinations answer."""
+"""`auditsink check`: what a configuration would do, what is risky, and whether destinations and store answer."""
 
 import asyncio
 import shutil
 from pathlib import Path
 
 import click
+import msgspec
 
+from auditsink.backup import BackupError, require
 from auditsink.cli.settings import config_option, read_config
 from auditsink.cli.tables import safe
 from auditsink.cli.terminal import Style, is_terminal, styled
 from auditsink.clusters.registry import ClustersError, Registry
-from auditsink.common import resolver
+from auditsink.common import resolver, timestamps
 from auditsink.common.clock import SystemClock
 from auditsink.common.listen import ListenError, listen
-from auditsink.common.units import Size
-from auditsink.config import Config, DestinationSection, FileConfig, LocalConfig
+from auditsink.common.units import Duration, Size
+from auditsink.config import BackupSection, Config, DestinationSection, FileConfig, LocalBackup, LocalConfig
+from auditsink.config.backup import PLACE
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Outcome, Retry
 from auditsink.destinations.starting import StartingDestination
@@ -31,7 +34,7 @@ PROBE_SECONDS = 10
 
 @click.command("check")
 @config_option
-@click.option("--connect", is_flag=True, help="Also ask each destination whether it would take events.")
+@click.option("--connect", is_flag=True, help="Also ask the destinations and the copy's store whether they would do.")
 def command(config_file: Path | None, connect: bool) -> int:
     """Say what a configuration would do, and what is wrong or risky with it.
 
@@ -60,20 +63,77 @@ def command(config_file: Path | None, connect: bool) -> int:
         click.echo("Risks")
     for risk in risks:
         click.echo(f"  {safe(risk)}")
-    mistakes = files.missing(config) or [*places.collisions(config), *_keys(config), *broken, *_clusters(config)]
+    mistakes = files.missing(config) or [
+        *places.collisions(config), *_keys(config), *_copy(config), *broken, *_clusters(config)
+    ]  # fmt: skip
     if mistakes:
         click.echo(f"It would not run: {len(mistakes)} to mend.")
         raise click.ClickException("\n".join(mistakes))
     if connect:
-        click.echo("Destinations")
-        if away := resolver.run(_probe_all(config)):
-            several = "1 destination takes" if len(away) == 1 else f"{len(away)} destinations take"
-            click.echo(f"It can run, but {several} nothing now: events would wait in the spool.")
-            raise click.ClickException("\n".join(away))
+        _connect(config)
     count = "1 risk" if len(risks) == 1 else f"{len(risks)} risks"
     verdict = f"It can run; {count} to know of." if risks else "It can run."
     click.echo(styled(verdict, Style.LOOK if risks else Style.GOOD) if is_terminal() else verdict)
     return 0
+
+
+def _connect(config: Config) -> None:
+    """Ask all whom the sink would talk to. Raises ClickException."""
+    click.echo("Destinations")
+    away = resolver.run(_probe_all(config))
+    if away:
+        several = "1 destination takes" if len(away) == 1 else f"{len(away)} destinations take"
+        click.echo(f"It can run, but {several} nothing now: events would wait in the spool.")
+    if config.spool.backup is not None:
+        click.echo("Backup")
+        if problem := resolver.run(_tried(config.spool.backup)):
+            click.echo("It can run beside a spool that is there, but nothing would be copied.")
+            away.append(f"{PLACE}: {problem}")
+    if away:
+        raise click.ClickException("\n".join(away))
+
+
+def _copy(config: Config) -> list[str]:
+    """Why the copy cannot be made at all, as far as it can be seen from here."""
+    section = config.spool.backup
+    if section is None:
+        return []
+    try:
+        require()
+    except BackupError as problem:
+        return [str(problem)]
+    why = places.unwritable(section.path, directory=True) if isinstance(section, LocalBackup) else None
+    return [f"{PLACE}.path: {why}"] if why else []
+
+
+async def _tried(section: BackupSection) -> str | None:
+    """Why the copy cannot be made now; says what its store does, and what it holds."""
+    from auditsink.backup.copies import listed, tried  # noqa: PLC0415 - its client of stores is an extra
+    from auditsink.backup.store import CopyStore  # noqa: PLC0415
+
+    section = msgspec.structs.replace(section, timeout=min(section.timeout, Duration(PROBE_SECONDS)))
+    try:
+        store = CopyStore(section)
+        try:
+            await tried(store, section)
+            click.echo(
+                f"  {section.root} {safe(section.where)}: can be listed, written to (one writer at a time), read and "
+                "deleted from"
+            )
+            copies, problems = await listed(store, section)
+        finally:
+            store.close()
+    except BackupError as problem:
+        return str(problem)
+    current = [one.manifest for one in copies if one.current]
+    for one in current:
+        complete = timestamps.seconds(one.complete_ns) if one.complete_ns else "never yet"
+        click.echo(f"  holds a copy of {one.sink}, complete {complete}; an empty spool.path is restored from it")
+    if not current:
+        click.echo(f"  holds no copy of {section.name} yet")
+    if waiting := len(copies) - len(current):
+        click.echo(f"  older copies that wait for a person: {waiting}; see `auditsink spool backup ls`")
+    return "; ".join(problems) or None
 
 
 def _ports(config: Config) -> list[str]:

@@ -15,6 +15,8 @@ from auditsink.http.answers import by_status
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9._-]{1,64})\s*</Code>")
+_DELETE_CODE = re.compile(r'DeleteFailed \{\s*path: "(?:[^"\\]|\\.)*",\s*code: "([A-Za-z0-9._-]{1,64})"')
+"""Of one of several objects to delete: S3 answers 200 to them all, and says of each what became of it."""
 _JSON_CODE = re.compile(r'"(?:reason|error)"\s*:\s*"([A-Za-z0-9._-]{1,64})"')
 
 _PASSING = frozenset({
@@ -68,9 +70,10 @@ _REMEDIES: Mapping[str, str] = {
         "SignatureDoesNotMatch InvalidSignature invalid_grant",
         _CREDENTIALS: "AccessDenied AccessDeniedException AllAccessDisabled AuthorizationFailure authError "
         "AuthorizationPermissionMismatch AuthorizationResourceTypeMismatch AuthorizationServiceMismatch forbidden "
-        "CredentialsNotSupported InsufficientAccountPermissions InvalidAccessKeyId InvalidSecurity invalid_client "
+        "CredentialsNotSupported InsufficientAccountPermissions InvalidSecurity "
         "MissingAuthenticationToken MissingSecurityHeader NoAuthenticationInformation NotDeviceOwnerError "
         "PublicAccessNotPermitted TokenCodeInvalidError UnauthorizedAccess insufficientPermissions unauthorized_client",
+        "the store does not know these credentials; check them, and endpoint": "InvalidAccessKeyId invalid_client",
         "check region and the credentials": "AuthorizationHeaderMalformed AuthorizationQueryParametersError "
         "InvalidRegion IllegalLocationConstraintException",
         _REGION: "PermanentRedirect Redirect EndpointNotFound IncorrectEndpoint InvalidHostHeader",
@@ -107,16 +110,31 @@ _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.170.2
 """Where the clouds hand out credentials to their machines."""
 _NOT_CONNECTED = re.compile(r"HttpError \{\s*kind: Connect,")
 """In what obstore adds about the source of an error; without it, whether there was a connection is not known."""
-_NO_STORE = "Unable to extract metadata from headers"
-"""What obstore says to a success that names no object."""
+_NO_STORE = ("Unable to extract metadata from headers", "Got invalid ")
+"""What obstore says to a success that names no object, or is no list."""
+_NETWORK_WORDS = {
+    "InvalidCertificate(": "the store's certificate is not trusted; check ca_file, endpoint and this machine's clock",
+    "InvalidContentType": "what answers there does not speak TLS; check endpoint (http:// or https://)",
+    "dns error": "the store's name cannot be resolved; check endpoint, bucket, region and the name server",
+    "kind: Timeout": "the store did not answer in time",
+    "ConnectionRefused": "the store refuses the connection; check endpoint, and whether it runs",
+}
+"""In what obstore adds about the source of an error, and what it means."""
+_BROKE_OFF = "the store cannot be reached, or broke off; check endpoint, ca_file and the network"
+_DENIED = frozenset({
+    "", "AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AuthorizationFailure",
+    "AuthorizationPermissionMismatch", "AuthorizationResourceTypeMismatch", "AuthorizationServiceMismatch",
+    "InsufficientAccountPermissions", "UnauthorizedAccess", "forbidden", "insufficientPermissions",
+})  # fmt: skip
+"""Codes that say: known, and not allowed this."""
 
 
 def classify(text: str) -> Outcome:
     """The outcome of an attempt that failed with this message."""
     status_found = _STATUS.search(text)
-    if status_found is None:
+    if status_found is None and not _DELETE_CODE.search(text):
         return _without_status(text)
-    status, code = int(status_found[1]), _code(text)
+    status, code = int(status_found[1]) if status_found else 200, _code(text)
     said = f"HTTP {status} {code}".rstrip()
     if code in _OCCUPIED:
         return Misconfigured(f"{said}: {_LOCKED}")
@@ -125,7 +143,7 @@ def classify(text: str) -> Outcome:
     if code in _LARGE:
         return TooLarge(f"{said}: the object is larger than the store takes; lower batch.max_bytes")
     remedy = _remedy(code)
-    if remedy is None and status in (409, 412):  # somebody else is writing that object right now, and it will be ours
+    if remedy is None and status in (200, 409, 412):  # somebody else is writing that object now, and it will be ours
         return Retry(said)
     remedy = remedy or _BY_STATUS.get(status)
     return by_status(status, {}) if remedy is None else Misconfigured(f"{said}: {remedy}")
@@ -136,8 +154,14 @@ def occupied(text: str) -> bool:
     return _STATUS.search(text) is not None and _code(text) in _OCCUPIED
 
 
+def denied(text: str) -> bool:
+    """Whether the credentials are good and this one thing is not allowed to them."""
+    found, code = _STATUS.search(text), _code(text)
+    return code in _DENIED and (found[1] == "403" if found else code != "")
+
+
 def _code(text: str) -> str:
-    found = _CODE.search(text) or _JSON_CODE.search(text)
+    found = _CODE.search(text) or _DELETE_CODE.search(text) or _JSON_CODE.search(text)
     return found[1] if found else ""
 
 
@@ -152,7 +176,7 @@ def _remedy(code: str) -> str | None:
 def _without_status(text: str) -> Outcome:
     if "redirect" in text:
         return Misconfigured("the store is somewhere else; check region and endpoint")
-    if _NO_STORE in text:
+    if any(words in text for words in _NO_STORE):
         return Misconfigured("what answers there is no object store (it names no object); check endpoint, and proxies")
     if any(address in text for address in _NO_CREDENTIALS):
         return Retry(
@@ -161,4 +185,5 @@ def _without_status(text: str) -> Outcome:
             cause=RetryCause.ELSEWHERE,
         )
     cause = RetryCause.ELSEWHERE if _NOT_CONNECTED.search(text) else RetryCause.UNKNOWN
-    return Retry("the store cannot be reached, or broke off; check endpoint, ca_file and the network", cause=cause)
+    why = next((why for words, why in _NETWORK_WORDS.items() if words in text), _BROKE_OFF)
+    return Retry(why, cause=cause)
