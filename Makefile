@@ -21,9 +21,10 @@ test-real: .venv/dev.stamp
 test-real-quick: .venv/dev.stamp
 	AUDITSINK_REAL=1 $(BIN)/python -m pytest -m quick tests/real
 
-# The long forms of tests/crash (see docs/what-a-200-means.md); as root they include real disks and power cuts.
+# The long forms of tests/crash (see docs/what-a-200-means.md) and of a topic as the spool (docs/scale.md); as root they
+# include real disks, power cuts and a network that drops a broker.
 torture: .venv/dev.stamp
-	AUDITSINK_TORTURE=1 $(BIN)/python -m pytest tests/crash
+	AUDITSINK_TORTURE=1 AUDITSINK_REAL=$${AUDITSINK_REAL:-1} $(BIN)/python -m pytest tests/crash tests/real/test_real_kafka_spool_long.py
 
 # Ten minutes (AUDITSINK_FUZZ_SECONDS) of hostile input for every parser, and a table of what was tried; see SECURITY.md.
 fuzz: .venv/dev.stamp

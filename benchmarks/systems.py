@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -99,10 +99,14 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class Sink:
-    """auditsink as its configuration's defaults have it, but for the ring's size and the longest wait."""
+    """auditsink as its configuration's defaults have it, but for the ring's size and the longest wait.
+
+    `sections` stand in the place of the configuration's own.
+    """
 
     name: str = "auditsink"
     command: tuple[str, ...] = (sys.executable, "-m", "auditsink")
+    sections: Mapping[str, object] = field(default_factory=dict)
 
     def version(self) -> str:
         """See `System.version`."""
@@ -113,7 +117,7 @@ class Sink:
         """See `System.run`."""
         port, admin = free_port(), free_port()
         file = place.directory / "auditsink.yaml"
-        file.write_text(yaml.safe_dump(_sink_config(place, port, admin)))
+        file.write_text(yaml.safe_dump({**_sink_config(place, port, admin), **self.sections}))
         command = [*self.command, "serve", "-c", str(file)]
         with _started(self.name, command, place.directory, port=port, admin=admin) as running:
             yield running

@@ -24,6 +24,8 @@ from auditsink.testing.apiserver import Apiserver
 
 PATIENCE = 60.0
 """Seconds until a condition that does not come true is a failure; far more than any of them takes."""
+START_PATIENCE = 3 * PATIENCE
+"""For a start, which reads a spool from a disk that others keep busy; one that fails ends, and is seen at once."""
 POLL = 0.02
 
 
@@ -79,7 +81,7 @@ class Sink:
         began = time.monotonic()
         await self.launch()
         ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait([ready, self._listener], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([ready, self._listener], timeout=START_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         assert self._ready.is_set(), f"the sink did not start: {self.lines}"
         return time.monotonic() - began

@@ -4,11 +4,10 @@ import asyncio
 import io
 import random
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 from ledger import Key, Ledger, body, cluster
-from running import Sink
 
 POST_SECONDS = 30.0
 """What kube-apiserver gives one attempt."""
@@ -18,19 +17,38 @@ PAUSE_SECONDS = 0.02
 """Between two batches of a client, on average. Without it the storm fills disks instead of testing them."""
 
 
+class Addressed(Protocol):
+    """Where to post: a sink, or what stands before several."""
+
+    @property
+    def receive(self) -> str:
+        """The address for the next request."""
+        ...
+
+
 class Storm:
     """`clients` of them, each posting its batches one after the other, the same bytes until they are answered 200.
 
     That is what an apiserver does, but for its patience; so each client's events have an order that must arrive.
     """
 
-    def __init__(self, sink: Sink, ledger: Ledger, clients: int, *, first_client: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        sink: Addressed,
+        ledger: Ledger,
+        clients: int,
+        *,
+        first_client: int = 0,
+        seed: int = 0,
+        pause: float = PAUSE_SECONDS,
+    ) -> None:
         self.refused: dict[int, int] = {}
         self.retry_after: set[str | None] = set()
         self._sink = sink
         self._ledger = ledger
         self._numbers = range(first_client, first_client + clients)
         self._random = random.Random(seed)
+        self._pause = pause
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -54,7 +72,7 @@ class Storm:
         while not self._stopping:
             await self._batch(Key(client, number))
             number += 1
-            await asyncio.sleep(self._random.expovariate(1 / PAUSE_SECONDS))
+            await asyncio.sleep(self._random.expovariate(1 / self._pause))
 
     async def _batch(self, key: Key) -> None:
         data = body(key)

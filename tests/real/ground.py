@@ -57,7 +57,7 @@ async def running(
         )
     try:
         async with asyncio.timeout(PATIENCE):
-            while not ready():
+            while not await asyncio.to_thread(ready):  # it may take a second, and others serve in this loop
                 if server.returncode is not None:
                     pytest.fail(f"{command[0]} ended with {server.returncode}:\n{_end_of(log)}")
                 await asyncio.sleep(0.1)

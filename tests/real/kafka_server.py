@@ -7,20 +7,22 @@ import asyncio
 import contextlib
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
-from ground import CACHE, free_port, running, tool
+from ground import CACHE, PATIENCE, free_port, running, tool
 
 VERSION = "4.1.1"
 SERVER = f"Apache Kafka {VERSION}"
 _CLUSTER = "4L6g3nShT-eMCtK--X86sw"  # a cluster id is 16 bytes in base64; any will do
-_JAVA = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_JAVA = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion><groupId>real</groupId><artifactId>kafka</artifactId><version>1</version>
   <dependencies><dependency>
@@ -45,11 +47,19 @@ def jars() -> Path:
     return home / "jars"
 
 
+class Host(NamedTuple):
+    """Where a node runs: its name or address, and what stands before a command to have it run there."""
+
+    name: str
+    command: tuple[str, ...] = ()
+
+
 class Kafka:
     """`async with Kafka(place, nodes=3) as kafka`: a cluster that runs, reached at `kafka.servers`.
 
     `listeners` are further ones by name, each with its protocol (`{"SASL": "SASL_PLAINTEXT"}`), found in `ports`;
-    `settings` go into every server's properties; `scram` are `storage format --add-scram` arguments.
+    `settings` go into every server's properties; `scram` are `storage format --add-scram` arguments; `disks`: where
+    nodes keep their data that have a disk of their own; `hosts`: where nodes run that are not on loopback.
     """
 
     def __init__(
@@ -60,6 +70,8 @@ class Kafka:
         listeners: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
         scram: Sequence[str] = (),
+        disks: Mapping[int, Path] | None = None,
+        hosts: Mapping[int, Host] | None = None,
     ) -> None:
         self._place = place
         self._java = (tool("java", "Apache Kafka runs on it"), *_JAVA, "-cp", f"{jars()}/*")
@@ -68,6 +80,8 @@ class Kafka:
         self._ports = {node: {name: free_port() for name in self._listeners} for node in self.nodes}
         self._settings = settings or {}
         self._scram = scram
+        self._disks = disks or {}
+        self._hosts = dict.fromkeys(self.nodes, Host("localhost")) | {**(hosts or {})}
         self._running: dict[int, contextlib.AsyncExitStack] = {}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
 
@@ -78,7 +92,7 @@ class Kafka:
 
     def at(self, listener: str) -> list[str]:
         """The servers' addresses at that listener. By name, so that a certificate can be checked."""
-        return [f"localhost:{ports[listener]}" for ports in self._ports.values()]
+        return [f"{self._hosts[node].name}:{ports[listener]}" for node, ports in self._ports.items()]
 
     async def __aenter__(self) -> Self:
         self._place.mkdir(parents=True, exist_ok=True)
@@ -106,7 +120,7 @@ class Kafka:
 
     async def start(self, node: int) -> None:
         """Start a node and wait until it serves."""
-        command = (*self._java, "kafka.Kafka", self._file(node))
+        command = [*self._hosts[node].command, *self._java, "kafka.Kafka", str(self._file(node))]
         log = self._place / f"{node}.log"
         stack = contextlib.AsyncExitStack()
         self._running[node] = stack
@@ -115,6 +129,14 @@ class Kafka:
     async def kill(self, node: int) -> None:
         """No chance to do anything more."""
         await self._running.pop(node).aclose()
+
+    def data(self, node: int) -> Path:
+        """Where it keeps its logs."""
+        return self._disks.get(node, self._place) / f"{node}.data"
+
+    def runs(self, node: int) -> bool:
+        """Whether its process is there."""
+        return self._processes[node].returncode is None
 
     def signal(self, node: int, number: signal.Signals) -> None:
         """Send a node a signal."""
@@ -126,6 +148,20 @@ class Kafka:
         process.terminate()
         await process.wait()
         await self.kill(node)
+
+    async def in_sync(self) -> None:
+        """Wait until each partition has all its replicas again: who takes a broker away before takes a second one."""
+        async with asyncio.timeout(PATIENCE):
+            while not await asyncio.to_thread(self._in_sync):  # noqa: ASYNC110 - the brokers' doing
+                await asyncio.sleep(0.2)
+
+    def _in_sync(self) -> bool:
+        try:
+            topics = self.admin().list_topics(timeout=5).topics.values()
+        except KafkaException:
+            return False
+        partitions = [one for topic in topics for one in topic.partitions.values()]
+        return all(one.leader >= 0 and len(one.isrs) == len(one.replicas) for one in partitions)
 
     def _serves(self, node: int) -> bool:
         try:
@@ -155,15 +191,16 @@ class Kafka:
     def _properties(self, node: int) -> dict[str, object]:
         ports = self._ports[node]
         replicas = len(self.nodes)
+        voters = [f"{one}@{self._hosts[one].name}:{names['CONTROLLER']}" for one, names in self._ports.items()]
         return {
             "process.roles": "broker,controller",
             "node.id": node,
-            "controller.quorum.voters": ",".join(f"{n}@localhost:{p['CONTROLLER']}" for n, p in self._ports.items()),
+            "controller.quorum.voters": ",".join(voters),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "listeners": ",".join(f"{name}://localhost:{ports[name]}" for name in self._listeners),
+            "listeners": ",".join(f"{name}://{self._hosts[node].name}:{ports[name]}" for name in self._listeners),
             "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in self._listeners.items()),
-            "log.dirs": self._place / f"{node}.data",
+            "log.dirs": self.data(node),
             "auto.create.topics.enable": "false",
             "min.insync.replicas": min(2, replicas),
             "offsets.topic.num.partitions": 3,
@@ -177,3 +214,15 @@ class Kafka:
             "broker.heartbeat.interval.ms": 500,
             **self._settings,
         }
+
+
+async def _serve(nodes: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="kafka-") as place:
+        async with Kafka(Path(place), nodes) as kafka:
+            print(",".join(kafka.servers), flush=True)  # noqa: T201 - it is a command here
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+if __name__ == "__main__":  # for people and for benchmarks: says where they are, and ends with Ctrl-C
+    asyncio.run(_serve(int(sys.argv[1])))
