@@ -30,8 +30,6 @@ from auditsink.delivery.filter import EventFilter
 from auditsink.destinations import build
 from auditsink.destinations.starting import StartingDestination, raise_mistake
 from auditsink.destinations.wrappers import WithLabels
-from auditsink.forward import dead_letters
-from auditsink.forward.dead_letters import DeadLetters
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
 from auditsink.forward.retry import Backoff
 from auditsink.load import ConfigError, files, places
@@ -41,7 +39,16 @@ from auditsink.observe.snapshot import Phase, RefusedReload, Snapshot, Trend
 from auditsink.receive import ReceiveServer
 from auditsink.receive.statistics import NOTHING_RECEIVED
 from auditsink.spool import Spool
-from auditsink.spooling import SinkSpool, open_spool, readable, restored, unread, uploader_of
+from auditsink.spooling import (
+    SinkSpool,
+    all_dead_letters,
+    dead_letters_of,
+    open_spool,
+    readable,
+    restored,
+    unread,
+    uploader_of,
+)
 
 if TYPE_CHECKING:  # their client of object stores is an extra, and loads where it is configured
     from auditsink.backup.uploader import Uploader
@@ -238,7 +245,7 @@ class Sink:
         view = View(
             snapshot=self.snapshot,
             rings=lambda: readable(self._spool),
-            spool_path=config.spool.path,
+            dead_letters=lambda: all_dead_letters(self._spool, config),
             unread=unread(config),
             destinations=self._destinations,
             expiries=Expiries(config),
@@ -347,11 +354,7 @@ class Sink:
             destination.built,
             start=None if destination.built is not destination else destination.start,
             spool=self._spool.source(one.name),
-            dead_letters=DeadLetters(
-                dead_letters.place(self._config.spool.path, one.name),
-                one.dead_letter_bytes,
-                drop_oldest=one.when_dead_letters_full == "drop_oldest",
-            ),
+            dead_letters=dead_letters_of(self._spool, self._config, one),
             files=[path for _, path in files.named(one)],
             event_filter=_filter(one),
             routing=self._registry,

@@ -1,16 +1,18 @@
 """Which spool the sink stands on: rings on a disk, perhaps with a copy, or a topic; and what it asks of either."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from auditsink.backup import BackupError, require
 from auditsink.clusters.registry import most_clusters
 from auditsink.common.clock import Clock
 from auditsink.common.disk import RealDisk
-from auditsink.config import Config
+from auditsink.config import Config, DestinationSection
 from auditsink.config.spool import CHECKPOINTS
+from auditsink.forward.dead_letters import DeadLetterQueue, DeadLetters, open_all, place
 from auditsink.forward.source import Source
 from auditsink.receive.store import Store
 from auditsink.spool import Spool, SpoolError
@@ -19,6 +21,7 @@ from auditsink.spool.statistics import SpoolStatistics
 if TYPE_CHECKING:  # the client of object stores is an extra, and loads where it is configured
     from auditsink.backup.start import Prepared
     from auditsink.backup.uploader import Uploader
+    from auditsink.kafka_spool import KafkaSpool
     from auditsink.spool.ring import Ring
 
 
@@ -57,8 +60,14 @@ async def open_spool(config: Config, clock: Clock) -> SinkSpool:
             from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415 - aiokafka, where it is asked for
         except ModuleNotFoundError:
             raise SpoolError("spool.type: kafka needs the extra: pip install 'auditsink[kafka]'") from None
-        max_body = config.receive.max_body if config.receives() else None
-        return await KafkaSpool.open(config.spool, clock=clock, max_rings=most_clusters(config), max_body=max_body)
+        most = config.receive.max_body
+        return await KafkaSpool.open(
+            config.spool,
+            clock=clock,
+            max_rings=most_clusters(config),
+            max_body=most if config.receives() else None,
+            max_letter=most if config.forwards() else None,
+        )
     readers = [*(destination.name for destination in config.destinations), *([CHECKPOINTS] if config.evidence else [])]
     return Spool.open(config.spool, clock=clock, max_rings=most_clusters(config), destinations=readers)
 
@@ -94,6 +103,33 @@ def _rings(spool: Spool) -> "list[Ring]":
 
 def _checkpoints(config: Config) -> Path | None:
     return None if config.evidence is None else config.evidence.path
+
+
+def dead_letters_of(spool: SinkSpool, config: Config, one: DestinationSection) -> DeadLetterQueue:
+    """A destination's, for its forwarder."""
+    if isinstance(spool, Spool):
+        drop_oldest = one.when_dead_letters_full == "drop_oldest"
+        return DeadLetters(place(config.spool.path, one.name), one.dead_letter_bytes, drop_oldest=drop_oldest)
+    return cast("KafkaSpool", spool).dead_letters(one.name, one.dead_letter_bytes)
+
+
+def all_dead_letters(spool: SinkSpool, config: Config) -> Mapping[str, DeadLetterQueue]:
+    """Of every destination that ever had some; none where this sink does not deliver. Blocks. Raises OSError."""
+    if isinstance(spool, Spool):
+        return open_all(config.spool.path)
+    return cast("KafkaSpool", spool).all_dead_letters() if config.forwards() else {}
+
+
+@contextlib.contextmanager
+def dead_letters_beside(config: Config) -> "Iterator[Mapping[str, DeadLetterQueue]]":
+    """The same beside a sink that may run, for commands. Raises OSError, SpoolError."""
+    if config.spool.type == "disk":
+        yield open_all(config.spool.path)
+        return
+    from auditsink.kafka_spool.dead_letters import beside  # noqa: PLC0415 - aiokafka, where it is asked for
+
+    with beside(config.spool) as found:
+        yield found
 
 
 def readable(spool: SinkSpool) -> "Mapping[str, Ring]":

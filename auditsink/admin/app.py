@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auditsink.admin import pages
 from auditsink.admin.access import Access, AccessDenied, Need
 from auditsink.admin.content import TrailEndpoints, too_many
-from auditsink.admin.dead_letters import DeadLetterEndpoints
+from auditsink.admin.dead_letters import DeadLetterEndpoints, out_of_reach
 from auditsink.admin.status_endpoints import StatusEndpoints
 from auditsink.admin.stream import TooManyError
 
@@ -117,5 +117,5 @@ def application(
     return Starlette(
         routes=[Route(path, guarded(access, need, ask), methods=[method]) for method, path, need, ask in table],
         middleware=[Middleware(Headers)],
-        exception_handlers={TooManyError: too_many},
+        exception_handlers={TooManyError: too_many, OSError: out_of_reach},
     )

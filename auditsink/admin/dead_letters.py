@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from auditsink.admin.view import View
+from auditsink.common.redact import redact
 from auditsink.delivery.destination import DestinationError
-from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letter_count import REASON_CHARACTERS
-from auditsink.forward.dead_letters import DeadLetters
+from auditsink.forward.dead_letters import DeadLetterQueue
 from auditsink.forward.redelivery import Report, deliver_dead_letters
 
 MOST_LISTED = 200
@@ -52,7 +52,7 @@ class Choice(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DeadLetterEndpoints:
-    """The endpoints. Files are read and written in threads; one change at a time."""
+    """The endpoints. Files and topics are read and written in threads; one change at a time."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -65,7 +65,7 @@ class DeadLetterEndpoints:
     async def show(self, request: Request) -> Response:
         """One event, byte for byte: `destination`, `id`."""
         asked = request.query_params
-        queue = self._queues().get(asked.get("destination", ""))
+        queue = await self._queue(asked.get("destination", ""))
         dead_letter = None if queue is None else await asyncio.to_thread(queue.get, asked.get("id", ""))
         if dead_letter is None:
             return JSONResponse({"error": "there is no such dead letter any more"}, 404)
@@ -82,7 +82,7 @@ class DeadLetterEndpoints:
         if self._changing.locked():
             return _busy()
         async with self._changing:
-            queue = self._queues().get(choice.destination)
+            queue = await self._queue(choice.destination)
             chosen = [] if queue is None else await asyncio.to_thread(_chosen, queue, choice)
             report = Report()
             if queue is not None and chosen:
@@ -105,20 +105,24 @@ class DeadLetterEndpoints:
         if self._changing.locked():
             return _busy()
         async with self._changing:
-            queue = self._queues().get(choice.destination)
+            queue = await self._queue(choice.destination)
             dropped = 0 if queue is None else await asyncio.to_thread(_drop, queue, choice)
         return JSONResponse({"dropped": dropped})
 
-    def _queues(self) -> dict[str, DeadLetters]:
-        path = self._view.spool_path
-        return {} if path is None else dead_letters.open_all(path)
+    async def _queue(self, destination: str) -> DeadLetterQueue | None:
+        return (await asyncio.to_thread(self._view.dead_letters)).get(destination)
 
     def _listed(self) -> bytes:
         configured = {destination.name for destination in self._view.destinations}
         listed = []
-        for name, queue in sorted(self._queues().items()):
+        for name, queue in sorted(self._view.dead_letters().items()):
             listed.append({"name": name, "configured": name in configured} | _read(queue))
         return orjson.dumps({"destinations": listed})
+
+
+async def out_of_reach(_: Request, problem: Exception) -> Response:
+    """Files or a topic cannot be read or written right now."""
+    return JSONResponse({"error": redact(f"it cannot be had now: {problem}")}, 503, {"Retry-After": "5"})
 
 
 def _busy() -> Response:
@@ -171,11 +175,11 @@ def _shown(dead_letter: DeadLetter) -> dict[str, Any]:
     return {key: getattr(dead_letter, key) for key in keys} | {"bytes": len(content), "beginning": beginning}
 
 
-def _chosen(queue: DeadLetters, choice: Choice) -> list[DeadLetter]:
+def _chosen(queue: DeadLetterQueue, choice: Choice) -> list[DeadLetter]:
     return [one for one in queue if choice.means(one)]
 
 
-def _drop(queue: DeadLetters, choice: Choice) -> int:
+def _drop(queue: DeadLetterQueue, choice: Choice) -> int:
     if choice == Choice(choice.destination, None):
         return queue.clear()  # what cannot be read too
     return queue.remove(frozenset(one.id for one in queue if choice.means(one)))

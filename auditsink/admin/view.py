@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from auditsink.common.clock import Clock, SystemClock
@@ -10,6 +9,7 @@ from auditsink.config import DestinationSection
 from auditsink.config.changes import Changes
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
+from auditsink.forward.dead_letters import DeadLetterQueue
 from auditsink.observe.expiry import Expiries
 from auditsink.observe.snapshot import Snapshot
 from auditsink.spool.ring import Ring
@@ -32,14 +32,14 @@ def _nothing(one: DestinationSection) -> tuple[Destination, EventFilter | None]:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`snapshot` and `rings` are called in the loop's thread. `spool_path`: where dead letters lie; None: nowhere.
+    """`snapshot` and `rings` are called in the loop's thread. `dead_letters`: by destination; blocks, raises OSError.
 
     `unread`: why events cannot be looked at here, a sentence; None where they can.
     """
 
     snapshot: Callable[[], Snapshot]
     rings: Callable[[], Mapping[str, Ring]] = dict
-    spool_path: Path | None = None
+    dead_letters: Callable[[], Mapping[str, DeadLetterQueue]] = dict
     unread: str | None = None
     destinations: Sequence[DestinationSection] = ()
     expiries: Expiries | None = None

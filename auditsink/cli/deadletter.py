@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +20,10 @@ from auditsink.filters import build as filters
 from auditsink.forward import dead_letters
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letter_count import REASON_CHARACTERS
-from auditsink.forward.dead_letters import DeadLetters
+from auditsink.forward.dead_letters import DeadLetterQueue
 from auditsink.forward.redelivery import Report, deliver_dead_letters
+from auditsink.spool import SpoolError
+from auditsink.spooling import dead_letters_beside
 
 F = TypeVar("F", bound=Callable[..., Any])
 REASON_WIDTH = 70
@@ -158,7 +160,7 @@ def replay(
     config = read_config(config_file)
     configured = {one.name: one for one in config.destinations}
     spool = spool_path or config.spool.path
-    queues = _queues(config_file, spool, destination)
+    queues = _queues(config_file, spool_path, destination)
     ids = tuple(dead_letter.id for dead_letter in _chosen(queues.values(), ids)) if ids else ()
     good = True
     for name, queue in queues.items():
@@ -217,12 +219,21 @@ def _confirm(question: str) -> None:
         raise
 
 
-def _queues(config_file: Path | None, spool_path: Path | None, destination: str | None) -> dict[str, DeadLetters]:
-    """Dead letters by destination. Raises ClickException."""
-    path = spool_path or read_config(config_file).spool.path
-    if not path.is_dir():
+def _queues(
+    config_file: Path | None, spool_path: Path | None, destination: str | None
+) -> Mapping[str, DeadLetterQueue]:
+    """Dead letters by destination; those of a topic until the command ends. Raises ClickException."""
+    config = None if spool_path else read_config(config_file)
+    path = spool_path or (config.spool.path if config else Path())
+    if (config is None or config.spool.type == "disk") and not path.is_dir():
         raise click.ClickException(f"{path}: is no directory; give the spool's by --path, or the sink's -c FILE")
-    queues = dead_letters.open_all(path)
+    try:
+        if config is None:
+            queues: Mapping[str, DeadLetterQueue] = dead_letters.open_all(path)
+        else:
+            queues = click.get_current_context().with_resource(dead_letters_beside(config))
+    except (OSError, SpoolError) as problem:
+        raise click.ClickException(safe(str(problem))) from None
     if destination is None:
         return queues
     if destination not in queues:
@@ -231,11 +242,11 @@ def _queues(config_file: Path | None, spool_path: Path | None, destination: str 
     return {name: queue for name, queue in queues.items() if name == destination}
 
 
-def _dead_letters(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> Iterator[DeadLetter]:
+def _dead_letters(queues: Iterable[DeadLetterQueue], ids: tuple[str, ...]) -> Iterator[DeadLetter]:
     return (dead_letter for queue in queues for dead_letter in queue if not ids or dead_letter.id.startswith(ids))
 
 
-def _chosen(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLetter]:
+def _chosen(queues: Iterable[DeadLetterQueue], ids: tuple[str, ...]) -> list[DeadLetter]:
     """Those that are meant; the beginning of an id is enough. Raises ClickException for none, or several."""
     found = list(_dead_letters(queues, ids))
     for given in ids:
@@ -247,7 +258,7 @@ def _chosen(queues: Iterable[DeadLetters], ids: tuple[str, ...]) -> list[DeadLet
     return found
 
 
-def _replay_one(config: DestinationSection, spool: Path, queue: DeadLetters, chosen: list[DeadLetter]) -> bool:
+def _replay_one(config: DestinationSection, spool: Path, queue: DeadLetterQueue, chosen: list[DeadLetter]) -> bool:
     report = Report()
     resolver.run(_deliver(config, spool, queue, chosen, report))
     click.echo(f"{config.name}: delivered {len(report.delivered):,} of {len(chosen):,}")
@@ -263,7 +274,7 @@ def _replay_one(config: DestinationSection, spool: Path, queue: DeadLetters, cho
 
 
 async def _deliver(
-    config: DestinationSection, spool: Path, queue: DeadLetters, chosen: list[DeadLetter], report: Report
+    config: DestinationSection, spool: Path, queue: DeadLetterQueue, chosen: list[DeadLetter], report: Report
 ) -> None:
     clock = SystemClock()
     event_filter = filters.build(config)

@@ -181,6 +181,11 @@ class Config(Section, frozen=True, kw_only=True):
         if self.evidence is not None:
             yield "evidence", "needs rings on a disk: with spool.type: kafka no sink sees all of a cluster; remove it"
         for place, one in enumerate(self.destinations):
+            if one.when_dead_letters_full == "drop_oldest":
+                yield (
+                    f"destinations[{place}].when_dead_letters_full",
+                    "drop_oldest is not possible with spool.type: kafka, as forwarders could not count it; remove it",
+                )
             if isinstance(one, KafkaConfig) and one.transactional_id is not None:
                 yield (
                     f"destinations[{place}].transactional_id",

@@ -23,6 +23,7 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
     topic: str = "auditsink.spool"
     partitions: int = 12
     replication_factor: int = 3
+    dead_letter_topic: str | None = None  # None: that of `topic` with .dead behind it
     accept_loss: bool = False  # start although the topic or its brokers may lose what was answered 200
 
     def broken_topic(self) -> Broken:
@@ -33,10 +34,19 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
             yield from address(f"bootstrap_servers[{place}]", server)
         if not _TOPIC.match(self.topic):
             yield "topic", "write up to 200 letters, digits, dots, dashes and underscores"
+        if self.dead_letter_topic is not None and not _TOPIC.match(self.dead_letter_topic):
+            yield "dead_letter_topic", "write up to 200 letters, digits, dots, dashes and underscores"
+        if self.dead_letter_topic == self.topic:
+            yield "dead_letter_topic", "is the same as topic; dead letters need one of their own"
         yield from whole("partitions", self.partitions, 1, MOST_PARTITIONS)
         yield from whole("replication_factor", self.replication_factor, 1, 100)
         if self.replication_factor < 2 and not self.accept_loss:
             yield "replication_factor", "one replica is lost with its broker; write 3, or accept_loss: true"
+
+    @property
+    def letters(self) -> str:
+        """The topic of the dead letters."""
+        return f"{self.topic}.dead" if self.dead_letter_topic is None else self.dead_letter_topic
 
     def plan_topic(self) -> Iterator[str]:
         """What a 200 means and what is kept, a sentence each."""
@@ -45,15 +55,12 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
             f"keeps batches in topic {self.topic} of Kafka at {', '.join(self.bootstrap_servers)}; makes it with "
             f"{self.partitions} partitions and {self.replication_factor} replicas where it is missing"
         )
+        yield f"keeps dead letters in topic {self.letters}, with as many replicas"
 
     def risks_topic(self) -> Broken:
         """What may happen, and what to write instead."""
         if self.accept_loss:
             yield "accept_loss", "lets the sink start where a broker that fails may take answered batches along"
-        yield (
-            "path",
-            "dead letters of what is delivered here lie there: give it a volume, or they go with the machine",
-        )
         if self.security.tls is None:
             yield "security.tls", "is not set, so events and passwords travel in the clear"
         else:

@@ -78,7 +78,9 @@ class Spool(SpoolTopic, frozen=True, kw_only=True):
         if self.when_full == "drop_oldest":
             yield "when_full", "drop_oldest loses events when a destination is down for too long"
         if self.encryption is not None:
-            yield "encryption", "covers the rings; dead letters and file destinations are as readable as their disk"
+            where = f"topic {self.letters}" if self.type == "kafka" else "their disk"
+            covered = "records" if self.type == "kafka" else "rings"
+            yield "encryption", f"covers the {covered}; dead letters and file destinations are as readable as {where}"
         if self.backup is not None:
             encrypted = self.encryption is not None
             yield from ((f"backup.{key}", risk) for key, risk in self.backup.risks(encrypted=encrypted))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from auditsink.common import timestamps
-from auditsink.forward.dead_letters import DeadLetters
+from auditsink.forward.dead_letters import DeadLetterQueue
 
 MOST_REASONS = 20
 """Groups that are told apart; a server may put something new into each of its reasons."""
@@ -47,7 +47,7 @@ class DeadLettersWaiting:
 class DeadLetterCount:
     """For one destination. `look` blocks."""
 
-    def __init__(self, dead_letters: DeadLetters) -> None:
+    def __init__(self, dead_letters: DeadLetterQueue) -> None:
         self.waiting = DeadLettersWaiting()
         self.dropped = 0
         """How many were thrown away for want of room, ever."""

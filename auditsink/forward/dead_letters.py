@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from auditsink.common.disk import Disk, File, RealDisk, append_all, line_start, replace
 from auditsink.common.operator_error import OperatorError
@@ -41,8 +42,49 @@ class DeadLettersFullError(OperatorError):
     """No room for another dead letter. The message says for whom and what to do."""
 
 
+class DeadLetterQueue(Protocol):
+    """The dead letters of one destination, wherever they are kept. Everything blocks; it belongs into a thread."""
+
+    @property
+    def where(self) -> str:
+        """Names the place, and what to look at when nothing can be kept there."""
+        ...
+
+    def append(self, dead_letters: Sequence[DeadLetter]) -> int:
+        """See `DeadLetters.append`."""
+        ...
+
+    def dropped(self) -> int:
+        """See `DeadLetters.dropped`."""
+        ...
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        """See `DeadLetters.__iter__`."""
+        ...
+
+    def get(self, dead_letter_id: str) -> DeadLetter | None:
+        """See `DeadLetters.get`."""
+        ...
+
+    def remove(self, ids: Container[str]) -> int:
+        """See `DeadLetters.remove`."""
+        ...
+
+    def clear(self) -> int:
+        """See `DeadLetters.clear`."""
+        ...
+
+    def identity(self) -> tuple[object, int]:
+        """See `DeadLetters.identity`."""
+        ...
+
+    def since(self, start: int) -> Iterator[tuple[DeadLetter | None, int]]:
+        """See `DeadLetters.since`."""
+        ...
+
+
 class DeadLetters:
-    """The dead letters of one destination. All methods block; `append` belongs into a thread."""
+    """The dead letters of one destination on the disk. All methods block; `append` belongs into a thread."""
 
     def __init__(
         self,
@@ -69,6 +111,11 @@ class DeadLetters:
 
     def __repr__(self) -> str:
         return f"<DeadLetters {self.path}>"
+
+    @property
+    def where(self) -> str:
+        """See `DeadLetterQueue.where`."""
+        return f"{self.path} (check the disk)"
 
     def append(self, dead_letters: Sequence[DeadLetter]) -> int:
         """Store them durably, all or none; returns how many were thrown away for it.

@@ -24,7 +24,7 @@ from auditsink.delivery.outcome import (
 from auditsink.forward.attempts import Attempts, taken
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.dead_letter import DeadLetter
-from auditsink.forward.dead_letters import DeadLetters, DeadLettersFullError
+from auditsink.forward.dead_letters import DeadLetterQueue, DeadLettersFullError
 from auditsink.forward.prefetch import Offload
 from auditsink.forward.reporting import Bug, Reporting, RetryReason, reason_of, where
 from auditsink.forward.retry import FIRST_PROBE, Backoff, DestinationPause, InFlightLimit
@@ -45,7 +45,7 @@ class Deliverer:
     def __init__(
         self,
         destination: Destination,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterQueue,
         *,
         event_filter: EventFilter | None = None,
         batch_limits: BatchLimits,
@@ -326,7 +326,7 @@ class Deliverer:
             except DeadLettersFullError as problem:
                 self._in_trouble(cluster, Misconfigured(str(problem)), seen, RetryReason.DEAD_LETTERS)
             except OSError as problem:
-                why = f"dead letters cannot be written to {self._dead_letters.path}: {problem}; check the disk"
+                why = f"dead letters cannot be kept in {self._dead_letters.where}: {problem}"
                 self._in_trouble(cluster, Retry(why), seen, RetryReason.DEAD_LETTERS)
             else:
                 if self.pause.answered(seen, self._clock.monotonic()):

@@ -23,7 +23,7 @@ from auditsink.delivery.outcome import Outcome
 from auditsink.forward.batching import BatchLimits
 from auditsink.forward.cursor_sync import CursorSync
 from auditsink.forward.dead_letter_count import COUNT_SECONDS, LEAST_COUNT_SECONDS, DeadLetterCount
-from auditsink.forward.dead_letters import DeadLetters
+from auditsink.forward.dead_letters import DeadLetterQueue
 from auditsink.forward.deliverer import Deliverer
 from auditsink.forward.prefetch import Offload
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, where
@@ -52,7 +52,7 @@ class Forwarder:
         destination: Destination,
         *,
         spool: Source,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterQueue,
         start: Callable[[], Awaitable[Outcome]] | None = None,
         files: Sequence[Path] = (),
         event_filter: EventFilter | None = None,

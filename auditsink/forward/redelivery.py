@@ -18,7 +18,7 @@ from auditsink.delivery.destination import Attempt, Batch, Destination, Limits
 from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Misconfigured, Outcome, Retry
 from auditsink.forward.dead_letter import DeadLetter
-from auditsink.forward.dead_letters import DeadLetters
+from auditsink.forward.dead_letters import DeadLetterQueue
 from auditsink.forward.verdicts import Settled, SplitBatch, TryAgain, judge
 
 TRIES = 4
@@ -67,7 +67,7 @@ class Report:
 
 
 async def deliver_dead_letters(
-    queue: DeadLetters,
+    queue: DeadLetterQueue,
     dead_letters: Sequence[DeadLetter],
     destination: Destination,
     *,

@@ -16,6 +16,8 @@ The brokers refuse the commit of a forwarder that lost the partition, so nobody'
 
 **Sequences** count a cluster's events for one destination, as its accounts do. They are not the same for another one.
 
+**Dead letters** lie in a topic of their own, compacted, under the key `DESTINATION/ID` (see `dead_letters`).
+
 **Retries.** A retry that another receiver takes lies in the topic twice. Whoever owns the partition knows the digests
 of the last ten minutes before each record, because it begins to read so much earlier; what comes again is passed over.
 """

@@ -1,4 +1,7 @@
-"""Being a member of a group: what the brokers say of partitions reaches their owner, and an end is one at any rate."""
+"""Consumers of the brokers: a member of a group, whose owner hears of partitions, and a reader of none.
+
+An end is one at any rate, whatever the brokers do.
+"""
 
 import asyncio
 import contextlib
@@ -6,10 +9,26 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.consumer.group_coordinator import NoGroupCoordinator
 from aiokafka.structs import TopicPartition
 
+from auditsink.config import Spool
+from auditsink.delivery.destination import DestinationError
+from auditsink.kafka.brokers import Brokers, BrokerSettings
+from auditsink.spool.errors import SpoolError
+
+ANSWER_SECONDS = 20.0
+"""From a batch's first try: longer than brokers take to choose a new leader, shorter than an apiserver's 30 s."""
 LAST_SECONDS = 3.0
 """For what is under way when a partition is taken away: what does not end in it, the next owner delivers again."""
+
+
+def brokers_of(config: Spool) -> Brokers:
+    """The cluster that the topic lies in. Raises SpoolError for credentials that cannot be read."""
+    try:
+        return Brokers(BrokerSettings("spool", config.bootstrap_servers, config.security, ANSWER_SECONDS))
+    except DestinationError as problem:
+        raise SpoolError(str(problem)) from None
 
 
 class Owner(Protocol):
@@ -48,7 +67,7 @@ async def ended(consumer: AIOKafkaConsumer) -> None:
     """
     coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001 - see above
     steps = [consumer.stop]
-    if coordinator is not None:
+    if coordinator is not None and not isinstance(coordinator, NoGroupCoordinator):
         steps += [
             coordinator._stop_heartbeat_task,  # noqa: SLF001
             coordinator._stop_commit_offsets_refresh_task,  # noqa: SLF001
@@ -59,3 +78,22 @@ async def ended(consumer: AIOKafkaConsumer) -> None:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LAST_SECONDS):
                 await step()
+
+
+async def reader(brokers: Brokers, fetch_bytes: int) -> AIOKafkaConsumer:
+    """A consumer of no group, which moves nobody's place; at most so many bytes of a partition in an answer.
+
+    Raises what kept it from starting, and nothing is left behind then.
+    """
+    consumer = AIOKafkaConsumer(
+        **await brokers.client_arguments(),
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=fetch_bytes,
+    )
+    try:
+        await consumer.start()
+    except BaseException:
+        await ended(consumer)
+        raise
+    return consumer

@@ -18,8 +18,9 @@ from auditsink.audit.eventlist import Mark, Split, joined
 from auditsink.config import Spool as SpoolConfig
 from auditsink.kafka.errors import classify
 from auditsink.kafka_spool import place, record
+from auditsink.kafka_spool.membership import brokers_of
 from auditsink.kafka_spool.place import GroupPlace
-from auditsink.kafka_spool.spool import KafkaSpool, brokers_of
+from auditsink.kafka_spool.spool import KafkaSpool
 from auditsink.spool import Spool, SpoolError
 from auditsink.spool.content import ContentError, Unpacker
 from auditsink.spool.keys import Keyring

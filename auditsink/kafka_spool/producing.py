@@ -14,6 +14,7 @@ from typing import Any
 from auditsink.common.clock import Clock
 from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka.link import ProducerLink
+from auditsink.kafka_spool.membership import ANSWER_SECONDS
 from auditsink.kafka_spool.packing import Packer, Posted
 from auditsink.kafka_spool.record import Encoded
 from auditsink.spool.dedup import Dedup
@@ -23,8 +24,6 @@ from auditsink.spool.types import Receipt, SpoolRejection
 
 log = logging.getLogger("auditsink.spool")
 
-ANSWER_SECONDS = 20.0
-"""From a batch's first try: longer than brokers take to choose a new leader, shorter than an apiserver's 30 s."""
 PATIENT_SECONDS = 5.0
 """As long as a batch may be tried again without a word: a partition gets another leader now and then."""
 AGAIN_SECONDS = 0.2

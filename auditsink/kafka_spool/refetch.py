@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import classify
+from auditsink.kafka_spool.membership import ended, reader
 
 FETCH_BYTES = 4 * 2**20
 FETCH_SECONDS = 20.0
@@ -51,16 +52,9 @@ class Refetching:
         """Let go of the connections."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await ended(consumer)
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(
-                **await self._brokers.client_arguments(),
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                max_partition_fetch_bytes=FETCH_BYTES,
-            )
-            await consumer.start()
-            self._consumer = consumer
+            self._consumer = await reader(self._brokers, FETCH_BYTES)
         return self._consumer

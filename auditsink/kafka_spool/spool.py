@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,18 @@ from aiokafka.partitioner import DefaultPartitioner
 from auditsink.audit.eventlist import Split
 from auditsink.common.clock import Clock
 from auditsink.config import Spool as SpoolConfig
-from auditsink.delivery.destination import DestinationError
-from auditsink.kafka.brokers import Brokers, BrokerSettings
+from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka.link import ProducerLink
 from auditsink.kafka_spool import topic
+from auditsink.kafka_spool.dead_letters import DeadLetterTopic, TopicDeadLetters, all_letters
 from auditsink.kafka_spool.keeper import TopicKeeper
+from auditsink.kafka_spool.membership import ANSWER_SECONDS, brokers_of
 from auditsink.kafka_spool.packing import Posted
-from auditsink.kafka_spool.producing import ANSWER_SECONDS, BATCH_BYTES, Producing
+from auditsink.kafka_spool.producing import BATCH_BYTES, Producing
 from auditsink.kafka_spool.ring import TopicRing
 from auditsink.kafka_spool.source import TopicSource
-from auditsink.kafka_spool.topic import TopicFacts
+from auditsink.kafka_spool.topic import TopicFacts, TopicPlan
 from auditsink.kafka_spool.window import REST
 from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.keys import Keyring
@@ -76,6 +77,7 @@ class KafkaSpool:
         link = ProducerLink(brokers, compression="none", batch_bytes=BATCH_BYTES)
         self._link = link
         self._producing = Producing(link, config.topic, clock=clock, keys=keys)
+        self._letters = DeadLetterTopic(brokers, config.letters)
         self._sources: dict[str, TopicSource] = {}
         self._keeper = TopicKeeper(
             brokers,
@@ -92,14 +94,19 @@ class KafkaSpool:
         return f"<KafkaSpool {self._config.topic} {self._producing}>"
 
     @classmethod
-    async def open(cls, config: SpoolConfig, *, clock: Clock, max_rings: int, max_body: int | None) -> "KafkaSpool":
-        """Look at the topic, and make it if it is missing. Raises SpoolError with a sentence for the operator.
+    async def open(
+        cls, config: SpoolConfig, *, clock: Clock, max_rings: int, max_body: int | None, max_letter: int | None = None
+    ) -> "KafkaSpool":
+        """Look at the topics, and make them if they are missing. Raises SpoolError with a sentence for the operator.
 
-        `max_body`: the largest body that is to fit into a record; None where nothing is received.
+        `max_body`: the largest body that is to fit into a record; None where nothing is received. `max_letter`: the
+        largest event that may become a dead letter; None where nothing is delivered.
         """
         keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
         brokers = brokers_of(config)
         facts = await checked_topic(config, brokers, max_body, clock)
+        if max_letter is not None:
+            await checked_dead_letter_topic(config, brokers, max_letter, clock)
         return cls(config, brokers, facts, clock=clock, max_rings=max_rings, keys=keys)
 
     def start(self, notify: Callable[..., object], soon: Callable[..., object] | None = None) -> None:  # noqa: ARG002 - the disk's
@@ -174,6 +181,17 @@ class KafkaSpool:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def dead_letters(self, destination: str, max_bytes: int) -> TopicDeadLetters:
+        """A destination's, for whoever is not in the loop's thread."""
+        return TopicDeadLetters(self._letters, destination, self._off_the_loop, max_bytes)
+
+    def all_dead_letters(self) -> Mapping[str, TopicDeadLetters]:
+        """Of every destination that has some. Blocks; run it off the loop. Raises OSError."""
+        return all_letters(self._letters, self._off_the_loop)
+
+    def _off_the_loop(self, wanted: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(wanted, self._loop).result()
+
     def reserve(self, reserved: Mapping[str, int]) -> None:
         """Shares of a topic cannot be reserved; `check` says so."""
 
@@ -193,7 +211,8 @@ class KafkaSpool:
         for task in tuple(self._tasks):
             task.cancel()
         sources = [source.close() for source in self._sources.values()]
-        await asyncio.gather(self._producing.close(CLOSE_SECONDS), *sources, return_exceptions=True)
+        closing = [self._producing.close(CLOSE_SECONDS), self._letters.close()]
+        await asyncio.gather(*closing, *sources, return_exceptions=True)
 
     async def _probe(self) -> None:
         """While nothing is confirmed nobody posts, because the sink is not ready: so ask the brokers ourselves."""
@@ -262,35 +281,46 @@ class KafkaSpool:
         return RingStatistics(cluster, 0, 0, 0, self._config.max_bytes, 0, age, 0, taken, 0, drops)
 
 
-def brokers_of(config: SpoolConfig) -> Brokers:
-    """The cluster that the topic lies in. Raises SpoolError for credentials that cannot be read."""
-    try:
-        return Brokers(BrokerSettings("spool", config.bootstrap_servers, config.security, ANSWER_SECONDS))
-    except DestinationError as problem:
-        raise SpoolError(str(problem)) from None
-
-
 async def checked_topic(config: SpoolConfig, brokers: Brokers, max_body: int | None, clock: Clock) -> TopicFacts:
     """The facts of a topic on which a 200 can be promised. Raises SpoolError."""
-    began = clock.monotonic()
-    while True:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                arguments = await brokers.client_arguments()
-                facts = await topic.look(arguments, config, max_body or 0)
-                break
-        except (KafkaError, OSError, RuntimeError, ValueError) as problem:
-            meaning, why = classify(problem)
-            if meaning is not ErrorMeaning.RETRY or clock.monotonic() - began > START_SECONDS:
-                raise SpoolError(f"spool.topic {config.topic}: {why}") from None
-        await clock.sleep(AGAIN_SECONDS)
+    return await _checked(config, topic.spool_topic(config, max_body or 0), brokers, max_body, clock)
+
+
+async def checked_dead_letter_topic(config: SpoolConfig, brokers: Brokers, max_body: int, clock: Clock) -> TopicFacts:
+    """The same of the topic of the dead letters."""
+    return await _checked(config, topic.dead_letter_topic(config, max_body), brokers, max_body, clock)
+
+
+async def _checked(
+    config: SpoolConfig, plan: TopicPlan, brokers: Brokers, max_body: int | None, clock: Clock
+) -> TopicFacts:
+    named = f"spool.{plan.key} {plan.name}"
+    facts = await _look(named, plan, brokers, clock)
     said = [*(topic.mistakes(facts, max_body) if max_body is not None else ())]
-    lies = list(topic.broken_promises(facts))
+    lies = list(topic.broken_promises(facts, plan.settings["cleanup.policy"]))
     if config.accept_loss:
         for lie in lies:
-            log.warning("risky: spool.topic %s %s", config.topic, lie)
+            log.warning("risky: %s %s", named, lie)
     else:
         said += [f"{lie}; or write spool.accept_loss: true" for lie in lies]
     if said:
-        raise SpoolError("\n".join(f"spool.topic {config.topic} {sentence}" for sentence in said))
+        raise SpoolError("\n".join(f"{named} {sentence}" for sentence in said))
     return facts
+
+
+async def _look(named: str, plan: TopicPlan, brokers: Brokers, clock: Clock) -> TopicFacts:
+    """Waits for brokers that are away, and says so at once. Raises SpoolError."""
+    began, told = clock.monotonic(), False
+    while True:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await topic.look(await brokers.client_arguments(), plan)
+        except (KafkaError, OSError, RuntimeError, ValueError) as problem:
+            meaning, why = classify(problem)
+            left = began + START_SECONDS - clock.monotonic()
+            if meaning is not ErrorMeaning.RETRY or left <= 0:
+                raise SpoolError(f"{named}: {why}") from None
+        if not told:
+            told = True
+            log.warning("waiting for the brokers, for up to %d s: %s: %s", left, named, why)
+        await clock.sleep(AGAIN_SECONDS)

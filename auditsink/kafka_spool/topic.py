@@ -16,6 +16,11 @@ SEGMENTS = 8
 """Of a full partition, at least."""
 LEAST_SEGMENT = 2**20
 MOST_SEGMENT = 2**29
+LETTER_SEGMENT = 2**24
+LETTER_SECONDS = 3600
+"""After so long a segment of dead letters is closed, and what was taken away leaves the disk."""
+MOST_BYTES = 2**31 - 1
+"""Kafka counts both in 32 bits."""
 IN_SYNC = 2
 _LOOK_SECONDS = 0.2
 
@@ -28,8 +33,33 @@ class TopicFacts(NamedTuple):
     settings: Mapping[str, str]
 
 
+class TopicPlan(NamedTuple):
+    """A topic as it is made where it is missing. `key`: of the section `spool`, which names it."""
+
+    key: str
+    name: str
+    partitions: int
+    replication_factor: int
+    settings: Mapping[str, str]
+
+
+def spool_topic(spool: Spool, max_body: int) -> TopicPlan:
+    """That of the records."""
+    return TopicPlan("topic", spool.topic, spool.partitions, spool.replication_factor, settings_of(spool, max_body))
+
+
+def dead_letter_topic(spool: Spool, max_body: int) -> TopicPlan:
+    """That of the dead letters: compacted, because what is taken away is overwritten under its key."""
+    settings = settings_of(spool, 2 * max_body) | {  # an event's quotes and backslashes are escaped
+        "cleanup.policy": "compact",
+        "segment.bytes": str(min(max(LETTER_SEGMENT, 2 * max_body + HEADROOM), MOST_BYTES)),
+        "segment.ms": str(LETTER_SECONDS * 1000),
+    }
+    return TopicPlan("dead_letter_topic", spool.letters, 1, spool.replication_factor, settings)
+
+
 def settings_of(spool: Spool, max_body: int) -> dict[str, str]:
-    """What a topic is made with."""
+    """What the topic of the records is made with."""
     return {
         "cleanup.policy": "delete",
         "retention.ms": "-1",
@@ -38,7 +68,7 @@ def settings_of(spool: Spool, max_body: int) -> dict[str, str]:
         "unclean.leader.election.enable": "false",
         "compression.type": "producer",
         "segment.bytes": str(_segment_bytes(spool, max_body)),
-        "max.message.bytes": str(max_body + HEADROOM),
+        "max.message.bytes": str(min(max_body + HEADROOM, MOST_BYTES)),
     }
 
 
@@ -48,8 +78,8 @@ def _segment_bytes(spool: Spool, max_body: int) -> int:
     return max(min(share, MOST_SEGMENT), LEAST_SEGMENT, max_body + HEADROOM)
 
 
-def broken_promises(facts: TopicFacts) -> Iterator[str]:
-    """What would make a 200 a lie, a sentence each, with what to do."""
+def broken_promises(facts: TopicFacts, policy: str = "delete") -> Iterator[str]:
+    """What would make a 200 a lie, a sentence each, with what to do. `policy`: what is to be cleaned up, and how."""
     say = facts.settings.get
     if facts.replicas < IN_SYNC:
         yield "has a partition with one replica, which is lost with its broker; give it 3 replicas"
@@ -58,8 +88,9 @@ def broken_promises(facts: TopicFacts) -> Iterator[str]:
         yield f"has min.insync.replicas={in_sync}, so one broker alone may confirm a batch; set it to {IN_SYNC}"
     if say("unclean.leader.election.enable", "false") != "false":
         yield "has unclean.leader.election.enable, so a replica without the last batches may lead; set it to false"
-    if say("cleanup.policy", "delete") != "delete":
-        yield "is compacted, which removes batches that nobody has got; set cleanup.policy=delete"
+    if (found := say("cleanup.policy", policy)) != policy:
+        what = "removes batches that nobody has got" if policy == "delete" else "keeps or removes the wrong ones"
+        yield f"has cleanup.policy={found}, which {what}; set cleanup.policy={policy}"
     for name in ("retention.ms", "retention.bytes"):
         if say(name, "-1") != "-1":
             yield f"has {name}={say(name)}, which deletes batches that nobody has got; set it to -1"
@@ -75,15 +106,15 @@ def mistakes(facts: TopicFacts, max_body: int) -> Iterator[str]:
         )
 
 
-async def look(arguments: Mapping[str, Any], spool: Spool, max_body: int) -> TopicFacts:
+async def look(arguments: Mapping[str, Any], plan: TopicPlan) -> TopicFacts:
     """What the brokers say of the topic, which is made if it is missing. Raises KafkaError, OSError, TimeoutError."""
     admin = AIOKafkaAdminClient(**arguments)
     try:
         await admin.start()
-        if spool.topic not in await admin.list_topics():  # to ask for it by name may have the brokers make it
-            await _make(admin, spool, max_body)
-        partitions = await _partitions(admin, spool.topic)
-        resource = ConfigResource(ConfigResourceType.TOPIC, spool.topic)
+        if plan.name not in await admin.list_topics():  # to ask for it by name may have the brokers make it
+            await _make(admin, plan)
+        partitions = await _partitions(admin, plan.name)
+        resource = ConfigResource(ConfigResourceType.TOPIC, plan.name)
         settings: dict[str, str] = {}
         for answer in await admin.describe_configs([resource]):
             for code, _why, _kind, _name, entries in answer.resources:
@@ -105,8 +136,8 @@ async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[dict[str, 
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _make(admin: AIOKafkaAdminClient, spool: Spool, max_body: int) -> None:
-    new = NewTopic(spool.topic, spool.partitions, spool.replication_factor, topic_configs=settings_of(spool, max_body))
+async def _make(admin: AIOKafkaAdminClient, plan: TopicPlan) -> None:
+    new = NewTopic(plan.name, plan.partitions, plan.replication_factor, topic_configs=dict(plan.settings))
     try:
         answer = await admin.create_topics([new])
     except TopicAlreadyExistsError:  # another sink was faster

@@ -146,7 +146,7 @@ spec:
   volumes:
     {{- include "auditsink.volumes" . | nindent 4 }}
     {{- if include "auditsink.topic" . }}
-    # Dead letters, and nothing else: `auditsink deadletter replay` empties it.
+    # Nothing is kept there: events and dead letters lie in topics.
     - name: data
       emptyDir: {}
     {{- else if eq .Values.kind "Deployment" }}
