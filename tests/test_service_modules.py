@@ -10,6 +10,8 @@ ALWAYS = ["auditsink.receive.connection", "auditsink.spool.writer", "msgspec", "
 HEAVY = [
     "aiohttp",
     "aiokafka",
+    "anyio._core",
+    "argparse",
     "attr",
     "auditsink.destinations.http",
     "auditsink.destinations.kafka",
@@ -27,13 +29,18 @@ HEAVY = [
     "confluent_kafka",
     "cryptography",
     "h11",
+    "html.entities",
     "httpx",
     "httpx2",
+    "importlib.metadata",
     "lightkube",
+    "logging.handlers",
     "moto",
+    "multiprocessing",
     "obstore",
     "requests",
     "urllib3",
+    "uvicorn.main",
     "yarl",
 ]
 """Each takes between 0.1 and 10 MB, and serves another destination, another command, or nobody."""

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import uvicorn
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
 
 from auditsink.admin.access import Access, parse_token
 from auditsink.admin.app import AdminRoute, application
@@ -27,6 +29,7 @@ from auditsink.common.listen import ListenError, bound, listen
 from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile
 from auditsink.config import Admin
 
+uvicorn.Config = Config  # type: ignore[misc] # a part of it asks the package, whose other parts must not run for that
 REQUEST_SECONDS = 10.0
 """From a connection's beginning, or a request's first byte, to the request's last."""
 READ_SECONDS = 20.0
@@ -116,7 +119,7 @@ POLL_SECONDS = 3.0
 """How often the token's file is looked at."""
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn without its signal handlers: the sink decides when to stop."""
 
     @contextlib.contextmanager
@@ -150,7 +153,7 @@ class AdminServer:
         self._numbers = StatusEndpoints(view, access)
         self._content = TrailEndpoints(view)
         self._server = _Server(
-            uvicorn.Config(
+            Config(
                 application(access, self._numbers, self._content, DeadLetterEndpoints(view), guests),
                 http=AdminConnection,
                 ws="none",

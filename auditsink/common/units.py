@@ -2,7 +2,6 @@
 
 import math
 import re
-from fractions import Fraction
 
 # At most 18 digits: more is a slip, and could not be represented.
 SIZE_PATTERN = r"^\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]i?)?B?\s*$"
@@ -32,7 +31,8 @@ class Size(int):
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return cls(value)
         if isinstance(value, str) and (match := _SIZE.match(value)):
-            return cls(Fraction(match[1]) * _SIZE_FACTORS[match[2] or ""])
+            whole, _, part = match[1].partition(".")
+            return cls(int(whole + part) * _SIZE_FACTORS[match[2] or ""] // 10 ** len(part))
         raise ValueError(f"{value!r} is no size; write bytes or a unit, like 64MiB")
 
     def __str__(self) -> str:

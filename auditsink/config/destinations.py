@@ -4,7 +4,7 @@ A package of somebody else names its section under the entry point group `audits
 what the file says as `type`. See docs/own-destination.md.
 """
 
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from auditsink.config.destination import DestinationSection
 from auditsink.config.file import FileConfig, StdoutConfig
@@ -13,6 +13,9 @@ from auditsink.config.http import HttpConfig
 from auditsink.config.kafka import KafkaConfig
 from auditsink.config.objects import AzureConfig, GcsConfig, LocalConfig, S3Config
 from auditsink.config.splunk import SplunkConfig
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 GROUP = "auditsink.destinations"
 
@@ -32,12 +35,12 @@ BuiltIn = (
 
 def foreign() -> dict[str, str]:
     """Types of other packages: name and where its section is, `module:Class`. Nothing is imported."""
-    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    return {entry.name: entry.value for entry in _entries()}
 
 
 def load_foreign(name: str) -> type[DestinationSection]:
     """The section of another package's type. Raises ValueError: a sentence that stands after the key's path."""
-    (entry, *others) = entry_points(group=GROUP, name=name)
+    (entry, *others) = (one for one in _entries() if one.name == name)
     if others:
         several = ", ".join(sorted(one.value for one in (entry, *others)))
         raise ValueError(f"{name} is brought by several packages ({several}); remove all but one")
@@ -53,3 +56,9 @@ def load_foreign(name: str) -> type[DestinationSection]:
         )
     section: type[DestinationSection] = found
     return section
+
+
+def _entries() -> "EntryPoints":
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 1 MB at rest, for types of others alone
+
+    return entry_points(group=GROUP)

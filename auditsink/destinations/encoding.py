@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
 
-import crc32c
 import msgspec
 from isal import isal_zlib
 
 from auditsink.audit import eventlist
 from auditsink.audit.eventlist import Mark
+from auditsink.common.crc32c import crc32c
 from auditsink.delivery.destination import Batch
 
 _INLINE = 65536  # bytes: compressing less costs under 0.1 ms, which is what handing it to a thread costs
@@ -66,10 +66,10 @@ def event_id(cluster: str, sequence: int, time: bytes, event: bytes) -> bytes:
     cluster: then time and content tell two events with one sequence apart. Later events have later ids. An event
     without a time of its own gets another id when it is packed into another batch. Letters, digits and dashes only.
     """
-    return b"%s%s-%x-%08x" % (time[:-7], time[-6:], sequence, crc32c.crc32c(event, _seed(cluster)))
+    return b"%s%s-%x-%08x" % (time[:-7], time[-6:], sequence, crc32c(event, _seed(cluster)))
 
 
 @lru_cache(maxsize=4096)
 def _seed(cluster: str) -> int:
-    digest: int = crc32c.crc32c(cluster.encode())
+    digest: int = crc32c(cluster.encode())
     return digest

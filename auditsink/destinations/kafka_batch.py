@@ -9,7 +9,7 @@ import asyncio
 import struct
 from typing import Any
 
-from crc32c import crc32c
+from auditsink.common.crc32c import crc32c
 
 _CRC = struct.Struct(">I")
 _CRC_AT, _COVERED_FROM = 17, 21

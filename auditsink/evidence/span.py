@@ -5,9 +5,8 @@ import sys
 from array import array
 from dataclasses import dataclass
 
-from crc32c import crc32c
-
 from auditsink.audit import eventlist
+from auditsink.common.crc32c import crc32c
 from auditsink.spool.types import Record
 
 MOST_EVENTS = 2**17

@@ -7,6 +7,7 @@ connection is closed: closing on unread bytes would make TCP throw away the answ
 """
 
 import asyncio
+from mmap import mmap
 
 from auditsink.receive.auth import NOBODY, Peer
 from auditsink.receive.cluster import Admitted
@@ -180,7 +181,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
 
     # Bytes into requests.
 
-    def _take_whole(self, raw: bytearray, view: memoryview, stop: int) -> bool:
+    def _take_whole(self, raw: bytes | mmap, view: memoryview, stop: int) -> bool:
         """All of a request at once, with the head that was let in before: the usual case, in few steps.
 
         False for anything else, and for what is to be refused: then nothing has happened.
@@ -201,7 +202,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
         listener.ingest.take(admitted, body, held, self._answered, packed=self._framer.head.encoding is not None)
         return True
 
-    def _take(self, raw: bytes | bytearray, view: memoryview, start: int, stop: int) -> None:
+    def _take(self, raw: bytes | mmap, view: memoryview, start: int, stop: int) -> None:
         framer = self._framer
         while start < stop:
             if self._request >= LINGERING:
@@ -358,7 +359,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
 
     # Pipelining.
 
-    def _keep(self, raw: bytes | bytearray, start: int, stop: int) -> None:
+    def _keep(self, raw: bytes | mmap, start: int, stop: int) -> None:
         """Read no more for now."""
         self._pause()
         if not self._unread.keep(raw, start, stop):  # RFC 9112, 9.3.2: a client repeats what is behind the last answer

@@ -8,6 +8,7 @@ given no more than up to the next empty line at a time, because the body ends wi
 import re
 from collections.abc import Callable
 from enum import IntEnum
+from mmap import mmap
 
 import httptools
 
@@ -60,7 +61,7 @@ class ChunkedBody:
         self._http = httptools.HttpRequestParser(self)
         self._http.feed_data(head)
 
-    def feed(self, raw: bytes | bytearray, view: memoryview, start: int, stop: int) -> int:
+    def feed(self, raw: bytes | mmap, view: memoryview, start: int, stop: int) -> int:
         """Consume from `raw[start:stop]`, of which `view` is as well; says how far it came."""
         end = self._cut(raw, view, start, min(stop, start + _PIECE))
         self._tail = (self._tail + bytes(view[max(start, end - _REACH) : end]))[-_REACH:]
@@ -74,7 +75,7 @@ class ChunkedBody:
                 self.refused = _SILENT
         return end
 
-    def _cut(self, raw: bytes | bytearray, view: memoryview, start: int, stop: int) -> int:
+    def _cut(self, raw: bytes | mmap, view: memoryview, start: int, stop: int) -> int:
         across = (self._tail + bytes(view[start : min(stop, start + _REACH)])).find(END_OF_HEAD)
         if across >= 0:
             return start + across + len(END_OF_HEAD) - len(self._tail)
@@ -114,7 +115,7 @@ class Framer:
         self._left = 0  # bytes of the body to come
         self._chunked: ChunkedBody | None = None
 
-    def step(self, raw: bytes | bytearray, view: memoryview, start: int, stop: int) -> tuple[Event, int]:
+    def step(self, raw: bytes | mmap, view: memoryview, start: int, stop: int) -> tuple[Event, int]:
         """Consume from `raw[start:stop]`, of which `view` is as well, up to the next event; says how far it came."""
         left = self._left
         if left:
@@ -133,7 +134,7 @@ class Framer:
                 return self._begin(bytes(view[start:end])), end
         return self._gather(raw, start, stop)
 
-    def whole(self, raw: bytearray, view: memoryview, stop: int) -> bytes | None:
+    def whole(self, raw: bytes | mmap, view: memoryview, stop: int) -> bytes | None:
         """The body of a request that is all of `raw[:stop]`, with the same head as the last one but for its length.
 
         None for anything else, of which nothing is consumed then.
@@ -145,7 +146,7 @@ class Framer:
         start = len(before)
         end = raw.find(b"\r\n", start, start + LENGTH_DIGITS + 2)
         digits = raw[start:end]
-        if not digits.isdigit() or not raw.startswith(before) or not raw.startswith(after, end):
+        if not digits.isdigit() or raw[:start] != before or raw[end : end + len(after)] != after:
             return None
         start = end + len(after)
         return bytes(view[start:stop]) if start + int(digits) == stop else None
@@ -162,7 +163,7 @@ class Framer:
         return _HEAD
 
     def _chunks(
-        self, chunked: ChunkedBody, raw: bytes | bytearray, view: memoryview, start: int, stop: int
+        self, chunked: ChunkedBody, raw: bytes | mmap, view: memoryview, start: int, stop: int
     ) -> tuple[Event, int]:
         end = chunked.feed(raw, view, start, stop)
         if chunked.refused is not None:
@@ -173,7 +174,7 @@ class Framer:
         self.between = True
         return _END, end
 
-    def _gather(self, raw: bytes | bytearray, start: int, stop: int) -> tuple[Event, int]:
+    def _gather(self, raw: bytes | mmap, start: int, stop: int) -> tuple[Event, int]:
         """A head that comes in pieces, or something else."""
         known = len(self._partial)
         piece = bytes(raw[start : min(stop, start + MAX_HEAD - known)])

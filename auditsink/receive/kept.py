@@ -1,5 +1,7 @@
 """What a connection keeps of its client's bytes, within the memory limit: a body, and what came behind its request."""
 
+from mmap import mmap
+
 from auditsink.receive.limits import MemoryLimit
 
 SMALL_PIECE = 4096
@@ -71,7 +73,7 @@ class UnreadBytes:
         self.at = 0
         self._memory = memory
 
-    def keep(self, raw: bytes | bytearray, start: int, stop: int) -> bool:
+    def keep(self, raw: bytes | mmap, start: int, stop: int) -> bool:
         """Keep `raw[start:stop]`, which may be the rest of what is kept already; False when there is no room for it."""
         if raw is self.data:
             self.at = start

@@ -6,6 +6,7 @@ The order says what a stranger may learn: first whether the path exists, then no
 
 import logging
 from collections.abc import Callable
+from mmap import mmap
 from typing import NamedTuple, Protocol
 
 from auditsink import config
@@ -103,7 +104,8 @@ class Buffers:
     """What bytes are read into. One set serves every connection of the loop: it is only used within one callback."""
 
     def __init__(self) -> None:
-        self.raw = bytearray(READ_BYTES)
+        self.raw = mmap(-1, READ_BYTES)
+        """Pages that nothing was read into take no memory; a `bytearray` would write zeros into all of them."""
         self.view = memoryview(self.raw)
         self.peek = self.view[:PEEK_BYTES]
         """As much of it as is read while a request waits for its answer: that has to be kept."""

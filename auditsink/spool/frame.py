@@ -4,9 +4,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crc32c import crc32c
-
 from auditsink.audit.eventlist import Mark
+from auditsink.common.crc32c import crc32c
 from auditsink.spool import record_batch
 
 MAGIC = b"ASR1"

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from crc32c import crc32c
-
+from auditsink.common.crc32c import crc32c
 from auditsink.spool import frame
 from auditsink.spool.errors import SpoolError
 from auditsink.spool.frame import FrameHeader

@@ -7,8 +7,7 @@ import struct
 from pathlib import Path
 from threading import Lock
 
-from crc32c import crc32c
-
+from auditsink.common.crc32c import crc32c
 from auditsink.common.disk import Disk, File, closed_on_error, read_around, write_all
 
 _HEAD = struct.Struct("<4sIQI")

@@ -115,7 +115,7 @@ def test_a_request_that_is_there_whole_is_what_the_steps_find(body: bytes, heade
     cut = Cut().feed([first])
     again = request(body, *([header] if header else []))
     for sent in (again, again[: place % (len(again) + 1)] + odd + again[place % (len(again) + 1) :], again[:-place]):
-        raw = bytearray(sent) + again  # what the buffer held before
+        raw = sent + again  # what the buffer held before
         found = cut.framer.whole(raw, memoryview(raw), len(sent))
         stepwise = Cut().feed([first, sent])
         if found is not None:

@@ -22,8 +22,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Protocol
 
-from crc32c import crc32c
-
+from auditsink.common.crc32c import crc32c
 from auditsink.evidence.span import packed
 from auditsink.evidence.verify.archive import Archive, Statements
 from auditsink.evidence.verify.findings import Findings, events

@@ -9,9 +9,8 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from crc32c import crc32c
-
 from auditsink.common import timestamps
+from auditsink.common.crc32c import crc32c
 from auditsink.evidence.checkpoint import FINGERPRINT_BYTES, Signed
 from auditsink.evidence.span import packed
 from auditsink.evidence.verify.archive import Statements
