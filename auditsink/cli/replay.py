@@ -54,9 +54,7 @@ def command(
             "(kafka-consumer-groups.sh --reset-offsets --to-datetime); it begins there, with accounts of its own"
         )
     spool = path or config.spool.path
-    clusters = [one for one in inspect.clusters(spool) if cluster in (None, one)]
-    if not clusters:
-        raise click.ClickException(f"{spool} has no ring{f' of cluster {cluster!r}' if cluster else ''}; see spool ls")
+    clusters = inspect.chosen(spool, cluster, least=1)
     encryption = config.spool.encryption
     keys = None if encryption is None else Keyring.load(encryption.key_file)
     done = _replay(chosen, spool, clusters, range(since, until), keys)

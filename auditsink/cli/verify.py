@@ -12,9 +12,8 @@ from auditsink.cli.tables import safe
 from auditsink.cli.when import since_option, until_option
 from auditsink.common.disk import RealDisk
 from auditsink.evidence.verify.archive import Archive, Period, open_keys
-from auditsink.evidence.verify.files import Files
 from auditsink.evidence.verify.findings import MOST_PROBLEMS, EnoughError, Findings
-from auditsink.evidence.verify.line_matcher import LineMatcher
+from auditsink.evidence.verify.line_matcher import Files, LineMatcher
 from auditsink.evidence.verify.verify_spool import SpoolVerifier
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import export_format, inspect

@@ -1,6 +1,7 @@
 """`type: kafka`: Apache Kafka and what speaks its protocol."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -34,6 +35,21 @@ class KafkaSecurity(Section, frozen=True, kw_only=True):
         if not self.mechanism and (self.username or has_password):
             yield "mechanism", "is missing; write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
 
+    def risks(self, key: str) -> Broken:
+        """What may happen; `key` is where this section stands."""
+        if self.tls is None:
+            yield f"{key}.tls", "is not set, so events and passwords travel in the clear"
+        else:
+            yield from self.tls.risks(f"{key}.tls")
+
+
+def broken_servers(servers: Sequence[str]) -> Broken:
+    """What is wrong with `bootstrap_servers`, wherever the key stands."""
+    if not servers:
+        yield "bootstrap_servers", "is missing; write at least one host:port"
+    for place, server in enumerate(servers):
+        yield from address(f"bootstrap_servers[{place}]", server)
+
 
 class KafkaConfig(DestinationSection, frozen=True, kw_only=True, tag="kafka"):
     """Apache Kafka: idempotent, acks=all, key = cluster."""
@@ -49,10 +65,7 @@ class KafkaConfig(DestinationSection, frozen=True, kw_only=True, tag="kafka"):
 
     def broken(self) -> Broken:
         """See `Section.broken`."""
-        if not self.bootstrap_servers:
-            yield "bootstrap_servers", "is empty; write at least one host:port"
-        for place, server in enumerate(self.bootstrap_servers):
-            yield from address(f"bootstrap_servers[{place}]", server)
+        yield from broken_servers(self.bootstrap_servers)
         if not _TOPIC.match(self.topic):
             yield "topic", "write letters, digits, dots, dashes, underscores and {cluster}"
         if self.transactional_id is not None:
@@ -70,7 +83,4 @@ class KafkaConfig(DestinationSection, frozen=True, kw_only=True, tag="kafka"):
 
     def risks(self) -> Broken:
         """See `DestinationSection.risks`."""
-        if self.security.tls is None:
-            yield "security.tls", "is not set, so events and passwords travel in the clear"
-        else:
-            yield from self.security.tls.risks("security.tls")
+        yield from self.security.risks("security")

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from auditsink.config.checks import address, whole
-from auditsink.config.kafka import KafkaSecurity
+from auditsink.config.checks import whole
+from auditsink.config.kafka import KafkaSecurity, broken_servers
 from auditsink.config.section import Broken, Section
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
@@ -28,10 +28,7 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
 
     def broken_topic(self) -> Broken:
         """What makes no sense among these keys, once the spool is a topic."""
-        if not self.bootstrap_servers:
-            yield "bootstrap_servers", "is missing; write at least one host:port"
-        for place, server in enumerate(self.bootstrap_servers):
-            yield from address(f"bootstrap_servers[{place}]", server)
+        yield from broken_servers(self.bootstrap_servers)
         if not _TOPIC.match(self.topic):
             yield "topic", "write up to 200 letters, digits, dots, dashes and underscores"
         if self.dead_letter_topic is not None and not _TOPIC.match(self.dead_letter_topic):
@@ -61,7 +58,4 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
         """What may happen, and what to write instead."""
         if self.accept_loss:
             yield "accept_loss", "lets the sink start where a broker that fails may take answered batches along"
-        if self.security.tls is None:
-            yield "security.tls", "is not set, so events and passwords travel in the clear"
-        else:
-            yield from self.security.tls.risks("security.tls")
+        yield from self.security.risks("security")

@@ -1,34 +1,141 @@
-"""From fluent-bit's two arguments to a configuration of ours and the guest that goes with it.
+"""From fluent-bit's two arguments to a sink in its place: the configuration, and the guest that a running one has.
+
+The guest is fluent-bit's HTTP API on the admin port, and its leftovers on their way into the ring.
 
 Started as root the sink becomes a user without rights before a port is opened: today's extension gives its pod no user
 of its own. The volume belongs to root there, so the sink's directory is made and given away first. Whoever starts it as
 somebody else must have prepared the directory (`fsGroup`); then nothing of this happens.
 """
 
+import asyncio
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 import yaml
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 import auditsink
-from auditsink.common.clock import SystemClock
+from auditsink.admin import pages
+from auditsink.admin.access import Need
+from auditsink.admin.app import AdminRoute
+from auditsink.admin.view import View
+from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.redact import STARS, redact
 from auditsink.config import Config
-from auditsink.fluentbit import classic, leftovers, pipeline
-from auditsink.fluentbit.classic import FluentInclude, FluentVariable
-from auditsink.fluentbit.document import FluentBitError, FluentDocument, FluentSection
-from auditsink.fluentbit.guest import FluentBitGuest, News
+from auditsink.fluentbit import leftovers, numbers
+from auditsink.fluentbit.document import FluentBitError
 from auditsink.fluentbit.leftovers import Leftovers
-from auditsink.fluentbit.numbers import FluentNumbers
+from auditsink.fluentbit.numbers import Families, FluentNumbers
+from auditsink.fluentbit.syntax import read
 from auditsink.fluentbit.translate import Surroundings, Translation, storage_path, translate
 from auditsink.load import ConfigError, files, parse
+from auditsink.observe.snapshot import Snapshot
+from auditsink.spool import Spool
+
+log = logging.getLogger("auditsink.fluentbit")
+
+LOOK_SECONDS = 1.0
+"""Between two looks at the destinations' states."""
+
+
+class News(NamedTuple):
+    """A line of the log."""
+
+    message: str
+    fields: dict[str, Any]
+    level: int = logging.INFO
+
+
+class FluentBitGuest:
+    """See `service.Guest`. `news`: what is told once, at the start."""
+
+    def __init__(
+        self,
+        counters: FluentNumbers,
+        leftovers: Leftovers | None,
+        clock: Clock,
+        *,
+        served: bool,
+        news: Sequence[News] = (),
+    ) -> None:
+        self._numbers = counters
+        self._leftovers = leftovers
+        self._clock = clock
+        self._served = served
+        self._news = news
+        self._began = clock.monotonic()
+
+    def routes(self, view: View) -> list[AdminRoute]:
+        """fluent-bit's paths. Everybody may ask, as with fluent-bit: there are numbers and no events in them."""
+        if not self._served:
+            return []
+
+        def answer(make: Callable[[Snapshot], Any]) -> Callable[[Request], Any]:
+            async def endpoint(_: Request) -> Response:
+                return Response(orjson.dumps(make(view.snapshot())), media_type="application/json")
+
+            return endpoint
+
+        async def root(request: Request) -> Response:
+            if "text/html" in request.headers.get("accept", ""):
+                return await pages.index(request)
+            return Response(orjson.dumps(numbers.about()), media_type="application/json")
+
+        async def health(_: Request) -> Response:
+            healthy = self._numbers.healthy(view.snapshot())
+            return PlainTextResponse("ok\n" if healthy else "error\n", 200 if healthy else 500)
+
+        async def first(_: Request) -> Response:
+            return await _prometheus(numbers.families(self._numbers, view.snapshot(), self._up()))
+
+        async def second(_: Request) -> Response:
+            found = view.snapshot()
+            several = [*numbers.families(self._numbers, found, self._up())]
+            return await _prometheus([*several, *numbers.more_families(self._numbers, found)])
+
+        several: dict[str, Callable[[Request], Any]] = {
+            "/": root,
+            "/api/v1/uptime": answer(lambda _: numbers.uptime(self._up())),
+            "/api/v1/metrics": answer(self._numbers.metrics),
+            "/api/v1/metrics/prometheus": first,
+            "/api/v1/storage": answer(numbers.storage),
+            "/api/v2/metrics": second,
+            "/api/v2/metrics/prometheus": second,
+        }
+        if self._numbers.rules.on:
+            several["/api/v1/health"] = health
+        return [AdminRoute("GET", path, Need.PROBE, endpoint) for path, endpoint in several.items()]
+
+    async def run(self, view: View, spool: Spool) -> None:
+        """Tell the news, deliver what was left, and look at the destinations until cancelled."""
+        for new in self._news:
+            log.log(new.level, new.message, extra=new.fields)
+        async with asyncio.TaskGroup() as group:
+            if self._leftovers is not None:
+                group.create_task(self._leftovers.deliver(spool))
+            while True:
+                self._numbers.look(self._clock.monotonic(), view.snapshot())
+                await self._clock.sleep(LOOK_SECONDS)
+
+    def _up(self) -> float:
+        return self._clock.monotonic() - self._began
+
+
+async def _prometheus(several: Any) -> Response:
+    metrics: list[Metric] = list(several)
+    content = await asyncio.to_thread(generate_latest, Families(metrics))
+    return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
 
 UID = GID = 10001
 """The image's own user."""
@@ -93,67 +200,6 @@ def _drop() -> None:
                 ) from None
         return
     raise FluentBitError(f"user {UID}: the way back to root is open; take that from the container, and start it again")
-
-
-MOST_FILES = 1000
-MOST_BYTES = 2**20
-"""Of one file: rendered configurations have a few kilobytes."""
-
-
-def read(path: Path) -> FluentDocument:
-    """The file; YAML if its name says so. Raises FluentBitError, for a file that cannot be read too."""
-    sections: list[FluentSection] = []
-    variables: dict[str, str] = {}
-    for part in _parts(path, []):
-        if isinstance(part, FluentVariable):
-            variables[part.name] = part.value
-        else:
-            sections.append(part)
-    return FluentDocument(tuple(sections), variables)
-
-
-def _parts(path: Path, seen: list[Path]) -> Iterator[FluentSection | FluentVariable]:
-    if (real := path.resolve()) in seen:
-        raise FluentBitError(f"{path}: is included twice; each file may stand once")
-    seen.append(real)
-    if len(seen) > MOST_FILES:
-        raise FluentBitError(f"{path}: is one file more than {MOST_FILES}; this is no configuration")
-    for part in _parsed(path):
-        if isinstance(part, FluentInclude):
-            for one in _included(path, part):
-                yield from _parts(one, seen)
-        else:
-            yield part
-
-
-def _parsed(path: Path) -> Iterator[classic.FluentPart]:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MOST_BYTES + 1)
-    except OSError as problem:
-        why = problem.strerror or "cannot be read"
-        raise FluentBitError(f"{path}: {why}; check the path and its permissions") from None
-    if len(data) > MOST_BYTES:
-        raise FluentBitError(f"{path}: is larger than {MOST_BYTES // 2**20} MiB; this is no configuration file")
-    if path.suffix in (".yaml", ".yml"):
-        return pipeline.parse(data, str(path))
-    try:
-        return classic.parse(data.decode("utf-8-sig"), str(path))
-    except UnicodeDecodeError:
-        raise FluentBitError(f"{path}: is not UTF-8; save the file as UTF-8") from None
-
-
-def _included(path: Path, include: FluentInclude) -> list[Path]:
-    """Relative to the file that includes; a pattern in the order of names, and none is no mistake."""
-    pattern = Path(include.pattern)
-    directory = path.parent if not pattern.is_absolute() else Path("/")
-    relative = pattern.relative_to("/") if pattern.is_absolute() else pattern
-    if "*" not in include.pattern:
-        return [directory / relative]
-    try:
-        return sorted(directory.glob(str(relative)))
-    except (ValueError, NotImplementedError):
-        raise FluentBitError(f"{include.place}: is no pattern of files that can be read") from None
 
 
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

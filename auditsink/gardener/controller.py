@@ -11,10 +11,11 @@ from pathlib import Path
 import yaml
 
 from auditsink.gardener.api.controller_config import ControllerConfig
-from auditsink.gardener.apiserver import review, webhook
-from auditsink.gardener.apiserver.review import Known
+from auditsink.gardener.apiserver import deployment, webhook
+from auditsink.gardener.apiserver.deployment import Known
 from auditsink.gardener.control import apply
 from auditsink.gardener.control.certificates import issued
+from auditsink.gardener.control.changes import Watching, WorkQueue
 from auditsink.gardener.control.deploy import Tools
 from auditsink.gardener.control.drain import HttpSinks
 from auditsink.gardener.control.health import HealthLoop
@@ -22,9 +23,7 @@ from auditsink.gardener.control.landscape import Landscape
 from auditsink.gardener.control.leases import Leadership, heartbeat
 from auditsink.gardener.control.lifecycle import Lifecycle
 from auditsink.gardener.control.operations import Mine, starts
-from auditsink.gardener.control.queue import WorkQueue
 from auditsink.gardener.control.reconciler import Reconciler
-from auditsink.gardener.control.watching import Watching
 from auditsink.gardener.errors import ConfigurationError, ExtensionError
 from auditsink.gardener.kube import CLUSTER, EXTENSION, MUTATING_WEBHOOK, NAMESPACE, SECRET, Kube
 from auditsink.gardener.metrics import ControllerMetrics
@@ -130,7 +129,7 @@ class Controller:
         await apply.ensure(self.kube, MUTATING_WEBHOOK, wanted, ["webhooks"])
 
     async def _review(self, asked: Object) -> Object:
-        return await review.answer(asked, self.look, self.settings.controller)
+        return await deployment.answer(asked, self.look, self.settings.controller)
 
     async def look(self, namespace: str) -> Known:
         """What the webhook has to know of a namespace. Raises KubeError, which the API takes for a refusal."""

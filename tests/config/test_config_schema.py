@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from test_config_examples import ENVIRONMENT, EXAMPLES
 
 from auditsink import cli, load
+from auditsink.cli.schema import schema
 from auditsink.load import document
-from auditsink.load.schema import schema
 
 COMMITTED = Path(__file__).parents[2] / "config" / "auditsink.schema.json"
 VALIDATOR = jsonschema.Draft7Validator(json.loads(COMMITTED.read_text()))

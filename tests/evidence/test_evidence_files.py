@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditsink.evidence import EvidenceError
-from auditsink.evidence.verify import files, line_matcher
-from auditsink.evidence.verify.files import Files, in_order
-from auditsink.evidence.verify.line_matcher import SeenLines
+from auditsink.evidence.verify import line_matcher
+from auditsink.evidence.verify.line_matcher import Files, SeenLines, in_order
 
 
 def test_rotated_files_are_read_oldest_first() -> None:
@@ -69,7 +68,7 @@ def test_what_xz_and_bzip2_packed_is_read_as_well(tmp_path: Path) -> None:
 
 
 def test_a_file_without_line_breaks_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(line_matcher, "LONGEST_LINE", 1000)
     (tmp_path / "a").write_bytes(zstandard.ZstdCompressor().compress(b"x" * 10**7))
     with pytest.raises(EvidenceError, match="holds a line of more than"):
         list(Files([tmp_path / "a"]))

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from auditsink.evidence.span import Span
 from auditsink.evidence.verify.archive import Archive, Period
-from auditsink.evidence.verify.files import Files
 from auditsink.evidence.verify.findings import EnoughError, Findings
-from auditsink.evidence.verify.line_matcher import LineMatcher
+from auditsink.evidence.verify.line_matcher import Files, LineMatcher
 
 ALWAYS = Period()
 

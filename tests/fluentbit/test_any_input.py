@@ -11,7 +11,7 @@ from test_chunks import RECORDED
 
 from auditsink.audit.eventlist import split
 from auditsink.destinations import fluentd_wire as wire
-from auditsink.fluentbit import chunks, classic, pipeline, values
+from auditsink.fluentbit import leftovers, syntax, values
 from auditsink.fluentbit.document import FluentBitError, FluentDocument, FluentSection
 from auditsink.fluentbit.keys import SERVICE
 from auditsink.fluentbit.output_keys import PLUGINS
@@ -43,14 +43,14 @@ def sentence(call: Callable[[], object], error: type[Exception]) -> str | None:
 
 @given(st.text())
 def test_any_text_is_sections_or_a_sentence(text: str) -> None:
-    said = sentence(lambda: list(classic.parse(text, "f")), FluentBitError)
+    said = sentence(lambda: list(syntax.parse_classic(text, "f")), FluentBitError)
 
     assert said is None or "\n" not in said
 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_yaml_or_a_sentence(data: bytes) -> None:
-    said = sentence(lambda: list(pipeline.parse(data, "f")), FluentBitError)
+    said = sentence(lambda: list(syntax.parse_yaml(data, "f")), FluentBitError)
 
     assert said is None or said.startswith("f")
 
@@ -59,7 +59,7 @@ def test_any_bytes_are_yaml_or_a_sentence(data: bytes) -> None:
 def test_any_keys_are_a_configuration_or_a_sentence(sections: list[str]) -> None:
     text = "[INPUT]\n name http\n[OUTPUT]\n name stdout\n match *\n" + "".join(sections)
     try:
-        parts = list(classic.parse(text, "f"))
+        parts = list(syntax.parse_classic(text, "f"))
         document = FluentDocument(tuple(part for part in parts if isinstance(part, FluentSection)))
         found = translate(document, Surroundings({"A": "1"}, "/data"))
     except FluentBitError:
@@ -85,7 +85,7 @@ def test_sizes_and_times_are_fluent_bits() -> None:
 def test_a_chunk_with_other_bytes_is_events_or_a_sentence(place: int, other: bytes, cut: bool) -> None:
     data = RECORDED.read_bytes()
     data = data[:place] + other + (b"" if cut else data[place + len(other) :])
-    assert sentence(lambda: [split(body) for body in chunks.bodies(data, {})], chunks.ChunkError) != ""
+    assert sentence(lambda: [split(body) for body in leftovers.chunk_bodies(data, {})], leftovers.ChunkError) != ""
 
 
 @given(st.binary(max_size=200))

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 
 from auditsink.audit.eventlist import split
-from auditsink.fluentbit.chunks import ChunkError, bodies
+from auditsink.fluentbit.leftovers import ChunkError, chunk_bodies
 
 RECORDED = Path(__file__).parents[1] / "data" / "fluentbit" / "http.0-4.0.5.flb"
 """Written by fluent-bit 4.0.5 with today's extension's configuration, its HEC away, then killed: three EventLists."""
@@ -27,7 +27,7 @@ def eventlist(*items: Any, **more: Any) -> dict[str, Any]:
 
 
 def events_of(data: bytes, added: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    return [json.loads(event) for body in bodies(data, added or {}) for event in split(body).events]
+    return [json.loads(event) for body in chunk_bodies(data, added or {}) for event in split(body).events]
 
 
 def test_a_recorded_chunk_gives_the_events_that_were_posted() -> None:
@@ -85,13 +85,13 @@ def test_what_is_no_text_becomes_text() -> None:
 )
 def test_what_cannot_be_delivered_is_told(data: bytes, expected: str) -> None:
     with pytest.raises(ChunkError, match=expected):
-        list(bodies(data, {}))
+        list(chunk_bodies(data, {}))
 
 
 def test_what_stands_before_the_damage_is_read() -> None:
     data = chunk([[0, {}], eventlist({"a": 1})])[:-64] + b"\xc1\xc1\xc1"
     data = data[:10] + (int.from_bytes(data[10:14]) + 3).to_bytes(4) + data[14:]
-    found = bodies(data, {})
+    found = chunk_bodies(data, {})
 
     assert split(next(found)).events == [b'{"a":1}']
     with pytest.raises(ChunkError, match="is damaged"):
@@ -103,4 +103,4 @@ def test_nesting_without_end_is_told_and_no_crash() -> None:
     data = data[:10] + (200_000).to_bytes(4) + data[14:]
 
     with pytest.raises(ChunkError):
-        list(bodies(data, {}))
+        list(chunk_bodies(data, {}))

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from auditsink.fluentbit import classic, pipeline
-from auditsink.fluentbit.classic import FluentInclude, FluentVariable
+from auditsink.fluentbit import syntax
 from auditsink.fluentbit.document import FluentBitError, FluentSection
-from auditsink.fluentbit.start import read
+from auditsink.fluentbit.syntax import FluentInclude, FluentVariable, read
 
 
 def parsed(text: str) -> list[tuple[str, dict[str, str]]]:
     return [
         (part.kind, {entry.key: entry.value for entry in part.entries})
-        for part in classic.parse(text, "f.conf")
+        for part in syntax.parse_classic(text, "f.conf")
         if isinstance(part, FluentSection)
     ]
 
@@ -33,7 +32,7 @@ def test_comments_and_empty_lines_are_passed_over() -> None:
 
 
 def test_a_key_may_stand_several_times_and_the_last_counts_where_one_may() -> None:
-    (section,) = classic.parse("[FILTER]\n name modify\n add a 1\n add b 2\n", "f.conf")
+    (section,) = syntax.parse_classic("[FILTER]\n name modify\n add a 1\n add b 2\n", "f.conf")
 
     assert isinstance(section, FluentSection)
     assert [entry.value for entry in section.entries if entry.key == "add"] == ["a 1", "b 2"]
@@ -42,7 +41,7 @@ def test_a_key_may_stand_several_times_and_the_last_counts_where_one_may() -> No
 
 
 def test_directives_stand_between_sections() -> None:
-    parts = list(classic.parse("@SET a=b c\n[SERVICE]\n flush 1\n@include *.conf\n[INPUT]\n name http", "f"))
+    parts = list(syntax.parse_classic("@SET a=b c\n[SERVICE]\n flush 1\n@include *.conf\n[INPUT]\n name http", "f"))
 
     assert [type(part) for part in parts] == [FluentVariable, FluentSection, FluentInclude, FluentSection]
     assert parts[0] == FluentVariable("a", "b c")
@@ -63,7 +62,7 @@ def test_directives_stand_between_sections() -> None:
 )
 def test_a_mistake_is_told_with_file_and_line_and_without_a_value(text: str, expected: str) -> None:
     with pytest.raises(FluentBitError, match=r"f\.conf:") as caught:
-        list(classic.parse(text, "f.conf"))
+        list(syntax.parse_classic(text, "f.conf"))
     assert str(caught.value).startswith(expected)
 
 
@@ -79,7 +78,7 @@ includes: ["*.backend.yaml"]
 
 
 def test_yaml_gives_the_same_sections() -> None:
-    parts = list(pipeline.parse(YAML, "f.yaml"))
+    parts = list(syntax.parse_yaml(YAML, "f.yaml"))
 
     assert parts[0] == FluentVariable("HOME_", "here")
     assert parts[-1] == FluentInclude("*.backend.yaml", "f.yaml: includes")
@@ -106,7 +105,7 @@ def test_yaml_gives_the_same_sections() -> None:
 )
 def test_a_mistake_in_yaml_is_told_with_its_path(text: bytes, expected: str) -> None:
     with pytest.raises(FluentBitError, match=r"f\.yaml") as caught:
-        list(pipeline.parse(text, "f.yaml"))
+        list(syntax.parse_yaml(text, "f.yaml"))
     assert expected in str(caught.value)
 
 

@@ -15,7 +15,7 @@ from auditsink.fluentbit.document import FluentBitError, FluentDocument
 from auditsink.fluentbit.keys import KeyFate
 from auditsink.fluentbit.output_keys import PLUGINS
 from auditsink.fluentbit.outputs import BUILDERS
-from auditsink.fluentbit.start import read
+from auditsink.fluentbit.syntax import read
 from auditsink.fluentbit.translate import FluentOutput, HealthRules, Surroundings, Translation, translate
 
 ENVIRONMENT = {"SPLUNK_HEC_TOKEN": "hec-token-1", "HOST": "collector.example.com", "PORT": "8443"}

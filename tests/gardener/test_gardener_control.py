@@ -7,10 +7,10 @@ import pytest
 from gardenerkit import KEY, NAMESPACE, NOW, OPERATION, SPLUNK, extension, pending, seed
 
 from auditsink.gardener.control import health, leases
+from auditsink.gardener.control.changes import WorkQueue
 from auditsink.gardener.control.health import HealthLoop
 from auditsink.gardener.control.leases import Leadership, LostLeadershipError
 from auditsink.gardener.control.operations import Mine, Operation, due, starts
-from auditsink.gardener.control.queue import WorkQueue
 
 MINE = Mine("audit")
 FINALIZER = MINE.finalizer

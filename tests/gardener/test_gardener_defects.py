@@ -8,8 +8,8 @@ from gardenerkit import NAMESPACE, SPLUNK, cluster, extension, pending, resource
 
 from auditsink.gardener.api.audit_config import Backends, Splunk
 from auditsink.gardener.api.controller_config import ControllerConfig
-from auditsink.gardener.apiserver import review
-from auditsink.gardener.apiserver.review import Known
+from auditsink.gardener.apiserver import deployment as mutation
+from auditsink.gardener.apiserver.deployment import Known
 
 pytestmark = pytest.mark.asyncio
 
@@ -151,7 +151,7 @@ async def test_an_api_server_can_be_updated_when_the_extension_is_missing() -> N
     async def nothing(_namespace: str) -> Known:
         return Known(None, None)
 
-    answer = await review.answer(asked, nothing, ControllerConfig())
+    answer = await mutation.answer(asked, nothing, ControllerConfig())
     assert answer["response"] == {"uid": "u", "allowed": True}
 
 

@@ -11,8 +11,7 @@ from gardenerkit import NAMESPACE, SPLUNK, extension, secret
 from auditsink.gardener.api.controller_config import ControllerConfig
 from auditsink.gardener.api.own_config import WebhookFlags
 from auditsink.gardener.apiserver import deployment as mutation
-from auditsink.gardener.apiserver import review
-from auditsink.gardener.apiserver.review import Known
+from auditsink.gardener.apiserver.deployment import Known
 
 KUBECONFIG = secret("auditsink-webhook-kubeconfig", kubeconfig="a kubeconfig")
 CONTROLLER = ControllerConfig()
@@ -104,7 +103,7 @@ async def asked(
         return known
 
     body = {"request": {"uid": "u", "namespace": NAMESPACE, "object": thing or api_server()}}
-    answer: dict[str, Any] = (await review.answer(body, look, controller))["response"]
+    answer: dict[str, Any] = (await mutation.answer(body, look, controller))["response"]
     return answer
 
 

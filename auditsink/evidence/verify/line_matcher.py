@@ -15,14 +15,18 @@ so a line that was forged to have the fingerprint of another is found out.
 
 import hashlib
 import os
+import re
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
-from typing import Protocol
+from itertools import count as count_from
+from pathlib import Path
 
+from auditsink.auditlogs.compression import DAMAGE, decompressed
 from auditsink.common.crc32c import crc32c
+from auditsink.evidence import EvidenceError
 from auditsink.evidence.span import packed
 from auditsink.evidence.verify.archive import Archive, Statements
 from auditsink.evidence.verify.findings import Findings, events
@@ -40,16 +44,67 @@ MOST_SEEN_CHUNKS = 128
 """Eight million lines, 64 MiB: a crash repeats seconds, a lost cursor all that a ring holds."""
 
 
-class Lines(Protocol):
-    """The input: lines in order, each of which can be named to a person."""
+LONGEST_LINE = 2**28
+"""Bytes. kube-apiserver's events are a few MB at most; a file without line breaks must not fill the memory."""
+_ROTATED = re.compile(r"(?P<name>.*?)\.(?P<number>\d{1,6})\Z")
+_TELL_LINES = 1000
+
+
+class Files:
+    """The lines of NDJSON files, plain or compressed, in order. `progress` is told the bytes taken from the disk."""
+
+    def __init__(self, paths: Sequence[Path], progress: Callable[[int], object] = lambda _bytes: None) -> None:
+        self.paths = in_order(paths)
+        self._progress = progress
+        self._starts: list[int] = []
 
     def __iter__(self) -> Iterator[bytes]:
-        """Every line, without its line break."""
-        ...
+        """Every line without its line break. Raises EvidenceError for what cannot be read."""
+        number = 0
+        for path in self.paths:
+            self._starts.append(number)
+            for line in self._lines(path):
+                yield line
+                number += 1
 
     def where(self, number: int) -> str:
         """The line with that number (from 0, over all files) in words: `audit.ndjson:17`."""
-        ...
+        at = bisect_right(self._starts, number) - 1
+        return f"{self.paths[at]}:{number - self._starts[at] + 1}"
+
+    def _lines(self, path: Path) -> Iterator[bytes]:
+        told = 0
+        try:
+            with path.open("rb") as raw, decompressed(raw) or raw as stream:
+                for count in count_from(1):
+                    line = stream.readline(LONGEST_LINE)
+                    if len(line) == LONGEST_LINE:
+                        raise EvidenceError(f"{path}: holds a line of more than {LONGEST_LINE // 2**20} MiB")
+                    if not line or count % _TELL_LINES == 0:
+                        self._progress(raw.tell() - told)
+                        told = raw.tell()
+                    if not line:
+                        return
+                    yield line[:-1] if line.endswith(b"\n") else line
+        except DAMAGE as problem:
+            raise EvidenceError(f"{path}: cannot be read: {problem}") from None
+
+
+def in_order(paths: Sequence[Path]) -> list[Path]:
+    """As a file destination wrote them: `x.2`, `x.1`, `x`, whatever order a shell gives; others stay where they are."""
+    names = [_name(path) for path in paths]
+    groups: dict[Path, int] = {}
+    for base, _number in names:
+        groups.setdefault(base, len(groups))
+    keys = [(groups[base], -number) for base, number in names]
+    return [path for _key, path in sorted(zip(keys, paths, strict=True), key=lambda pair: pair[0])]
+
+
+def _name(path: Path) -> tuple[Path, int]:
+    """`audit.ndjson.2.gz` is number 2 of `audit.ndjson`, which itself is number 0."""
+    plain = path.with_suffix("") if path.suffix in {".gz", ".zst"} else path
+    rotated = _ROTATED.match(plain.name)
+    return (plain.with_name(rotated["name"]), int(rotated["number"])) if rotated else (plain, 0)
 
 
 class _Stream:
@@ -108,7 +163,7 @@ class LineMatcher:
         self._strange: list[range] = []
         self._in_a_row = 0
 
-    def check(self, lines: Lines) -> None:
+    def check(self, lines: Files) -> None:
         """Every line of the input, then what did not come."""
         number = 0
         for chunk, following in pairwise(chain(_chunks(lines), [[]])):
@@ -116,7 +171,7 @@ class LineMatcher:
             number += len(chunk)
         self._end(lines)
 
-    def _recognise_all(self, number: int, chunk: list[bytes], following: bytes | None, lines: Lines) -> None:
+    def _recognise_all(self, number: int, chunk: list[bytes], following: bytes | None, lines: Files) -> None:
         fingerprints = array("I", map(crc32c, chunk))
         at = 0
         while at < len(chunk):
@@ -130,7 +185,7 @@ class LineMatcher:
                 self._recognise(number + at, chunk[at], after, lines)
                 at += 1
 
-    def _recognise(self, number: int, line: bytes, following: bytes | None, lines: Lines) -> None:
+    def _recognise(self, number: int, line: bytes, following: bytes | None, lines: Files) -> None:
         """A line that is not expected."""
         fingerprint = crc32c(line)
         if line in self._seen:
@@ -149,7 +204,7 @@ class LineMatcher:
         else:
             self._set_aside(number)
 
-    def _accept(self, stream: _Stream, found: Sequence[bytes], lines: Lines) -> None:
+    def _accept(self, stream: _Stream, found: Sequence[bytes], lines: Files) -> None:
         if self._strange:
             self._tell_strange(lines, allowed=stream.timeline.unstated)
         self._in_a_row = 0
@@ -183,7 +238,7 @@ class LineMatcher:
         else:
             self._strange.append(range(number, number + 1))
 
-    def _tell_strange(self, lines: Lines, *, allowed: int = 0) -> None:
+    def _tell_strange(self, lines: Files, *, allowed: int = 0) -> None:
         """Something that was stated came after these lines, so they are not newer than the checkpoints."""
         strange, self._strange = self._strange, []
         count = sum(map(len, strange))
@@ -195,7 +250,7 @@ class LineMatcher:
             until = f" to {lines.where(some[-1])}" if len(some) > 1 else ""
             self._findings.problem(f"added: {lines.where(some[0])}{until}: no event that was stated")
 
-    def _end(self, lines: Lines) -> None:
+    def _end(self, lines: Files) -> None:
         if self._strange and any(one.timeline.owing for one in self._streams):
             self._tell_strange(lines)
         elif self._strange:
@@ -208,7 +263,7 @@ class LineMatcher:
             stream.finish()
 
 
-def _chunks(lines: Lines) -> Iterator[list[bytes]]:
+def _chunks(lines: Files) -> Iterator[list[bytes]]:
     chunk: list[bytes] = []
     size = 0
     for line in lines:

@@ -1,15 +1,26 @@
-"""What changes in an API server's Deployment: flags, a volume, a digest. Done twice it is as done once.
+"""What changes in an API server's Deployment (flags, a volume, a digest), and the answer to the review that asks.
 
-Every `--audit-*` flag but the policy's is ours; so what an earlier extension put there goes.
+Done twice it is as done once. Every `--audit-*` flag but the policy's is ours; so what an earlier extension put there
+goes. An API server must never be stuck because of us: only where a sink is wanted and its kubeconfig is not there yet
+the Deployment is refused, and then gardenlet tries again.
 """
 
+import base64
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import msgspec
+
+from auditsink.gardener.api import decoding
+from auditsink.gardener.api.controller_config import ControllerConfig
 from auditsink.gardener.api.own_config import WebhookFlags
-from auditsink.gardener.objects import Object
+from auditsink.gardener.apiserver.kubeconfig import KEY
+from auditsink.gardener.errors import ExtensionError
+from auditsink.gardener.objects import Object, at, data, meta
 from auditsink.gardener.render import names
+from auditsink.gardener.sink import build
 
 CONTAINERS = ("kube-apiserver", "gardener-apiserver")
 PATH = "/var/run/secrets/auditsink"
@@ -20,6 +31,56 @@ _METAL_VOLUME = "audit-webhook-config"
 """What metal-stack's extension mounts; its Secret goes with it."""
 BATCH_BYTES = 10_000_000
 """Where events are cut at all; the sink takes three times as much."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is in the Deployment's namespace; None: it is not there."""
+
+    extension: Object | None
+    kubeconfig: Object | None
+    hibernated: bool = False
+    deleted: bool = False
+
+
+Look = Callable[[str], Awaitable[Known]]
+"""Reads it, for a namespace."""
+
+
+async def answer(review: Object, look: Look, controller: ControllerConfig) -> Object:
+    """The AdmissionReview with its response."""
+    request = review.get("request") or {}
+    response: Object = {"uid": request.get("uid", ""), "allowed": True}
+    deployment = request.get("object")
+    if isinstance(deployment, dict) and "deletionTimestamp" not in meta(deployment):
+        known = await look(str(request.get("namespace", "")))
+        try:
+            changed = decide(deployment, known, controller)
+        except ExtensionError as problem:
+            response |= {"allowed": False, "status": {"code": 500, "message": f"{controller.name}: {problem}"}}
+        else:
+            if changes := patch(deployment, changed):
+                encoded = base64.b64encode(msgspec.json.encode(changes)).decode()
+                response |= {"patchType": "JSONPatch", "patch": encoded}
+    return {"apiVersion": review.get("apiVersion"), "kind": review.get("kind"), "response": response}
+
+
+def decide(deployment: Object, known: Known, controller: ControllerConfig) -> Object:
+    """The Deployment as it should be. Raises ExtensionError where it has to wait."""
+    extension = known.extension
+    going = extension is not None and "deletionTimestamp" in meta(extension)
+    if extension is None or (going and not known.deleted):
+        return stripped(deployment)
+    config = decoding.provider_config(at(extension, "spec", "providerConfig"))
+    if not build.wanted(config, controller):
+        return stripped(deployment)
+    kubeconfig = data(known.kubeconfig, KEY) if known.kubeconfig else b""
+    if kubeconfig:
+        how = build.webhook(config)
+        return mutated(deployment, kubeconfig, build.mode(config, controller), how)
+    if known.hibernated or known.deleted or "deletionTimestamp" in meta(extension):
+        return deployment  # nobody is to be audited any more, or not for now
+    raise ExtensionError("the sink's kubeconfig is not there yet; look at the status of the Extension")
 
 
 def mutated(deployment: Object, kubeconfig: bytes, mode: str, webhook: WebhookFlags) -> Object:
@@ -78,7 +139,7 @@ def patch(before: Object, after: Object) -> list[Object]:
     """A JSON Patch from one to the other; empty when they are equal. Whole metadata and template are replaced."""
     found = []
     for path in (("metadata", "annotations"), ("spec", "template")):
-        old, new = _at(before, path), _at(after, path)
+        old, new = at(before, *path), at(after, *path)
         if old != new:
             operation = "add" if old is None else "replace"
             found.append({"op": operation, "path": "/" + "/".join(path), "value": new})
@@ -106,10 +167,3 @@ def _not_ours(words: Sequence[str]) -> list[str]:
 
 def _named_otherwise(things: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
     return [thing for thing in things if thing.get("name") not in (VOLUME, _METAL_VOLUME)]
-
-
-def _at(thing: Object, path: Sequence[str]) -> object:
-    found: object = thing
-    for key in path:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found

@@ -1,6 +1,8 @@
 """Writes objects into the seed, and only where that changes something."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from auditsink.gardener.errors import NotYetError
 from auditsink.gardener.kube import MANAGED_RESOURCE, SECRET, ConflictError, Kind, Kube
@@ -9,6 +11,7 @@ from auditsink.gardener.render.managed_resource import Managed
 
 Sleep = Callable[[float], Awaitable[None]]
 Clock = Callable[[], float]
+T = TypeVar("T")
 
 POLL_SECONDS = 1.0
 _HEALTHY = {"ResourcesApplied": "True", "ResourcesHealthy": "True", "ResourcesProgressing": "False"}
@@ -41,13 +44,27 @@ async def apply(kube: Kube, managed: Managed) -> bool:
     return await ensure(kube, MANAGED_RESOURCE, managed.resource, ["spec"]) or wrote
 
 
-async def healthy(kube: Kube, name: str, namespace: str, *, within: float, clock: Clock, sleep: Sleep) -> None:
+@dataclass(frozen=True)
+class Patience:
+    """How long is waited for what others do: seconds, and what they are measured and slept by."""
+
+    within: float
+    clock: Clock
+    sleep: Sleep
+
+    async def until(self, done: Callable[[T], bool], look: Callable[[], Awaitable[T]]) -> T:
+        """Look every `POLL_SECONDS` until it is done or the time is over; what was seen last."""
+        end = self.clock() + self.within
+        while not done(seen := await look()) and self.clock() < end:
+            await self.sleep(POLL_SECONDS)
+        return seen
+
+
+async def healthy(kube: Kube, name: str, namespace: str, patience: Patience) -> None:
     """Wait until the resource manager says so. Raises NotYetError, which says what it waits for."""
-    until = clock() + within
-    while why := unhealthy(await kube.get(MANAGED_RESOURCE, name, namespace)):
-        if clock() >= until:
-            raise NotYetError(f"ManagedResource {name}: {why}")
-        await sleep(POLL_SECONDS)
+    seen = await patience.until(lambda one: not unhealthy(one), lambda: kube.get(MANAGED_RESOURCE, name, namespace))
+    if why := unhealthy(seen):
+        raise NotYetError(f"ManagedResource {name}: {why}")
 
 
 def unhealthy(resource: Object | None) -> str:
@@ -66,13 +83,10 @@ def unhealthy(resource: Object | None) -> str:
     return ""
 
 
-async def gone(kube: Kube, kind: Kind, name: str, namespace: str, *, within: float, clock: Clock, sleep: Sleep) -> None:
+async def gone(kube: Kube, kind: Kind, name: str, namespace: str, patience: Patience) -> None:
     """Wait until it is. Raises NotYetError."""
-    until = clock() + within
-    while await kube.get(kind, name, namespace) is not None:
-        if clock() >= until:
-            raise NotYetError(f"{kind.kind} {namespace}/{name} is still there; see its finalizers and its status")
-        await sleep(POLL_SECONDS)
+    if await patience.until(lambda one: one is None, lambda: kube.get(kind, name, namespace)) is not None:
+        raise NotYetError(f"{kind.kind} {namespace}/{name} is still there; see its finalizers and its status")
 
 
 def _merged(there: Object, wanted: Object, owned: Sequence[str]) -> Object:

@@ -15,7 +15,7 @@ from auditsink.gardener.api.controller_config import ControllerConfig
 from auditsink.gardener.apiserver import kubeconfig
 from auditsink.gardener.certificates.decide import Made
 from auditsink.gardener.control import apply, certificates
-from auditsink.gardener.control.apply import Clock, Sleep
+from auditsink.gardener.control.apply import Clock, Patience, Sleep
 from auditsink.gardener.control.certificates import CertificateStore, Issue
 from auditsink.gardener.control_plane import ControlPlane
 from auditsink.gardener.kube import MANAGED_RESOURCE, SECRET, VOLUME_CLAIM, Kube, KubeError
@@ -80,9 +80,9 @@ class Tools:
         return CertificateStore(self.kube, namespace, self.controller.type, self.make)
 
     @property
-    def waits(self) -> float:
-        """Seconds that one step waits."""
-        return self.controller.healthy_within_seconds
+    def patience(self) -> Patience:
+        """How long one step waits."""
+        return Patience(self.controller.healthy_within_seconds, self.clock, self.sleep)
 
 
 async def deploy(tools: Tools, plan: Plan) -> Made:
@@ -101,9 +101,7 @@ async def deploy(tools: Tools, plan: Plan) -> Made:
     in_seed = everything.in_seed(plan, mounted, tools.monitoring, tools.controller.gateway_image)
     await apply.apply(kube, managed_resource.seed(tools.controller.name, place.namespace, in_seed))
     await _in_shoot(tools, plan, made)
-    await apply.healthy(
-        kube, tools.controller.name, place.namespace, within=tools.waits, clock=tools.clock, sleep=tools.sleep
-    )
+    await apply.healthy(kube, tools.controller.name, place.namespace, tools.patience)
     client = made.leaves[certificates.CLIENT]
     wanted = kubeconfig.secret(
         place.namespace, data(made.bundle, "bundle.crt"), data(client, "tls.crt"), data(client, "tls.key")
@@ -135,9 +133,7 @@ async def remove(tools: Tools, place: ControlPlane, *, wait: bool, keep_persiste
         await _delete_managed(tools, name, namespace)
     if wait:
         for name in (shoot, seed):
-            await apply.gone(
-                kube, MANAGED_RESOURCE, name, namespace, within=tools.waits, clock=tools.clock, sleep=tools.sleep
-            )
+            await apply.gone(kube, MANAGED_RESOURCE, name, namespace, tools.patience)
     for labels in (names.selector(), METAL_PODS):
         await kube.delete_all(VOLUME_CLAIM, namespace, labels)
     for name in (names.KUBECONFIG, forwarding.ACCESS_SECRET):

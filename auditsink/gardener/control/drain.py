@@ -1,4 +1,4 @@
-"""Lets sinks deliver what they hold before they are stopped, within a limit, and says what is left."""
+"""Asks sinks what they still hold, which they are to deliver before they are stopped, and says what is left."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,12 +6,10 @@ from typing import Any, Protocol
 
 import httpx2
 
-from auditsink.gardener.control.apply import Clock, Sleep
 from auditsink.gardener.kube import ENDPOINT_SLICE, Kube
 from auditsink.gardener.objects import Object
 from auditsink.gardener.render import names
 
-POLL_SECONDS = 2.0
 ASK_SECONDS = 5.0
 """For one answer of one sink."""
 
@@ -82,16 +80,6 @@ async def backlog(kube: Kube, sinks: Sinks, namespace: str) -> Backlog:
             pending[name] = pending.get(name, 0) + int(one.get("pending") or 0)
             refused[name] = refused.get(name, 0) + int(one.get("dead_lettered") or 0)
     return Backlog(len(addresses), silent, pending, refused)
-
-
-async def drain(kube: Kube, sinks: Sinks, namespace: str, *, within: float, clock: Clock, sleep: Sleep) -> Backlog:
-    """Wait until they hold nothing, at most `within` seconds; what they hold then."""
-    until = clock() + within
-    while True:
-        left = await backlog(kube, sinks, namespace)
-        if left.empty or clock() >= until:
-            return left
-        await sleep(POLL_SECONDS)
 
 
 async def sink_addresses(kube: Kube, namespace: str) -> list[str]:

@@ -6,13 +6,14 @@ that goes from a living shoot takes its flags along first: gardenlet deletes it 
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from auditsink.gardener.api import decoding
 from auditsink.gardener.apiserver import deployment as mutation
 from auditsink.gardener.apiserver.deployment import DIGEST
 from auditsink.gardener.control import apply, deploy
 from auditsink.gardener.control.deploy import Tools, grown
-from auditsink.gardener.control.drain import Backlog, Sinks, backlog, drain
+from auditsink.gardener.control.drain import Backlog, Sinks, backlog
 from auditsink.gardener.control.landscape import Landscape, listed
 from auditsink.gardener.control.operations import Operation
 from auditsink.gardener.control_plane import ControlPlane
@@ -55,12 +56,9 @@ async def _strip(kube: Kube, namespace: str, *servers: str) -> None:
 async def _unhook(tools: Tools, namespace: str) -> None:
     """No API server of the shoot posts to the sink any more when this returns. Raises NotYetError, ConflictError."""
     await _strip(tools.kube, namespace, SHOOT_API_SERVER)
-    until = tools.clock() + tools.waits
-    while not _rolled(await _there(tools.kube, SHOOT_API_SERVER, namespace)):
-        if tools.clock() >= until:
-            why = "its pods with our flags do not end, and in a blocking mode they would refuse all without a sink"
-            raise NotYetError(f"Deployment {namespace}/{SHOOT_API_SERVER}: {why}")
-        await tools.sleep(apply.POLL_SECONDS)
+    if not _rolled(await tools.patience.until(_rolled, lambda: _there(tools.kube, SHOOT_API_SERVER, namespace))):
+        why = "its pods with our flags do not end, and in a blocking mode they would refuse all without a sink"
+        raise NotYetError(f"Deployment {namespace}/{SHOOT_API_SERVER}: {why}")
 
 
 def _rolled(deployment: Object | None) -> bool:
@@ -85,11 +83,14 @@ def _patch(template: Object) -> Object:
 
 async def _stopped(tools: Tools, namespace: str) -> None:
     """Wait until no sink runs: its last segment is sealed when it ends. Raises NotYetError."""
-    until = tools.clock() + tools.waits
-    while at(await tools.kube.get(STATEFUL_SET, names.SINK, namespace) or {}, "status", "replicas"):
-        if tools.clock() >= until:
-            raise NotYetError(f"StatefulSet {namespace}/{names.SINK}: its pods do not end")
-        await tools.sleep(apply.POLL_SECONDS)
+    look = partial(tools.kube.get, STATEFUL_SET, names.SINK, namespace)
+    if not _idle(await tools.patience.until(_idle, look)):
+        raise NotYetError(f"StatefulSet {namespace}/{names.SINK}: its pods do not end")
+
+
+def _idle(stateful_set: Object | None) -> bool:
+    """Whether it has no pod."""
+    return not at(stateful_set, "status", "replicas")
 
 
 async def _carry(tools: Tools, plan: Plan, action: Action) -> None:
@@ -114,20 +115,17 @@ async def _carry(tools: Tools, plan: Plan, action: Action) -> None:
 
 
 async def _ended(tools: Tools, name: str, namespace: str) -> None:
-    until = tools.clock() + tools.waits
-    while True:
-        conditions = at(await tools.kube.get(JOB, name, namespace) or {}, "status", "conditions") or []
-        if _is(conditions, "Complete"):
-            return
-        if _is(conditions, "Failed"):
-            await tools.kube.delete(JOB, name, namespace)  # the next attempt makes another
-            raise NotYetError(f"Job {namespace}/{name} failed; see the log of its pods")
-        if tools.clock() >= until:
-            raise NotYetError(f"Job {namespace}/{name} does not end; see its pods")
-        await tools.sleep(apply.POLL_SECONDS)
+    look = partial(tools.kube.get, JOB, name, namespace)
+    job = await tools.patience.until(lambda one: _is(one, "Complete") or _is(one, "Failed"), look)
+    if _is(job, "Failed"):
+        await tools.kube.delete(JOB, name, namespace)  # the next attempt makes another
+        raise NotYetError(f"Job {namespace}/{name} failed; see the log of its pods")
+    if not _is(job, "Complete"):
+        raise NotYetError(f"Job {namespace}/{name} does not end; see its pods")
 
 
-def _is(conditions: list[Object], kind: str) -> bool:
+def _is(job: Object | None, kind: str) -> bool:
+    conditions = at(job, "status", "conditions") or []
     return any(condition.get("type") == kind and condition.get("status") == "True" for condition in conditions)
 
 
@@ -267,8 +265,9 @@ class Lifecycle:
             pass  # `_drain` says what was left
 
     async def _drain(self, place: ControlPlane, within: float) -> Backlog:
-        tools = self.tools
-        return await drain(tools.kube, self.sinks, place.namespace, within=within, clock=tools.clock, sleep=tools.sleep)
+        """Wait until the sinks hold nothing, at most `within` seconds; what they hold then."""
+        look = partial(backlog, self.tools.kube, self.sinks, place.namespace)
+        return await replace(self.tools.patience, within=within).until(lambda left: left.empty, look)
 
     async def _force_delete(self, place: ControlPlane) -> Outcome:
         """Nothing is waited for and nothing stops it: gardenlet finishes what is left of ManagedResources."""

@@ -6,12 +6,17 @@ What a backend's Secret has to hold is the same as for metal-stack's extension.
 import re
 from collections.abc import Mapping, Sequence
 
-from auditsink.fluentbit.translate import RECORD
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from auditsink.fluentbit.document import FluentBitError, FluentDocument, FluentEntry, FluentSection
+from auditsink.fluentbit.syntax import parse_classic
+from auditsink.fluentbit.translate import RECORD, Surroundings, translate
 from auditsink.gardener.api.audit_config import S3, Backends, ClusterForwarding, Part, Splunk
 from auditsink.gardener.control_plane import Reference
 from auditsink.gardener.errors import ConfigurationError
 from auditsink.gardener.objects import Object, data
-from auditsink.gardener.sink.plan import REFERENCES, Mounted, SecretSources, Variable
+from auditsink.gardener.sink.plan import DATA, REFERENCES, Mounted, SecretSources, Variable
 
 SOURCETYPE = "kube:apiserver:auditlog"
 """What their saved searches ask for."""
@@ -160,3 +165,64 @@ def _batch_bytes(text: str) -> int:
     if match is None:
         raise ConfigurationError("backends.s3.totalFileSize: is no size such as 100M")
     return min(int(match[1]) * _FACTORS[match[2].lower()], MOST_OBJECT_BYTES)
+
+
+CONFIG_KEY = "fluent-bit-output.conf"
+CUSTOM = "custom-forwarding"
+_TLS = {"ca.crt": "tls.ca_file", "tls.crt": "tls.crt_file", "tls.key": "tls.key_file"}
+_PLACE = "backends.customForwarding"
+
+
+def custom_forwarding(
+    config: Object, reference: Reference | None, secret: Object | None
+) -> tuple[Object, SecretSources]:
+    """An output in fluent-bit's language, translated as `auditsink fluentbit` does. Raises ConfigurationError.
+
+    As in metal-stack's, the keys of all sections in the text are one output, the last of a key wins, and what the
+    Secret holds for TLS comes on top. `config` is a ConfigMap, its values encoded as a Secret's.
+    """
+    files = _files(reference, secret)
+    try:
+        entries = {entry.key: entry for entry in _entries(data(config, CONFIG_KEY))}
+        for key in files:
+            path = f"{REFERENCES}/{CUSTOM}/{key}"
+            entries[_TLS[key]] = FluentEntry(_TLS[key], path, f"Secret {reference.original if reference else ''}")
+        output = FluentSection("output", tuple(entries.values()), CONFIG_KEY)
+        posted = FluentSection("input", (FluentEntry("name", "http", CONFIG_KEY),), CONFIG_KEY)
+        translated = translate(FluentDocument((posted, output)), Surroundings({}, storage=DATA))
+    except (FluentBitError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"{_PLACE}.configMapResourceName: {problem}") from None
+    (made,) = translated.document["destinations"]
+    name = reference.name if reference else ""
+    sources = SecretSources(tuple(Mounted(CUSTOM, "Secret", name, key) for key in files))
+    return {**made, "name": CUSTOM}, sources
+
+
+def _entries(text: bytes) -> list[FluentEntry]:
+    if not text.strip():
+        raise FluentBitError(f"has no key {CONFIG_KEY}; write an [OUTPUT] into it")
+    sections = [part for part in parse_classic(text.decode(), CONFIG_KEY) if isinstance(part, FluentSection)]
+    if not any(section.kind == "output" for section in sections):
+        raise FluentBitError("has no [OUTPUT]; write one")
+    found = [entry for section in sections for entry in section.entries]
+    for entry in found:
+        if "${" in entry.value:
+            raise FluentBitError(f"{entry.place}: {entry.key}: there are no variables; write the value")
+    return found
+
+
+def _files(reference: Reference | None, secret: Object | None) -> list[str]:
+    """Which of the three the Secret holds; what is no PEM would stop the sink."""
+    found = [key for key in sorted(_TLS) if secret is not None and data(secret, key)]
+    for key in found:
+        assert secret is not None
+        try:
+            if key.endswith(".key"):
+                load_pem_private_key(data(secret, key), None)
+            else:
+                x509.load_pem_x509_certificates(data(secret, key))
+        except (ValueError, TypeError):
+            name = reference.original if reference else ""
+            kind = "key" if key.endswith(".key") else "certificate"
+            raise ConfigurationError(f"{_PLACE}.secretResourceName: Secret {name}: {key} is no {kind} in PEM") from None
+    return found

@@ -11,7 +11,7 @@ from auditsink.gardener.control_plane import ControlPlane, Reference
 from auditsink.gardener.errors import ConfigurationError
 from auditsink.gardener.objects import Object, data, digest
 from auditsink.gardener.sink import backends as backend
-from auditsink.gardener.sink import custom, document, own
+from auditsink.gardener.sink import document
 from auditsink.gardener.sink.plan import Plan, SecretSources
 
 STRICT = "blocking-strict"
@@ -49,7 +49,10 @@ def webhook(config: ProviderConfig) -> WebhookFlags:
 def needed(config: ProviderConfig, place: ControlPlane, controller: ControllerConfig) -> dict[str, Reference]:
     """The Secrets whose content the plan depends on, by how the plan asks for them. Raises ConfigurationError."""
     if isinstance(config, OwnAuditConfig):
-        return {name: place.reference(name, own.KINDS, key) for name, key in own.referenced(_referring(config)).items()}
+        return {
+            name: place.reference(name, document.KINDS, key)
+            for name, key in document.referenced(_referring(config)).items()
+        }
     users, effective = config.backends or Backends(), _backends(config, controller)
     found = {}
     parts: tuple[tuple[str, Splunk | S3 | None, Splunk | S3 | None], ...] = (
@@ -100,7 +103,7 @@ def _own(
     *,
     volume: str,
 ) -> Plan:
-    both, source = own.resolved(_referring(config), references, fetched)
+    both, source = document.resolved(_referring(config), references, fetched)
     sink = both["sink"]
     labels = {**(place.labels if config.identity_labels else {}), **config.labels}
     chosen = mode(config, controller)
@@ -150,7 +153,7 @@ def _theirs(
         destinations.append(made)
         source += more
     if chosen.custom_forwarding and chosen.custom_forwarding.enabled:
-        made, more = custom.destination(
+        made, more = backend.custom_forwarding(
             fetched["custom-config"], references.get("custom-secret"), fetched.get("custom-secret")
         )
         destinations.append(made)

@@ -59,6 +59,16 @@ def clusters(path: Path, disk: Disk | None = None) -> list[str]:
         ) from None
 
 
+def chosen(path: Path, cluster: str | None, *, least: int = 0) -> list[str]:
+    """The clusters with a ring, or only that one. Raises SpoolError where it has none, or where there are too few."""
+    found = clusters(path)
+    wanted = found if cluster is None else [cluster] if cluster in found else []
+    if len(wanted) < (least if cluster is None else 1):
+        of = f" of cluster {cluster!r}" if cluster is not None else ""
+        raise SpoolError(f"{path} has no ring{of}; there are: {', '.join(found) or 'none'}")
+    return wanted
+
+
 def size(path: Path, names: Iterable[str]) -> int:
     """The bytes of the segments of the rings of these clusters. Raises OSError."""
     return sum(_size(file) for name in names for file in (path / "rings" / name).glob("*.seg"))
