@@ -8,7 +8,7 @@ Down: receive port refuses (503 + Retry-After), requests under way end, forwarde
 import asyncio
 import logging
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
@@ -25,11 +25,13 @@ from auditsink.common.redact import redact
 from auditsink.config import Config, DestinationSection
 from auditsink.config.changes import Changes, between
 from auditsink.config.changes import lost as losses
-from auditsink.delivery.destination import Destination
+from auditsink.delivery.destination import Destination, Limits
 from auditsink.delivery.filter import EventFilter
 from auditsink.destinations import build
+from auditsink.destinations.bodies import SharedBodies
 from auditsink.destinations.starting import StartingDestination, raise_mistake
 from auditsink.destinations.wrappers import WithLabels
+from auditsink.forward.batching import Boundaries
 from auditsink.forward.forwarder import CLOSE_SECONDS, Forwarder
 from auditsink.forward.retry import Backoff
 from auditsink.load import ConfigError, files, places
@@ -114,6 +116,8 @@ class Sink:
         self._refused: RefusedReload | None = None
         self._checkpointer: Checkpointer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._bodies = SharedBodies()
+        self._boundaries: defaultdict[tuple[str, Limits], Boundaries] = defaultdict(Boundaries)
         self._uploader: Uploader | None = None
         self._spool: SinkSpool
         self._registry: Registry
@@ -261,7 +265,7 @@ class Sink:
 
     async def _built(self, sections: Sequence[DestinationSection]) -> list[Forwarder]:
         """A forwarder for each. Raises DestinationError for settings that cannot work, and nothing is left behind."""
-        starting = [StartingDestination(section, self._clock) for section in sections]
+        starting = [StartingDestination(section, self._clock, bodies=self._bodies) for section in sections]
         try:
             await asyncio.gather(*(destination.start() for destination in starting))
             raise_mistake(starting)
@@ -358,6 +362,7 @@ class Sink:
             files=[path for _, path in files.named(one)],
             event_filter=_filter(one),
             routing=self._registry,
+            boundaries=self._boundaries[destination.type, destination.limits],
             backoff=Backoff(one.backoff.initial, one.backoff.max, random.random),
             clock=self._clock,
         )

@@ -29,6 +29,7 @@ from auditsink.delivery.destination import Attempt, Batch, DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry, RetryCause
 from auditsink.delivery.settings import Credential, checked_url, key
 from auditsink.destinations import defaults, hec
+from auditsink.destinations.bodies import BodyShare
 from auditsink.destinations.encoding import gzip
 from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import Client, TransportProblem
@@ -170,14 +171,17 @@ class SplunkDestination:
         self._heads = hec.EnvelopeHeads(config)
         self._templated_index = "{cluster}" in (config.index or "")
         self._compressed = config.compression == "gzip"
+        self.bodies: BodyShare | None = None
+        self.form = _form(config)
         self._acks = (
             Acknowledgements(self._acknowledged, clock, lambda: str(new_channel())) if config.acknowledge else None
         )
 
     async def prepare(self, batch: Batch) -> Attempt:
         """See `Destination.prepare`."""
-        content = hec.body(batch, self._heads)
-        return partial(self._attempt, await gzip(content) if self._compressed else content, len(batch.events))
+        build = partial(self._body, batch)
+        content = await (build() if self.bodies is None else self.bodies.of(batch, build))
+        return partial(self._attempt, content, len(batch.events))
 
     async def probe(self) -> Outcome:
         """Health first, then an empty request: a good token is told that there is no data, a bad one that it is bad.
@@ -204,7 +208,13 @@ class SplunkDestination:
         """See `Destination.close`."""
         if self._acks is not None:
             await self._acks.close()
+        if self.bodies is not None:
+            self.bodies.leave()
         await self._client.close()
+
+    async def _body(self, batch: Batch) -> bytes:
+        content = hec.body(batch, self._heads)
+        return await gzip(content) if self._compressed else content
 
     async def _attempt(self, content: bytes, count: int) -> Outcome:
         # An event that is alone is condemned by what follows, so it gets more than one hearing.
@@ -262,6 +272,14 @@ class SplunkDestination:
     def _headers(self, channel: str | None) -> dict[str, str]:
         headers = {"Authorization": f"Splunk {self._token.reveal()}", "Content-Type": "application/json"}
         return headers | ({"X-Splunk-Request-Channel": channel} if channel else {})
+
+
+def _form(config: SplunkConfig) -> str | None:
+    """What bodies depend on beside the batch; the keys of a record's shape too, which changes before it comes here."""
+    if config.filter is not None:
+        return None
+    envelope = (config.host, config.source, config.sourcetype, config.index, config.fields)
+    return repr((config.kind, config.compression, envelope, config.record, config.add, config.time_key))
 
 
 def _base(where: str, url: str) -> str:

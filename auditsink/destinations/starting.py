@@ -6,6 +6,7 @@ and the destination shows what is wrong for as long as it is.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock
@@ -14,6 +15,7 @@ from auditsink.delivery.destination import Attempt, Batch, Destination, Destinat
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
 from auditsink.delivery.settings import key
 from auditsink.destinations import defaults, registry
+from auditsink.destinations.bodies import SharedBodies
 
 START_SECONDS = 5.0
 """For building one. It opens and reads a few small files."""
@@ -27,6 +29,7 @@ class StartingDestination:
         config: DestinationSection,
         clock: Clock,
         *,
+        bodies: SharedBodies | None = None,
         build: Callable[..., Destination] = registry.build,
         seconds: float = START_SECONDS,
     ) -> None:
@@ -36,8 +39,7 @@ class StartingDestination:
         self.mistake: DestinationError | None = None
         """What is wrong with the settings themselves; what is wrong around them, is not told here."""
         self._config = config
-        self._clock = clock
-        self._build = build
+        self._build = partial(build, config, clock=clock, bodies=bodies)
         self._seconds = seconds
         self._building: asyncio.Task[Destination] | None = None
         self._built: Destination | None = None
@@ -91,7 +93,7 @@ class StartingDestination:
     async def _in_thread(self) -> Destination:
         calls = BlockingCalls(f"start-{self.name}")
         try:
-            return await calls.run(None, lambda: self._build(self._config, clock=self._clock))
+            return await calls.run(None, self._build)
         finally:
             calls.close()
 

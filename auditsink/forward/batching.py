@@ -10,6 +10,7 @@ taken: limits count what was read, so that memory and the wait are bounded howev
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -23,6 +24,9 @@ from auditsink.spool.types import Chunk, Record
 _GROWTH = 32
 # ... or by 1/256 of what is configured: it is back from the very bottom after some hundred full batches.
 _LEAST_GROWTH = 256
+
+# More would be for destinations so far apart that what the first one sent is not kept for the others any more.
+_BOUNDARIES = 8
 
 _NO_LABELS: Mapping[str, str] = {}
 
@@ -67,6 +71,30 @@ class BatchLimits:
 
     def _set(self, max_bytes: int) -> None:
         self.limits = replace(self.limits, max_bytes=max_bytes)
+
+
+class Boundaries:
+    """Where destinations of one type and the same limits have ended their latest batches of each cluster.
+
+    Whoever comes after the first ends his there too, so that they can share what they send; one that has fallen out of
+    step, after a restart or a pause, is in step again with its next full batch.
+    """
+
+    def __init__(self) -> None:
+        self._stops: dict[str, deque[int]] = {}
+
+    def stop(self, cluster: str, start: int, stop: int) -> int:
+        """Where a batch that reaches from `start` to `stop` at most should end: at least half of it is kept."""
+        known = self._stops.get(cluster)
+        if known is None:
+            known = self._stops[cluster] = deque(maxlen=_BOUNDARIES)
+        if stop in known:
+            return stop
+        latest = max((one for one in known if start < one < stop), default=start)
+        if 2 * (latest - start) >= stop - start:
+            return latest
+        known.append(stop)
+        return stop
 
 
 @dataclass(frozen=True, slots=True)

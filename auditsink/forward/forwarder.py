@@ -20,7 +20,7 @@ from auditsink.common.watch import FileWatch
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Outcome
-from auditsink.forward.batching import BatchLimits
+from auditsink.forward.batching import BatchLimits, Boundaries
 from auditsink.forward.cursor_sync import CursorSync
 from auditsink.forward.dead_letter_count import COUNT_SECONDS, LEAST_COUNT_SECONDS, DeadLetterCount
 from auditsink.forward.dead_letters import DeadLetterQueue
@@ -57,6 +57,7 @@ class Forwarder:
         files: Sequence[Path] = (),
         event_filter: EventFilter | None = None,
         routing: Routing | None = None,
+        boundaries: Boundaries | None = None,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
         offload: Offload = asyncio.to_thread,
@@ -64,6 +65,8 @@ class Forwarder:
         """`start`: asked until it says Delivered, before anything else is asked of the destination.
 
         `offload` runs what blocks.
+
+        `boundaries`: shared with destinations of the same type and limits, so that their batches are the same.
 
         `files`: what the destination reads again when it changes (token, CA): a repair that is seen is tried at once.
         """
@@ -87,6 +90,7 @@ class Forwarder:
         self._subscriptions = Subscriptions(
             destination.name,
             batch_limits,
+            boundaries=boundaries or Boundaries(),
             routing=routing or Everything(),
             clock=clock,
             offload=offload,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from auditsink.delivery.destination import Attempt, Batch
-from auditsink.forward.batching import BatchGauge, BatchLimits, Gap, Packed, pack, section
+from auditsink.forward.batching import BatchGauge, BatchLimits, Boundaries, Gap, Packed, pack, section
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.frontier import Frontier, Slot
 from auditsink.forward.retry import ClusterPause
@@ -74,8 +74,10 @@ class Lost(NamedTuple):
 class Subscription:
     """All times are seconds of the monotonic clock, but those named `_ns` (nanoseconds since the epoch)."""
 
-    def __init__(self, ring: SourceRing, destination: str, batch_limits: BatchLimits) -> None:
-        """Raises OSError when the cursor cannot be read or made."""
+    def __init__(
+        self, ring: SourceRing, destination: str, batch_limits: BatchLimits, boundaries: Boundaries | None = None
+    ) -> None:
+        """`boundaries`: shared with destinations like this one. Raises OSError when the cursor cannot be had."""
         self.ring = ring
         self.cluster = ring.cluster
         self.cursor = ring.cursor(destination)
@@ -97,6 +99,7 @@ class Subscription:
         """What comes back in parts does not hold up what is new: the two take turns, and the order is not kept."""
         self._takes_new = False
         self._batch_limits = batch_limits
+        self._boundaries = boundaries or Boundaries()
         self._gauge = BatchGauge(batch_limits)
         self._gauge.reset(self.frontier.end)
         self._resume = (self.frontier.end, self.frontier.end)
@@ -183,6 +186,12 @@ class Subscription:
         if not (found.closed or flush or overdue):
             self._weigh(chunk)
             return None
+        if found.closed:
+            stop = self._boundaries.stop(self.cluster, self.frontier.end, found.stop)
+            if stop != found.stop and isinstance(
+                fewer := self._pack(chunk, limits.max_bytes, stop - self.frontier.end, labels), Packed
+            ):
+                found = fewer
         if self._given_up(found.stop):
             return self.take(chunk, now, labels, flush=flush)
         self._resume = (found.stop, found.resume)

@@ -12,7 +12,7 @@ from functools import partial
 from auditsink.common.clock import Clock
 from auditsink.common.fair_queue import FairQueue
 from auditsink.common.signal import Signal
-from auditsink.forward.batching import BatchLimits
+from auditsink.forward.batching import BatchLimits, Boundaries
 from auditsink.forward.prefetch import Offload, Prefetch, peek
 from auditsink.forward.reporting import HeldCluster, where
 from auditsink.forward.source import Routing, SourceCursor, SourceRing
@@ -35,6 +35,7 @@ class Subscriptions:
         destination: str,
         batch_limits: BatchLimits,
         *,
+        boundaries: Boundaries,
         routing: Routing,
         clock: Clock,
         offload: Offload,
@@ -44,6 +45,7 @@ class Subscriptions:
         self.closing = False
         self._destination = destination
         self._batch_limits = batch_limits
+        self._boundaries = boundaries
         self._routing = routing
         self._clock = clock
         self._offload = offload
@@ -64,7 +66,7 @@ class Subscriptions:
     async def open(self, rings: Mapping[str, SourceRing]) -> None:
         """Subscribe to the rings that are there. Raises OSError when a cursor cannot be opened."""
         for ring in rings.values():
-            self._by_ring[ring] = Subscription(ring, self._destination, self._batch_limits)
+            self._by_ring[ring] = Subscription(ring, self._destination, self._batch_limits, self._boundaries)
             self._tell_given_up(self._by_ring[ring])
         backlogs = [subscription for subscription in self._by_ring.values() if subscription.pending > 0]
         ages = await self._offload(_ages, backlogs)
@@ -112,7 +114,7 @@ class Subscriptions:
         subscription = self._by_ring.get(ring)
         if subscription is None:
             try:
-                subscription = Subscription(ring, self._destination, self._batch_limits)
+                subscription = Subscription(ring, self._destination, self._batch_limits, self._boundaries)
             except OSError as problem:
                 log.error(  # noqa: TRY400 - the error names the file; a traceback adds nothing
                     "a cursor cannot be opened, so the cluster's events wait in the spool; check the disk",

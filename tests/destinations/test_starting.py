@@ -49,10 +49,10 @@ async def test_a_path_that_cannot_be_made_is_a_misconfiguration_until_it_can(tmp
 async def test_a_disk_that_hangs_is_told_and_not_asked_a_second_time(tmp_path: Path, hanging: threading.Event) -> None:
     asked: list[str] = []
 
-    def slow(config: FileConfig, *, clock: FakeClock) -> Destination:
+    def slow(config: FileConfig, *, clock: FakeClock, bodies: None) -> Destination:
         asked.append(config.name)
         hanging.wait(60)
-        return build(config, clock=clock)
+        return build(config, clock=clock, bodies=bodies)
 
     one = starting(tmp_path / "audit.ndjson", build=slow, seconds=0.01)
     for _ in range(3):

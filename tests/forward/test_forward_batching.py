@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from auditsink.audit.eventlist import Mark
 from auditsink.delivery.destination import Limits
-from auditsink.forward.batching import BatchGauge, BatchLimits, Gap, Packed, pack, section
+from auditsink.forward.batching import BatchGauge, BatchLimits, Boundaries, Gap, Packed, pack, section
 from auditsink.spool.types import Chunk, Record
 
 PLAIN = Mark(0)
@@ -172,3 +172,18 @@ def test_the_scale_begins_again() -> None:
     gauge = weighed(record(0, *[b"x"] * 10))
     gauge.reset(10)
     assert (gauge.full, gauge.at) == (False, 10)
+
+
+def test_who_comes_second_ends_where_the_first_did_and_is_in_step_from_then_on() -> None:
+    boundaries = Boundaries()
+    assert boundaries.stop("c", 100, 520) == 520
+    assert boundaries.stop("c", 102, 522) == 520
+    assert boundaries.stop("c", 520, 940) == 940
+    assert boundaries.stop("c", 520, 940) == 940
+
+
+def test_a_batch_is_not_made_less_than_half_as_long_for_others() -> None:
+    boundaries = Boundaries()
+    boundaries.stop("c", 0, 100)
+    assert boundaries.stop("c", 60, 160) == 160
+    assert boundaries.stop("another", 60, 120) == 120
