@@ -1,6 +1,6 @@
 """What one destination gets of the trail: a Kubernetes audit Policy, fields taken out, secrets masked.
 
-    batch --reading--> what a policy looks at --policy--> level --rewrite--> the event with less in it, or as it was
+    batch --reading--> what a policy looks at --policy--> level --build--> the event with less in it, or as it was
                                                   masks, paths --edit--/
 
 The rules are kube-apiserver's own (k8s.io/apiserver: pkg/audit/policy/checker.go decides, pkg/audit/request.go says

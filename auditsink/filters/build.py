@@ -10,7 +10,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from auditsink import load
 from auditsink.audit import paths, scan
 from auditsink.audit.eventlist import Mark
 from auditsink.common.secret import UnreadableFileError, WatchedFile
@@ -21,9 +20,10 @@ from auditsink.delivery.outcome import EventRejection
 from auditsink.delivery.settings import key
 from auditsink.filters.edit import STARS, Node, apply, drop
 from auditsink.filters.masks import HOLDERS, FieldPath, Masks, Place
-from auditsink.filters.policy import LEVELS, Decision, Evaluator, Level, PolicyRequest
+from auditsink.filters.policy import LEVELS, Decision, Evaluator, Level, PolicyRequest, parse_policy
 from auditsink.filters.reading import EventFields, UnreadableEventError, read, read_closer, request_of
 from auditsink.filters.rules import Rules, lower, rules_of
+from auditsink.load import ConfigError
 
 _MANAGED = b'"managedFields"'
 _BODIES = {"requestObject": Level.REQUEST, "responseObject": Level.REQUEST_RESPONSE}
@@ -249,8 +249,8 @@ def _watched(wanted: Filter, path: Path) -> WatchedFile[Policy]:
 
 def _parse(unknown_keys: Literal["refuse", "warn"], content: bytes) -> Policy:
     try:
-        return load.parse_policy(content, "", unknown_keys)
-    except load.ConfigError as problem:
+        return parse_policy(content, "", unknown_keys)
+    except ConfigError as problem:
         raise ValueError("; ".join(mistake.lstrip(": ") for mistake in problem.mistakes)) from None
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from auditsink.common.operator_error import OperatorError
-from auditsink.config import Admin, Cluster, Config, FileConfig, Policy, Receive, Spool
-from auditsink.load import document, fields, policy_file
+from auditsink.config import Admin, Cluster, Config, FileConfig, Receive, Spool
+from auditsink.load import document, fields
 from auditsink.load.environment import overlaid, variable_of
 
-__all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_cluster", "parse_policy"]
+__all__ = ["ConfigError", "embedded_default", "load", "parse", "parse_cluster"]
 
 
 _LAST_STEP = re.compile(r"(^|\.)[^.\[\]]+\Z|\[[0-9]+\]\Z")
@@ -48,21 +48,6 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
 def parse(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration that the file's bytes describe. `name` is how messages call the file."""
     return _parse(Config, data, name, environment)
-
-
-def parse_policy(data: bytes, name: str, unknown_keys: fields.UnknownKeys = "refuse") -> Policy:
-    """A Kubernetes audit Policy from a file of its own, in any form in which `policy_file` finds one.
-
-    Its notes say what was passed over. Raises ConfigError.
-    """
-    try:
-        found = policy_file.find(data, repeated_keys=unknown_keys)
-    except document.DocumentError as broken:
-        raise ConfigError([f"{name}:{mistake}" for mistake in broken.mistakes]) from None
-    section, mistakes, notes = fields.read(Policy, found.plain, None, where=found.where, unknown_keys=unknown_keys)
-    if section is None:
-        raise ConfigError([f"{name}: {mistake}" for mistake in mistakes])
-    return section.with_notes([*found.notes, *notes])
 
 
 def parse_cluster(data: bytes, name: str, environment: Mapping[str, str] = os.environ) -> Cluster:

@@ -26,6 +26,7 @@ from auditsink.doctor import apiserver
 from auditsink.doctor.flags import read as read_flags
 from auditsink.doctor.kubeconfig import in_kubeconfig
 from auditsink.doctor.kubeconfig import read as read_kubeconfig
+from auditsink.filters.policy import parse_policy
 
 TO = {
     "file": "audit.ndjson",
@@ -133,7 +134,7 @@ def test_the_doctor_finds_nothing_in_kubeconfig_and_flags(credential: str, tmp_p
     flags = read_flags((place / "flags.yaml").read_text())
     assert [*apiserver.in_file(flags), *apiserver.in_flags(flags.given)] == []
     assert flags.given["audit-policy-file"] == "/etc/kubernetes/auditsink/policy.yaml"
-    assert load.parse_policy((place / "policy.yaml").read_bytes(), "policy").rules
+    assert parse_policy((place / "policy.yaml").read_bytes(), "policy").rules
 
 
 def test_secrets_are_for_their_owner_and_are_not_shown(tmp_path: Path, auditsink: Call) -> None:

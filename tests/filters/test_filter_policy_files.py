@@ -10,6 +10,7 @@ from auditsink import load
 from auditsink.config import NotedPolicy, Policy
 from auditsink.filters import describe
 from auditsink.filters.build import build, policy_of
+from auditsink.filters.policy import parse_policy
 
 HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
 POLICY = HEAD + "rules: [{level: Metadata}]\n"
@@ -57,7 +58,7 @@ FOUND = {
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_policy_is_found_where_people_keep_it(name: str) -> None:
-    found = load.parse_policy(FOUND[name].encode(), "f")
+    found = parse_policy(FOUND[name].encode(), "f")
     assert [rule.level for rule in found.rules] == ["Metadata"]
     assert type(found) is Policy, "nothing was passed over"
 
@@ -85,13 +86,13 @@ LOST = {
 def test_what_holds_no_policy_is_told_with_its_place(name: str) -> None:
     text, why = LOST[name]
     with pytest.raises(load.ConfigError) as caught:
-        load.parse_policy(text.encode(), "f")
+        parse_policy(text.encode(), "f")
     assert why in str(caught.value)
 
 
 def test_of_several_policies_the_first_counts_as_for_kube_apiserver() -> None:
     for rest in (OTHER, "[{", NAMESPACE):
-        found = load.parse_policy(f"{POLICY}---\n{rest}".encode(), "f")
+        found = parse_policy(f"{POLICY}---\n{rest}".encode(), "f")
         assert isinstance(found, NotedPolicy)
         assert [rule.level for rule in found.rules] == ["Metadata"]
         assert found.notes == ["what follows the first document: kube-apiserver reads no other"]
@@ -99,7 +100,7 @@ def test_of_several_policies_the_first_counts_as_for_kube_apiserver() -> None:
 
 def test_a_policy_file_takes_nothing_from_the_environment() -> None:
     text = HEAD + "rules: [{level: Metadata, users: ['${HOME}', '$${x']}]"
-    assert load.parse_policy(text.encode(), "f").rules[0].users == ["${HOME}", "$${x"]
+    assert parse_policy(text.encode(), "f").rules[0].users == ["${HOME}", "$${x"]
 
 
 UNKNOWN = 'rules[0].resources[0].resource: unknown key; did you mean "resources"? (known keys: group, '
@@ -107,7 +108,7 @@ UNKNOWN = 'rules[0].resources[0].resource: unknown key; did you mean "resources"
 
 def test_an_unknown_key_is_refused_with_what_kube_apiserver_does_and_how_to_have_that() -> None:
     with pytest.raises(load.ConfigError) as caught:
-        load.parse_policy(OPENSHIFT.encode(), "f")
+        parse_policy(OPENSHIFT.encode(), "f")
     (mistake,) = caught.value.mistakes
     assert mistake.startswith(f"f: {UNKNOWN}")
     assert mistake.endswith(
@@ -116,19 +117,19 @@ def test_an_unknown_key_is_refused_with_what_kube_apiserver_does_and_how_to_have
 
 
 def test_an_unknown_key_is_passed_over_where_that_is_wanted() -> None:
-    found = load.parse_policy(OPENSHIFT.encode(), "f", "warn")
+    found = parse_policy(OPENSHIFT.encode(), "f", "warn")
     assert isinstance(found, NotedPolicy)
     (note,) = found.notes
     assert note.startswith(UNKNOWN)
     assert found.rules[0].resources[0].resources == [], "so it fits all of the group, as for kube-apiserver"
-    inside = load.parse_policy(config_map(OPENSHIFT).encode(), "f", "warn")
+    inside = parse_policy(config_map(OPENSHIFT).encode(), "f", "warn")
     assert isinstance(inside, NotedPolicy)
     assert inside.notes == [f"data.policy.{note}"]
 
 
 def test_the_last_of_two_equal_keys_counts_where_kube_apiservers_reading_is_wanted() -> None:
     for text in (HEAD + "rules: [{level: None}]\nrules: [{level: Metadata}]", config_map(f"{POLICY}kind: Policy")):
-        found = load.parse_policy(text.encode(), "f", "warn")
+        found = parse_policy(text.encode(), "f", "warn")
         assert isinstance(found, NotedPolicy)
         assert [rule.level for rule in found.rules] == ["Metadata"]
         assert "the last one counts" in found.notes[0]
@@ -136,7 +137,7 @@ def test_the_last_of_two_equal_keys_counts_where_kube_apiservers_reading_is_want
 
 def test_a_misspelt_level_is_none_even_where_unknown_keys_are_passed_over() -> None:
     with pytest.raises(load.ConfigError) as caught:
-        load.parse_policy((HEAD + "rules: [{Level: Metadata}]").encode(), "f", "warn")
+        parse_policy((HEAD + "rules: [{Level: Metadata}]").encode(), "f", "warn")
     assert "rules[0].level: is missing" in str(caught.value)
 
 

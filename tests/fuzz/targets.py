@@ -34,6 +34,7 @@ from auditsink.destinations.formats import format_of
 from auditsink.evidence import checkpoint
 from auditsink.evidence.keys import Signer
 from auditsink.filters.build import build
+from auditsink.filters.policy import parse_policy
 from auditsink.forward import dead_letter
 from auditsink.http.answers import HttpAnswer, foreign, retry_after
 from auditsink.http.client import Cookies
@@ -142,7 +143,7 @@ def on_the_disk(data: bytes) -> None:
 
 
 def configured(data: bytes) -> None:
-    for parse in (load.parse, load.parse_policy, partial(load.parse_policy, unknown_keys="warn"), load.parse_cluster):
+    for parse in (load.parse, parse_policy, partial(parse_policy, unknown_keys="warn"), load.parse_cluster):
         with contextlib.suppress(load.ConfigError):
             parse(data, "f")
 

@@ -17,7 +17,7 @@ from rows import Rows
 
 from auditsink import load
 from auditsink.config import Policy
-from auditsink.filters.policy import LEVELS, Evaluator
+from auditsink.filters.policy import LEVELS, Evaluator, parse_policy
 from auditsink.filters.reading import read, request_of
 
 VERSION = "v0.36.3"
@@ -134,7 +134,7 @@ def test_every_decision_is_kube_apiservers_own(checker: Path, tmp_path: Path, ro
     levels = dict.fromkeys(LEVELS, 0)
     for policy, said in zip(policies, theirs(checker, events, policies, tmp_path), strict=True):
         assert not said.get("warned"), (seed, policy)
-        mine_of_all = ours(load.parse_policy(policy, "p"), events)
+        mine_of_all = ours(parse_policy(policy, "p"), events)
         for event, mine, other in zip(events, mine_of_all, said["answers"], strict=True):
             assert mine == other, (seed, policy, event)
             levels[mine.partition("|")[0]] += 1
@@ -218,15 +218,15 @@ def test_a_file_is_taken_warned_of_or_refused_as_by_kube_apiserver(checker: Path
         data = files[name].encode()
         assert ("refused" in said, said.get("warned", False)) == (name in REFUSED, name in WARNED), (name, said)
         if name in TAKEN:
-            assert ours(load.parse_policy(data, "p"), events) == said["answers"], name
+            assert ours(parse_policy(data, "p"), events) == said["answers"], name
         else:
             with pytest.raises(load.ConfigError):
-                load.parse_policy(data, "p")
+                parse_policy(data, "p")
         if name in REFUSED:
             with pytest.raises(load.ConfigError):
-                load.parse_policy(data, "p", "warn")
+                parse_policy(data, "p", "warn")
         else:
-            assert ours(load.parse_policy(data, "p", "warn"), events) == said["answers"], name
+            assert ours(parse_policy(data, "p", "warn"), events) == said["answers"], name
     rows(
         server=f"k8s.io/apiserver {VERSION}, policy loader",
         thrown=f"{len(files)} odd policy files",
