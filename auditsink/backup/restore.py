@@ -1,7 +1,8 @@
 """Puts a copy into a directory that holds no spool: fetched and checked piece by piece, in place by one rename.
 
 Whatever cannot be had or is not what the manifest says becomes a damaged stretch, which the spool steps over and
-counts, and `auditsink spool verify` names: one bad object costs what was in it.
+counts, and `auditsink spool verify` names: one bad object costs what was in it. Restored is all that somebody still
+wants, and of the rest the newest that fits.
 """
 
 import asyncio
@@ -9,15 +10,22 @@ import contextlib
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from auditsink.backup import BackupError
 from auditsink.backup.lease import DATA
-from auditsink.backup.manifest import CHECKPOINTS, CopiedFile, CopiedPiece, CopyManifest
-from auditsink.backup.restore_plan import RestorePlan, RingPlan, restore_plan
+from auditsink.backup.manifest import (
+    CHECKPOINTS,
+    CopiedCursor,
+    CopiedFile,
+    CopiedPiece,
+    CopiedRing,
+    CopiedSegment,
+    CopyManifest,
+)
 from auditsink.backup.statistics import RestoredCopy
 from auditsink.backup.store import CopyStore, MissingError
 from auditsink.common.blocking import BlockingCalls
@@ -29,6 +37,67 @@ from auditsink.spool.identity import Identity
 from auditsink.spool.ring import Ring
 from auditsink.spool.segment import ChainLink, SegmentHeader
 from auditsink.spool.slots import SlotFile
+
+DELIVERED_SHARE = 0.5
+"""Of `spool.max_bytes`: what was delivered everywhere comes back up to here, for replays and to recognise retries."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingPlan:
+    """A ring as it is to lie there. `next_sequence`: no sequence below it is given out again."""
+
+    cluster: str
+    ring: str
+    segments: Sequence[CopiedSegment]
+    cursors: Mapping[str, CopiedCursor]
+    next_sequence: int
+
+    @property
+    def floor(self) -> int:
+        """The first sequence that is held."""
+        return self.segments[0].first if self.segments else self.next_sequence
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """Rings and other files."""
+
+    rings: Sequence[RingPlan]
+    files: Sequence[CopiedFile]
+
+    def all_files(self) -> list[CopiedFile]:
+        """All that is to be fetched, in the order in which it matters."""
+        return [*self.files, *(one.file for ring in self.rings for one in ring.segments)]
+
+
+def restore_plan(manifest: CopyManifest, max_bytes: int, stated: Mapping[str, int] | None = None) -> RestorePlan:
+    """`stated`: by ring (hex), the sequence after the last that somebody knows to have been given out."""
+    begins = {id(ring): _first_wanted(ring) for ring in manifest.rings}
+    room = max_bytes * DELIVERED_SHARE - sum(
+        one.file.size for ring in manifest.rings for one in ring.segments[begins[id(ring)] :]
+    )
+    others = sorted(
+        ((one.created_ns, at, ring) for ring in manifest.rings for at, one in enumerate(ring.segments)),
+        key=lambda entry: (-entry[0], -entry[1]),
+    )
+    for _created, at, ring in others:
+        if at == begins[id(ring)] - 1 and ring.segments[at].file.size <= room:
+            room -= ring.segments[at].file.size
+            begins[id(ring)] = at
+    rings = [_ring(ring, begins[id(ring)], (stated or {}).get(ring.ring, 0)) for ring in manifest.rings]
+    return RestorePlan(rings, manifest.files)
+
+
+def _first_wanted(ring: CopiedRing) -> int:
+    """The number of the first segment of which some destination wants something, or that still grew."""
+    consumed = ring.consumed
+    wanted = [at for at, one in enumerate(ring.segments) if one.end > consumed or not one.closed]
+    return wanted[0] if wanted else len(ring.segments)
+
+
+def _ring(ring: CopiedRing, begin: int, stated: int) -> RingPlan:
+    return RingPlan(ring.cluster, ring.ring, ring.segments[begin:], ring.cursors, max(ring.end, ring.copied, stated))
+
 
 log = logging.getLogger("auditsink.backup")
 

@@ -24,7 +24,7 @@ from auditsink.destinations.starting import StartingDestination
 from auditsink.evidence import EvidenceError
 from auditsink.evidence.make import build as evidence
 from auditsink.filters import build as filters
-from auditsink.filters import describe as describe_filter
+from auditsink.filters import rules
 from auditsink.load import files, places
 from auditsink.spool import SpoolError
 from auditsink.spool.keys import Keyring
@@ -170,8 +170,8 @@ def _filters(config: Config) -> tuple[list[str], list[str], list[str]]:
             except DestinationError as problem:
                 mistakes.append(str(problem))
                 continue
-            plan += describe_filter.plan(one.name, one.filter, policy)
-            risks += [f"destinations[{place}].filter: {risk}" for risk in describe_filter.risks(one.filter, policy)]
+            plan += rules.described(one.name, one.filter, policy)
+            risks += [f"destinations[{place}].filter: {risk}" for risk in rules.risks(one.filter, policy)]
     return plan, risks, mistakes
 
 

@@ -16,8 +16,8 @@ from aiokafka.structs import TopicPartition
 from auditsink.common.clock import Clock
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import classify
-from auditsink.kafka_spool.sizes import AskSizes, sizes
 from auditsink.kafka_spool.source import TopicSource
+from auditsink.kafka_spool.topic import AskSizes, sizes
 from auditsink.spool.dedup import WINDOW
 
 log = logging.getLogger("auditsink.spool")

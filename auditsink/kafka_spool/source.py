@@ -19,9 +19,8 @@ from auditsink.common.clock import Clock
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka_spool import place, record
-from auditsink.kafka_spool.membership import LAST_SECONDS, Rebalance, ended
+from auditsink.kafka_spool.membership import FETCH_SECONDS, LAST_SECONDS, Rebalance, Refetching, ended
 from auditsink.kafka_spool.place import GroupPlace
-from auditsink.kafka_spool.refetch import FETCH_SECONDS, Refetching
 from auditsink.kafka_spool.repeats import WINDOW_NS
 from auditsink.kafka_spool.ring import SplitRecords, TopicRing
 from auditsink.kafka_spool.window import ClusterWindow, HeldRecord, PartitionWindow

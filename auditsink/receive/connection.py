@@ -13,7 +13,7 @@ from auditsink.receive.auth import NOBODY, Peer
 from auditsink.receive.cluster import Admitted
 from auditsink.receive.framing import Event, Framer
 from auditsink.receive.head import Head
-from auditsink.receive.kept import KeptBody, UnreadBytes
+from auditsink.receive.limits import KeptBody, UnreadBytes
 from auditsink.receive.listener import ListenerState
 from auditsink.receive.responses import CLUSTER_OVERLOAD, CONTINUE, OVERLOAD, HttpRejection, RejectionReason, Repeated
 from auditsink.receive.states import (

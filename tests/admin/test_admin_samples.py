@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from moments import FILE, SIEM, moment
 
-from auditsink.admin.samples import COARSE_POINTS, FINE_POINTS, FINE_SECONDS, Samples
+from auditsink.admin.status_endpoints import COARSE_POINTS, FINE_POINTS, FINE_SECONDS, Samples
 
 
 def test_it_is_bounded() -> None:

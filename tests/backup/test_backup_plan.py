@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from auditsink.backup import plan
 from auditsink.backup.manifest import CopiedCursor, CopiedFile, CopiedPiece, CopiedRing, CopiedSegment, CopyManifest
 from auditsink.backup.plan import CHUNK, FANOUT, SMALL, LocalFile, LocalRing, LocalSegment, LocalState, Stretch
-from auditsink.backup.restore_plan import restore_plan
+from auditsink.backup.restore import restore_plan
 
 RING = 32 * "a"
 HOUR = 3600 * 10**9

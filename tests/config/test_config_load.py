@@ -156,7 +156,7 @@ def test_a_mistake_is_told_by_path_and_remedy(text: str, expected: str) -> None:
         ('type: http, url: "http://h", auth: {password: u}', ".auth.username: is missing"),
         ('type: http, url: "http://h", auth: {bearer: b, bearer_file: f}', ".auth.bearer: stands beside"),
         ('type: http, url: "http://h", auth: {bearer: b, username: u, password: p}', "username: contradicts bearer"),
-        ("type: kafka, bootstrap_servers: []", ".bootstrap_servers: is empty"),
+        ("type: kafka, bootstrap_servers: []", ".bootstrap_servers: is missing"),
         ("type: kafka, bootstrap_servers: [nowhere]", ".bootstrap_servers[0]: is no address"),
         ('type: kafka, bootstrap_servers: ["h:1"], topic: "a b"', ".topic: write letters"),
         ('type: kafka, bootstrap_servers: ["h:1"], transactional_id: ""', ".transactional_id: write 1 to 200"),

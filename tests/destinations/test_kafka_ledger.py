@@ -15,7 +15,7 @@ from kafkakit import deliver, lake
 
 from auditsink.delivery.destination import Batch, Origin
 from auditsink.delivery.outcome import Delivered, Misconfigured
-from auditsink.destinations import kafka_ledger
+from auditsink.destinations import kafka
 from auditsink.destinations.kafka import KafkaDestination
 from auditsink.kafka.errors import ErrorMeaning, classify
 
@@ -42,7 +42,7 @@ def part(start: int, stop: int, origin: Origin | None = mine, cluster: str = "pr
 def offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mock cluster takes a transaction's offsets and forgets them: tests/real has a broker that does not."""
     committed: dict[tuple[str, str], dict[int, OffsetAndMetadata]] = {}
-    asked = kafka_ledger._committed
+    asked = kafka._committed
     send = AIOKafkaProducer.send_offsets_to_transaction
 
     async def remember(producer: AIOKafkaProducer, several: dict[Any, OffsetAndMetadata], group: str) -> None:
@@ -55,7 +55,7 @@ def offsets(monkeypatch: pytest.MonkeyPatch) -> None:
         return [*committed.get((group, topic), {}).values()]
 
     monkeypatch.setattr(AIOKafkaProducer, "send_offsets_to_transaction", remember)
-    monkeypatch.setattr(kafka_ledger, "_committed", remembered)
+    monkeypatch.setattr(kafka, "_committed", remembered)
 
 
 def consumed(servers: list[str], topic: str) -> list[bytes]:

@@ -9,7 +9,7 @@ from filterkit import batch, configured, event
 
 from auditsink import load
 from auditsink.delivery.destination import DestinationError
-from auditsink.filters import describe
+from auditsink.filters import rules
 from auditsink.filters.build import build, policy_of
 
 MISTAKES = {
@@ -96,13 +96,13 @@ def test_an_unusable_policy_file_is_told_with_its_key(tmp_path: Path, content: s
 def said(text: str) -> list[str]:
     config = configured(text)
     assert config.filter is not None
-    return list(describe.plan("siem", config.filter, policy_of(config)))
+    return list(rules.described("siem", config.filter, policy_of(config)))
 
 
 def risks(text: str) -> list[str]:
     config = configured(text)
     assert config.filter is not None
-    return list(describe.risks(config.filter, policy_of(config)))
+    return list(rules.risks(config.filter, policy_of(config)))
 
 
 def test_a_filter_is_told_in_words() -> None:

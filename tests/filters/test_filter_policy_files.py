@@ -8,7 +8,7 @@ from filterkit import batch, configured, event, left
 
 from auditsink import load
 from auditsink.config import NotedPolicy, Policy
-from auditsink.filters import describe
+from auditsink.filters import rules
 from auditsink.filters.build import build, policy_of
 from auditsink.filters.policy import parse_policy
 
@@ -186,7 +186,7 @@ def test_what_was_passed_over_is_logged_and_shown_by_check(tmp_path: Path, caplo
     file.write_text(OPENSHIFT)
     config = configured(f"{{policy_unknown_keys: warn, policy_file: {file}}}")
     assert config.filter is not None
-    (risk,) = describe.risks(config.filter, policy_of(config))
+    (risk,) = rules.risks(config.filter, policy_of(config))
     assert risk.startswith(f"passed over in the policy, as kube-apiserver does: {UNKNOWN}")
     with caplog.at_level(logging.WARNING):
         chosen = build(config)
