@@ -316,10 +316,7 @@ class Sink:
             raise ReloadError(f"the sink is {self._phase.value}; nothing is taken up")
         if mistakes := files.missing(changes.target) or (await places.look(changes.target))[0]:
             raise ReloadError("\n".join(mistakes))
-        pending = {
-            destination.name: sum(a.pending for a in destination.accounts.values())
-            for destination in self.snapshot().destinations
-        }
+        pending = {destination.name: destination.pending for destination in self.snapshot().destinations}
         if not force and (lost := losses(changes.removed, pending)):
             raise ReloadError("\n".join(lost))
         sections = [*changes.added, *changes.changed]

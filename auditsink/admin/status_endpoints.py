@@ -245,5 +245,5 @@ def _numbers(snapshot: Snapshot) -> tuple[list[float], list[float]]:
             float(sum(account.delivered + account.filtered for account in accounts)),
             float(sum(account.dropped + account.dead_lettered for account in accounts)),
         ]
-        gauges += [float(sum(account.pending for account in accounts)), destination.lag_seconds]
+        gauges += [float(destination.pending), destination.lag_seconds]
     return counters, gauges

@@ -10,7 +10,7 @@ import click
 
 from auditsink.cli import tables, terminal
 from auditsink.cli.admin_port import AdminPort, document, url_option
-from auditsink.cli.tables import safe, seconds, table, until_loss
+from auditsink.cli.tables import pending, safe, seconds, table, until_loss
 from auditsink.cli.terminal import Style, StyledLine
 from auditsink.common.units import Size
 
@@ -82,7 +82,8 @@ def _destinations(seen: Sequence[LastSeen]) -> Iterator[StyledLine]:
     rows = [
         (
             f"{number} {one['name']}", one["type"], one["state"], _rate(seen, _delivered(one["name"])),
-            *(f"{one[key]:,}" for key in ("delivered", "pending", "filtered", "dead_lettered", "dropped")),
+            f"{one['delivered']:,}", pending(one),
+            *(f"{one[key]:,}" for key in ("filtered", "dead_lettered", "dropped")),
             seconds(one["lag_seconds"]),
         )
         for number, one in enumerate(several, 1)

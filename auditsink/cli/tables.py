@@ -55,7 +55,8 @@ def status(values: Mapping[str, Any]) -> str:
             destination["name"],
             destination["type"],
             destination["state"],
-            *(f"{destination[key]:,}" for key in _NUMBERS),
+            *(f"{destination[key]:,}" for key in _NUMBERS[:-1]),
+            pending(destination),
             seconds(destination["lag_seconds"]),
         )
         for destination in values["destinations"]
@@ -69,6 +70,12 @@ def status(values: Mapping[str, Any]) -> str:
     ]
     errors += [worry for worry in values.get("worries", []) if not worry.startswith("destination ")]
     return head + table(header, rows, right=range(3, 10)) + "".join(f"\n{safe(error)}" for error in errors)
+
+
+def pending(destination: Mapping[str, Any]) -> str:
+    """Events that it has not got; what no forwarder has fetched of a topic is estimated and stands behind a plus."""
+    beyond = (destination.get("unfetched") or {}).get("events", 0)
+    return f"{destination['pending']:,}" + (f" + ~{beyond:,}" if beyond else "")
 
 
 def verdict(said: Mapping[str, Any]) -> str:

@@ -253,6 +253,7 @@ class Forwarder:
             in_flight=self._deliverer.in_flight.running,
             next_attempt_seconds=self._pause.remaining(self._clock.monotonic()),
             accounts=self._subscriptions.accounts(),
+            unfetched=self._spool.unfetched,
             held=self._subscriptions.held,
             trouble_since_ns=counters.trouble_since_ns,
             last_delivered_ns=counters.last_delivered_ns,

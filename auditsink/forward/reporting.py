@@ -29,6 +29,7 @@ from auditsink.delivery.outcome import (
 from auditsink.forward.dead_letter import DeadLetter
 from auditsink.forward.dead_letter_count import DeadLettersWaiting
 from auditsink.forward.retry import Trouble
+from auditsink.forward.source import Unfetched
 from auditsink.spool.types import Account
 
 log = logging.getLogger("auditsink.forward")
@@ -112,6 +113,7 @@ class ForwarderStatistics:
     long a pause still lasts. `accounts` is by cluster; so is `held`: those that wait by
     themselves, see `retry.ClusterPause`. `trouble_since_ns`: when the first of the failures in a row was, None when
     the last attempt delivered; `last_delivered_ns`: when something was delivered last, None for not since the start.
+    `unfetched`: what waits in a topic beyond `accounts`, None on a disk.
     `dead_letters` are those that wait. `last_errors`: at most `MOST_ERRORS` with different texts, the newest first,
     over or not.
     """
@@ -135,6 +137,13 @@ class ForwarderStatistics:
     repeated: int = 0
     diverted: int = 0
     dropped_dead_letters: int = 0
+    unfetched: Unfetched | None = None
+
+    @property
+    def pending(self) -> int:
+        """Events that it has not got, those of `unfetched` included."""
+        known = sum(account.pending for account in self.accounts.values())
+        return known if self.unfetched is None else known + self.unfetched.events
 
     @property
     def last_error(self) -> LastError | None:

@@ -4,6 +4,7 @@ Sequences count the events of one ring, from 0. Everything here belongs to the l
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from auditsink.spool.types import Account, Chunk, Drop, Tally
@@ -122,8 +123,22 @@ class Everything:
         return {}
 
 
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """What waits behind all that is known of. `records` are counted, `events` and `bytes` estimated by those before."""
+
+    records: int
+    events: int
+    bytes: int
+
+
 class Source(Protocol):
     """The spool."""
+
+    @property
+    def unfetched(self) -> Unfetched | None:
+        """What no ring knows of yet; None where they know all."""
+        ...
 
     @property
     def rings(self) -> Mapping[str, SourceRing]:

@@ -81,6 +81,7 @@ class TopicKeeper:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 admin = await self._client()
                 await self._measure(admin)
+                await asyncio.gather(*(source.look() for source in self._sources()))
                 await self._delete(admin)
             self.problem = None
         except Exception as problem:  # noqa: BLE001 - aiokafka lets errors of its parsers out; all are tried again

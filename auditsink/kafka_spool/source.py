@@ -16,6 +16,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from auditsink.common.clock import Clock
+from auditsink.forward.source import Unfetched
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka_spool import place, record
@@ -66,6 +67,7 @@ class TopicSource:
         self._clock = clock
         self._keys = keys
         self._windows: dict[int, PartitionWindow] = {}
+        self._ends: dict[int, int] = {}
         self._refetching = Refetching(brokers, topic)
         self._split = SplitRecords(keys, self._damaged, self._fetch_again)
         self._moves = 0
@@ -120,6 +122,24 @@ class TopicSource:
     def windows(self) -> Iterator[PartitionWindow]:
         """Of the partitions that are ours now."""
         return iter(self._windows.values())
+
+    async def look(self) -> None:
+        """See how far the partitions reach by now. What fails is seen with the next look."""
+        consumer, ours = self._consumer, [TopicPartition(self.topic, number) for number in self._windows]
+        if consumer is not None and ours:
+            with contextlib.suppress(KafkaError, TimeoutError):
+                ends = await consumer.end_offsets(ours)
+                self._ends = {one.partition: end for one, end in ends.items()}
+
+    @property
+    def unfetched(self) -> Unfetched:
+        """See `Source.unfetched`: of the partitions that are ours, as of the last `look`."""
+        windows = list(self._windows.values())
+        fetched = max(1, sum(window.fetched for window in windows))
+        events = max(1.0, sum(window.fetched_events for window in windows) / fetched)
+        size = sum(window.fetched_bytes for window in windows) / fetched
+        records = sum(max(0, self._ends.get(window.partition, 0) - window.next_offset) for window in windows)
+        return Unfetched(records, round(records * events), round(records * size))
 
     async def offsets_since(self, partitions: Iterable[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
         """Where the records of this time and later begin; nothing for a partition without any. Raises KafkaError."""

@@ -105,6 +105,9 @@ class PartitionWindow:
         """Records that are not done, those included whose values memory has let go of."""
         self.repeated = 0
         """Events that were passed over because they had been posted before."""
+        self.fetched = 0
+        """Records from the place on, with `fetched_events` and `fetched_bytes`: what those behind are estimated by."""
+        self.fetched_events = self.fetched_bytes = 0
         self.moves = 0
         """How often events ended."""
         self.dirty = False
@@ -118,6 +121,10 @@ class PartitionWindow:
 
     def take(self, stored: StoredRecord) -> ClusterWindow | None:
         """A record was fetched: its cluster, if it has events that are not done."""
+        if stored.offset >= self.next_offset:
+            self.fetched += 1
+            self.fetched_events += stored.header.events
+            self.fetched_bytes += len(stored.value)
         self.pass_over(stored.offset)
         fresh = self._digests.fresh(stored)
         done = self._began.done(stored.cluster, stored.offset)

@@ -72,6 +72,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
             waiting.add_metric([cluster, destination.name], destination.dead_letters.by_cluster.get(cluster, 0))
     yield waiting
     yield from _destinations(snapshot.destinations)
+    yield from _unfetched(snapshot.destinations)
     if snapshot.backup is not None:
         yield from _backup(snapshot.backup)
 
@@ -186,6 +187,21 @@ def _accounts(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metric]:
                 counter.add_metric([destination.name, cluster], getattr(account, name))
             pending.add_metric([destination.name, cluster], account.pending)
     yield from (*counters.values(), pending)
+
+
+def _unfetched(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metric]:
+    """Only where the spool is a topic."""
+    known = [(one.name, one.unfetched) for one in destinations if one.unfetched is not None]
+    for field, text in (
+        ("records", "Records of the topic behind those that are fetched."),
+        ("events", "Events in them, estimated; pending_events has those before."),
+        ("bytes", "Their bytes in the topic, estimated."),
+    ):
+        gauge = GaugeMetricFamily(f"auditsink_destination_unfetched_{field}", text, labels=["destination"])
+        for name, one in known:
+            gauge.add_metric([name], getattr(one, field))
+        if known:
+            yield gauge
 
 
 def _destinations(destinations: Sequence[ForwarderStatistics]) -> Iterator[Metric]:

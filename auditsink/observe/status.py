@@ -5,6 +5,7 @@ for the events, which is what a person who is woken by it asks first.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from auditsink import __version__
@@ -176,6 +177,7 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> dict[str, Any]
         "level": (concerns[0] if concerns else GOOD).level.value,
         "concerns": [each.document() for each in concerns],
         **total(one.accounts.values()),
+        "unfetched": None if one.unfetched is None else asdict(one.unfetched),
         "lag_seconds": round(one.lag_seconds, 3),
         "since": None if one.trouble_since_ns is None else timestamps.seconds(one.trouble_since_ns),
         "last_delivered_at": None if one.last_delivered_ns is None else timestamps.seconds(one.last_delivered_ns),

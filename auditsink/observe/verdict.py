@@ -156,8 +156,8 @@ def _because(snapshot: Snapshot) -> str:
     """Which destination the ring waits for: the one with the most pending."""
     if not snapshot.destinations:
         return ""
-    one = max(snapshot.destinations, key=_pending)
-    if not _pending(one):
+    one = max(snapshot.destinations, key=lambda each: each.pending)
+    if not one.pending:
         return ""
     if one.trouble_since_ns is not None:
         return f", because {one.name} has taken nothing for {_long((snapshot.at_ns - one.trouble_since_ns) / 1e9)}"
@@ -203,7 +203,7 @@ def _destination(one: ForwarderStatistics, snapshot: Snapshot) -> Iterator[Verdi
         yield Verdict(_BAD, text, since, left, (_CHECK,))
     elif one.state is DestinationState.RETRYING:
         long = since is not None and now - since >= TROUBLE_SECONDS * 1e9
-        worse = long or (_tight(snapshot, left) and _pending(one) == max(map(_pending, snapshot.destinations)))
+        worse = long or (_tight(snapshot, left) and one.pending == max(each.pending for each in snapshot.destinations))
         yield Verdict(_BAD if worse else _LOOK, f"{one.name} takes nothing{began}: {why}", since, left, (_CHECK,))
     elif one.state is DestinationState.DELIVERING and one.lag_seconds >= BEHIND_SECONDS:
         yield Verdict(_LOOK, f"{one.name} is {_long(one.lag_seconds)} behind", None, left, (f"{_STATUS} --watch",))
@@ -286,10 +286,6 @@ def _else(snapshot: Snapshot) -> Iterator[Verdict]:
         yield Verdict(_LOOK, text, commands=(_DOCTOR,))
     if skipped := snapshot.log_lines_skipped:
         yield Verdict(_LOOK, f"{skipped:,} lines of the log were skipped, because standard error was not read")
-
-
-def _pending(one: ForwarderStatistics) -> int:
-    return sum(account.pending for account in one.accounts.values())
 
 
 def _clock(ns: int, now_ns: int) -> str:

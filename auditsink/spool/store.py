@@ -155,6 +155,10 @@ class Spool:
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
 
+    @property
+    def unfetched(self) -> None:
+        """The rings know all: see `forward.source.Source`."""
+
     def on_lost_ring(self, callback: Callable[[Ring], None]) -> Callable[[], None]:  # noqa: ARG002 - see below
         """Never: what lies on this disk is ours for good."""
         return lambda: None

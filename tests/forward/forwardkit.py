@@ -196,6 +196,7 @@ class FakeSpool:
 
     def __init__(self, *rings: FakeRing) -> None:
         self.rings = {ring.cluster: ring for ring in rings}
+        self.unfetched = None
         self._listeners: list[Callable[[FakeRing], None]] = []
         self._losers: list[Callable[[FakeRing], None]] = []
 

@@ -18,8 +18,10 @@ from topickit import body, names
 from auditsink.audit.eventlist import split
 from auditsink.common.clock import SystemClock
 from auditsink.config import Spool
+from auditsink.forward.source import Unfetched
 from auditsink.kafka.brokers import Brokers, BrokerSettings
 from auditsink.kafka_spool import KafkaSpool
+from auditsink.kafka_spool import source as source_module
 from auditsink.kafka_spool.moving import Moved, out_of_topic
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
@@ -141,6 +143,35 @@ async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_mov
     with pytest.raises(SpoolError, match="there is no such topic"):
         await out_of_topic(replace(config, topic="other"), ["siem"], rings, moved)
     await asyncio.to_thread(rings.stop)
+
+
+async def test_what_is_not_fetched_is_counted(receivers: list[KafkaSpool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "HELD_RECORDS", 10)
+    monkeypatch.setattr(source_module, "FETCH_BYTES", 1000)
+    first, second = receivers
+    await asyncio.gather(*(post(first, "a", number, events=5) for number in range(10)))
+    source = second.source("siem")
+    await until(lambda: sum(window.held for window in source.windows) >= 1)
+    held_before = sum(window.held for window in source.windows)
+    for number in range(10, 60):
+        await post(first, "a", number, events=5)
+    await source.look()
+    ahead = source.unfetched
+    known = sum(window.next_offset for window in source.windows)
+    held_now = sum(window.held for window in source.windows)
+    end = sum(source._ends.values())
+    assert (ahead.records, ahead.records > 0) == (end - known, True)
+    assert 10 <= held_now < 60
+    assert held_before <= 10
+    assert ahead.events == round(ahead.records * sum(ring.durable for ring in source.rings.values()) / held_now)
+    assert ahead.bytes > 100 * ahead.records
+
+    for ring in source.rings.values():
+        ring.cursor("siem").advance(Tally(ring.durable - ring.cursor("siem").position))
+    monkeypatch.undo()
+    await until(lambda: sum(ring.durable for ring in source.rings.values()) == 300)
+    await source.look()
+    assert source.unfetched == Unfetched(0, 0, 0)
 
 
 async def test_clusters_are_bounded_and_a_stop_is_told(receivers: list[KafkaSpool]) -> None:

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from moments import FILE, RECEIVE, SIEM, SPOOL, moment
 
+from auditsink.cli import tables
 from auditsink.common.secret import Secret
 from auditsink.forward.reporting import DestinationState, HeldCluster
+from auditsink.forward.source import Unfetched
 from auditsink.observe import health, metrics, status
 from auditsink.observe.snapshot import Phase, Snapshot
 from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, verdict
@@ -103,7 +105,8 @@ def test_the_status_is_what_is_promised() -> None:
             {
                 "name": "disk", "type": "file", "state": "idle", "level": "good",
                 "concerns": [], "accepted": 120, "delivered": 120, "filtered": 0,
-                "dead_lettered": 0, "dropped": 0, "pending": 0, "lag_seconds": 0.0, "last_error": None,
+                "dead_lettered": 0, "dropped": 0, "pending": 0, "unfetched": None,
+                    "lag_seconds": 0.0, "last_error": None,
                 "last_error_at": None, "last_error_over": False, "last_errors": [], "since": None,
                 "last_delivered_at": None,
                 "dead_letters": {"waiting": 0, "thrown_away": 0, "reasons": []},
@@ -113,7 +116,8 @@ def test_the_status_is_what_is_promised() -> None:
                 "name": "siem", "type": "splunk", "state": "retrying", "level": "look",
                 "concerns": [one.document() for one in of_destination(SIEM, moment())],
                 "accepted": 120, "delivered": 50, "filtered": 10,
-                "dead_lettered": 5, "dropped": 1, "pending": 54, "lag_seconds": 7.25, "last_error": "no answer <b>",
+                "dead_lettered": 5, "dropped": 1, "pending": 54, "unfetched": None,
+                    "lag_seconds": 7.25, "last_error": "no answer <b>",
                 "last_error_at": "2023-11-14T22:13:20Z", "last_error_over": True, "since": None,
                 "last_errors": [
                     {
@@ -173,3 +177,18 @@ def test_a_drop_is_told_with_its_range_its_cluster_and_its_time() -> None:
 def test_an_empty_sink_has_a_status() -> None:
     found = status.document(moment(destinations=(), spool=replace(SPOOL, rings=())))
     assert (found["accepted_events"], found["spool"]["oldest_seconds"], found["clusters"]) == (0, 0.0, [])
+
+
+def test_what_no_forwarder_has_fetched_of_a_topic_is_told_and_counts() -> None:
+    one = replace(SIEM, unfetched=Unfetched(3, 30, 400))
+    assert one.pending == SIEM.pending + 30
+    found = status.document(moment(destinations=(one,)))["destinations"][0]
+    assert (found["unfetched"], found["pending"]) == ({"records": 3, "events": 30, "bytes": 400}, SIEM.pending)
+    assert tables.pending(found) == f"{SIEM.pending:,} + ~30"
+    text = metrics.render(moment(destinations=(one, FILE)), "")[0].decode()
+    assert [line for line in text.splitlines() if line.startswith("auditsink_destination_unfetched")] == [
+        'auditsink_destination_unfetched_records{destination="siem"} 3.0',
+        'auditsink_destination_unfetched_events{destination="siem"} 30.0',
+        'auditsink_destination_unfetched_bytes{destination="siem"} 400.0',
+    ]
+    assert "unfetched" not in metrics.render(moment(destinations=(FILE,)), "")[0].decode()

@@ -102,9 +102,9 @@ async def test_they_outlive_whoever_delivered(tmp_path: Path, rows: Rows, capfd:
     )
 
 
-async def set_replicas(kafka: Kafka, topic: str, count: int) -> None:
-    """How many replicas must be in sync; two of one never are."""
-    entry = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
+async def set_most(kafka: Kafka, topic: str, count: int) -> None:
+    """How many bytes a batch of records may have: with very few nothing fits."""
+    entry = ConfigEntry("max.message.bytes", str(count), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     admin = kafka.admin()
     await asyncio.to_thread(admin.incremental_alter_configs([resource])[resource].result, 30)
@@ -118,14 +118,16 @@ async def test_what_cannot_be_kept_waits_and_holds_up_nobody_else(tmp_path: Path
     ):
         destinations = [to(strict), to(other) | {"name": "other"}]
         async with Sink(tmp_path / "sink", destinations, spool=spool(kafka)) as sink:
-            await set_replicas(kafka, "auditsink.spool.dead", 2)
+            await set_most(kafka, "auditsink.spool.dead", 50)
             for body in bodies():
                 assert (await sink.post(body))[0] == 200
             status = await sink.until(lambda found: "dead letters" in (found["destinations"][0]["last_error"] or ""))
-            assert "topic auditsink.spool.dead" in status["destinations"][0]["last_error"]
+            error = status["destinations"][0]["last_error"]
+            assert "topic auditsink.spool.dead" in error
+            assert "raise max.message.bytes" in error
             status = await sink.until(lambda found: bool(found["destinations"][1]["delivered"] == 20 * REFUSED))
             assert (status["destinations"][0]["dead_lettered"], status["destinations"][0]["pending"] > 0) == (0, True)
-            await set_replicas(kafka, "auditsink.spool.dead", 1)
+            await set_most(kafka, "auditsink.spool.dead", 2**20)
             status = await sink.until(lambda found: bool(found["destinations"][0]["dead_lettered"] == REFUSED))
             check_accounts(await sink.delivered())
     assert len(set(strict.events)) == 20 * REFUSED - REFUSED

@@ -5,7 +5,7 @@ import { facts, heading, lastDelivered, nextAttempt } from "./flow.js";
 import { sentence, time } from "./time.js";
 import { commands } from "./verdict.js";
 import { chosen, link } from "./view.js";
-import { ago, count, rate, span } from "./words.js";
+import { ago, count, rate, span, unfetched } from "./words.js";
 
 const MOST_HELD = 50;
 
@@ -35,6 +35,7 @@ function known(one, place, rates) {
       el("div", { class: "card" }, el("h3", {}, "Now"), facts(
         ["delivered", rate(rates.destinations[one.name])],
         ["pending", count(one.pending)],
+        one.unfetched?.records > 0 && ["not fetched yet", unfetched(one.unfetched)],
         ["lag", span(one.lag_seconds)],
         one.since && ["takes nothing since", [time(one.since), ` (${ago(one.since)})`]],
         ["delivered last", lastDelivered(one)],

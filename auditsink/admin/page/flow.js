@@ -3,7 +3,7 @@
 import { byId, el, name, show, svg } from "./dom.js";
 import { sentence, time } from "./time.js";
 import { link } from "./view.js";
-import { ago, brief, bytes, count, percent, rate, span, standing } from "./words.js";
+import { ago, brief, bytes, count, percent, rate, span, standing, unfetched } from "./words.js";
 
 const RADIUS = 78;
 const TURN = 0.92; // of the circle is the whole room; the gap at the top is where it begins and ends
@@ -102,6 +102,7 @@ function destination(one, place, rates) {
     facts(
       ["delivered", `${rate(rates.destinations[one.name])}, ${brief(one.delivered)} in all`],
       ["pending", count(one.pending)],
+      one.unfetched?.records > 0 && ["not fetched yet", unfetched(one.unfetched)],
       ["lag", span(one.lag_seconds)],
       one.since && ["takes nothing since", [time(one.since), ` (${ago(one.since)})`]],
       one.level !== "good" && ["delivered last", lastDelivered(one)],

@@ -30,6 +30,9 @@ export function span(seconds) {
 // How long ago, to the second of now.
 export const ago = (when) => span(Math.max(0, Math.floor((Date.now() - new Date(when)) / 1000)));
 
+// What no forwarder has fetched of a topic: records are counted, the rest is estimated.
+export const unfetched = (one) => `${count(one.records)} records, about ${brief(one.events)} events, ${bytes(one.bytes)}`;
+
 export const percent = (part, all) => (all ? `${Math.round((100 * part) / all)} %` : "0 %");
 
 const STATES = { retrying: "trying again", misconfigured: "needs you", stopped: "stopped" };
