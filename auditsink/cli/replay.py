@@ -1,7 +1,8 @@
 """`auditsink replay`: deliver again what the ring still holds."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from auditsink.destinations.wrappers import WithLabels
 from auditsink.filters import build as filters
 from auditsink.forward.replay import Replay, Replayed
 from auditsink.forward.retry import Backoff
-from auditsink.spool import segment_file
+from auditsink.spool import SpoolError, segment_file
 from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import inspect
@@ -36,11 +37,11 @@ from auditsink.spool.types import Record
 def command(
     *, config_file: Path | None, destination: str, since: int, until: int, cluster: str | None, path: Path | None
 ) -> int:
-    """Deliver again what the ring still holds, by the time at which it was received.
+    """Deliver again what the spool still holds, by the time at which it was received.
 
-    Works while the sink runs, and leaves the destination's place in the ring alone: what it gets here it gets once
-    more. Waits for a destination that asks to; Ctrl-C ends it. What is refused for good is told, its neighbours
-    arrive. Exit code 1 when not everything was delivered.
+    Works while the sink runs, and leaves the destination's place in it alone: what it gets here it gets once more.
+    Waits for a destination that asks to; Ctrl-C ends it. What is refused for good is told, its neighbours arrive.
+    Exit code 1 when not everything was delivered.
 
     \b
     Example:
@@ -49,10 +50,7 @@ def command(
     config = read_config(config_file)
     chosen = _chosen(config, destination)
     if config.spool.type == "kafka" and path is None:
-        raise click.ClickException(
-            f"the spool is a topic: set group {config.spool.topic}.{destination} back while no forwarder runs "
-            "(kafka-consumer-groups.sh --reset-offsets --to-datetime); it begins there, with accounts of its own"
-        )
+        return _report(destination, _replay_topic(config, chosen, range(since, until), cluster))
     spool = path or config.spool.path
     clusters = inspect.chosen(spool, cluster, least=1)
     encryption = config.spool.encryption
@@ -67,6 +65,37 @@ def _chosen(config: Config, name: str) -> DestinationSection:
             return one
     names = ", ".join(destination.name for destination in config.destinations)
     raise click.ClickException(f"destination {name!r} is not in the configuration; there are: {names}")
+
+
+def _replay_topic(config: Config, chosen: DestinationSection, period: range, cluster: str | None) -> Replayed:
+    done = Replayed()
+    try:
+        resolver.run(_deliver_topic(config, chosen, period, cluster, done))
+    except KeyboardInterrupt:
+        done.stopped = "ended by Ctrl-C"
+    except SpoolError as problem:
+        done.stopped = str(problem)
+    if done.stopped is not None:
+        done.stopped += "; what has arrived comes once more when the same command is begun again"
+    done.reached_ns = None  # of one partition, which says nothing of the others
+    return done
+
+
+async def _deliver_topic(
+    config: Config, chosen: DestinationSection, period: range, cluster: str | None, done: Replayed
+) -> None:
+    from auditsink.kafka_spool.scanning import PeriodScan, scanning  # noqa: PLC0415 - aiokafka, where it is asked for
+
+    def told(sentence: str) -> None:
+        click.echo(f"{chosen.name}: {safe(sentence)}", err=True)
+
+    held = PeriodScan(config.spool, period, cluster, told)
+    async with scanning(config.spool) as scan, _replaying(chosen, config.spool.path, done) as replay:
+        with bar("Replaying", await held.look(scan)) as progress:
+            async for name, records in held.read(scan, progress):
+                await replay.run(name, records)
+                if done.stopped is not None:
+                    return
 
 
 def _replay(
@@ -85,21 +114,26 @@ def _replay(
 async def _deliver(
     config: DestinationSection, spool: Path, several: Mapping[str, Iterator[Record]], done: Replayed
 ) -> None:
-    clock = SystemClock()
-    event_filter = filters.build(config)
-    destination = WithLabels(build(config, clock=clock), spool)
-    replay = Replay(
-        destination,
-        done,
-        event_filter=event_filter,
-        backoff=Backoff(config.backoff.initial, config.backoff.max, random.random),
-        clock=clock,
-        waiting=lambda why, wait: click.echo(f"{config.name}: {safe(why)}; trying again in {wait:.1f} s", err=True),
-    )
-    try:
+    async with _replaying(config, spool, done) as replay:
         for cluster, records in several.items():
             if done.stopped is None:
                 await replay.run(cluster, records)
+
+
+@asynccontextmanager
+async def _replaying(config: DestinationSection, spool: Path, done: Replayed) -> AsyncIterator[Replay]:
+    clock = SystemClock()
+    event_filter = filters.build(config)
+    destination = WithLabels(build(config, clock=clock), spool)
+    try:
+        yield Replay(
+            destination,
+            done,
+            event_filter=event_filter,
+            backoff=Backoff(config.backoff.initial, config.backoff.max, random.random),
+            clock=clock,
+            waiting=lambda why, wait: click.echo(f"{config.name}: {safe(why)}; trying again in {wait:.1f} s", err=True),
+        )
     finally:
         await destination.close()
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from auditsink.common.units import Duration
 from auditsink.config.checks import whole
 from auditsink.config.kafka import KafkaSecurity, broken_servers
 from auditsink.config.section import Broken, Section
@@ -13,6 +14,7 @@ from auditsink.config.section import Broken, Section
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
 SPOOL_TYPES = Literal["disk", "kafka"]
 MOST_PARTITIONS = 10_000
+LEAST_KEEP = 600
 
 
 class SpoolTopic(Section, frozen=True, kw_only=True):
@@ -24,6 +26,7 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
     partitions: int = 12
     replication_factor: int = 3
     dead_letter_topic: str | None = None  # None: that of `topic` with .dead behind it
+    keep: Duration = Duration(600)  # what all destinations have got stays for so long, if there is room
     accept_loss: bool = False  # start although the topic or its brokers may lose what was answered 200
 
     def broken_topic(self) -> Broken:
@@ -35,6 +38,8 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
             yield "dead_letter_topic", "write up to 200 letters, digits, dots, dashes and underscores"
         if self.dead_letter_topic == self.topic:
             yield "dead_letter_topic", "is the same as topic; dead letters need one of their own"
+        if self.keep < LEAST_KEEP:
+            yield "keep", "must be at least 10m: for so long a retry is recognised by what lies in the topic"
         yield from whole("partitions", self.partitions, 1, MOST_PARTITIONS)
         yield from whole("replication_factor", self.replication_factor, 1, 100)
         if self.replication_factor < 2 and not self.accept_loss:
@@ -52,6 +57,7 @@ class SpoolTopic(Section, frozen=True, kw_only=True):
             f"keeps batches in topic {self.topic} of Kafka at {', '.join(self.bootstrap_servers)}; makes it with "
             f"{self.partitions} partitions and {self.replication_factor} replicas where it is missing"
         )
+        yield f"deletes what all destinations have got after {self.keep}, and at once when the topic is nearly full"
         yield f"keeps dead letters in topic {self.letters}, with as many replicas"
 
     def risks_topic(self) -> Broken:

@@ -1,8 +1,9 @@
 """Keeps the topic within bounds: how many bytes it takes, and the deletion of what every destination has got.
 
 Every sink looks at the size, because receivers refuse by it. Records are deleted by whoever owns the partition for the
-first destination, up to what all groups have committed, and not before the ten minutes are over in which a retry is
-recognised by them; unless the topic is nearly full. Brokers free the disk by whole segments, some minutes later.
+first destination, up to what all groups have committed, and not before `spool.keep` is over, ten minutes at least, in
+which a retry is recognised by them; unless the topic is nearly full. Brokers free the disk by whole segments, some
+minutes later.
 """
 
 import asyncio
@@ -18,7 +19,6 @@ from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import classify
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import AskSizes, sizes
-from auditsink.spool.dedup import WINDOW
 
 log = logging.getLogger("auditsink.spool")
 
@@ -39,10 +39,14 @@ class TopicKeeper:
         partitions: int,
         *,
         max_bytes: int,
+        keep: float,
         sources: Callable[[], Sequence[TopicSource]],
         clock: Clock,
     ) -> None:
-        """`sources`: of all destinations, in their order; none where nothing is delivered."""
+        """`keep`: seconds for which records stay that all have, if there is room.
+
+        `sources`: of all destinations, in their order; none where nothing is delivered.
+        """
         self.bytes = 0
         """What the topic takes of the brokers' disks, one replica of each partition counted."""
         self.problem: str | None = None
@@ -53,6 +57,7 @@ class TopicKeeper:
         self._topic = topic
         self._partitions = range(partitions)
         self._max_bytes = max_bytes
+        self._keep_ms = int(keep * 1000)
         self._sources = sources
         self._clock = clock
         self._admin: AIOKafkaAdminClient | None = None
@@ -131,7 +136,7 @@ class TopicKeeper:
         ours = [TopicPartition(self._topic, number) for number in sources[0].partitions]
         done = await self._done_everywhere(admin, sources, ours)
         if self.bytes < NEARLY_FULL * self._max_bytes:
-            since = self._clock.wall_ns() // 10**6 - int(WINDOW * 1000)
+            since = self._clock.wall_ns() // 10**6 - self._keep_ms
             young = await sources[0].offsets_since(ours, since)
             done = {one: min(offset, young.get(one, offset)) for one, offset in done.items()}
         wanted = {one: RecordsToDelete(offset) for one, offset in done.items() if offset > self._starts.get(one, 0)}

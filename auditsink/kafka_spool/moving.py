@@ -9,17 +9,14 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from auditsink.audit.eventlist import Mark, Split, joined
 from auditsink.config import Spool as SpoolConfig
-from auditsink.kafka.errors import classify
 from auditsink.kafka_spool import place, record
-from auditsink.kafka_spool.membership import brokers_of
 from auditsink.kafka_spool.place import GroupPlace
+from auditsink.kafka_spool.scanning import scanning
 from auditsink.kafka_spool.spool import KafkaSpool
 from auditsink.spool import Spool, SpoolError
 from auditsink.spool.content import ContentError, Unpacker
@@ -31,8 +28,6 @@ log = logging.getLogger("auditsink.spool")
 AT_ONCE = 16
 """Batches under way."""
 READ_BYTES = 4 * 2**20
-QUIET_SECONDS = 10.0
-"""Without an answer of the brokers."""
 
 
 @dataclass(slots=True)
@@ -119,48 +114,23 @@ async def out_of_topic(config: SpoolConfig, destinations: Sequence[str], rings: 
         rings.submit(rings.ring(cluster), body, split, one.source, done)
 
     moving = _Moving(submit, moved)
-    try:
-        async for cluster, one in _wanted(config, destinations, moved):
-            await moving.move(cluster, one)
-    except (KafkaError, OSError) as problem:
-        raise SpoolError(f"spool.topic {config.topic}: {classify(problem)[1]}") from None
+    async for cluster, one in _wanted(config, destinations, moved):
+        await moving.move(cluster, one)
     await moving.finish()
 
 
 async def _wanted(config: SpoolConfig, destinations: Sequence[str], moved: Moved) -> AsyncIterator[tuple[str, Record]]:
     keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
-    arguments = await brokers_of(config).client_arguments()
-    admin = AIOKafkaAdminClient(**arguments)
-    consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, max_partition_fetch_bytes=READ_BYTES)
     unpacker = Unpacker(keys)
-    try:
-        await admin.start()
-        await consumer.start()
-        if config.topic not in await admin.list_topics():  # to ask for it by name may have the brokers make it
-            raise SpoolError(f"spool.topic {config.topic}: there is no such topic; check spool.topic in the old file")
-        (described,) = await admin.describe_topics([config.topic])
-        for number in sorted(one["partition"] for one in described["partitions"]):
-            partition = TopicPartition(config.topic, number)
-            start, end = (
-                found[partition]
-                for found in (await consumer.beginning_offsets([partition]), await consumer.end_offsets([partition]))
-            )
-            places = [await _place(admin, f"{config.topic}.{name}", partition, start) for name in destinations]
+    async with scanning(config) as scan:
+        for partition in await scan.partitions():
+            start, end = await scan.bounds(partition)
+            places = [await _place(scan.admin, f"{config.topic}.{name}", partition, start) for name in destinations]
             at = max(start, min((one.offset for one in places), default=start))
-            consumer.assign([partition])
-            consumer.seek(partition, at)
-            while at < end:
-                records = (await consumer.getmany(partition, timeout_ms=int(QUIET_SECONDS * 1000))).get(partition)
-                if not records:
-                    raise SpoolError(f"the brokers give nothing of partition {number} from offset {at} on; try again")
-                for each in records:
-                    at = each.offset + 1
-                    if each.offset < end:
-                        for found in _records(each, places, unpacker, moved):
-                            yield found
-    finally:
-        await consumer.stop()
-        await admin.close()
+            async for several in scan.records(partition, at, end):
+                for each in several:
+                    for found in _records(each, places, unpacker, moved):
+                        yield found
 
 
 def _records(

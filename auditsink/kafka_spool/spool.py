@@ -84,6 +84,7 @@ class KafkaSpool:
             config.topic,
             facts.partitions,
             max_bytes=config.max_bytes,
+            keep=config.keep,
             sources=lambda: tuple(self._sources.values()),
             clock=clock,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiokafka.structs import ConsumerRecord, TopicPartition
 from confluent_kafka import Producer
 from msgspec.structs import replace
 from topickit import body, names
@@ -23,6 +24,7 @@ from auditsink.kafka.brokers import Brokers, BrokerSettings
 from auditsink.kafka_spool import KafkaSpool
 from auditsink.kafka_spool import source as source_module
 from auditsink.kafka_spool.moving import Moved, out_of_topic
+from auditsink.kafka_spool.scanning import TopicScan, scanning
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
 from auditsink.kafka_spool.window import REST
@@ -143,6 +145,28 @@ async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_mov
     with pytest.raises(SpoolError, match="there is no such topic"):
         await out_of_topic(replace(config, topic="other"), ["siem"], rings, moved)
     await asyncio.to_thread(rings.stop)
+
+
+async def test_a_scan_reads_all_and_a_topic_that_is_not_there_is_told(
+    receivers: list[KafkaSpool], servers: list[str]
+) -> None:
+    await post(receivers[0], "a", *range(20))
+    config = Spool(type="kafka", bootstrap_servers=servers, topic="spool")
+    async with scanning(config) as scan:
+        bounds = {one: await scan.bounds(one) for one in await scan.partitions()}
+        found = [
+            each.key async for several in _all(scan, bounds) for each in several
+        ]  # fmt: skip
+        assert (len(bounds), len(found), set(found)) == (PARTITIONS, sum(end for _, end in bounds.values()), {b"a"})
+    with pytest.raises(SpoolError, match="there is no such topic"):
+        async with scanning(replace(config, topic="other")):
+            raise AssertionError
+
+
+async def _all(scan: TopicScan, bounds: dict[TopicPartition, tuple[int, int]]) -> AsyncIterator[list[ConsumerRecord]]:
+    for partition, (start, end) in bounds.items():
+        async for several in scan.records(partition, start, end):
+            yield several
 
 
 async def test_what_is_not_fetched_is_counted(receivers: list[KafkaSpool], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,9 @@ async def test_what_all_have_is_deleted_and_a_full_topic_takes_nothing(tmp_path:
         config = section(kafka, partitions=2, replication_factor=1, accept_loss=True, max_bytes=Size(2**30))
         spool = await KafkaSpool.open(config, clock=CLOCK, max_rings=10, max_body=2**20)
         sources = [TopicSource(brokers(config), config.topic, name, clock=CLOCK, keys=None) for name in ("a", "b")]
-        keeper = TopicKeeper(brokers(config), config.topic, 2, max_bytes=1, sources=lambda: tuple(sources), clock=CLOCK)
+        keeper = TopicKeeper(
+            brokers(config), config.topic, 2, max_bytes=1, keep=600, sources=lambda: tuple(sources), clock=CLOCK
+        )
         answers: list[Receipt | SpoolRejection] = []
         for number in range(20):
             body = joined(b'{"auditID":"%d-%d"}' % (number, index) for index in range(5))
