@@ -20,7 +20,6 @@ import yaml
 from auditsink.apiserver.webhook import Webhook
 from auditsink.cli import admin_port, tables
 from auditsink.cli.settings import read_config
-from auditsink.cli.status import EXIT_CODES
 from auditsink.cli.tables import safe
 from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.common import resolver
@@ -300,7 +299,9 @@ def command(
         )
     )
     _show(found)
-    return max((EXIT_CODES.get(str(verdict.get("level")), 0), *(_EXIT_CODES[finding.urgency] for finding in found)))
+    return max(
+        (tables.EXIT_CODES.get(str(verdict.get("level")), 0), *(_EXIT_CODES[finding.urgency] for finding in found))
+    )
 
 
 def _read_as(flags: Flags) -> str:

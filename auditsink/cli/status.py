@@ -219,16 +219,12 @@ class SinkGoneError(click.ClickException):
     exit_code = 4
 
 
-EXIT_CODES = {"good": 0, "look": 3, "bad": 4}
-"""By the level of the verdict; `doctor` has the same."""
-
-
 def _once(port: AdminPort, output: str) -> int:
     """Show it; the exit code of its verdict."""
     content = port.get(PATH)
     status = document(port.url, PATH, content, "destinations")
     click.echo(content.strip().decode(errors="replace") if output == "json" else tables.status(status))
-    return EXIT_CODES.get(str(status.get("verdict", {}).get("level")), EXIT_CODES["bad"])
+    return tables.EXIT_CODES.get(str(status.get("verdict", {}).get("level")), tables.EXIT_CODES["bad"])
 
 
 def _repeated(show: Callable[[], None]) -> None:

@@ -78,6 +78,10 @@ def pending(destination: Mapping[str, Any]) -> str:
     return f"{destination['pending']:,}" + (f" + ~{beyond:,}" if beyond else "")
 
 
+EXIT_CODES = {"good": 0, "look": 3, "bad": 4}
+"""Of `status` and `doctor`, by the level of the verdict."""
+
+
 def verdict(said: Mapping[str, Any]) -> str:
     """Level, sentence, how long is left and commands, a line each; "" for a sink that gives none."""
     if not said:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from auditsink.common.blocking import SyncThread
 from auditsink.common.clock import Clock
 from auditsink.spool.commit import Append, entries_of
 from auditsink.spool.committer import Commit, CommitResult, Committer, Durability
@@ -26,7 +27,6 @@ from auditsink.spool.log import RingLog
 from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.ring import Ring
 from auditsink.spool.statistics import SyncTimes
-from auditsink.spool.sync_thread import SyncThread
 from auditsink.spool.types import SpoolRejection
 
 log = logging.getLogger("auditsink.spool")

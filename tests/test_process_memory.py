@@ -8,13 +8,13 @@ import pytest
 
 PROGRAM = """
 import os
-from auditsink.common import malloc
+from auditsink.process import bound_allocator
 
 def resident():
     with open("/proc/self/statm") as figures:
         return int(figures.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-malloc.bound()
+bound_allocator()
 del_me = bytearray(24 * 2**20)
 del del_me  # from here on glibc would take such blocks from its heap
 before = resident()
