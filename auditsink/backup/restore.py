@@ -53,9 +53,14 @@ class RingPlan:
     next_sequence: int
 
     @property
+    def consumed(self) -> int:
+        """Every destination was done with the events before this sequence."""
+        return min((one.position for one in self.cursors.values()), default=self.next_sequence)
+
+    @property
     def floor(self) -> int:
-        """The first sequence that is held."""
-        return self.segments[0].first if self.segments else self.next_sequence
+        """The first sequence that is held, or known to be missing."""
+        return self.segments[0].first if self.segments else min(self.consumed, self.next_sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,12 +313,11 @@ def _make_ring(path: Path, plan: RingPlan, disk: Disk, now_ns: int, done: _Done)
         _write_slot(disk, path / "cursors" / f"{name}.cursor", cursor.state.encode())
     ring = Ring(plan.cluster, path, ring_id, disk, floor=plan.floor)
     link = recovery.recover(ring)
-    end = max((one.end for one in ring.segments), default=None)
-    if end is None:
-        _write_slot(disk, path / identity.FILE, Identity(ring_id, plan.next_sequence).encode())
-    elif end < plan.next_sequence:
+    end = max((one.end for one in ring.segments), default=plan.floor)
+    if end < plan.next_sequence:
         _write_gap(ring, link, end, plan.next_sequence, now_ns)
-        done.gaps[plan.cluster] = (end, plan.next_sequence)
+        if (first := max(end, plan.consumed)) < plan.next_sequence:  # what all had before is no loss
+            done.gaps[plan.cluster] = (first, plan.next_sequence)
 
 
 def _write_slot(disk: Disk, path: Path, payload: bytes) -> None:

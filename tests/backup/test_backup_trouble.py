@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import re
 import resource
 import signal
 from collections.abc import Sequence
@@ -15,8 +16,11 @@ from backupkit import KEEP, Copied, everything, restarted, section, whole
 
 from auditsink.backup import BackupError
 from auditsink.backup.copies import listed, prune
+from auditsink.backup.local import cursors_of, rings_of
+from auditsink.backup.plan import LocalState
 from auditsink.backup.statistics import BackupState
 from auditsink.backup.store import CopyStore, StoredObject, StoreError
+from auditsink.spool.offline import inspect
 
 
 def objects_of(sink: Copied) -> list[Path]:
@@ -48,6 +52,61 @@ async def test_a_damaged_object_costs_what_was_in_it_and_is_named(tmp_path: Path
     assert [event for event in events if event in found] == found
     other.add(1)  # it goes on
     assert other.spool.rings["prod"].durable == 101
+    other.stop()
+
+
+@pytest.mark.parametrize("lost", ["beginning", "middle", "end", "all"])
+async def test_segments_that_a_restore_sets_aside_are_named_by_verify(tmp_path: Path, lost: str) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    for _ in range(3):  # an object each
+        sink.add(10, size=20_000)
+        await sink.round()
+    sink.stop()
+    objects = objects_of(sink)
+    chosen = {"beginning": objects[:1], "middle": objects[1:2], "end": objects[2:], "all": objects}[lost]
+    for victim in chosen:
+        victim.unlink()
+    other = await restarted(sink)
+    ring = other.spool.rings["prod"]
+    sequences = {record.first_sequence for record in inspect.records(other.path, "prod")}
+    assert (ring.durable, len(sequences) < 30) == (30, True)
+    assert list((other.path / "rings" / "prod" / "damaged").iterdir()) != []
+    other.stop()
+    report = inspect.verify(other.path, "prod")
+    named = {
+        at
+        for first, last in re.findall(r"events (\d+) to (\d+) are missing", "\n".join(report.problems + report.notes))
+        for at in range(int(first), int(last) + 1)
+    }
+    assert named == set(range(30)) - sequences
+
+
+async def test_what_everybody_had_is_no_loss_of_a_restore(tmp_path: Path) -> None:
+    sink = Copied(tmp_path)
+    await sink.start()
+    sink.add(10)
+    await sink.round()
+    sink.add(10)
+    sink.deliver(15)
+    put, store = sink.prepared.store.put, sink.prepared.store
+
+    async def no_data(name: str, content: bytes, *, create: bool = False) -> None:
+        if name.startswith("data/"):
+            raise StoreError("it takes no data")
+        await put(name, content, create=create)
+
+    store.put = no_data  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        await sink.round()
+    await sink.uploader._state_it(
+        LocalState(rings_of([sink.spool.rings["prod"]], cursors_of([sink.spool.rings["prod"]]))), {}, 0
+    )
+    sink.stop()
+    store.put = put  # type: ignore[method-assign]
+    other = await restarted(sink)
+    assert other.prepared.restored is not None
+    assert other.prepared.restored.gaps == {"prod": (15, 20)}
     other.stop()
 
 

@@ -112,7 +112,7 @@ async def test_what_was_taken_after_the_copy_is_missing_and_verify_names_exactly
     assert dropped == lost
     code, said = command("spool", "verify", "--path", other.spool)
     assert code == 0, said
-    assert f"events {kept} to {kept + lost - 1} are missing: the copy that was restored ended before them" in said
+    assert f"events {kept} to {kept + lost - 1} are missing: the copy that was restored did not have them" in said
     code, said = command("verify", "--spool", other.spool, "--checkpoints", tmp_path / "checkpoints.ndjson")
     assert code == 1
     assert f"missing: events {kept} to {kept + lost - 1}" in said, said

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from auditsink.common.disk import Disk, RealDisk
-from auditsink.spool import cursor, segment_file
+from auditsink.spool import cursor, identity, segment_file
 from auditsink.spool.content import TamperedError, Unpacker
 from auditsink.spool.cursor import CursorState
 from auditsink.spool.errors import MissingKeyError, SpoolError
@@ -124,6 +124,10 @@ def verify(
             tampering += _tampering(content, unpacker)
         progress(found.size)
     report.problems += tampering
+    known = identity.peek(ring, disk)  # last: a sink that runs writes it before it removes a segment
+    if known is not None and report.segments and report.segments[0].header.first_sequence > known.floor:
+        last = report.segments[0].header.first_sequence - 1
+        report.problems.append(f"{ring}: events {known.floor} to {last} are missing at the beginning")
     for name in disk.names(ring / "cursors"):
         report.cursors[name.removesuffix(cursor.SUFFIX)] = cursor.peek(disk, ring / "cursors" / name)
     return report
@@ -170,7 +174,7 @@ def _check_footer(path: Path, footer: Footer, digest: bytes, expected: int, repo
     if footer.records:
         report.problems.append(f"{lost} at the end")
         return expected
-    report.notes.append(f"{lost}: the copy that was restored ended before them")
+    report.notes.append(f"{lost}: the copy that was restored did not have them")
     return footer.next_sequence
 
 
