@@ -33,6 +33,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--cluster", help="Only this cluster must be there.")
 @since_option("Only what was stated since then must be there.")
 @until_option("Only what was stated before then must be there.")
+@click.option("--mismatches", type=click.IntRange(1), default=MOST_PROBLEMS, help="End after so many (20).")
 def command(
     *,
     checkpoints: tuple[Path, ...],
@@ -45,6 +46,7 @@ def command(
     cluster: str | None,
     since: int,
     until: int,
+    mismatches: int,
 ) -> int:
     """Prove that a spool, an export or a file destination's output is what the sink stated in its checkpoints.
 
@@ -58,7 +60,7 @@ def command(
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
     if sum(one is not None for one in (spool, export_path, file)) != 1 or (more and file is None):
         raise click.UsageError("Give one of --spool, --export and --file (with further files after it).")
-    findings = Findings()
+    findings = Findings(most=mismatches)
     try:
         with Archive(checkpoints, open_keys(public_key, findings), findings) as archive, suppress(EnoughError):
             archive.read(Period(since, until), cluster)
@@ -113,7 +115,7 @@ def _report(findings: Findings, *, signed: bool) -> int:
             click.echo(text.format(count))
     if findings.problems:
         count = len(findings.problems)
-        more = " or more" if count >= MOST_PROBLEMS else ""
+        more = " or more" if count >= findings.most else ""
         raise click.ClickException(f"{count}{more} {'mismatch' if count == 1 else 'mismatches'}, named above")
     if not findings.proven:
         raise click.ClickException("nothing was proven: no checkpoint covers what is here")

@@ -16,6 +16,7 @@ class Findings:
 
     `repeats`: lines that are there a second time, as a crash or a replay leaves them. `uncovered`: events or lines that
     no checkpoint speaks of. `elsewhere`: events that checkpoints speak of and that this input does not claim to hold.
+    `most`: problems after which it ends.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -25,11 +26,12 @@ class Findings:
     repeats: int = 0
     uncovered: int = 0
     elsewhere: int = 0
+    most: int = MOST_PROBLEMS
 
     def problem(self, sentence: str) -> None:
         """Something does not match. Raises EnoughError after the last one that is told."""
         self.problems.append(sentence)
-        if len(self.problems) >= MOST_PROBLEMS:
+        if len(self.problems) >= self.most:
             raise EnoughError
 
     def note(self, sentence: str) -> None:
