@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,6 +14,8 @@ from auditsink.backup.store import CopyStore, MissingError, NoConditionsError, T
 from auditsink.common.clock import Clock
 from auditsink.config.backup import BackupSection
 
+log = logging.getLogger("auditsink.backup")
+
 MANIFESTS, DATA, KEPT = "manifests", "data", "kept"
 LEFT_MANIFESTS = 5
 """Manifests that stay beside the newest: for who is reading one, and where the newest cannot be read."""
@@ -20,6 +23,8 @@ LOOKS = 8
 """Looks during a lease whether its writer is still there."""
 MOST_TRIES = 5
 """To find out what became of a manifest whose answer did not come."""
+MOST_LEFT = 16
+"""Older copies that wait for a person. Another one is not begun: somebody must look."""
 
 
 class HeldError(BackupError):
@@ -73,6 +78,22 @@ class WriterLease:
                     "that one, or give each sink a spool.backup.name of its own"
                 )
         return newest
+
+    async def leave(self, base: CopyManifest) -> None:
+        """Keep a copy that this spool is not the continuation of. Raises BackupError."""
+        left = await numbers(self._store, KEPT)
+        if len(left) >= MOST_LEFT:
+            raise BackupError(
+                f"{len(left)} older copies wait below {self._config.root}/{KEPT}; look at them with `auditsink spool "
+                "backup ls`, restore what is missing elsewhere, and remove them with `spool backup prune --copy`"
+            )
+        where = f"{KEPT}/{manifest_name(base.number)}"
+        with contextlib.suppress(TakenError):
+            await self._store.put(where, encode(base), create=True)
+            log.error(
+                "the copy holds what this spool does not: it is kept for a person, and a new one is begun",
+                extra={"copy": f"{self._config.root}/{where}", "events": base.undelivered},
+            )
 
     async def take(self, found: FoundCopy, base: CopyManifest | None) -> CopyManifest:
         """Become the writer, with a manifest that says what `base` says. Raises HeldError, StoreError."""

@@ -1,7 +1,9 @@
 """What to upload, what the next manifest says, what may go: decided from the local state and the copy. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import takewhile
 
 import msgspec
 
@@ -102,7 +104,10 @@ def _next_ring(ring: LocalRing, before: CopiedRing | None, now_ns: int, keep_ns:
         for first, one in earlier.items()
         if first not in held and one.delivered_ns is None and one.end <= min(consumed, ring.floor)
     ]
-    segments = [*gone, *fresh, *(_segment(one, ring, earlier.get(one.first), now_ns) for one in ring.segments)]
+    # What the copy has let go stays here for as long as there is room, and does not go there again.
+    oldest = min(earlier, default=0 if before is None else before.end)
+    wanted = [one for one in ring.segments if one.first in earlier or one.end > min(oldest, consumed) or not one.closed]
+    segments = [*gone, *fresh, *(_segment(one, ring, earlier.get(one.first), now_ns) for one in wanted)]
     kept = [one for one in segments if not _expired(one, consumed, now_ns, keep_ns)]
     return CopiedRing(
         ring.cluster, ring.ring, ring.end, dict(ring.cursors), tuple(sorted(kept, key=lambda one: one.first))
@@ -200,6 +205,11 @@ def grouped(several: Sequence[Stretch]) -> list[list[Stretch]]:
 def replace_pieces(file: CopiedFile, pieces: Iterable[CopiedPiece]) -> CopiedFile:
     """The file with other pieces."""
     return CopiedFile(file.path, file.identity, tuple(pieces))
+
+
+def before(file: CopiedFile, gone: AbstractSet[str]) -> CopiedFile:
+    """The file up to the first of its pieces whose object is gone."""
+    return replace_pieces(file, takewhile(lambda piece: piece.object not in gone, file.pieces))
 
 
 def extended(file: CopiedFile, stretch: Stretch, piece: CopiedPiece) -> CopiedFile:

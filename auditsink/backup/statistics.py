@@ -40,7 +40,8 @@ class BackupStatistics:
     """`age_seconds`: how old the state is that a restore would bring back; None before the first one is complete.
 
     `pending_bytes`: durable here and not in the copy at the last look. `problem` since `problem_since_ns`: why nothing
-    is copied now. `left`: numbers of older copies that wait for a person. Counters are since the start.
+    is copied now. `left`: numbers of older copies that wait for a person. `undeleted`: objects that nothing needs and
+    that the store has not let go. Counters are since the start.
     """
 
     name: str
@@ -59,4 +60,5 @@ class BackupStatistics:
     problem_since_ns: int | None = None
     note: str | None = None
     left: tuple[int, ...] = ()
+    undeleted: int = 0
     restored: RestoredCopy | None = None

@@ -25,7 +25,7 @@ from auditsink.config.backup import BackupSection
 from auditsink.config.objects import LocalConfig
 from auditsink.delivery.destination import DestinationError, UnavailableError
 from auditsink.delivery.outcome import Delivered
-from auditsink.destinations.object_errors import classify, denied
+from auditsink.destinations.object_errors import classify, denied, full
 from auditsink.destinations.object_stores import StoreClient, host, looked_up, make_durable
 
 T = TypeVar("T")
@@ -54,6 +54,10 @@ class TakenError(StoreError):
 
 class DeniedError(StoreError):
     """The store knows us, and does not allow this."""
+
+
+class FullError(StoreError):
+    """There is no room."""
 
 
 class NoConditionsError(BackupError):
@@ -193,8 +197,7 @@ class CopyStore:
         except DestinationError as problem:
             raise StoreError(str(problem)) from None
         except (BaseError, OSError) as problem:
-            kind = DeniedError if _denied(problem) else StoreError
-            raise kind(self._why(problem)) from None
+            raise _kind(problem)(self._why(problem)) from None
 
     def _missing(self, text: str) -> StoreError:
         """A store says 404 of an object and of a bucket; only the latter has a code of its own."""
@@ -229,9 +232,11 @@ class CopyStore:
         make_durable(self._directory, path)
 
 
-def _denied(problem: Exception) -> bool:
+def _kind(problem: Exception) -> type[StoreError]:
     number = problem.errno if isinstance(problem, OSError) else _os_error(problem)
-    return number in (errno.EACCES, errno.EPERM, errno.EROFS) if number else denied(str(problem))
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or (not number and denied(str(problem))):
+        return DeniedError
+    return FullError if number in (errno.ENOSPC, errno.EDQUOT) or (not number and full(str(problem))) else StoreError
 
 
 def _os_error(problem: Exception) -> int | None:

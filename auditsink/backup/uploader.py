@@ -6,6 +6,7 @@ uploaded again.
 """
 
 import asyncio
+import contextlib
 import logging
 import random as random_module
 import uuid
@@ -20,7 +21,6 @@ from auditsink.backup.manifest import (
     CopiedRing,
     CopyManifest,
     data_name,
-    encode,
     fence_of,
     manifest_name,
 )
@@ -28,7 +28,7 @@ from auditsink.backup.object_writer import DISK_SECONDS, ObjectWriter
 from auditsink.backup.plan import LocalState, Stretch
 from auditsink.backup.start import Prepared
 from auditsink.backup.statistics import BackupState, BackupStatistics
-from auditsink.backup.store import StoreError, TakenError
+from auditsink.backup.store import FullError, StoreError
 from auditsink.common.blocking import BlockingCalls, StuckError
 from auditsink.common.clock import Clock
 from auditsink.common.disk import Disk, RealDisk
@@ -42,8 +42,8 @@ AT_ONCE = 2
 """Uploads side by side: with chunks of 8 MiB this bounds the memory."""
 BACKOFF = (1.0, 60.0)
 """Seconds before another try after a failure: at first, and at most."""
-MOST_LEFT = 16
-"""Older copies that wait for a person. Another one is not begun: somebody must look."""
+SURVEY_SECONDS = 3600.0
+"""Between two looks at all that lies there: a bucket's own rules, or a person, may have removed what is needed."""
 
 
 class Uploader:
@@ -92,8 +92,11 @@ class Uploader:
         self._problem_since_ns: int | None = None
         self._blind: str | None = None  # an older copy cannot be read: what it needs is not known
         self._undeleted: str | None = None
+        self._garbage = 0  # objects that nothing needed at the last look
         self._old_manifests = 0  # all below are deleted
-        self._adopted = self._surveyed = False
+        self._gone: str | None = None  # of what is needed, at the last look
+        self._adopted = False
+        self._surveyed_at: float | None = None
 
     def __repr__(self) -> str:
         return f"<Uploader {self._state.value} {self._lease}>"
@@ -116,8 +119,9 @@ class Uploader:
             self._failures,
             self._problem,
             self._problem_since_ns,
-            self._undeleted or self._blind,
+            self._gone or self._undeleted or self._blind,
             tuple(sorted(self._left)),
+            self._garbage if self._undeleted else 0,
             self._prepared.restored,
         )
 
@@ -187,7 +191,7 @@ class Uploader:
         if not self._adopted:
             assert self._lease.committed is not None
             self._adopt(self._lease.committed)
-        if not self._surveyed:
+        if self._surveyed_at is None or self._clock.monotonic() - self._surveyed_at >= SURVEY_SECONDS:
             await self._lease.prove()
             await self._survey()
         await self._round()
@@ -221,7 +225,7 @@ class Uploader:
             log.warning("%s", problem)
         base = await self._lease.free(found)
         if base is not None and not plan.continues(self._began, base):
-            await self._leave(base)
+            await self._lease.leave(base)
         await self._lease.take(found, base)
         log.info("this sink writes to the copy", extra={"copy": self._config.root, "fence": self._lease.fence})
 
@@ -233,24 +237,6 @@ class Uploader:
         self._files |= {one.file.path: one.file for ring in self._rings for one in ring.segments}
         self._complete_ns = taken.complete_ns
         self._adopted = True
-
-    async def _leave(self, base: CopyManifest) -> None:
-        """Keep a copy that this spool is not the continuation of. Raises BackupError."""
-        left = await numbers(self._store, KEPT)
-        if len(left) >= MOST_LEFT:
-            raise BackupError(
-                f"{len(left)} older copies wait below {self._config.root}/{KEPT}; look at them with `auditsink spool "
-                "backup ls`, restore what is missing elsewhere, and remove them with `spool backup prune --copy`"
-            )
-        try:
-            await self._store.put(f"{KEPT}/{manifest_name(base.number)}", encode(base), create=True)
-        except TakenError:
-            pass
-        else:
-            log.error(
-                "the copy holds what this spool does not: it is kept for a person, and a new one is begun",
-                extra={"copy": f"{self._config.root}/{KEPT}/{manifest_name(base.number)}", "events": base.undelivered},
-            )
 
     async def _survey(self) -> None:
         """What lies there: objects that nobody needs go with the next round's. Raises StoreError."""
@@ -264,10 +250,22 @@ class Uploader:
                 # Its objects are not known, so none may be deleted that is not our own.
                 self._blind = f"{problem}; nothing that others wrote is deleted: look at it, and prune it"
                 self._left[number] = set()
-        data = await self._store.names(DATA)
-        known = {one.name for one in data if (fence := fence_of(one.name)) is not None and fence < self._lease.fence}
-        self._stored = known | self._needed()
-        self._surveyed = True
+        data = {one.name for one in await self._store.names(DATA)}
+        known = {name for name in data if (fence := fence_of(name)) is not None and fence < self._lease.fence}
+        self._missed(self._needed() - data)
+        self._stored |= known | self._needed()
+        self._surveyed_at = self._clock.monotonic()
+
+    def _missed(self, gone: set[str]) -> None:
+        """What is needed and not there is uploaded anew, as far as it is here."""
+        self._gone = None
+        if gone:
+            self._files = {path: plan.before(file, gone) for path, file in self._files.items()}
+            self._gone = (
+                f"{len(gone)} objects of the copy were gone and are uploaded again where the spool has them; look at "
+                "the bucket's lifecycle rules, and at who else deletes there"
+            )
+            log.error("%s", self._gone, extra={"copy": self._config.root, "first": min(gone)})
 
     def _needed(self) -> set[str]:
         needed = {piece.object for file in self._files.values() for piece in file.pieces}
@@ -289,7 +287,11 @@ class Uploader:
         state_at = taken_at + self._config.every
         groups = plan.grouped(todo)
         for start in range(0, len(groups), AT_ONCE):
-            await self._upload_all(groups[start : start + AT_ONCE])
+            try:
+                await self._upload_all(groups[start : start + AT_ONCE])
+            except FullError:
+                await self._make_room(state, sizes)
+                raise
             if self._clock.monotonic() >= state_at and start + AT_ONCE < len(groups):
                 await self._state_it(state, sizes, self._complete_ns)
                 state_at = self._clock.monotonic() + self._config.every
@@ -361,11 +363,18 @@ class Uploader:
             return file if file.pieces else None
         return earlier
 
+    async def _make_room(self, state: LocalState, sizes: Mapping[str, int]) -> None:
+        """Of a store that takes no more: what everybody has had for long enough goes although nothing new fits."""
+        with contextlib.suppress(StoreError):
+            await self._state_it(state, sizes, self._complete_ns)
+        await self._delete()
+
     async def _delete(self) -> None:
         """Remove what no manifest needs. A failure is told and tried again, and is no failure of the copy."""
         garbage = plan.garbage(self._stored, self._needed(), *self._left.values())
         if self._blind:
             garbage = [name for name in garbage if fence_of(name) == self._lease.fence]
+        self._garbage = len(garbage)
         committed = self._lease.committed
         assert committed is not None
         newest_old = committed.number - LEFT_MANIFESTS

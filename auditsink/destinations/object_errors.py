@@ -160,6 +160,12 @@ def denied(text: str) -> bool:
     return code in _DENIED and (found[1] == "403" if found else code != "")
 
 
+def full(text: str) -> bool:
+    """Whether there is no room in the store."""
+    found = _STATUS.search(text)
+    return found is not None and (found[1] == "507" or _FULL_CODES.search(_code(text)) is not None)
+
+
 def _code(text: str) -> str:
     found = _CODE.search(text) or _DELETE_CODE.search(text) or _JSON_CODE.search(text)
     return found[1] if found else ""

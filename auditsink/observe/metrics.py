@@ -85,6 +85,8 @@ def _backup(one: BackupStatistics) -> Iterator[Metric]:
         ("pending_bytes", "What is durable and not in the copy, at the last look.", one.pending_bytes),
         ("stored_bytes", "What the copy holds of the spool.", one.stored_bytes),
         ("left_copies", "Older copies that wait for a person.", len(one.left)),
+        ("undeleted_objects", "Objects that nothing needs and that the store has not let go.", one.undeleted),
+        ("every_seconds", "How often the spool is to be copied: spool.backup.every.", one.every),
     ):
         yield GaugeMetricFamily(f"auditsink_backup_{name}", text, float(number))
     for name, text, number in (

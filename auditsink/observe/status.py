@@ -134,6 +134,7 @@ def _backup(one: BackupStatistics) -> dict[str, Any]:
         "since": None if one.problem_since_ns is None else timestamps.seconds(one.problem_since_ns),
         "note": one.note,
         "left": list(one.left),
+        "undeleted_objects": one.undeleted,
         "restored": None if one.restored is None else _restored(one.restored),
     }
 

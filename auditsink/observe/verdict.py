@@ -240,6 +240,8 @@ def _backup(one: BackupStatistics, now_ns: int) -> Iterator[Verdict]:
     commands = (_STATUS, "auditsink spool backup ls")
     since = one.problem_since_ns
     old = "there is none yet" if one.age_seconds is None else f"it is {_long(one.age_seconds)} old"
+    if one.age_seconds is None and one.state is BackupState.STARTING:
+        old = "how old the copy is cannot be seen"
     if one.state is BackupState.LOST:
         yield Verdict(_BAD, f"The spool is copied no longer: {one.problem}", since, None, commands)
     elif one.problem is not None:

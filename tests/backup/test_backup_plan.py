@@ -102,6 +102,27 @@ def test_what_every_destination_has_goes_after_keep(age: int, keep: int, there: 
     assert [one.first for one in made.segments] == ([0, 10] if there else [10])
 
 
+def test_what_went_after_keep_does_not_go_there_again_while_the_ring_has_it() -> None:
+    state = local(held(0, 10, 100), held(10, 20, 100), held(20, 30, 90, closed=False), consumed=30)
+    first = ring(
+        copied(0, 10, 100, delivered_ns=NOW - HOUR),
+        copied(10, 20, 100, delivered_ns=NOW),
+        copied(20, 30, 90),
+        consumed=30,
+    )
+    todo, made = planned(state, first)
+    assert ([one.first for one in made.segments], todo) == ([10, 20], [])
+    todo, made = planned(state, made)
+    assert ([one.first for one in made.segments], todo) == ([10, 20], [])
+    todo, made = planned(local(held(0, 10, 100), held(10, 20, 100), consumed=20), ring(consumed=20, end=20))
+    assert (made.segments, todo) == ((), [])
+
+
+def test_a_ring_that_the_copy_does_not_know_is_copied_with_what_is_delivered() -> None:
+    _todo, made = planned(local(held(0, 10, 100), held(10, 20, 100), consumed=20))
+    assert [one.first for one in made.segments] == [0, 10]
+
+
 def test_what_the_ring_gave_back_stays_until_keep_is_over() -> None:
     before = ring(copied(0, 10, 100), copied(10, 20, 100), consumed=0)
     _todo, made = planned(local(held(10, 20, 100), consumed=10, floor=10), before)

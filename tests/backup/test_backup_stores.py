@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from backupkit import Copied, everything, restarted, whole
 from s3server import BUCKET, S3Server
+from smallstore import BUCKET as SMALL
+from smallstore import SmallStore
 
 from auditsink.backup import BackupError
+from auditsink.backup.statistics import BackupState
 from auditsink.backup.store import CopyStore, MissingError, StoreError, TakenError
+from auditsink.backup.uploader import SURVEY_SECONDS
 from auditsink.common.secret import Secret
 from auditsink.common.units import Duration
 from auditsink.config import S3Backup
@@ -230,3 +234,113 @@ async def test_uploads_that_fail_in_the_middle_are_caught_up_and_sent_once(serve
     assert everything(other) == events
     other.stop()
     await asyncio.sleep(0)
+
+
+def small(store: SmallStore, **changes: Any) -> S3Backup:
+    return bucket(store.url, bucket=SMALL, timeout=Duration(5), **changes)
+
+
+async def test_what_may_not_be_deleted_is_told_and_goes_as_soon_as_it_may(tmp_path: Path) -> None:
+    async with SmallStore() as store:
+        sink = Copied(tmp_path, config=small(store, keep=Duration(60)))
+        await sink.start()
+        sink.add(200)
+        await sink.round()
+        store.denied.add("delete")
+        sink.deliver(200)
+        await sink.round()
+        sink.clock.jump(120)
+        for _ in range(8):
+            sink.add(1)
+            await sink.round()
+        found = sink.uploader.statistics()
+        assert (found.state, found.problem) == (BackupState.COPYING, None)
+        assert found.undeleted > 0
+        assert "needed no longer cannot be deleted" in str(found.note)
+        assert "AccessDenied" in str(found.note)
+        assert "CANARY" not in str(found.note)
+        held, manifests = store.names("data"), store.names("manifests")
+        store.denied.clear()
+        await sink.round()
+        found = sink.uploader.statistics()
+        assert (found.undeleted, found.note) == (0, None)
+        assert len(store.names("data")) < len(held)
+        assert len(store.names("manifests")) < len(manifests)
+        events = everything(sink)
+        sink.stop()
+        other = await restarted(sink)
+        assert everything(other)[-8:] == events[-8:]
+        other.stop()
+
+
+async def test_a_full_store_loses_first_what_nobody_needs_and_then_takes_again(tmp_path: Path) -> None:
+    async with SmallStore() as store:
+        sink = Copied(tmp_path, config=small(store, keep=Duration(60)))
+        await sink.start()
+        for _ in range(10):  # objects of their own
+            sink.add(15)
+            await sink.round()
+        sink.deliver(150)
+        await sink.round()
+        store.room = store.used + 20_000  # for manifests, and not for what is new
+        sink.add(30)
+        with pytest.raises(StoreError, match="is full; make room there"):
+            await sink.round()
+        sink.clock.jump(120)
+        with pytest.raises(StoreError, match="is full; make room there"):
+            await sink.round()  # and what is delivered goes
+        await sink.round()
+        assert sink.uploader.statistics().state is BackupState.COPYING
+        events = everything(sink)
+        sink.stop()
+        other = await restarted(sink)
+        assert everything(other)[-30:] == events[-30:]
+        other.stop()
+
+
+async def test_garbage_from_a_store_that_was_good_changes_nothing_and_is_caught_up(tmp_path: Path) -> None:
+    async with SmallStore() as store:
+        sink = Copied(tmp_path, config=small(store))
+        await sink.start()
+        for reply in (Reply(200, b"<html>log in</html>"), Reply(204), Reply(302), Reply(200, b"[]"), Reply(404)):
+            sink.add(5)
+            await sink.round()
+            store.refuses = reply
+            sink.add(5)
+            with pytest.raises(BackupError):
+                await sink.round()
+            store.refuses = None
+        await sink.round()
+        events = everything(sink)
+        sink.stop()
+        other = await restarted(sink)
+        assert everything(other) == events
+        other.stop()
+
+
+@pytest.mark.parametrize("how", ["in an hour", "at a restart"])
+async def test_what_somebody_deleted_from_the_copy_is_told_and_uploaded_again(tmp_path: Path, how: str) -> None:
+    async with SmallStore() as store:
+        sink = Copied(tmp_path, config=small(store))
+        await sink.start()
+        for _ in range(5):
+            sink.add(20)
+            await sink.round()
+        for name in store.names("data")[1:3]:  # as a bucket's lifecycle rule does, or a person
+            del store.objects[name]
+        if how == "at a restart":
+            sink.stop()
+            sink = Copied(tmp_path, "spool", sink.section, sink.clock)
+            await sink.start()
+        else:
+            sink.clock.jump(0)
+            await sink.clock.advance(SURVEY_SECONDS)
+        await sink.round()
+        assert "2 objects of the copy were gone" in str(sink.uploader.statistics().note)
+        events = everything(sink)
+        sink.stop()
+        other = await restarted(sink)
+        assert everything(other) == events
+        assert other.prepared.restored is not None
+        assert other.prepared.restored.problems == ()
+        other.stop()
