@@ -16,6 +16,7 @@ from auditsink.audit.eventlist import Mark, one_line, unsplit_document
 from auditsink.cli import tables
 from auditsink.cli.bar import bar
 from auditsink.cli.keyfile import key_file_option, keyring
+from auditsink.cli.settings import config_option, config_path, read_config
 from auditsink.cli.spool_backup import backup_command
 from auditsink.cli.tables import safe, table
 from auditsink.cli.when import since_option, until_option
@@ -34,6 +35,7 @@ from auditsink.spool.offline.import_ import restore
 from auditsink.spool.offline.inspect import RingReport, SegmentReport
 from auditsink.spool.types import Record
 
+_NO_KAFKA = "spool.type: kafka needs the extra: pip install 'auditsink[kafka]'"
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 path_option = click.option("--path", type=_PATH, required=True, help="The spool's directory (spool.path).")
@@ -87,18 +89,30 @@ def _cursor_cells(state: CursorState | None) -> tuple[str, ...]:
 
 
 @command.command("verify")
-@path_option
+@click.option("--path", type=_PATH, help="The spool's directory (spool.path).")
+@config_option
 @cluster_option
 @key_file_option
-def verify(path: Path, cluster: str | None, key_file: Path | None) -> None:
+def verify(path: Path | None, config_file: Path | None, cluster: str | None, key_file: Path | None) -> None:
     """Check every record, the sequences, the seals and the chain. Exit 1 on damage.
 
     Needs no key for an encrypted spool; with --key-file it also tells records that somebody without the key changed.
+    With -c of a sink whose spool is a topic it reads all of that: every record, the offsets, and for each destination
+    what it has got and what waits, counted event by event.
 
     \b
-    Example:
+    Examples:
       auditsink spool verify --path /var/lib/auditsink
+      auditsink spool verify -c kafka.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
+    if path is None:
+        if config_path(config_file) is None:
+            raise click.UsageError("Missing option '--path' (or -c FILE).")
+        config = read_config(config_file)
+        if config.spool.type == "kafka":
+            _verify_topic(config, cluster, key_file)
+            return
+        path = config.spool.path
     damaged = 0
     for report in _reports(path, cluster, key_file):
         for note in report.notes:
@@ -133,6 +147,40 @@ def cat(path: Path, cluster: str | None, key_file: Path | None, since: int, limi
     clusters = inspect.chosen(path, cluster)
     keys = keyring(key_file)
     _print((record for name in clusters for record in inspect.records(path, name, keys=keys)), since, limit)
+
+
+def _verify_topic(config: Config, cluster: str | None, key_file: Path | None) -> None:
+    try:
+        report = resolver.run(_read_topic(config, key_file))
+    except ModuleNotFoundError:
+        raise click.ClickException(_NO_KAFKA) from None
+    except (SpoolError, OSError) as problem:
+        raise click.ClickException(safe(str(problem))) from None
+    for said in report.problems:
+        click.echo(f"DAMAGE: {safe(said)}", err=True)
+    for name, held in sorted(report.clusters.items()):
+        if cluster in (None, name):
+            click.echo(f"cluster {safe(name)}: {held.events:,} events in {held.requests:,} batches")
+    accounts = [(one.name, report.account(one.name)) for one in config.destinations]
+    keys = ("accepted", "delivered", "filtered", "dead_lettered", "dropped", "pending")
+    rows = [(name, *(f"{getattr(account, key):,}" for key in keys)) for name, account in accounts]
+    header = ("DESTINATION", "ACCEPTED", "DELIVERED", "FILTERED", "DEAD", "DROPPED", "PENDING")
+    click.echo(table(header, rows, right=range(1, 7)))
+    verdict = "whole" if not report.problems else f"{len(report.problems)} problems"
+    click.echo(f"topic {config.spool.topic}: {report.partitions} partitions, {verdict}")
+    if report.problems:
+        raise click.ClickException(f"{len(report.problems)} problems, named above; what is not named is whole")
+
+
+async def _read_topic(config: Config, key_file: Path | None) -> "TopicReport":
+    from auditsink.kafka_spool.scanning import scanning, verified  # noqa: PLC0415 - aiokafka, where it is asked for
+
+    encryption = config.spool.encryption
+    keys = keyring(key_file or (None if encryption is None else encryption.key_file))
+    async with scanning(config.spool) as scan:
+        bounds = [await scan.bounds(one) for one in await scan.partitions()]
+        with bar("Reading", sum(end - start for start, end in bounds)) as progress:
+            return await verified(scan, [one.name for one in config.destinations], keys, progress)
 
 
 def _print(records: Iterable[Record], since: int, limit: int | None) -> None:
@@ -263,6 +311,7 @@ def _sentence(problem: OSError) -> str:
 
 if TYPE_CHECKING:  # aiokafka is an extra
     from auditsink.kafka_spool.moving import Moved
+    from auditsink.kafka_spool.scanning import TopicReport
 
 
 @command.command("move")
@@ -288,7 +337,7 @@ def move_command(old_file: Path, new_file: Path) -> int:
     try:
         moved = resolver.run(_move(old, new))
     except ModuleNotFoundError:
-        raise click.ClickException("spool.type: kafka needs the extra: pip install 'auditsink[kafka]'") from None
+        raise click.ClickException(_NO_KAFKA) from None
     except (SpoolError, OSError) as problem:
         raise click.ClickException(safe(str(problem))) from None
     click.echo(f"moved {moved.events:,} events in {moved.batches:,} batches; nothing was removed from where they lay")

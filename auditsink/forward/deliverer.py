@@ -5,8 +5,8 @@ may attempt now), the destination's pause (when), the breaker (whether refusals 
 (whether a failure is the batch's).
 """
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from weakref import WeakKeyDictionary
 
 from auditsink.common.clock import Clock
 from auditsink.common.signal import Signal
@@ -68,7 +68,8 @@ class Deliverer:
         self._trials = Trials()
         self._refused_cluster: str | None = None
         self._news_wait = FIRST_NEWS
-        self._waits: dict[Subscription, Backoff] = defaultdict(pause.backoff)
+        # Weak: a ring that somebody else delivers from now on takes its subscription along.
+        self._waits: WeakKeyDictionary[Subscription, Backoff] = WeakKeyDictionary()
         self._batch_limits = batch_limits
         self._clock = clock
         self._offload = offload
@@ -209,7 +210,7 @@ class Deliverer:
         control_failed = isinstance(heard, Retry | Misconfigured)
         if heard is Step.AGAIN or (self._trials.suspects(trial, step) and not control_failed):
             self.reporting.suspected(cluster, outcome.why, size)
-            wait = self._waits[lease.subscription].next(after) if self._trials.waits(now) else 0.0
+            wait = self._wait_of(lease.subscription).next(after) if self._trials.waits(now) else 0.0
             if heard is Step.AGAIN:
                 wait = max(wait, self._trials.spacing(trial, now))
         else:
@@ -222,6 +223,9 @@ class Deliverer:
         if step is Step.FIRST_ALONE:
             return SplitBatch((1,), trial.family)
         return SplitBatch((size // 2,), trial.family) if step is Step.HALVE else None
+
+    def _wait_of(self, subscription: Subscription) -> Backoff:
+        return self._waits.setdefault(subscription, self.pause.backoff())
 
     async def _hear(self, lease: Lease, trial: Trial) -> Heard:
         """Attempt controls beside the lease's only event."""

@@ -24,9 +24,8 @@ from auditsink.config import Spool
 from auditsink.forward.dead_letter import DeadLetter, decode
 from auditsink.forward.dead_letters import DeadLettersFullError
 from auditsink.kafka.brokers import Brokers
-from auditsink.kafka.errors import classify
 from auditsink.kafka.link import ProducerLink
-from auditsink.kafka_spool.membership import brokers_of, ended, reader
+from auditsink.kafka_spool.membership import brokers_of, ended, explained, reader
 
 log = logging.getLogger("auditsink.forward")
 
@@ -181,7 +180,7 @@ class DeadLetterTopic:
             await ended(consumer)
 
     def _failed(self, problem: BaseException) -> OSError:
-        return OSError(f"Kafka, topic {self.topic}: {classify(problem)[1]}")
+        return OSError(f"Kafka, topic {self.topic}: {explained(problem)[1]}")
 
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

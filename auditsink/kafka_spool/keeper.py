@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 
 from auditsink.common.clock import Clock
 from auditsink.kafka.brokers import Brokers
-from auditsink.kafka.errors import classify
+from auditsink.kafka_spool.membership import explained
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import AskSizes, sizes
 
@@ -36,7 +36,6 @@ class TopicKeeper:
         self,
         brokers: Brokers,
         topic: str,
-        partitions: int,
         *,
         max_bytes: int,
         keep: float,
@@ -51,11 +50,12 @@ class TopicKeeper:
         """What the topic takes of the brokers' disks, one replica of each partition counted."""
         self.problem: str | None = None
         """Why that is not known, while it is not."""
+        self.partitions = 0
+        """How many the topic has; somebody may give it more while this runs."""
         self.deleted = 0
         """Records, by this process."""
         self._brokers = brokers
         self._topic = topic
-        self._partitions = range(partitions)
         self._max_bytes = max_bytes
         self._keep_ms = int(keep * 1000)
         self._sources = sources
@@ -90,7 +90,7 @@ class TopicKeeper:
                 await self._delete(admin)
             self.problem = None
         except Exception as problem:  # noqa: BLE001 - aiokafka lets errors of its parsers out; all are tried again
-            said = classify(problem)[1]
+            said = explained(problem)[1]
             why = f"Kafka, topic {self._topic}: its size cannot be told, or nothing deleted from it: {said}"
             if self.problem != why:
                 log.warning(why)
@@ -112,7 +112,9 @@ class TopicKeeper:
 
     async def _measure(self, admin: AIOKafkaAdminClient) -> None:
         cluster = await admin.describe_cluster()
-        asked = AskSizes(self._topic, self._partitions)
+        (described,) = await admin.describe_topics([self._topic])
+        self.partitions = len(described["partitions"])
+        asked = AskSizes(self._topic, range(self.partitions))
         # A node that is away is not waited for: its partitions have replicas elsewhere.
         answers = await asyncio.gather(
             *(admin._send_request(asked, one["node_id"]) for one in cluster["brokers"]),  # noqa: SLF001 - see `sizes`

@@ -10,16 +10,22 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.consumer.group_coordinator import NoGroupCoordinator
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import TopicPartition
 
 from auditsink.config import Spool
 from auditsink.delivery.destination import DestinationError
 from auditsink.kafka.brokers import Brokers, BrokerSettings
-from auditsink.kafka.errors import classify
+from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.spool.errors import SpoolError
 
 ANSWER_SECONDS = 20.0
 """From a batch's first try: longer than brokers take to choose a new leader, shorter than an apiserver's 30 s."""
+_RIGHTS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
 LAST_SECONDS = 3.0
 """For what is under way when a partition is taken away: what does not end in it, the next owner delivers again."""
 
@@ -30,6 +36,14 @@ def brokers_of(config: Spool) -> Brokers:
         return Brokers(BrokerSettings("spool", config.bootstrap_servers, config.security, ANSWER_SECONDS))
     except DestinationError as problem:
         raise SpoolError(str(problem)) from None
+
+
+def explained(problem: BaseException) -> tuple[ErrorMeaning, str]:
+    """As `classify`, for who uses a topic as a spool: other rights are needed than to write to one."""
+    meaning, why = classify(problem)
+    if isinstance(problem, _RIGHTS):
+        return ErrorMeaning.MISCONFIGURED, f"{why.partition(';')[0]}; give the user the rights that docs/scale.md lists"
+    return meaning, why
 
 
 class Owner(Protocol):
@@ -135,7 +149,7 @@ class Refetching:
                     return found
             except Exception as problem:  # noqa: BLE001 - aiokafka lets errors of its parsers out; all are tried again
                 await self.close()
-                why = f"Kafka, topic {self._topic}: a record that waits cannot be fetched: {classify(problem)[1]}"
+                why = f"Kafka, topic {self._topic}: a record that waits cannot be fetched: {explained(problem)[1]}"
                 raise OSError(why) from None
 
     async def close(self) -> None:

@@ -9,12 +9,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from auditsink.audit.eventlist import Mark, Split, joined
 from auditsink.config import Spool as SpoolConfig
-from auditsink.kafka_spool import place, record
+from auditsink.kafka_spool import record
 from auditsink.kafka_spool.place import GroupPlace
 from auditsink.kafka_spool.scanning import scanning
 from auditsink.kafka_spool.spool import KafkaSpool
@@ -125,7 +124,7 @@ async def _wanted(config: SpoolConfig, destinations: Sequence[str], moved: Moved
     async with scanning(config) as scan:
         for partition in await scan.partitions():
             start, end = await scan.bounds(partition)
-            places = [await _place(scan.admin, f"{config.topic}.{name}", partition, start) for name in destinations]
+            places = [await scan.place(name, partition, start) for name in destinations]
             at = max(start, min((one.offset for one in places), default=start))
             async for several in scan.records(partition, at, end):
                 for each in several:
@@ -146,8 +145,3 @@ def _records(
             yield stored.cluster, whole.since(min(left, default=0))
     except (record.NoRecordError, ContentError) as problem:
         moved.not_read(f"{each.topic}/{each.partition}/{each.offset}", str(problem))
-
-
-async def _place(admin: AIOKafkaAdminClient, group: str, partition: TopicPartition, start: int) -> GroupPlace:
-    found = (await admin.list_consumer_group_offsets(group, partitions=[partition])).get(partition)
-    return GroupPlace(start, start) if found is None else place.resumed(found.offset, found.metadata, start)

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from auditsink.common.clock import Clock
-from auditsink.kafka.errors import ErrorMeaning, classify
+from auditsink.kafka.errors import ErrorMeaning
 from auditsink.kafka.link import ProducerLink
-from auditsink.kafka_spool.membership import ANSWER_SECONDS
+from auditsink.kafka_spool.membership import ANSWER_SECONDS, explained
 from auditsink.kafka_spool.packing import Packer, Posted
 from auditsink.kafka_spool.record import Encoded
 from auditsink.spool.dedup import Dedup
@@ -136,7 +136,7 @@ class Producing:
                 self.settle((one for _, group in packed[:sent] for one in group), None)
                 del packed[:sent]
                 continue
-            meaning, why = classify(problem)
+            meaning, why = explained(problem)
             waited = self._clock.monotonic() - began
             last = meaning is not ErrorMeaning.RETRY or waited >= ANSWER_SECONDS - AGAIN_SECONDS
             if last or waited > PATIENT_SECONDS:

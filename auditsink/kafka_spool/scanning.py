@@ -1,7 +1,8 @@
-"""Reads the topic for a command, as a member of no group: partition by partition; by time for `auditsink replay`."""
+"""Reads the topic for commands, as a member of no group: by partition, by time to replay it, all of it to verify it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -10,14 +11,15 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from auditsink.common import timestamps
 from auditsink.config import Spool
-from auditsink.kafka.errors import classify
-from auditsink.kafka_spool import record
-from auditsink.kafka_spool.membership import brokers_of, ended, reader
+from auditsink.kafka_spool import place, record
+from auditsink.kafka_spool.membership import brokers_of, ended, explained, reader
+from auditsink.kafka_spool.place import GroupPlace
+from auditsink.kafka_spool.record import StoredRecord
 from auditsink.kafka_spool.repeats import DigestWindow
 from auditsink.spool.content import ContentError, Unpacker
-from auditsink.spool.errors import SpoolError
+from auditsink.spool.errors import MissingKeyError, SpoolError
 from auditsink.spool.keys import Keyring
-from auditsink.spool.types import Record
+from auditsink.spool.types import Account, Record, Tally
 
 READ_BYTES = 2**20
 """Of a partition in one answer; unpacked it may be twelve times as much."""
@@ -55,6 +57,12 @@ class TopicScan:
         found = (await self._consumer.offsets_for_times({partition: max(0, at_ms)})).get(partition)
         return None if found is None else int(found.offset)
 
+    async def place(self, destination: str, partition: TopicPartition, start: int) -> GroupPlace:
+        """Where the destination's group is, `start` where it has committed nothing."""
+        group = f"{self.topic}.{destination}"
+        found = (await self.admin.list_consumer_group_offsets(group, partitions=[partition])).get(partition)
+        return GroupPlace(start, start) if found is None else place.resumed(found.offset, found.metadata, start)
+
     async def records(self, partition: TopicPartition, at: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """What lies from one offset to another, some at a time."""
         self._consumer.assign([partition])
@@ -82,11 +90,11 @@ async def scanning(config: Spool) -> AsyncIterator[TopicScan]:
             consumer = await reader(brokers, READ_BYTES)
             stack.push_async_callback(ended, consumer)
         except (KafkaError, OSError) as problem:
-            raise SpoolError(f"spool.topic {config.topic}: {classify(problem)[1]}") from None
+            raise SpoolError(f"spool.topic {config.topic}: {explained(problem)[1]}") from None
         try:
             yield TopicScan(config.topic, admin, consumer)
         except KafkaError as problem:
-            raise SpoolError(f"spool.topic {config.topic}: {classify(problem)[1]}") from None
+            raise SpoolError(f"spool.topic {config.topic}: {explained(problem)[1]}") from None
 
 
 Told = Callable[[str], None]
@@ -157,3 +165,85 @@ class PeriodScan:
             first = self._sequences.get(stored.cluster, 0)
             self._sequences[stored.cluster] = first + len(events)
             yield stored.cluster, Record(first, events, whole.received_ns, whole.source, whole.marks)
+
+
+@dataclass(slots=True)
+class ClusterHeld:
+    """What the topic holds of a cluster."""
+
+    events: int = 0
+    requests: int = 0
+
+
+@dataclass(slots=True)
+class TopicReport:
+    """What the topic holds, what is wrong with it (a sentence each), and how far each destination is."""
+
+    partitions: int = 0
+    clusters: dict[str, ClusterHeld] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    pending: dict[str, int] = field(default_factory=dict)
+
+    def account(self, destination: str) -> Account:
+        """Of all clusters and partitions: its group's own accounts, and what was counted behind them."""
+        tally, pending = self.tallies[destination], self.pending[destination]
+        return Account(tally.total + pending, *tally, pending)
+
+
+async def verified(
+    scan: TopicScan, destinations: Sequence[str], keys: Keyring | None, progress: Callable[[int], None]
+) -> TopicReport:
+    """Read all that the topic holds: every checksum, every body, every offset. Raises KafkaError, OSError, SpoolError.
+
+    Without keys what is encrypted is not opened. Of a sink that runs it says how a partition is when it is read.
+    """
+    report = TopicReport(tallies=dict.fromkeys(destinations, Tally()), pending=dict.fromkeys(destinations, 0))
+    unpacker = Unpacker(keys)
+    for partition in await scan.partitions():
+        report.partitions += 1
+        start, end = await scan.bounds(partition)
+        places = {name: await scan.place(name, partition, start) for name in destinations}
+        _add_places(report, partition, start, places)
+        digests, expected = DigestWindow(), start
+        async for several in scan.records(partition, start, end):
+            for one in several:
+                if one.offset > expected:
+                    report.problems.append(f"{_named(partition)}: offsets {expected} to {one.offset - 1} are missing")
+                expected = one.offset + 1
+                try:
+                    stored = record.decode(one.offset, one.key, one.value, one.headers)
+                    if keys is not None or not stored.header.encrypted:
+                        unpacker.record(stored.segment, stored.header, stored.value, 0)
+                except (record.NoRecordError, ContentError, MissingKeyError) as problem:
+                    report.problems.append(f"{_named(partition)}/{one.offset} cannot be read: {problem}")
+                    continue
+                held = report.clusters.setdefault(stored.cluster, ClusterHeld())
+                held.events += stored.header.events
+                held.requests += len(stored.requests)
+                _add_pending(report, stored, digests.fresh(stored), places)
+            progress(len(several))
+    return report
+
+
+def _add_places(report: TopicReport, partition: TopicPartition, start: int, places: Mapping[str, GroupPlace]) -> None:
+    for name, one in places.items():
+        if one.offset < start:
+            report.problems.append(
+                f"{_named(partition)}: offsets {one.offset} to {start - 1} were deleted before {name} had them"
+            )
+        for tally in (one.rest, *one.tallies.values()):
+            report.tallies[name] = report.tallies[name].plus(tally)
+
+
+def _add_pending(
+    report: TopicReport, stored: StoredRecord, fresh: Sequence[tuple[int, int]], places: Mapping[str, GroupPlace]
+) -> None:
+    for name, one in places.items():
+        done = one.done(stored.cluster, stored.offset)
+        if done is not None:
+            report.pending[name] += sum(stop - max(start, done) for start, stop in fresh if stop > done)
+
+
+def _named(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"

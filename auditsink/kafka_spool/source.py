@@ -18,9 +18,9 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from auditsink.common.clock import Clock
 from auditsink.forward.source import Unfetched
 from auditsink.kafka.brokers import Brokers
-from auditsink.kafka.errors import ErrorMeaning, classify
+from auditsink.kafka.errors import ErrorMeaning
 from auditsink.kafka_spool import place, record
-from auditsink.kafka_spool.membership import FETCH_SECONDS, LAST_SECONDS, Rebalance, Refetching, ended
+from auditsink.kafka_spool.membership import FETCH_SECONDS, LAST_SECONDS, Rebalance, Refetching, ended, explained
 from auditsink.kafka_spool.place import GroupPlace
 from auditsink.kafka_spool.repeats import WINDOW_NS
 from auditsink.kafka_spool.ring import SplitRecords, TopicRing
@@ -45,6 +45,8 @@ SESSION_SECONDS = 6.0
 """Without a heartbeat for so long a forwarder has lost its partitions: as long as a kill goes unnoticed."""
 HEARTBEAT_SECONDS = 1.5
 REBALANCE_SECONDS = 30.0
+METADATA_SECONDS = 30.0
+"""Until partitions that the topic was given are read."""
 AGAIN_SECONDS = 2.0
 """Before the next try to join, where one failed."""
 COMMIT_SECONDS = 10.0
@@ -179,7 +181,7 @@ class TopicSource:
                 self._unmoved(moved)
                 if self._clock.monotonic() - self._committed_at > SESSION_SECONDS:
                     self._broken = problem  # others may have our partitions by now
-                raise OSError(f"Kafka, group {self.group}: {classify(problem)[1]}") from None
+                raise OSError(f"Kafka, group {self.group}: {explained(problem)[1]}") from None
 
     def _unmoved(self, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -204,7 +206,7 @@ class TopicSource:
 
     def _complain(self, problem: Exception | None) -> None:
         assert problem is not None
-        meaning, why = classify(problem)
+        meaning, why = explained(problem)
         again = "" if meaning is ErrorMeaning.RETRY else "; nothing is delivered before that is mended"
         self.problem = f"Kafka, topic {self.topic}, group {self.group}: {why}{again}"
         log.warning("a destination's group cannot be joined; it is tried again: %s", self.problem)
@@ -221,6 +223,7 @@ class TopicSource:
             session_timeout_ms=int(SESSION_SECONDS * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_SECONDS * 1000),
             rebalance_timeout_ms=int(REBALANCE_SECONDS * 1000),
+            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
         )
         self._consumer = consumer
         consumer.subscribe([self.topic], listener=Rebalance(self, consumer))

@@ -13,12 +13,12 @@ from auditsink.audit.eventlist import Split
 from auditsink.common.clock import Clock
 from auditsink.config import Spool as SpoolConfig
 from auditsink.kafka.brokers import Brokers
-from auditsink.kafka.errors import ErrorMeaning, classify
+from auditsink.kafka.errors import ErrorMeaning
 from auditsink.kafka.link import ProducerLink
 from auditsink.kafka_spool import topic
 from auditsink.kafka_spool.dead_letters import DeadLetterTopic, TopicDeadLetters, all_letters
 from auditsink.kafka_spool.keeper import TopicKeeper
-from auditsink.kafka_spool.membership import ANSWER_SECONDS, brokers_of
+from auditsink.kafka_spool.membership import ANSWER_SECONDS, brokers_of, explained
 from auditsink.kafka_spool.packing import Posted
 from auditsink.kafka_spool.producing import BATCH_BYTES, Producing
 from auditsink.kafka_spool.ring import TopicRing
@@ -82,7 +82,6 @@ class KafkaSpool:
         self._keeper = TopicKeeper(
             brokers,
             config.topic,
-            facts.partitions,
             max_bytes=config.max_bytes,
             keep=config.keep,
             sources=lambda: tuple(self._sources.values()),
@@ -124,7 +123,8 @@ class KafkaSpool:
                 raise TooManyRingsError(
                     f"cluster {cluster!r} is one more than receive.max_clusters ({self._max_rings}) allows; raise it"
                 )
-            partitions = list(range(self._facts.partitions))
+            # All receivers must agree, also those that started before a topic got more partitions.
+            partitions = list(range(self._config.partitions))
             partition = _partition_of(cluster.encode(), partitions, partitions)
             ring = self.rings[cluster] = PostingRing(cluster, partition)
         return ring
@@ -243,7 +243,7 @@ class KafkaSpool:
                 keeper.bytes,
                 0,
                 max(0, self._config.max_bytes - keeper.bytes),
-                self._facts.partitions,
+                self._keeper.partitions or self._facts.partitions,
                 0.0,
                 0,
                 0,
@@ -297,7 +297,7 @@ async def _checked(
 ) -> TopicFacts:
     named = f"spool.{plan.key} {plan.name}"
     facts = await _look(named, plan, brokers, clock)
-    said = [*(topic.mistakes(facts, max_body) if max_body is not None else ())]
+    said = [*(topic.mistakes(facts, plan, max_body) if max_body is not None else ())]
     lies = list(topic.broken_promises(facts, plan.settings["cleanup.policy"]))
     if config.accept_loss:
         for lie in lies:
@@ -317,11 +317,11 @@ async def _look(named: str, plan: TopicPlan, brokers: Brokers, clock: Clock) -> 
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await topic.look(await brokers.client_arguments(), plan)
         except (KafkaError, OSError, RuntimeError, ValueError) as problem:
-            meaning, why = classify(problem)
+            meaning, why = explained(problem)
             left = began + START_SECONDS - clock.monotonic()
             if meaning is not ErrorMeaning.RETRY or left <= 0:
                 raise SpoolError(f"{named}: {why}") from None
         if not told:
             told = True
-            log.warning("waiting for the brokers, for up to %d s: %s: %s", left, named, why)
+            log.warning("waiting for the brokers, for up to %.0f s: %s: %s", left, named, why)
         await clock.sleep(AGAIN_SECONDS)

@@ -98,8 +98,13 @@ def broken_promises(facts: TopicFacts, policy: str = "delete") -> Iterator[str]:
             yield f"has {name}={say(name)}, which deletes batches that nobody has got; set it to -1"
 
 
-def mistakes(facts: TopicFacts, max_body: int) -> Iterator[str]:
+def mistakes(facts: TopicFacts, plan: TopicPlan, max_body: int) -> Iterator[str]:
     """What cannot work, a sentence each."""
+    if facts.partitions < plan.partitions:
+        yield (
+            f"has {facts.partitions} partitions, and spool.partitions says {plan.partitions}: write "
+            f"{facts.partitions} in all files, or give the topic more"
+        )
     most = int(facts.settings.get("max.message.bytes") or 0)
     if most and most < max_body + HEADROOM:
         yield (

@@ -47,7 +47,7 @@ def servers() -> Iterator[list[str]]:
 @pytest_asyncio.fixture
 async def receivers(servers: list[str]) -> AsyncIterator[list[KafkaSpool]]:
     """Two of them."""
-    config = Spool(type="kafka", bootstrap_servers=servers, topic="spool")
+    config = Spool(type="kafka", bootstrap_servers=servers, topic="spool", partitions=PARTITIONS)
     brokers = Brokers(BrokerSettings("spool", servers, config.security, 20.0))
     facts = TopicFacts(PARTITIONS, 3, {})
     several = [KafkaSpool(config, brokers, facts, clock=SystemClock(), max_rings=3, keys=None) for _ in range(2)]

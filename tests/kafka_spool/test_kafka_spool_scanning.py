@@ -1,15 +1,16 @@
 """A period of the topic: what lies in it, once and in order, and what cannot be had."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka.structs import TopicPartition
 from topickit import EPOCH, SECOND, body, names, packer, posted
 
 from auditsink.config import Spool
-from auditsink.kafka_spool.scanning import AROUND_MS, PeriodScan, TopicScan
-from auditsink.spool.types import Record
+from auditsink.kafka_spool.place import GroupPlace, Reached
+from auditsink.kafka_spool.scanning import AROUND_MS, PeriodScan, TopicScan, verified
+from auditsink.spool.types import Account, Record, Tally
 
 MINUTE = 60 * SECOND
 
@@ -34,6 +35,7 @@ class ScriptedScan(TopicScan):
         """Each record is (cluster, number, minute). `first`: the first offset that is left in each partition."""
         super().__init__("t", None, None)
         self._first = first
+        self.places: dict[tuple[str, int], GroupPlace] = {}
         self.log = [[self._record(number, *one) for number, one in enumerate(several)] for several in partitions]
 
     def _record(self, offset: int, cluster: str, number: int, minute: int) -> FetchedRecord:
@@ -52,6 +54,9 @@ class ScriptedScan(TopicScan):
     async def since(self, partition: TopicPartition, at_ms: int) -> int | None:
         left = self.log[partition.partition][self._first :]
         return next((one.offset for one in left if one.timestamp >= at_ms), None)
+
+    async def place(self, destination: str, partition: TopicPartition, start: int) -> GroupPlace:
+        return self.places.get((destination, partition.partition), GroupPlace(start, start))
 
     async def records(self, partition: TopicPartition, at: int, end: int) -> AsyncIterator[list[Any]]:
         for start in range(at, end, 7):
@@ -111,3 +116,32 @@ async def test_what_cannot_be_read_is_told_and_passed_over() -> None:
     scan.log[0][0] = FetchedRecord("t", 0, 0, broken.timestamp, None, b"x", [])
     found, told, _ = await read(scan, 0, 10)
     assert (len(found["a"]), told) == (1, ["t/0/0 cannot be read: it was not written by auditsink"])
+
+
+async def test_all_of_a_topic_is_counted_and_the_accounts_add_up() -> None:
+    scan = ScriptedScan([("a", number, 1) for number in range(10)] + [("b", 1, 1), ("b", 1, 1)], [("c", 1, 1)])
+    # All up to offset 8 is done but for a's, which is at the second event of the fourth record; some is older still.
+    scan.places["siem", 0] = GroupPlace(3, 8, -1, {"a": Reached(3, 1)}, {"a": Tally(delivered=7)}, Tally(filtered=4))
+    looked: list[int] = []
+    report = await verified(scan, ["siem", "new"], None, looked.append)
+    assert (sum(looked), report.partitions, report.problems) == (13, 2, [])
+    assert {name: (one.events, one.requests) for name, one in report.clusters.items()} == {
+        "a": (20, 10), "b": (4, 2), "c": (2, 1),
+    }  # fmt: skip
+    assert report.account("siem") == Account(11 + 17, 7, 4, 0, 0, 13 + 2 + 2)  # b's repeat counts once
+    assert report.account("new") == Account(24, 0, 0, 0, 0, 24)
+
+
+async def test_what_is_wrong_with_a_topic_is_named() -> None:
+    scan = ScriptedScan([("a", number, 1) for number in range(9)], first=2)
+    scan.places["siem", 0] = GroupPlace(1, 1)
+    for offset, change in ((3, {"key": None}), (4, {"value": b"x" * 80})):
+        scan.log[0][offset] = replace(scan.log[0][offset], **change)
+    del scan.log[0][6]
+    report = await verified(scan, ["siem"], None, lambda _: None)
+    assert report.problems == [
+        "t/0: offsets 1 to 1 were deleted before siem had them",
+        "t/0/3 cannot be read: it was not written by auditsink",
+        "t/0/4 cannot be read: its checksum does not hold",
+        "t/0: offsets 6 to 6 are missing",
+    ]

@@ -53,7 +53,14 @@ async def test_a_topic_on_which_nothing_can_be_promised_is_refused_with_what_to_
         with pytest.raises(SpoolError) as refused:
             await checked_topic(spool, brokers(spool), 32 * 2**20, CLOCK)
         told = str(refused.value)
-        for word in ("one replica", "min.insync.replicas=1", "unclean", "retention.ms=1000", "max.message.bytes=50000"):
+        for word in (
+            "one replica",
+            "min.insync.replicas=1",
+            "unclean",
+            "retention.ms=1000",
+            "max.message.bytes=50000",
+            "has 1 partitions",
+        ):
             assert word in told
         loose = section(kafka, topic="poor", accept_loss=True)
         with pytest.raises(SpoolError, match=r"max\.message\.bytes"):
@@ -67,7 +74,7 @@ async def test_what_all_have_is_deleted_and_a_full_topic_takes_nothing(tmp_path:
         spool = await KafkaSpool.open(config, clock=CLOCK, max_rings=10, max_body=2**20)
         sources = [TopicSource(brokers(config), config.topic, name, clock=CLOCK, keys=None) for name in ("a", "b")]
         keeper = TopicKeeper(
-            brokers(config), config.topic, 2, max_bytes=1, keep=600, sources=lambda: tuple(sources), clock=CLOCK
+            brokers(config), config.topic, max_bytes=1, keep=600, sources=lambda: tuple(sources), clock=CLOCK
         )
         answers: list[Receipt | SpoolRejection] = []
         for number in range(20):
@@ -182,4 +189,7 @@ def test_what_a_topic_is_made_with_is_what_is_asked_of_one() -> None:
     spool = Spool(type="kafka", bootstrap_servers=["k:1"])
     facts = topic.TopicFacts(12, 3, topic.settings_of(spool, 2**20))
     assert list(topic.broken_promises(facts)) == []
-    assert list(topic.mistakes(facts, 2**20)) == []
+    plan = topic.spool_topic(spool, 2**20)
+    assert list(topic.mistakes(facts, plan, 2**20)) == []
+    (said,) = topic.mistakes(facts._replace(partitions=6), plan, 2**20)
+    assert said.startswith("has 6 partitions, and spool.partitions says 12: write 6 in all files")
