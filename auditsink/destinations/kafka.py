@@ -36,10 +36,9 @@ from auditsink.delivery.outcome import (
 from auditsink.delivery.settings import key
 from auditsink.destinations import defaults
 from auditsink.destinations.encoding import documents
-from auditsink.destinations.kafka_batch import Compressed
 from auditsink.kafka.brokers import Brokers, BrokerSettings
 from auditsink.kafka.errors import ErrorMeaning, cause, classify
-from auditsink.kafka.link import ProducerLink
+from auditsink.kafka.link import Compressed, ProducerLink
 
 _log = logging.getLogger(__name__)
 

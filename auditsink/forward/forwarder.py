@@ -15,20 +15,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from auditsink.common.clock import Clock, SystemClock
-from auditsink.common.signal import cancelled, within
+from auditsink.common.signal import Signal, cancelled, within
 from auditsink.common.watch import FileWatch
 from auditsink.delivery.destination import Destination
 from auditsink.delivery.filter import EventFilter
 from auditsink.delivery.outcome import Outcome
 from auditsink.forward.batching import BatchLimits, Boundaries
-from auditsink.forward.cursor_sync import CursorSync
 from auditsink.forward.dead_letter_count import COUNT_SECONDS, LEAST_COUNT_SECONDS, DeadLetterCount
 from auditsink.forward.dead_letters import DeadLetterQueue
 from auditsink.forward.deliverer import Deliverer
 from auditsink.forward.prefetch import Offload
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, where
 from auditsink.forward.retry import Backoff, DestinationPause, Trouble
-from auditsink.forward.source import Everything, Routing, Source
+from auditsink.forward.source import Everything, Routing, Source, SourceCursor
 from auditsink.forward.subscriptions import Subscriptions
 from auditsink.forward.verdicts import Settled, SplitBatch
 
@@ -42,6 +41,58 @@ LOOK_SECONDS = 2.0
 """Between two looks at the destination's files, and only while it is misconfigured."""
 BUG_PAUSE = 1.0
 """Seconds before a worker goes on after a failure that nobody foresaw: a log line a second, not a storm."""
+
+
+SYNC_SECONDS = 1.0
+"""Between two syncs. One after each batch would cost more than the delivery."""
+
+
+class CursorSync:
+    """Makes the cursors of one destination durable: those that moved, about once a second, in a thread.
+
+    A cursor's slot is written at every move, which a killed process survives; the sync is for a power loss, and what it
+    costs to come late is a second's worth of repeats.
+    """
+
+    def __init__(self, destination: str, clock: Clock, offload: Offload) -> None:
+        self._destination = destination
+        self._clock = clock
+        self._offload = offload
+        self._moved: set[SourceCursor] = set()
+        self._changed = Signal(clock)
+
+    def __repr__(self) -> str:
+        return f"<CursorSync {len(self._moved)} moved>"
+
+    def moved(self, cursor: SourceCursor) -> None:
+        """Remember a cursor for the next sync."""
+        if not self._moved:
+            self._changed.notify()
+        self._moved.add(cursor)
+
+    async def run(self) -> None:
+        """Sync for ever; cancel it to stop. An idle destination costs nothing."""
+        while True:
+            if not self._moved:
+                await self._changed.wait()
+            await self._clock.sleep(SYNC_SECONDS)
+            await self.sync()
+
+    async def sync(self) -> None:
+        """Make all moves durable."""
+        moved, self._moved = self._moved, set()
+        if moved:
+            await self._offload(self._sync, moved)
+
+    def _sync(self, cursors: set[SourceCursor]) -> None:
+        for cursor in cursors:
+            try:
+                cursor.sync()
+            except OSError as problem:
+                log.error(  # noqa: TRY400 - the error says it all
+                    "a cursor cannot be synced; a power loss would have events delivered again; check the disk",
+                    extra={"destination": self._destination, "error": str(problem)},
+                )
 
 
 class Forwarder:

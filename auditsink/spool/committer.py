@@ -1,9 +1,10 @@
-"""One commit, from the requests to their answers: prepare, place, sync, tell. Run by one thread at a time.
+"""One commit, from the requests to their answers: prepare, place, sync, tell what the disk refused.
 
 That is the writer's thread or, for what is small, the loop's (see `writer`). Nothing here waits for anything but the
 disk, and compression releases the GIL.
 """
 
+import errno
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,15 @@ from typing import Literal
 import zstandard
 
 from auditsink.common.clock import Clock
+from auditsink.common.disk import create_anew, write_all
 from auditsink.spool import content
 from auditsink.spool.commit import Append, WriteJob, entries_of, is_small, make_entries, records
+from auditsink.spool.errors import NO_SPACE
 from auditsink.spool.keys import Keyring
 from auditsink.spool.log import RingLog
 from auditsink.spool.record_cache import RecordCache, RecordCaches
 from auditsink.spool.ring import Ring
 from auditsink.spool.statistics import SyncTimes
-from auditsink.spool.trouble import DiskTrouble
 from auditsink.spool.types import Receipt, Record, SpoolRejection
 
 log = logging.getLogger("auditsink.spool")
@@ -33,6 +35,76 @@ PARALLEL_SYNCS = 4
 Durability = Literal["fsync", "interval", "os"]
 Group = tuple[RingLog, list[WriteJob]]
 """What is stored in one ring, in order."""
+
+
+GONE = frozenset({errno.ENOENT, errno.ESTALE})
+PROBE_FILE = "probe"
+PROBE_BYTES = 2**20
+"""As much as a ring's first segment takes: where there is no room for one, the disk is not back."""
+PAGE = bytes(4096)
+
+
+class DiskTrouble:
+    """The rings that can take nothing because of their disk. Said once when it begins and once when it ends.
+
+    A sink that is not ready may get no requests any more, so none would show that the disk is back: `probe` looks.
+    `problem`, the one sentence that readiness shows, may be read by any thread.
+    """
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self._rings: dict[Ring, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._rings)
+
+    def begins(self, ring: Ring, error: OSError) -> None:
+        """A batch of this ring was refused for this error."""
+        known = ring in self._rings
+        self._rings[ring] = self.problem = sentence(ring, error)
+        if not known:
+            extra = {"cluster": ring.cluster, "error": str(error)}
+            log.error("the disk takes no batches; they get 503 until it does: %s", self.problem, extra=extra)
+
+    def ends(self, ring: Ring) -> None:
+        """The disk has taken something of this ring."""
+        if self._rings and self._rings.pop(ring, None) is not None:
+            self.problem = next(iter(self._rings.values()), None)
+            log.warning("the disk takes batches again", extra={"cluster": ring.cluster})
+
+    def probe(self) -> None:
+        """See for each ring whether the disk would take a segment now; up to the first for which it would not."""
+        for ring in list(self._rings):
+            try:
+                probe(ring)
+            except OSError as error:
+                self.begins(ring, error)
+                return
+            self.ends(ring)
+
+
+def probe(ring: Ring) -> None:
+    """Reserve, write and sync a file in the ring's directory, and remove it. Raises OSError."""
+    path = ring.path / PROBE_FILE
+    file = create_anew(ring.disk, path)
+    try:
+        file.allocate(PROBE_BYTES)
+        write_all(file, [PAGE], 0)
+        file.sync()
+    finally:
+        file.close()
+        ring.disk.unlink(path)
+
+
+def sentence(ring: Ring, error: OSError) -> str:
+    """What is wrong with which path, and what to do."""
+    if error.errno in NO_SPACE:
+        remedy = "free space on that disk, or lower spool.max_bytes so that the disk is never filled"
+    elif error.errno in GONE:
+        remedy = "it was removed under the running sink; restart it, and find out who did that"
+    else:
+        remedy = "check the disk"
+    return f"{ring.path} takes no writes: {error.strerror or error}; {remedy}"
 
 
 @dataclass(slots=True)

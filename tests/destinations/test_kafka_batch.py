@@ -5,7 +5,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 from destinationkit import event
 
-from auditsink.destinations.kafka_batch import Compressed
+from auditsink.kafka.link import Compressed
 
 CODECS = {"none": 0, "gzip": 1, "lz4": 3, "zstd": 4}
 STATE = (2**62 + 1, 2**15 - 1, 2**31 - 1)

@@ -13,8 +13,8 @@ from spoolkit import PATH, body_of, config, events_of, open_spool, read_all, sub
 
 from auditsink.audit import eventlist
 from auditsink.spool import Spool, writer
+from auditsink.spool.committer import PROBE_BYTES, DiskTrouble, sentence
 from auditsink.spool.ring import Ring
-from auditsink.spool.trouble import PROBE_BYTES, DiskTrouble, sentence
 from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk
 
