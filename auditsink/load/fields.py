@@ -121,9 +121,9 @@ class _Reader:
         if short is not None and isinstance(value, list):
             return self._short(where, kind, short, value)
         given = {} if value is None else _mapping(value)
-        if getattr(kind.cls, "NULL_IS_ABSENT", False):
-            given = {key: inner for key, inner in given.items() if inner is not None}
         known = {field.encode_name: field for field in kind.fields}
+        if getattr(kind.cls, "NULL_IS_ABSENT", False):
+            given = {key: inner for key, inner in given.items() if inner is not None or key not in known}
         for key in given:
             if key not in known and not (getattr(kind.cls, "ANCHORS", False) and str(key).startswith(PASSED_OVER)):
                 self._unknown(where, key, kind, [*known, "type"] if kind.tag else [*known])

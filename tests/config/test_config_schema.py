@@ -47,6 +47,7 @@ MISTAKES = [
     ("destinations.3.filter.only.0.verb", ["get"]),
     ("destinations.3.filter.only.0.resources.0.groups", "apps"),
     ("destinations.3.filter.policy", {"rules": [{"level": "None", "verb": ["get"]}]}),
+    ("destinations.3.filter.policy", {"rules": [{"level": "None"}], "metadata": {"nam": None}}),
     ("destinations.3.filter.only.0.responseCodes", [600]),
     ("destinations.3.filter.only.0.responseCodes", ["4x"]),
     ("destinations.3.labels_as", "annotation"),
