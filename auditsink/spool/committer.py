@@ -227,6 +227,7 @@ class Committer:
         """
         for ring, durable in outcome.moved.items():
             ring.durable = max(ring.durable, durable)
+            self._caches.let_go(ring.record_cache, ring.consumed())
         for cache, record in outcome.fresh:
             self._caches.add(cache, record)
         for append, result in outcome.results:

@@ -1,10 +1,11 @@
 """The newest records of all rings, kept in memory for destinations that are caught up.
 
-Reading them back would mean decompressing and splitting them again. Bounded over all rings; the oldest go first. Used
-in the loop's thread only.
+Reading them back would mean decompressing and splitting them again. Bounded over all rings; the oldest go first, and
+what every destination of a ring is done with goes before, unless somebody follows the ring. Used in the loop's thread
+only.
 """
 
-from collections import deque
+from collections import OrderedDict
 
 from auditsink.spool.types import Record
 
@@ -19,6 +20,8 @@ class RecordCache:
 
     def __init__(self) -> None:
         self.records: dict[int, Record] = {}
+        self.followers = 0
+        """Those who read behind the destinations: for them records stay, within the limit."""
 
     def since(self, position: int, max_bytes: int) -> list[Record]:
         """Records from the one that begins at `position` on, at least one if that is here, up to about `max_bytes`."""
@@ -41,17 +44,31 @@ class RecordCaches:
     def __init__(self, limit: int = LIMIT_BYTES) -> None:
         self.limit = limit
         self.bytes = 0
-        self._order: deque[tuple[RecordCache, int, int]] = deque()
+        self._sizes: OrderedDict[tuple[RecordCache, int], int] = OrderedDict()
 
     def add(self, cache: RecordCache, record: Record) -> None:
         """Keep a record and let go of the oldest past the limit. One that is larger than the limit is not kept."""
         size = record.size + EVENT_OVERHEAD * len(record.events)
         if size > self.limit:
             return
+        key = (cache, record.first_sequence)
+        self.bytes += size - self._sizes.pop(key, 0)
         cache.records[record.first_sequence] = record
-        self._order.append((cache, record.first_sequence, size))
-        self.bytes += size
+        self._sizes[key] = size
         while self.bytes > self.limit:
-            oldest, sequence, its_size = self._order.popleft()
-            oldest.records.pop(sequence, None)
+            (oldest, sequence), its_size = self._sizes.popitem(last=False)
+            del oldest.records[sequence]
             self.bytes -= its_size
+
+    def let_go(self, cache: RecordCache, consumed: int) -> None:
+        """Every destination is done with what is before `consumed`."""
+        if cache.followers:
+            return
+        done = []
+        for sequence, record in cache.records.items():
+            if sequence + len(record.events) > consumed:
+                break
+            done.append(sequence)
+        for sequence in done:
+            del cache.records[sequence]
+            self.bytes -= self._sizes.pop((cache, sequence))

@@ -8,6 +8,7 @@ import msgspec
 
 from auditsink.common.clock import Clock
 from auditsink.forward.prefetch import peek
+from auditsink.spool.record_cache import RecordCache
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Chunk, Record
 from auditsink.tail.line import TailLine, lines
@@ -63,6 +64,7 @@ class Feed:
         self._clock = clock
         self._raw = raw
         self._places: dict[str, _Place] = {}
+        self._followed: set[RecordCache] = set()
         self._turn = 0
 
     async def last(self, count: int) -> AsyncIterator[bytes]:
@@ -76,13 +78,26 @@ class Feed:
     async def follow(self, listeners: Callable[[], int], closed: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Events from now on, until `closed`. `listeners`: how many share what may be looked at."""
         silent = 0
-        while not closed():
-            await self._clock.sleep(LOOK_SECONDS)
-            look = await self._look(max(1, LOOK_EVENTS // max(1, listeners())))
-            content = await asyncio.to_thread(self._render, look) if look.found or look.skipped else b""
-            silent = 0 if content else silent + 1
-            if content or silent % SILENT_LOOKS == 0:
-                yield content or b"{}\n"
+        try:
+            while not closed():
+                self._follow(self._chosen())
+                await self._clock.sleep(LOOK_SECONDS)
+                look = await self._look(max(1, LOOK_EVENTS // max(1, listeners())))
+                content = await asyncio.to_thread(self._render, look) if look.found or look.skipped else b""
+                silent = 0 if content else silent + 1
+                if content or silent % SILENT_LOOKS == 0:
+                    yield content or b"{}\n"
+        finally:
+            self._follow([])
+
+    def _follow(self, rings: Iterable[Ring]) -> None:
+        """Have the memory of these rings, and no others, keep for us what the destinations are done with."""
+        followed = {ring.record_cache for ring in rings}
+        for cache in followed - self._followed:
+            cache.followers += 1
+        for cache in self._followed - followed:
+            cache.followers -= 1
+        self._followed = followed
 
     def _chosen(self) -> list[Ring]:
         return [ring for ring in self._rings().values() if self._patterns.cluster(ring.cluster)]

@@ -165,6 +165,30 @@ def test_the_record_caches_of_all_rings_are_bounded_together_and_the_oldest_go_f
     assert 99 not in blue.records
 
 
+def test_what_every_destination_is_done_with_leaves_the_memory_unless_somebody_follows() -> None:
+    caches = RecordCaches(limit=10_000)
+    blue, green = RecordCache(), RecordCache()
+    for first in (0, 2, 4, 6):
+        for cache in (blue, green):
+            caches.add(cache, Record(first, [b"x" * 100] * 2, 0, "", Mark(0)))
+    kept = caches.bytes
+    green.followers = 1
+    caches.let_go(green, 8)
+    caches.let_go(blue, 5)
+    assert list(blue.records) == [4, 6]  # the event at 5 is not delivered
+    assert list(green.records) == [0, 2, 4, 6]
+    green.followers = 0
+    caches.let_go(green, 8)
+    caches.let_go(blue, 8)
+    assert not blue.records
+    assert not green.records
+    assert (kept > 0, caches.bytes) == (True, 0)
+    for first in range(100):
+        caches.add(blue, Record(first, [b"x" * 900], 0, "", Mark(0)))
+    assert caches.bytes <= 10_000
+    assert list(blue.records) == list(range(90, 100))
+
+
 def test_a_chunk_counts_what_is_missing() -> None:
     record = Record(10, [b"a", b"b"], 0, "", Mark(0))
     assert Chunk(8, 15, [record]).missing == 5

@@ -112,6 +112,24 @@ async def test_a_record_that_memory_does_not_keep_is_read_from_the_disk(kit: Fix
     assert names(found) == ["p1", "p2"]
 
 
+async def test_what_is_delivered_stays_in_memory_while_somebody_listens(kit: Fixture) -> None:
+    kit.add("prod", [event(0)])
+    cache = kit.spool.rings["prod"].record_cache
+    found = []
+
+    def look() -> None:
+        found.append(cache.followers)
+
+    listener = feed(kit, look, look)
+    async for _ in looks(listener, 2):
+        pass
+    assert (found, cache.followers) == ([1, 1], 0)
+    other = feed(kit, look, cluster=["dev"])
+    async for _ in looks(other, 1):
+        pass
+    assert found == [1, 1, 0]
+
+
 async def test_a_look_is_bounded_in_bytes_over_all_rings(kit: Fixture) -> None:
     def flood() -> None:
         for number in range(16):
