@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import orjson
-from prometheus_client import exposition
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -63,10 +62,6 @@ LIVE_CLUSTERS = 100
 """Clusters in a live document, those with the most pending first; `/status` has all."""
 
 _JSON = "application/json"
-_OPEN = "application/openmetrics-text; version=1.0.0"
-_PLAIN = exposition.choose_encoder("")[1]
-_FORMATS = {_PLAIN: "", exposition.choose_encoder(_OPEN)[1]: _OPEN}
-"""By the Content-Type of an answer, what asks for it: a rendering can be shared by those who want the same."""
 
 
 class StatusEndpoints:
@@ -79,8 +74,8 @@ class StatusEndpoints:
         self._status = SingleFlight(lambda: self._rendered(_rendered, None), view.clock)
         self._reservations = SingleFlight(lambda: self._rendered(_reservations), view.clock)
         self._metrics = {
-            kind: SingleFlight(partial(self._rendered, self._for_prometheus, accept), view.clock)
-            for kind, accept in _FORMATS.items()
+            kind: SingleFlight(partial(self._rendered, self._for_prometheus, kind), view.clock)
+            for kind in (metrics.PLAIN, metrics.OPEN)
         }
         self.live = Live(self._event, view.clock)
 
@@ -101,9 +96,8 @@ class StatusEndpoints:
 
     async def metrics(self, request: Request) -> Response:
         """The metrics, in the form that Prometheus asked for."""
-        _, kind = exposition.choose_encoder(request.headers.get("accept", ""))
-        known = kind if kind in self._metrics else _PLAIN
-        return Response(await self._metrics[known].get(), headers={"Content-Type": known})
+        kind = metrics.wanted(request.headers.get("accept", ""))
+        return Response(await self._metrics[kind].get(), headers={"Content-Type": kind})
 
     async def status(self, _: Request) -> Response:
         """The `/status` document, with all clusters."""
@@ -140,9 +134,9 @@ class StatusEndpoints:
     async def _rendered(self, render: Callable[..., bytes], *arguments: object) -> bytes:
         return await asyncio.to_thread(render, self._view.snapshot(), *arguments)
 
-    def _for_prometheus(self, snapshot: Snapshot, accept: str) -> bytes:
+    def _for_prometheus(self, snapshot: Snapshot, kind: str) -> bytes:
         expiries = self._view.expiries
-        return metrics.render(snapshot, accept, expiries.read() if expiries else ())[0]
+        return metrics.render(snapshot, kind, expiries.read() if expiries else ())
 
     async def _event(self) -> bytes:
         return b"data: %b\n\n" % await self._rendered(_rendered, LIVE_CLUSTERS)

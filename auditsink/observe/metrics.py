@@ -6,14 +6,19 @@ Counters of events come from the cursors and so go on over restarts; those of re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, exposition
-from prometheus_client.core import (
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import CollectorRegistry
+from prometheus_client.utils import floatToGoString
 
 from auditsink import __version__
 from auditsink.backup.statistics import BackupState, BackupStatistics
@@ -27,6 +32,10 @@ from auditsink.spool.statistics import SYNC_BUCKETS, SpoolStatistics
 _PROCESS = CollectorRegistry(auto_describe=False)
 for _collector in (ProcessCollector, PlatformCollector, GCCollector):
     _collector(registry=_PROCESS)
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+OPEN = openmetrics.CONTENT_TYPE_LATEST
+"""The formats, as the Content-Type of an answer says them."""
 
 _UP = frozenset({DestinationState.DELIVERING, DestinationState.IDLE})
 
@@ -44,10 +53,43 @@ class _Families:
         yield _certificates(self._expiries)
 
 
-def render(snapshot: Snapshot, accept: str, expiries: Sequence[Expiry] = ()) -> tuple[bytes, str]:
-    """The text and its Content-Type, in the format that the `Accept` header prefers; run it off the loop."""
-    encode, content_type = exposition.choose_encoder(accept)
-    return encode(_Families(snapshot, expiries)), content_type
+def wanted(accept: str) -> str:
+    """`PLAIN` or `OPEN`: what an `Accept` header asks for."""
+    for part in accept.split(","):
+        kind, *parameters = (one.strip() for one in part.split(";"))
+        given = dict(one.split("=", 1) for one in parameters if "=" in one)
+        if kind == "application/openmetrics-text" and given.get("version") == "1.0.0":
+            return OPEN if given.get("escaping", "underscores") == "underscores" else PLAIN
+    return PLAIN
+
+
+def render(snapshot: Snapshot, kind: str, expiries: Sequence[Expiry] = ()) -> bytes:
+    """The text in a format, `PLAIN` or `OPEN`; run it off the loop."""
+    several = _Families(snapshot, expiries)
+    if kind == OPEN:
+        content: bytes = openmetrics.generate_latest(several)  # type: ignore[no-untyped-call]
+        return content
+    return b"".join(map(_plain, several.collect()))
+
+
+def _plain(family: Metric) -> bytes:
+    """A family in Prometheus' text format 0.0.4, where `_total` and `_info` belong to its name."""
+    ending, kind = {"counter": ("_total", "counter"), "info": ("_info", "gauge")}.get(family.type, ("", family.type))
+    name = family.name + ending
+    lines = [f"# HELP {name} {_escaped(family.documentation)}\n", f"# TYPE {name} {kind}\n"]
+    for sample in family.samples:
+        labels = ",".join(f'{label}="{_quoted(value)}"' for label, value in sorted(sample.labels.items()))
+        value = floatToGoString(sample.value)  # type: ignore[no-untyped-call]
+        lines.append(f"{sample.name}{labels and f'{{{labels}}}'} {value}\n")
+    return "".join(lines).encode()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")
+
+
+def _quoted(value: str) -> str:
+    return _escaped(value).replace('"', r"\"")
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:

@@ -46,7 +46,7 @@ def expressions() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def known() -> dict[str, set[str]]:
     """The names of all samples, each with its labels."""
-    text, _ = metrics.render(moment(backup=BACKUP), "", ())
+    text = metrics.render(moment(backup=BACKUP), metrics.PLAIN)
     families = text_string_to_metric_families(text.decode())
     found: dict[str, set[str]] = {"auditsink_certificate_expiry_timestamp_seconds": {"key"}}
     for family in families:

@@ -66,15 +66,15 @@ def test_the_status_of_a_copy() -> None:
 
 
 def test_the_metrics_of_a_copy() -> None:
-    text, _ = metrics.render(calm(BACKUP), "", ())
+    text = metrics.render(calm(BACKUP), metrics.PLAIN)
     samples = {
         one.name: one.value for family in text_string_to_metric_families(text.decode()) for one in family.samples
     }
     assert samples["auditsink_backup_age_seconds"] == 4.25
     assert samples["auditsink_backup_up"] == 1
     assert samples["auditsink_backup_uploaded_bytes_total"] == 1200
-    text, _ = metrics.render(calm(replace(BACKUP, age_seconds=None, state=BackupState.FAILING)), "", ())
+    text = metrics.render(calm(replace(BACKUP, age_seconds=None, state=BackupState.FAILING)), metrics.PLAIN)
     assert b"auditsink_backup_age_seconds +Inf" in text
     assert b"auditsink_backup_up 0.0" in text
-    text, _ = metrics.render(moment(), "", ())
+    text = metrics.render(moment(), metrics.PLAIN)
     assert b"auditsink_backup" not in text

@@ -1,9 +1,12 @@
 """The metrics, read back by Prometheus' own parser."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
-from moments import moment
+from moments import BACKUP, moment
+from prometheus_client import Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from auditsink.observe import metrics
@@ -27,9 +30,8 @@ process_resident_memory_bytes process_cpu_seconds_total python_info python_gc_co
 Sample = tuple[str, frozenset[tuple[str, str]], float]
 
 
-def samples(accept: str = "") -> Iterator[Sample]:
-    text, content_type = metrics.render(moment(), accept, [Expiry("receive.tls.cert_file", 1_800_000_000.0)])
-    assert content_type.startswith("text/plain")
+def samples() -> Iterator[Sample]:
+    text = metrics.render(moment(), metrics.PLAIN, [Expiry("receive.tls.cert_file", 1_800_000_000.0)])
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
             yield sample.name, frozenset(sample.labels.items()), sample.value
@@ -99,6 +101,36 @@ def test_the_five_add_up_for_each_destination_and_cluster(
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
-    text, content_type = metrics.render(moment(), "application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text")
-    assert text.endswith(b"# EOF\n")
+    assert metrics.OPEN.startswith("application/openmetrics-text")
+    assert metrics.render(moment(), metrics.OPEN).endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", metrics.PLAIN),
+        ("*/*", metrics.PLAIN),
+        ("application/openmetrics-text; version=1.0.0", metrics.OPEN),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", metrics.OPEN),
+        ("text/plain;version=0.0.4, application/openmetrics-text ; version=1.0.0", metrics.OPEN),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;q=0.3", metrics.PLAIN),
+        ("application/openmetrics-text;version=0.0.1", metrics.PLAIN),
+        (";=;,=,", metrics.PLAIN),
+    ],
+)
+def test_the_accept_header_decides_which_format_is_spoken(accept: str, kind: str) -> None:
+    assert metrics.wanted(accept) == kind
+
+
+def test_the_plain_text_is_the_one_that_the_library_writes() -> None:
+    odd = CounterMetricFamily("odd", 'a "line"\nand a \\', labels=["label", "another"])
+    odd.add_metric(['a "quoted" \\ one\n', ""], math.inf)
+    odd.add_metric(["\u00fc", "x"], 1e17)
+
+    class Families:
+        def collect(self) -> Iterator[Metric]:
+            yield from metrics.families(moment(backup=BACKUP))
+            yield odd
+
+    ours = b"".join(map(metrics._plain, Families().collect()))
+    assert ours == generate_latest(Families())
