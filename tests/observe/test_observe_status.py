@@ -185,10 +185,10 @@ def test_what_no_forwarder_has_fetched_of_a_topic_is_told_and_counts() -> None:
     found = status.document(moment(destinations=(one,)))["destinations"][0]
     assert (found["unfetched"], found["pending"]) == ({"records": 3, "events": 30, "bytes": 400}, SIEM.pending)
     assert tables.pending(found) == f"{SIEM.pending:,} + ~30"
-    text = metrics.render(moment(destinations=(one, FILE)), "")[0].decode()
+    text = metrics.render(moment(destinations=(one, FILE)), metrics.PLAIN).decode()
     assert [line for line in text.splitlines() if line.startswith("auditsink_destination_unfetched")] == [
         'auditsink_destination_unfetched_records{destination="siem"} 3.0',
         'auditsink_destination_unfetched_events{destination="siem"} 30.0',
         'auditsink_destination_unfetched_bytes{destination="siem"} 400.0',
     ]
-    assert "unfetched" not in metrics.render(moment(destinations=(FILE,)), "")[0].decode()
+    assert "unfetched" not in metrics.render(moment(destinations=(FILE,)), metrics.PLAIN).decode()
