@@ -220,9 +220,11 @@ async def _serve(nodes: int) -> None:
     with tempfile.TemporaryDirectory(prefix="kafka-") as place:
         async with Kafka(Path(place), nodes) as kafka:
             print(",".join(kafka.servers), flush=True)  # noqa: T201 - it is a command here
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
+            told = asyncio.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, told.set)
+            await told.wait()
 
 
-if __name__ == "__main__":  # for people and for benchmarks: says where they are, and ends with Ctrl-C
+if __name__ == "__main__":  # for people and for benchmarks: says where they are, and ends when it is told to
     asyncio.run(_serve(int(sys.argv[1])))
