@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 
 from auditsink.common.clock import Clock
 from auditsink.kafka.brokers import Brokers
-from auditsink.kafka_spool.membership import explained
+from auditsink.kafka_spool.membership import explained, told_to_end
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import AskSizes, sizes
 
@@ -89,7 +89,9 @@ class TopicKeeper:
                 await asyncio.gather(*(source.look() for source in self._sources()))
                 await self._delete(admin)
             self.problem = None
-        except Exception as problem:  # noqa: BLE001 - aiokafka lets errors of its parsers out; all are tried again
+        except (Exception, asyncio.CancelledError) as problem:  # aiokafka lets much out; all is tried again
+            if told_to_end():
+                raise
             said = explained(problem)[1]
             why = f"Kafka, topic {self._topic}: its size cannot be told, or nothing deleted from it: {said}"
             if self.problem != why:

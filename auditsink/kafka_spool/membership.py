@@ -4,8 +4,8 @@ An end is one at any rate, whatever the brokers do.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -26,6 +26,8 @@ from auditsink.spool.errors import SpoolError
 ANSWER_SECONDS = 20.0
 """From a batch's first try: longer than brokers take to choose a new leader, shorter than an apiserver's 30 s."""
 _RIGHTS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+AGAIN_SECONDS = 0.1
+"""Between two tries to end a task."""
 LAST_SECONDS = 3.0
 """For what is under way when a partition is taken away: what does not end in it, the next owner delivers again."""
 
@@ -84,15 +86,35 @@ async def ended(consumer: AIOKafkaConsumer) -> None:
     steps = [consumer.stop]
     if coordinator is not None and not isinstance(coordinator, NoGroupCoordinator):
         steps += [
+            partial(_gone, coordinator._coordination_task),  # noqa: SLF001
             coordinator._stop_heartbeat_task,  # noqa: SLF001
             coordinator._stop_commit_offsets_refresh_task,  # noqa: SLF001
             coordinator._maybe_leave_group,  # noqa: SLF001
         ]
     steps += [*([] if fetcher is None else [fetcher.close]), consumer._client.close]  # noqa: SLF001
     for step in steps:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(LAST_SECONDS):
-                await step()
+        # A task of its own: what aiokafka cancelled for itself comes out of it as a cancellation, and is none of ours.
+        task = asyncio.ensure_future(step())
+        await asyncio.wait([task], timeout=LAST_SECONDS)
+        await _gone(task)
+
+
+def told_to_end() -> bool:
+    """Whether the task that asks was cancelled; a cancellation also comes out of aiokafka, where it ended a task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _gone(task: asyncio.Task[object]) -> None:
+    """Cancel a task until it has ended.
+
+    Once is not enough: what coordinates swallows it while it waits for its heartbeat's end, and goes on to join again.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=AGAIN_SECONDS)
+    if not task.cancelled():
+        task.exception()  # looked at, or asyncio complains that nobody did
 
 
 async def reader(brokers: Brokers, fetch_bytes: int) -> AIOKafkaConsumer:

@@ -20,7 +20,15 @@ from auditsink.forward.source import Unfetched
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import ErrorMeaning
 from auditsink.kafka_spool import place, record
-from auditsink.kafka_spool.membership import FETCH_SECONDS, LAST_SECONDS, Rebalance, Refetching, ended, explained
+from auditsink.kafka_spool.membership import (
+    FETCH_SECONDS,
+    LAST_SECONDS,
+    Rebalance,
+    Refetching,
+    ended,
+    explained,
+    told_to_end,
+)
 from auditsink.kafka_spool.place import GroupPlace
 from auditsink.kafka_spool.repeats import WINDOW_NS
 from auditsink.kafka_spool.ring import SplitRecords, TopicRing
@@ -196,7 +204,9 @@ class TopicSource:
                 await self._join()
                 while self._broken is None:
                     await self._fetch()
-            except Exception as problem:  # noqa: BLE001 - aiokafka lets errors of its parsers out; all are tried again
+            except (Exception, asyncio.CancelledError) as problem:  # aiokafka lets much out; all is tried again
+                if told_to_end():
+                    raise
                 self._complain(problem)
             else:
                 self._complain(self._broken)
@@ -204,7 +214,7 @@ class TopicSource:
             await self._leave()
             await self._clock.sleep(AGAIN_SECONDS)
 
-    def _complain(self, problem: Exception | None) -> None:
+    def _complain(self, problem: BaseException | None) -> None:
         assert problem is not None
         meaning, why = explained(problem)
         again = "" if meaning is ErrorMeaning.RETRY else "; nothing is delivered before that is mended"

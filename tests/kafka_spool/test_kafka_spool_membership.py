@@ -1,11 +1,15 @@
-"""The end of a membership: no heartbeat goes on, and the group knows."""
+"""The end of a membership: no heartbeat goes on, and the group knows; and what is no end of one."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from auditsink.common.clock import SystemClock
+from auditsink.kafka.brokers import Brokers
 from auditsink.kafka_spool import membership
+from auditsink.kafka_spool.keeper import TopicKeeper
+from auditsink.kafka_spool.source import TopicSource
 
 
 class Client:
@@ -14,6 +18,7 @@ class Client:
     def __init__(self, stop: Any) -> None:
         self.done: list[str] = []
         self._stop = stop
+        self._coordination_task = asyncio.create_task(stubborn(self.done))
         self._coordinator = self._fetcher = self._client = self
 
     async def stop(self) -> None:
@@ -33,6 +38,18 @@ class Client:
         self.done.append("close")
 
 
+async def stubborn(done: list[str]) -> None:
+    """As aiokafka's does while it waits for the end of its heartbeat, it swallows what is to end it."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        done.append("swallowed")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        done.append("ended")
+
+
 async def fails() -> None:
     raise RuntimeError("coordination failed")
 
@@ -41,9 +58,57 @@ async def hangs() -> None:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("stop", [fails, hangs])
+async def meets_a_cancelled_task() -> None:
+    """As aiokafka's does that waits for its coordination, which was cancelled."""
+    task = asyncio.create_task(hangs())
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("stop", [fails, hangs, meets_a_cancelled_task])
 async def test_a_stop_that_fails_or_hangs_leaves_no_member_behind(stop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(membership, "LAST_SECONDS", 0.01)
+    monkeypatch.setattr(membership, "LAST_SECONDS", 0.5)
+    monkeypatch.setattr(membership, "AGAIN_SECONDS", 0.001)
     client = Client(stop)
+    await asyncio.sleep(0)
     await membership.ended(client)
-    assert client.done == ["stop", "heartbeat", "refresh", "leave", "close", "close"]
+    assert client.done == ["stop", "swallowed", "ended", "heartbeat", "refresh", "leave", "close", "close"]
+
+
+class Hasty(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(min(seconds, 0.001))
+
+
+class Cancelling:
+    """Stands for brokers: what is asked of them ends as an await of a task that aiokafka has cancelled."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.again = asyncio.Event()
+
+    async def client_arguments(self) -> dict[str, Any]:
+        self.asked += 1
+        if self.asked > 2:
+            self.again.set()
+        await meets_a_cancelled_task()
+        return {}
+
+
+async def test_a_cancellation_that_comes_out_of_aiokafka_ends_no_forwarder() -> None:
+    brokers = Cancelling()
+    source = TopicSource(cast("Brokers", brokers), "spool", "siem", clock=Hasty(), keys=None)
+    source.start()
+    await asyncio.wait_for(brokers.again.wait(), 60)
+    assert "group spool.siem" in (source.problem or "")
+    await source.close()
+
+
+async def test_a_cancellation_that_comes_out_of_aiokafka_does_not_end_what_deletes() -> None:
+    brokers = Cancelling()
+    keeper = TopicKeeper(cast("Brokers", brokers), "spool", max_bytes=1, keep=1.0, sources=tuple, clock=Hasty())
+    looking = asyncio.create_task(keeper.run())
+    await asyncio.wait_for(brokers.again.wait(), 60)
+    looking.cancel()
+    await asyncio.wait([looking])
+    assert looking.cancelled()
