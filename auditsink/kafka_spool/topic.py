@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Int64, Schema, String
 
@@ -121,13 +121,7 @@ async def look(arguments: Mapping[str, Any], plan: TopicPlan) -> TopicFacts:
         if plan.name not in await admin.list_topics():  # to ask for it by name may have the brokers make it
             await _make(admin, plan)
         partitions = await _partitions(admin, plan.name)
-        resource = ConfigResource(ConfigResourceType.TOPIC, plan.name)
-        settings: dict[str, str] = {}
-        for answer in await admin.describe_configs([resource]):
-            for code, _why, _kind, _name, entries in answer.resources:
-                if code:
-                    raise for_code(code)
-                settings |= {entry[0]: entry[1] for entry in entries}
+        settings = await _settings(admin, plan.name)
         return TopicFacts(len(partitions), min((len(one["replicas"]) for one in partitions), default=0), settings)
     finally:
         await admin.close()
@@ -140,6 +134,19 @@ async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[dict[str, 
         partitions = [dict(one) for one in found["partitions"]]
         if partitions and not found["error_code"] and all(one["leader"] >= 0 for one in partitions):
             return partitions
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """Waits for the broker that is asked: it may not have heard of a new topic that others tell of."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    while True:
+        (answer,) = await admin.describe_configs([resource])
+        ((code, _why, _kind, _name, entries),) = answer.resources
+        if not code:
+            return {entry[0]: entry[1] for entry in entries}
+        if code != UnknownTopicOrPartitionError.errno:
+            raise for_code(code)
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -8,9 +8,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from confluent_kafka import Producer
 from msgspec.structs import replace
@@ -21,7 +23,7 @@ from auditsink.common.clock import SystemClock
 from auditsink.config import Spool
 from auditsink.forward.source import Unfetched
 from auditsink.kafka.brokers import Brokers, BrokerSettings
-from auditsink.kafka_spool import KafkaSpool
+from auditsink.kafka_spool import KafkaSpool, topic
 from auditsink.kafka_spool import source as source_module
 from auditsink.kafka_spool.moving import Moved, out_of_topic
 from auditsink.kafka_spool.scanning import TopicScan, scanning
@@ -206,3 +208,39 @@ async def test_clusters_are_bounded_and_a_stop_is_told(receivers: list[KafkaSpoo
         spool.ring("d")
     await asyncio.to_thread(spool.stop)
     assert await post(spool, "a", 0) == [SpoolRejection.STOPPING]
+
+
+class NewTopicAdmin:
+    """Stands for aiokafka's: the broker that is asked for settings hears of the topic a moment after the others.
+
+    The mock cluster knows no settings of topics.
+    """
+
+    asked = 0
+
+    def __init__(self, **_arguments: object) -> None:
+        pass
+
+    async def start(self) -> None:
+        """It is there."""
+
+    async def close(self) -> None:
+        """It is gone."""
+
+    async def list_topics(self) -> list[str]:
+        return ["spool"]
+
+    async def describe_topics(self, _topics: list[str]) -> list[dict[str, object]]:
+        return [{"error_code": 0, "partitions": [{"leader": 1, "replicas": [1, 2, 3]}]}]
+
+    async def describe_configs(self, _resources: object) -> list[object]:
+        NewTopicAdmin.asked += 1
+        code = UnknownTopicOrPartitionError.errno if NewTopicAdmin.asked < 3 else 0
+        return [SimpleNamespace(resources=[(code, "", 2, "spool", [("min.insync.replicas", "2")])])]
+
+
+async def test_a_start_waits_for_a_broker_that_has_not_heard_of_a_new_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "AIOKafkaAdminClient", NewTopicAdmin)
+    plan = topic.spool_topic(Spool(type="kafka", bootstrap_servers=["localhost:1"], topic="spool"), 0)
+    assert await topic.look({}, plan) == TopicFacts(1, 3, {"min.insync.replicas": "2"})
+    assert NewTopicAdmin.asked == 3
