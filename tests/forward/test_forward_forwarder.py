@@ -1,7 +1,9 @@
 """The normal course: batches in order, prepared ahead, no more of them than allowed, cursors behind them."""
 
 import asyncio
+import gc
 from dataclasses import replace
+from weakref import ref
 
 import pytest
 from forwardkit import LIMITS, FakeReader, FakeRing, Held, Rig, ScriptedDestination, adds_up, ranges
@@ -62,6 +64,23 @@ async def test_of_a_ring_that_is_lost_nothing_more_is_taken_and_what_is_under_wa
         assert destination.sequences("c2") == [0]
         assert ring.cursor("siem").position == 1
         assert set(rig.forwarder.statistics().accounts) == {"c2"}
+
+
+async def test_a_ring_that_is_lost_takes_all_along_that_was_known_of_it() -> None:
+    ring, other = FakeRing("c1"), FakeRing("c2")
+    async with Rig(ScriptedDestination(), ring, other) as rig:
+        ring.fill(3)
+        await rig.clock.advance(5)
+        subscription = rig.forwarder._subscriptions._by_ring[ring]
+        rig.forwarder._deliverer._wait_of(subscription)
+        rig.spool.lose(ring)
+        gone = ref(subscription)
+        del subscription
+        other.put(b"a")
+        await rig.clock.advance(5)
+        gc.collect()
+        assert gone() is None
+        assert len(rig.forwarder._deliverer._waits) == 0
 
 
 async def test_two_rings_of_one_cluster_are_one_account() -> None:

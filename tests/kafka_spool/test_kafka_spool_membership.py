@@ -1,14 +1,19 @@
-"""The end of a membership: no heartbeat goes on, and the group knows; and what is no end of one."""
+"""Consumers of the brokers: at the end of one no heartbeat goes on, the group knows, and no connection is left."""
 
 import asyncio
 from typing import Any, cast
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError, for_code
 
 from auditsink.common.clock import SystemClock
-from auditsink.kafka.brokers import Brokers
+from auditsink.config import Spool
+from auditsink.kafka.brokers import Brokers, BrokerSettings
+from auditsink.kafka.errors import ErrorMeaning, classify
 from auditsink.kafka_spool import membership
 from auditsink.kafka_spool.keeper import TopicKeeper
+from auditsink.kafka_spool.membership import Refetching, ended, explained
 from auditsink.kafka_spool.source import TopicSource
 
 
@@ -112,3 +117,42 @@ async def test_a_cancellation_that_comes_out_of_aiokafka_does_not_end_what_delet
     looking.cancel()
     await asyncio.wait([looking])
     assert looking.cancelled()
+
+
+async def test_a_reader_that_cannot_start_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[Any] = []
+
+    async def noted(consumer: Any) -> None:
+        ends.append(consumer)
+        await ended(consumer)
+
+    monkeypatch.setattr(membership, "ended", noted)
+    consumers: list[Any] = []
+
+    class Failing(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is not typed
+        async def start(self) -> None:
+            consumers.append(self)
+            raise KafkaConnectionError
+
+    monkeypatch.setattr(membership, "AIOKafkaConsumer", Failing)
+
+    class Answering(Brokers):
+        async def client_arguments(self) -> dict[str, Any]:
+            return {"bootstrap_servers": "127.0.0.1:1"}
+
+    config = Spool(type="kafka", bootstrap_servers=["127.0.0.1:1"])
+    refetching = Refetching(Answering(BrokerSettings("spool", ["127.0.0.1:1"], config.security, 1.0)), "t")
+    for _ in range(2):
+        with pytest.raises(OSError, match="Kafka, topic t: a record that waits cannot be fetched"):
+            await refetching.values(0, {3})
+    assert ends == consumers
+    assert [one._closed for one in consumers] == [True, True]
+
+
+def test_a_right_that_is_missing_is_told_as_a_spool_needs_it() -> None:
+    meaning, why = explained(for_code(30)())
+    assert (meaning, why.partition("; ")[2]) == (
+        ErrorMeaning.MISCONFIGURED,
+        "give the user the rights that docs/scale.md lists",
+    )
+    assert explained(for_code(58)()) == classify(for_code(58)())
