@@ -34,7 +34,11 @@ PROBE_SECONDS = 10
 
 @click.command("check")
 @config_option
-@click.option("--connect", is_flag=True, help="Also ask the destinations and the copy's store whether they would do.")
+@click.option(
+    "--connect",
+    is_flag=True,
+    help="Also ask the destinations, the copy's store and the spool's topic whether they would do.",
+)
 def command(config_file: Path | None, connect: bool) -> int:
     """Say what a configuration would do, and what is wrong or risky with it.
 
@@ -89,8 +93,29 @@ def _connect(config: Config) -> None:
         if problem := resolver.run(_tried(config.spool.backup)):
             click.echo("It can run beside a spool that is there, but nothing would be copied.")
             away.append(f"{PLACE}: {problem}")
+    if config.spool.type == "kafka":
+        click.echo("Topics")
+        away += resolver.run(_tried_topics(config))
     if away:
         raise click.ClickException("\n".join(away))
+
+
+async def _tried_topics(config: Config) -> list[str]:
+    """What would keep the sink from starting on them; says what it would find. Raises ClickException."""
+    try:
+        from auditsink.kafka_spool.topic import tried  # noqa: PLC0415 - aiokafka, where it is asked for
+
+        most = config.receive.max_body
+        found, wrong = await tried(
+            config.spool, most if config.receives() else None, most if config.forwards() else None
+        )
+    except ModuleNotFoundError:
+        return ["spool.type: kafka needs the extra: pip install 'auditsink[kafka]'"]
+    except SpoolError as problem:
+        return [str(problem)]
+    for sentence in found:
+        click.echo(f"  {safe(sentence)}")
+    return wrong
 
 
 def _copy(config: Config) -> list[str]:

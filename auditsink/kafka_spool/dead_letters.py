@@ -89,6 +89,15 @@ class DeadLetterTopic:
     def __repr__(self) -> str:
         return f"<DeadLetterTopic {self.topic} up to {self._next}>"
 
+    async def exists(self) -> bool:
+        """Whether it was made; to ask for it by name may have the brokers make it. Raises OSError."""
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                consumer = await self._started()
+                return self.topic in await consumer.topics()
+        except Exception as problem:  # noqa: BLE001 - see `follow`
+            raise self._failed(problem) from None
+
     async def send(self, letters: Letters) -> None:
         """Have them in the topic, confirmed by all brokers in sync. Raises OSError; some may be there all the same."""
         left = list(letters)
@@ -159,6 +168,8 @@ class DeadLetterTopic:
         async with asyncio.timeout(READ_SECONDS):
             first = (await consumer.beginning_offsets([self._partition]))[self._partition]
             after = max(start, first)
+            if not consumer.assignment():
+                consumer.assign([self._partition])
             consumer.seek(self._partition, after)
             found: list[ConsumerRecord] = []
             while not found and after <= start:
@@ -169,9 +180,7 @@ class DeadLetterTopic:
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             async with asyncio.timeout(READ_SECONDS):
-                consumer = await reader(self._brokers, FETCH_BYTES)
-            consumer.assign([self._partition])
-            self._consumer = consumer
+                self._consumer = await reader(self._brokers, FETCH_BYTES)
         return self._consumer
 
     async def _let_go(self) -> None:
@@ -296,7 +305,7 @@ def beside(config: Spool) -> Iterator[Mapping[str, TopicDeadLetters]]:
 
     topic = DeadLetterTopic(brokers_of(config), config.letters)
     try:
-        yield all_letters(topic, run)
+        yield all_letters(topic, run) if run(topic.exists()) else {}
     finally:
         run(topic.close())
         loop.call_soon_threadsafe(loop.stop)

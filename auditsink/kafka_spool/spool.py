@@ -6,35 +6,30 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from auditsink.audit.eventlist import Split
 from auditsink.common.clock import Clock
 from auditsink.config import Spool as SpoolConfig
 from auditsink.kafka.brokers import Brokers
-from auditsink.kafka.errors import ErrorMeaning
 from auditsink.kafka.link import ProducerLink
 from auditsink.kafka_spool import topic
 from auditsink.kafka_spool.dead_letters import DeadLetterTopic, TopicDeadLetters, all_letters
 from auditsink.kafka_spool.keeper import TopicKeeper
-from auditsink.kafka_spool.membership import ANSWER_SECONDS, brokers_of, explained
+from auditsink.kafka_spool.membership import ANSWER_SECONDS, brokers_of
 from auditsink.kafka_spool.packing import Posted
 from auditsink.kafka_spool.producing import BATCH_BYTES, Producing
 from auditsink.kafka_spool.ring import TopicRing
 from auditsink.kafka_spool.source import TopicSource
-from auditsink.kafka_spool.topic import TopicFacts, TopicPlan
+from auditsink.kafka_spool.topic import TopicFacts
 from auditsink.kafka_spool.window import REST
-from auditsink.spool.errors import SpoolError, TooManyRingsError
+from auditsink.spool.errors import TooManyRingsError
 from auditsink.spool.keys import Keyring
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
 from auditsink.spool.types import Receipt, SpoolRejection, SubmitCallback
 
 log = logging.getLogger("auditsink.spool")
 
-START_SECONDS = 60.0
-"""For brokers that are away when the sink starts."""
-AGAIN_SECONDS = 1.0
 CLOSE_SECONDS = 4.0
 """For what waits for the brokers when the sink stops."""
 PROBE_SECONDS = 2.0
@@ -104,9 +99,9 @@ class KafkaSpool:
         """
         keys = None if config.encryption is None else Keyring.load(config.encryption.key_file)
         brokers = brokers_of(config)
-        facts = await checked_topic(config, brokers, max_body, clock)
+        facts = await topic.checked_topic(config, brokers, max_body, clock)
         if max_letter is not None:
-            await checked_dead_letter_topic(config, brokers, max_letter, clock)
+            await topic.checked_dead_letter_topic(config, brokers, max_letter, clock)
         return cls(config, brokers, facts, clock=clock, max_rings=max_rings, keys=keys)
 
     def start(self, notify: Callable[..., object], soon: Callable[..., object] | None = None) -> None:  # noqa: ARG002 - the disk's
@@ -280,48 +275,3 @@ class KafkaSpool:
         age = 0.0 if oldest is None else max(0.0, (self._clock.wall_ns() - oldest) / 1e9)
         drops = {name: drop for ring in rings for name, drop in ring.drops.items()}
         return RingStatistics(cluster, 0, 0, 0, self._config.max_bytes, 0, age, 0, taken, 0, drops)
-
-
-async def checked_topic(config: SpoolConfig, brokers: Brokers, max_body: int | None, clock: Clock) -> TopicFacts:
-    """The facts of a topic on which a 200 can be promised. Raises SpoolError."""
-    return await _checked(config, topic.spool_topic(config, max_body or 0), brokers, max_body, clock)
-
-
-async def checked_dead_letter_topic(config: SpoolConfig, brokers: Brokers, max_body: int, clock: Clock) -> TopicFacts:
-    """The same of the topic of the dead letters."""
-    return await _checked(config, topic.dead_letter_topic(config, max_body), brokers, max_body, clock)
-
-
-async def _checked(
-    config: SpoolConfig, plan: TopicPlan, brokers: Brokers, max_body: int | None, clock: Clock
-) -> TopicFacts:
-    named = f"spool.{plan.key} {plan.name}"
-    facts = await _look(named, plan, brokers, clock)
-    said = [*(topic.mistakes(facts, plan, max_body) if max_body is not None else ())]
-    lies = list(topic.broken_promises(facts, plan.settings["cleanup.policy"]))
-    if config.accept_loss:
-        for lie in lies:
-            log.warning("risky: %s %s", named, lie)
-    else:
-        said += [f"{lie}; or write spool.accept_loss: true" for lie in lies]
-    if said:
-        raise SpoolError("\n".join(f"{named} {sentence}" for sentence in said))
-    return facts
-
-
-async def _look(named: str, plan: TopicPlan, brokers: Brokers, clock: Clock) -> TopicFacts:
-    """Waits for brokers that are away, and says so at once. Raises SpoolError."""
-    began, told = clock.monotonic(), False
-    while True:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await topic.look(await brokers.client_arguments(), plan)
-        except (KafkaError, OSError, RuntimeError, ValueError) as problem:
-            meaning, why = explained(problem)
-            left = began + START_SECONDS - clock.monotonic()
-            if meaning is not ErrorMeaning.RETRY or left <= 0:
-                raise SpoolError(f"{named}: {why}") from None
-        if not told:
-            told = True
-            log.warning("waiting for the brokers, for up to %.0f s: %s: %s", left, named, why)
-        await clock.sleep(AGAIN_SECONDS)

@@ -1,16 +1,24 @@
 """The topic itself: made where it is missing, looked at before anything is promised on it, and measured."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Int64, Schema, String
 
+from auditsink.common.clock import Clock
 from auditsink.config import Spool
+from auditsink.kafka.brokers import Brokers
+from auditsink.kafka.errors import ErrorMeaning
+from auditsink.kafka_spool.membership import ANSWER_SECONDS, brokers_of, explained
+from auditsink.spool.errors import SpoolError
+
+log = logging.getLogger("auditsink.spool")
 
 HEADROOM = 2**17
 """Bytes of a record beside the body, at most: what does not compress, and who sent it."""
@@ -25,6 +33,9 @@ MOST_BYTES = 2**31 - 1
 """Kafka counts both in 32 bits."""
 IN_SYNC = 2
 _LOOK_SECONDS = 0.2
+START_SECONDS = 60.0
+"""For brokers that are away when the sink starts."""
+AGAIN_SECONDS = 1.0
 
 
 class TopicFacts(NamedTuple):
@@ -43,6 +54,11 @@ class TopicPlan(NamedTuple):
     partitions: int
     replication_factor: int
     settings: Mapping[str, str]
+
+    @property
+    def named(self) -> str:
+        """Key and name."""
+        return f"spool.{self.key} {self.name}"
 
 
 def spool_topic(spool: Spool, max_body: int) -> TopicPlan:
@@ -113,12 +129,93 @@ def mistakes(facts: TopicFacts, plan: TopicPlan, max_body: int) -> Iterator[str]
         )
 
 
-async def look(arguments: Mapping[str, Any], plan: TopicPlan) -> TopicFacts:
-    """What the brokers say of the topic, which is made if it is missing. Raises KafkaError, OSError, TimeoutError."""
+async def checked_topic(config: Spool, brokers: Brokers, max_body: int | None, clock: Clock) -> TopicFacts:
+    """The facts of a topic on which a 200 can be promised; it is made if it is missing. Raises SpoolError."""
+    return await _checked(config, spool_topic(config, max_body or 0), brokers, max_body, clock)
+
+
+async def checked_dead_letter_topic(config: Spool, brokers: Brokers, max_body: int, clock: Clock) -> TopicFacts:
+    """The same of the topic of the dead letters."""
+    return await _checked(config, dead_letter_topic(config, max_body), brokers, max_body, clock)
+
+
+async def tried(config: Spool, max_body: int | None, max_letter: int | None) -> tuple[list[str], list[str]]:
+    """What a start would find, a sentence each, and what would keep it from starting. Nothing is made.
+
+    See `KafkaSpool.open` for the limits. Raises SpoolError for credentials that cannot be read.
+    """
+    brokers, found, wrong = brokers_of(config), list[str](), list[str]()
+    plans = [(spool_topic(config, max_body or 0), max_body)]
+    if max_letter is not None:
+        plans.append((dead_letter_topic(config, max_letter), max_letter))
+    for plan, most in plans:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                facts = await look(await brokers.client_arguments(), plan, make=False)
+        except (KafkaError, OSError, RuntimeError, ValueError) as problem:
+            wrong.append(f"{plan.named}: {explained(problem)[1]}")
+            continue
+        if facts is None:
+            found.append(f"{plan.named}: is not there yet; the first start makes it")
+            continue
+        lies, said = _complaints(config, plan, facts, most)
+        wrong += [f"{plan.named} {sentence}" for sentence in said]
+        found += [f"{plan.named}: risky: {lie}" for lie in lies]
+        if not said:
+            found.append(f"{plan.named}: {facts.partitions} partitions, {facts.replicas} replicas; can be used")
+    return found, wrong
+
+
+def _complaints(config: Spool, plan: TopicPlan, facts: TopicFacts, max_body: int | None) -> tuple[list[str], list[str]]:
+    """What is risky and was accepted, and what is refused."""
+    said = [*(mistakes(facts, plan, max_body) if max_body is not None else ())]
+    lies = list(broken_promises(facts, plan.settings["cleanup.policy"]))
+    if config.accept_loss:
+        return lies, said
+    return [], [*said, *(f"{lie}; or write spool.accept_loss: true" for lie in lies)]
+
+
+async def _checked(config: Spool, plan: TopicPlan, brokers: Brokers, max_body: int | None, clock: Clock) -> TopicFacts:
+    facts = await _found(plan, brokers, clock)
+    lies, said = _complaints(config, plan, facts, max_body)
+    for lie in lies:
+        log.warning("risky: %s %s", plan.named, lie)
+    if said:
+        raise SpoolError("\n".join(f"{plan.named} {sentence}" for sentence in said))
+    return facts
+
+
+async def _found(plan: TopicPlan, brokers: Brokers, clock: Clock) -> TopicFacts:
+    """Waits for brokers that are away, and says so at once. Raises SpoolError."""
+    began, told = clock.monotonic(), False
+    while True:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                facts = await look(await brokers.client_arguments(), plan)
+                assert facts is not None, "it was made"
+                return facts
+        except (KafkaError, OSError, RuntimeError, ValueError) as problem:
+            meaning, why = explained(problem)
+            left = began + START_SECONDS - clock.monotonic()
+            if meaning is not ErrorMeaning.RETRY or left <= 0:
+                raise SpoolError(f"{plan.named}: {why}") from None
+        if not told:
+            told = True
+            log.warning("waiting for the brokers, for up to %.0f s: %s: %s", left, plan.named, why)
+        await clock.sleep(AGAIN_SECONDS)
+
+
+async def look(arguments: Mapping[str, Any], plan: TopicPlan, *, make: bool = True) -> TopicFacts | None:
+    """What the brokers say of the topic. Where it is missing it is made, or None without `make`.
+
+    Raises KafkaError, OSError, TimeoutError.
+    """
     admin = AIOKafkaAdminClient(**arguments)
     try:
         await admin.start()
         if plan.name not in await admin.list_topics():  # to ask for it by name may have the brokers make it
+            if not make:
+                return None
             await _make(admin, plan)
         partitions = await _partitions(admin, plan.name)
         settings = await _settings(admin, plan.name)

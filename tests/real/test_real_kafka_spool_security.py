@@ -13,6 +13,8 @@ from kafka_server import SERVER
 from rows import Rows
 from running import Sink, check_accounts
 
+from auditsink import cli
+
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.quick]
 
 WAYS_IN: dict[str, tuple[str, dict[str, Any]]] = {
@@ -67,20 +69,30 @@ def out(place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", WAYS_IN)
-async def test_a_way_in_with_the_documented_rights(broker: Secured, tmp_path: Path, rows: Rows, way: str) -> None:
+async def test_a_way_in_with_the_documented_rights(
+    broker: Secured, tmp_path: Path, rows: Rows, capfd: pytest.CaptureFixture[str], way: str
+) -> None:
     listener, settings = WAYS_IN[way]
     (tmp_path / "password").write_text(PASSWORD)
     topic = f"spool-{way}"
     await grant(broker, CERTIFICATE_USER if way == "mTLS" else USER, topic)
     body = corpus.plain_body("in", count=50)
     section = spool(broker, listener, topic, settings, tmp_path / "password")
-    async with Sink(tmp_path / "sink", [out(tmp_path)], spool=section) as sink:
+    sink = Sink(tmp_path / "sink", [out(tmp_path)], spool=section)
+    check = ["check", "-c", str(sink.config), "--connect"]
+    assert await asyncio.to_thread(cli.run, check) == 0
+    assert f"spool.topic {topic}: is not there yet; the first start makes it" in capfd.readouterr().out
+    async with sink:
+        assert await asyncio.to_thread(cli.run, check) == 0
+        said = capfd.readouterr()
+        assert f"spool.dead_letter_topic {topic}.dead: 1 partitions, 1 replicas; can be used" in said.out
+        assert f"spool.topic {topic}: risky: has a partition with one replica" in said.out
         assert (await sink.post(body.data))[0] == 200
         status = await sink.until(lambda found: bool(found["destinations"][0]["delivered"] == 50))
         check_accounts(status)
         status = await sink.until(lambda found: found["spool"]["bytes"] > 0)
         assert status["worries"] == []
-        told = [json.dumps(status), await sink.get("/metrics"), str(sink.lines)]
+        told = [json.dumps(status), await sink.get("/metrics"), str(sink.lines), str(said)]
         assert (await sink.stop())[0] == 0
     assert not any(PASSWORD in one for one in [*told, str(sink.lines)])
     assert (tmp_path / "out.ndjson").read_bytes().splitlines() == list(body.events)
@@ -88,7 +100,9 @@ async def test_a_way_in_with_the_documented_rights(broker: Secured, tmp_path: Pa
 
 
 @pytest.mark.parametrize("fault", KEPT_OUT)
-async def test_who_is_kept_out_is_told_why_and_what_to_mend(broker: Secured, tmp_path: Path, fault: str) -> None:
+async def test_who_is_kept_out_is_told_why_and_what_to_mend(
+    broker: Secured, tmp_path: Path, capfd: pytest.CaptureFixture[str], fault: str
+) -> None:
     listener, settings, words = KEPT_OUT[fault]
     (tmp_path / "password").write_text("wr0ng-and-secret")
     section = spool(broker, listener, "kept-out", settings, tmp_path / "password")
@@ -98,6 +112,10 @@ async def test_who_is_kept_out_is_told_why_and_what_to_mend(broker: Secured, tmp
     await sink.launch()
     assert await sink.ended() == 1
     told = str(sink.lines)
+    assert await asyncio.to_thread(cli.run, ["check", "-c", str(sink.config), "--connect"]) == 1
+    said = capfd.readouterr().err
+    assert words in said
+    assert "wr0ng" not in said
     assert "spool.topic kept-out: localhost:" in told
     assert words in told
     assert "wr0ng" not in told

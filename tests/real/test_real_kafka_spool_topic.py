@@ -22,7 +22,7 @@ from auditsink.kafka.brokers import Brokers, BrokerSettings
 from auditsink.kafka_spool import KafkaSpool, topic
 from auditsink.kafka_spool.keeper import TopicKeeper
 from auditsink.kafka_spool.source import TopicSource
-from auditsink.kafka_spool.spool import checked_topic
+from auditsink.kafka_spool.topic import checked_topic
 from auditsink.spool import Spool as DiskSpool
 from auditsink.spool import SpoolError
 from auditsink.spool.types import Receipt, SpoolRejection, Tally
