@@ -298,8 +298,8 @@ class TopicSource:
 
     def _deleted(self, partition: int, first: int, start: int) -> None:
         log.error(
-            "records were deleted before this destination had them: somebody else deletes from the topic, or it has a "
-            "retention; their events are lost",
+            "records were deleted before this destination had them: it was not configured for a while, somebody else "
+            "deletes from the topic, or that has a retention; their events are lost for it",
             extra={
                 "destination": self.destination,
                 "partition": partition,
