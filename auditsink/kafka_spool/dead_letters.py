@@ -25,7 +25,7 @@ from auditsink.forward.dead_letter import DeadLetter, decode
 from auditsink.forward.dead_letters import DeadLettersFullError
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.link import ProducerLink
-from auditsink.kafka_spool.membership import brokers_of, ended, explained, reader
+from auditsink.kafka_spool.membership import brokers_of, ended, explained, reader, told_to_end
 
 log = logging.getLogger("auditsink.forward")
 
@@ -95,7 +95,9 @@ class DeadLetterTopic:
             async with asyncio.timeout(READ_SECONDS):
                 consumer = await self._started()
                 return self.topic in await consumer.topics()
-        except Exception as problem:  # noqa: BLE001 - see `follow`
+        except (Exception, asyncio.CancelledError) as problem:
+            if told_to_end():
+                raise
             raise self._failed(problem) from None
 
     async def send(self, letters: Letters) -> None:
@@ -114,7 +116,9 @@ class DeadLetterTopic:
                             sent += 1
                         await (await producer.send_batch(batch, self.topic, partition=0))
                     del left[:sent]
-            except Exception as problem:  # noqa: BLE001 - aiokafka lets assertions and ValueErrors of its parsers out
+            except (Exception, asyncio.CancelledError) as problem:
+                if told_to_end():
+                    raise
                 self._link.discard(producer)
                 raise self._failed(problem) from None
 
@@ -133,7 +137,9 @@ class DeadLetterTopic:
                     for one in records:
                         self._note(one)
                     self._next = after
-            except Exception as problem:  # noqa: BLE001 - aiokafka lets errors of its parsers out; all are tried again
+            except (Exception, asyncio.CancelledError) as problem:
+                if told_to_end():
+                    raise
                 await self._let_go()
                 raise self._failed(problem) from None
 
@@ -147,7 +153,9 @@ class DeadLetterTopic:
                 return [], start
             try:
                 found, after = await self._records(await self._started(), start)
-            except Exception as problem:  # noqa: BLE001 - see `follow`
+            except (Exception, asyncio.CancelledError) as problem:
+                if told_to_end():
+                    raise
                 await self._let_go()
                 raise self._failed(problem) from None
             return [one for one in found if one.offset < self._next], after
