@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from auditsink.admin.app import AdminRoute
 from auditsink.admin.server import AdminServer
 from auditsink.admin.view import View
-from auditsink.audit import self_check
+from auditsink.audit import eventlist
 from auditsink.clusters.cluster_set import ClusterSet
 from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.common.clock import Clock, SystemClock
@@ -129,7 +129,7 @@ class Sink:
 
     async def start(self) -> None:
         """Everything up, or StartError and nothing left behind."""
-        if fault := self_check.fault():
+        if fault := eventlist.interpreter_fault():
             raise StartError(fault)
         if missing := files.missing(self._config):
             raise StartError("\n".join(missing))

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from auditsink.fluentbit import keys, output_keys
+from auditsink.fluentbit import keys
 from auditsink.fluentbit.keys import KeyTable
 
 Keys = dict[str, str]
@@ -159,16 +159,16 @@ TABLES: dict[str, KeyTable] = {
     "`[OUTPUT]`, every plugin": keys.OUTPUT,
     "`[OUTPUT]`, `tls` (all but stdout, file, null)": keys.TLS,
     "`[OUTPUT]`, `net` (all but stdout, file, null)": keys.NET,
-    "`[OUTPUT]` splunk": output_keys.SPLUNK,
-    "`[OUTPUT]` s3": output_keys.S3,
-    "`[OUTPUT]` forward": output_keys.FORWARD,
-    "`[OUTPUT]` stdout": output_keys.STDOUT,
-    "`[OUTPUT]` http": output_keys.HTTP,
-    "`[OUTPUT]` loki": output_keys.LOKI,
-    "`[OUTPUT]` es, opensearch": output_keys.ELASTICSEARCH,
-    "`[OUTPUT]` kafka": output_keys.KAFKA,
-    "`[OUTPUT]` file": output_keys.FILE,
-    "`[OUTPUT]` null": output_keys.NULL,
+    "`[OUTPUT]` splunk": keys.SPLUNK,
+    "`[OUTPUT]` s3": keys.S3,
+    "`[OUTPUT]` forward": keys.FORWARD,
+    "`[OUTPUT]` stdout": keys.STDOUT,
+    "`[OUTPUT]` http": keys.HTTP,
+    "`[OUTPUT]` loki": keys.LOKI,
+    "`[OUTPUT]` es, opensearch": keys.ELASTICSEARCH,
+    "`[OUTPUT]` kafka": keys.KAFKA,
+    "`[OUTPUT]` file": keys.FILE,
+    "`[OUTPUT]` null": keys.NULL,
 }
 
 

@@ -1,4 +1,4 @@
-"""A fluent-bit configuration to one of ours, row by row of the tables in `keys` and `output_keys`. Pure.
+"""A fluent-bit configuration to one of ours, row by row of the tables in `keys`. Pure.
 
 What would lose data or cannot be kept raises `FluentBitError`; what has no meaning here is a note.
 """
@@ -13,8 +13,7 @@ from auditsink.common.cluster_name import CLUSTER
 from auditsink.common.units import Duration, Size
 from auditsink.fluentbit import keys, values
 from auditsink.fluentbit.document import FluentBitError, FluentDocument, FluentEntry, FluentSection
-from auditsink.fluentbit.keys import KeyFate, KeyTable
-from auditsink.fluentbit.output_keys import PLUGINS
+from auditsink.fluentbit.keys import PLUGINS, KeyFate, KeyTable
 from auditsink.fluentbit.outputs import BUILDERS
 from auditsink.load.environment import expand
 

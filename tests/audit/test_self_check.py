@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from auditsink.audit import eventlist, list_frame, scan, self_check
+from auditsink.audit import eventlist, list_frame, scan
 from auditsink.audit.eventlist import Split
 
 
 def test_what_the_tests_run_on_splits_rightly() -> None:
-    assert self_check.fault() is None
+    assert eventlist.interpreter_fault() is None
 
 
 def _raises(*_: object) -> Any:
@@ -23,7 +23,7 @@ BROKEN: dict[str, tuple[object, str, object]] = {
     "literals": (scan, "_LITERAL", re.compile(rb'[^ \t\r\n"{},:]+')),
     "frames": (list_frame, "encloses", _raises),
     "UTF-8": (eventlist, "is_utf8", lambda _: True),
-    "everything": (self_check, "split", lambda body: Split([body], eventlist.Mark.UNSPLIT)),
+    "everything": (eventlist, "split", lambda body: Split([body], eventlist.Mark.UNSPLIT)),
 }
 
 
@@ -31,7 +31,7 @@ BROKEN: dict[str, tuple[object, str, object]] = {
 def test_a_part_that_is_wrong_is_told_in_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, what, instead = BROKEN[name]
     monkeypatch.setattr(where, what, instead)
-    said = self_check.fault()
+    said = eventlist.interpreter_fault()
     assert said is not None
     assert "splits an EventList wrongly" in said
     assert "\n" not in said

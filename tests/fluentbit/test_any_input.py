@@ -13,8 +13,7 @@ from auditsink.audit.eventlist import split
 from auditsink.destinations import fluentd_wire as wire
 from auditsink.fluentbit import leftovers, syntax, values
 from auditsink.fluentbit.document import FluentBitError, FluentDocument, FluentSection
-from auditsink.fluentbit.keys import SERVICE
-from auditsink.fluentbit.output_keys import PLUGINS
+from auditsink.fluentbit.keys import PLUGINS, SERVICE
 from auditsink.fluentbit.translate import Surroundings, translate
 
 KEYS = sorted({key for table in PLUGINS.values() for key in table} | set(SERVICE))

@@ -12,8 +12,7 @@ from auditsink.common.units import Duration
 from auditsink.config import ForwardConfig, HttpConfig, KafkaConfig, S3Config, SplunkConfig
 from auditsink.fluentbit import keys, start
 from auditsink.fluentbit.document import FluentBitError, FluentDocument
-from auditsink.fluentbit.keys import KeyFate
-from auditsink.fluentbit.output_keys import PLUGINS
+from auditsink.fluentbit.keys import PLUGINS, KeyFate
 from auditsink.fluentbit.outputs import BUILDERS
 from auditsink.fluentbit.syntax import read
 from auditsink.fluentbit.translate import FluentOutput, HealthRules, Surroundings, Translation, translate
