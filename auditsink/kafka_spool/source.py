@@ -32,7 +32,7 @@ from auditsink.kafka_spool.membership import (
 from auditsink.kafka_spool.place import GroupPlace
 from auditsink.kafka_spool.repeats import WINDOW_NS
 from auditsink.kafka_spool.ring import SplitRecords, TopicRing
-from auditsink.kafka_spool.window import ClusterWindow, HeldRecord, PartitionWindow
+from auditsink.kafka_spool.window import ClusterWindow, HeldRecord, PartitionWindow, unfetched
 from auditsink.spool.keys import Keyring
 
 log = logging.getLogger("auditsink.spool")
@@ -144,12 +144,7 @@ class TopicSource:
     @property
     def unfetched(self) -> Unfetched:
         """See `Source.unfetched`: of the partitions that are ours, as of the last `look`."""
-        windows = list(self._windows.values())
-        fetched = max(1, sum(window.fetched for window in windows))
-        events = max(1.0, sum(window.fetched_events for window in windows) / fetched)
-        size = sum(window.fetched_bytes for window in windows) / fetched
-        records = sum(max(0, self._ends.get(window.partition, 0) - window.next_offset) for window in windows)
-        return Unfetched(records, round(records * events), round(records * size))
+        return unfetched(self._windows.values(), self._ends)
 
     async def offsets_since(self, partitions: Iterable[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
         """Where the records of this time and later begin; nothing for a partition without any. Raises KafkaError."""
@@ -186,15 +181,11 @@ class TopicSource:
                     extra={"destination": self.destination, "partitions": sorted(moved)},
                 )
             except (KafkaError, TimeoutError, OSError) as problem:
-                self._unmoved(moved)
+                for number in self._windows.keys() & moved:
+                    self._windows[number].dirty = True
                 if self._clock.monotonic() - self._committed_at > SESSION_SECONDS:
                     self._broken = problem  # others may have our partitions by now
                 raise OSError(f"Kafka, group {self.group}: {explained(problem)[1]}") from None
-
-    def _unmoved(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            if number in self._windows:
-                self._windows[number].dirty = True
 
     # The group.
 

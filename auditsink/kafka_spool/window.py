@@ -5,9 +5,10 @@ may be committed. Memory holds what is not done and no more: `held_bytes` says h
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from auditsink.forward.source import Unfetched
 from auditsink.kafka_spool.place import GroupPlace, Reached
 from auditsink.kafka_spool.record import StoredRecord
 from auditsink.kafka_spool.repeats import DigestWindow
@@ -208,3 +209,12 @@ class PartitionWindow:
             elif self.next_offset < self._began.upto:
                 found[name] = Reached(self.next_offset, 0)
         return found
+
+
+def unfetched(windows: Collection[PartitionWindow], ends: Mapping[int, int]) -> Unfetched:
+    """What lies behind all that was fetched, where the partitions end at these offsets: as what was fetched is."""
+    fetched = max(1, sum(window.fetched for window in windows))
+    events = max(1.0, sum(window.fetched_events for window in windows) / fetched)
+    size = sum(window.fetched_bytes for window in windows) / fetched
+    records = sum(max(0, ends.get(window.partition, 0) - window.next_offset) for window in windows)
+    return Unfetched(records, round(records * events), round(records * size))

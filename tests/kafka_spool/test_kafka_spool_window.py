@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from topickit import EPOCH, SECOND, body, fetched, names, posted, stored
 
+from auditsink.forward.source import Unfetched
 from auditsink.kafka_spool import place
 from auditsink.kafka_spool.place import GroupPlace
 from auditsink.kafka_spool.record import StoredRecord
-from auditsink.kafka_spool.window import REST, ClusterWindow, PartitionWindow
+from auditsink.kafka_spool.window import REST, ClusterWindow, PartitionWindow, unfetched
 from auditsink.spool.content import Unpacker
 from auditsink.spool.types import Tally
 
@@ -144,3 +145,13 @@ def test_memory_is_what_is_not_done() -> None:
     assert window.held_bytes == len(one.value)
     window.advance(window.clusters["a"], Tally(3))
     assert window.held_bytes == 0
+
+
+def test_what_lies_behind_is_counted_and_estimated_by_what_was_fetched() -> None:
+    first, second = PartitionWindow(0, GroupPlace(10, 10)), PartitionWindow(1, GroupPlace(0, 0))
+    assert unfetched([first, second], {}) == Unfetched(0, 0, 0)
+    assert unfetched([first, second], {0: 15, 1: 3}) == Unfetched(8, 8, 0)  # nothing is known of them
+    for offset in range(7, 12):  # the first three are there for their digests
+        first.take(fetched(offset, "a", offset, 5 if offset >= 10 else 99))
+    assert unfetched([first, second], {0: 15, 1: 3, 7: 99}) == Unfetched(6, 30, round(6 * first.fetched_bytes / 2))
+    assert first.fetched_bytes > 200
