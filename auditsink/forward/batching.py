@@ -210,14 +210,14 @@ class BatchGauge:
     def reset(self, at: int) -> None:
         """Begin again: the next batch starts at the sequence `at`."""
         self._start = self.at = at
-        self._bytes = 0
+        self.bytes = 0
         self._source: str | None = None
         self.full = False
 
     def add(self, chunk: Chunk) -> None:
         """Weigh records that begin at `at`."""
         for record in chunk.records:
-            self._bytes += record.size
+            self.bytes += record.size
             if self._source is None:
                 self._source = record.source
             if record.source != self._source or (record.marks and Mark.UNSPLIT in record.marks):
@@ -227,6 +227,6 @@ class BatchGauge:
         self.full = (
             self.full
             or chunk.missing > 0
-            or self._bytes >= limits.max_bytes
+            or self.bytes >= limits.max_bytes
             or self.at - self._start >= limits.max_events
         )

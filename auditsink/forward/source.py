@@ -34,6 +34,10 @@ class SourceReader(Protocol):
         """What follows `position` if memory has it; None sends the caller to `read`. Never blocks."""
         ...
 
+    def leaving(self, position: int) -> bool:
+        """Whether memory is about to let go of what is at `position`, so that it had better be taken. Never blocks."""
+        ...
+
     def read(self, position: int, max_bytes: int) -> Chunk:
         """What follows `position`, at least one record if there is any. Blocks. Raises OSError."""
         ...

@@ -51,6 +51,8 @@ class Lease:
         self.attempt = None
 
 
+WORTH_A_REQUEST = 4
+"""This part of a full batch is taken before memory lets go of it; to read less again takes less than a request."""
 MOST_SET_ASIDE = 4096
 """Slots in the window while parts of old batches are set aside: a crash repeats what was delivered behind them."""
 
@@ -143,7 +145,10 @@ class Subscription:
             self._since, self._noticed_ns = now, wall_ns
 
     def due(self, now: float, wall_ns: int, *, flush: bool) -> float | None:
-        """When the next batch may be taken: `now` if it is full, has waited `max_wait`, or `flush`; None for never."""
+        """When the next batch may be taken; None for never.
+
+        `now` if it is full, has waited `max_wait`, is about to leave memory, or `flush`.
+        """
         pending = self.pending > 0
         if pending:
             self.notice(now, wall_ns)
@@ -157,7 +162,7 @@ class Subscription:
         if returned or flush:
             return now
         due = (now if self._since is None else self._since) + limits.max_wait
-        return now if due <= now or self._full() else due
+        return now if due <= now or self._full() or self._leaving() else due
 
     def _full(self) -> bool:
         if not self._gauge.full and self._gauge.at < self.ring.durable:
@@ -166,6 +171,15 @@ class Subscription:
                 return True
             self._gauge.add(chunk)
         return self._gauge.full
+
+    def _leaving(self) -> bool:
+        """Whether what waits is worth a request, and memory is about to let go of it.
+
+        With many clusters a batch of one takes longer to become full than memory holds it; then all of it would be read
+        from the disk and split again.
+        """
+        worth = self._gauge.bytes >= self._batch_limits.limits.max_bytes // WORTH_A_REQUEST
+        return worth and self.reader.leaving(self.frontier.end)
 
     def take(self, chunk: Chunk, now: float, labels: Mapping[str, str], *, flush: bool) -> Lease | None:
         """The next batch out of what was read; None when it is better to wait, or what is to be read is not in it."""
@@ -182,7 +196,7 @@ class Subscription:
         if found is None:
             self._moved(chunk, now)
             return None
-        overdue = self._since is None or now >= self._since + limits.max_wait
+        overdue = self._since is None or now >= self._since + limits.max_wait or self._leaving()
         if not (found.closed or flush or overdue):
             self._weigh(chunk)
             return None

@@ -6,9 +6,10 @@ disk, and compression releases the GIL.
 
 import errno
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import zstandard
@@ -237,12 +238,16 @@ class Committer:
                 log.exception("an answer could not be given; the batch is stored all the same")
         for ring in outcome.moved:
             ring.announce()
+        self._caches.tell_aged()
 
     def look_ahead(self, groups: list[Group]) -> None:
         """Write zeros where the next frames go, have the next segment's file made, begin it: now that nobody waits."""
+        wanting = [ring_log for ring_log, _jobs in groups if ring_log.wants_zeros]
+        for ring_log, problem in zip(wanting, self._side_by_side(RingLog.look_ahead, wanting), strict=True):
+            if problem is not None:
+                self.disk_failed(ring_log, problem)
         for ring_log, _jobs in groups:
             try:
-                ring_log.look_ahead()
                 if ring_log.wants_successor:
                     ring_log.begin_successor(self._maker.submit)
                 ring_log.rotate_early()
@@ -280,7 +285,7 @@ class Committer:
     def sync_late(self) -> None:
         """With `durability: interval`: sync what was written since the last time."""
         for ring_log in self._unsynced.values():
-            problem = _sync_error(ring_log)
+            problem = _problem_of(RingLog.sync, ring_log)
             if problem is not None:
                 self.disk_failed(ring_log, problem)
         self._unsynced.clear()
@@ -295,10 +300,7 @@ class Committer:
         """One sync for each dirty file, side by side; returns those that failed."""
         started = self._clock.monotonic()
         dirty = [(ring_log, jobs) for ring_log, jobs in written if ring_log.dirty]
-        if len(dirty) > 1:
-            outcomes = list(self._pool.map(_sync_error, [ring_log for ring_log, _jobs in dirty]))
-        else:
-            outcomes = [_sync_error(ring_log) for ring_log, _jobs in dirty]
+        outcomes = self._side_by_side(RingLog.sync, [ring_log for ring_log, _jobs in dirty])
         if dirty:
             self.sync_times.observe(self._clock.monotonic() - started)
         failed: list[Group] = []
@@ -311,6 +313,12 @@ class Committer:
                 failed.append((ring_log, jobs))
         return failed
 
+    def _side_by_side(self, step: Callable[[RingLog], None], several: list[RingLog]) -> list[OSError | None]:
+        """What waits for the disk, done for each of them; what went wrong."""
+        if len(several) > 1:
+            return list(self._pool.map(partial(_problem_of, step), several))
+        return [_problem_of(step, one) for one in several]
+
     def _settle_unsynced(self, written: list[Group]) -> None:
         for ring_log, _jobs in written:
             if ring_log.dirty:
@@ -320,9 +328,9 @@ class Committer:
                 self._unsynced[id(ring_log)] = ring_log
 
 
-def _sync_error(log_of_ring: RingLog) -> OSError | None:
+def _problem_of(step: Callable[[RingLog], None], ring_log: RingLog) -> OSError | None:
     try:
-        log_of_ring.sync()
+        step(ring_log)
     except OSError as problem:
         return problem
     return None

@@ -38,15 +38,16 @@ GROWTH = 4
 LAST_PART = 8
 """Of a segment: when less than this part is left, it is sealed while nobody waits. Sealed files have no unused room."""
 LEAST_AHEAD = 2**16
+FRAMES_AHEAD = 8
 MOST_AHEAD = 2**20
-"""Bytes of zeros that lie durable ahead of the frames: as much again as the segment holds, between these two. Enough
-for many commits, and little for a ring that says little."""
+"""Bytes of zeros that lie durable ahead of the frames: as much again as the segment holds, and room for so many frames
+like the last one, between these two. Enough for many commits, and little for a ring that says little."""
 
 
 class _Active:
     """The segment being written: the open file, where the next frame goes, and what is written and not yet durable."""
 
-    def __init__(self, file: File, held: Segment, header: bytes, key: Key | None) -> None:
+    def __init__(self, file: File, held: Segment, header: bytes, key: Key | None, last: int) -> None:
         self.file = file
         self.held = held
         self.key = key
@@ -56,6 +57,7 @@ class _Active:
         self.records = 0
         self.digest = hashlib.sha256(header)
         self.unsynced: list[bytes] = []
+        self.last = last  # bytes of the last frame
         self.zeroed = len(header)  # up to here the file's blocks are written and durable
 
     def fits(self, size: int) -> bool:
@@ -63,7 +65,8 @@ class _Active:
 
     def ahead(self) -> int:
         """Where the zeros should end by now."""
-        return min(self.held.size, self.offset + min(max(LEAST_AHEAD, self.offset), MOST_AHEAD))
+        wanted = max(LEAST_AHEAD, self.offset, FRAMES_AHEAD * self.last)
+        return min(self.held.size, self.offset + min(wanted, MOST_AHEAD))
 
     def link(self) -> ChainLink:
         return ChainLink(self.held.first, self.held.length, self.digest.digest())
@@ -103,6 +106,7 @@ class RingLog:
         self.refusing = (0.0, SpoolRejection.FULL)  # until when (monotonic) it takes nothing, and why
         self.settled = ring.durable  # up to here events may be shown to readers; the ring tells them in its own time
         self._next = self.settled
+        self._last = 0  # bytes of the last frame
 
     @property
     def _key(self) -> Key | None:
@@ -143,6 +147,7 @@ class RingLog:
     def _place(self, entry: Entry) -> None:
         key = self._key
         size = entry.size(encrypted=key is not None)
+        self._last = size
         active = self._active
         if active is None or active.key is not key or not active.fits(size):
             active = self._rotate(segment.DATA_START + size + segment.FOOTER.size)
@@ -152,6 +157,7 @@ class RingLog:
         entry.first_sequence = self._next
         active.unsynced.append(entry.encode(active.seed, active.encrypt))
         active.offset += size
+        active.last = self._last = size
         active.records += 1
         self._next += entry.events
 
@@ -318,7 +324,7 @@ class RingLog:
         finally:
             self.ring.prepared_bytes = 0
         held = Segment(path, header, len(encoded), self._next, prepared.size, active=True)
-        active = _Active(prepared.file, held, encoded, key)
+        active = _Active(prepared.file, held, encoded, key, self._last)
         active.zeroed = max(active.zeroed, prepared.zeroed)
         self.ring.segments = (*self.ring.segments, held)
         return active
@@ -333,7 +339,7 @@ class RingLog:
             file.allocate(size)
             write_all(file, [encoded], 0)
             held = Segment(path, header, len(encoded), self._next, size, active=True)
-            active = _Active(file, held, encoded, key)
+            active = _Active(file, held, encoded, key, self._last)
             if self._zeros:
                 _write_zeros(active)
             file.sync()  # before the first frame: recovery takes a file without a header for one that was never used

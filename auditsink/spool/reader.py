@@ -66,6 +66,10 @@ class Reader:
             return None
         return Chunk(position, records[-1].first_sequence + len(records[-1].events), records)
 
+    def leaving(self, position: int) -> bool:
+        """Whether memory is about to let go of what is at `position`. In the loop's thread only."""
+        return position < self._ring.record_cache.leaving
+
     def read(self, position: int, max_bytes: int) -> Chunk:
         """What follows `position` on the disk: about `max_bytes` of events, at least one record if there is any.
 

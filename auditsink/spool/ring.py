@@ -37,7 +37,7 @@ class Ring:
         self.segments: tuple[Segment, ...] = ()
         self.floor = floor
         self.durable = floor
-        self.record_cache = RecordCache()
+        self.record_cache = RecordCache(self._aged)
         self.cursors: dict[str, Cursor] = {}
         self.drops: dict[str, Drop] = {}
         self.damaged_bytes = 0
@@ -182,6 +182,11 @@ class Ring:
         """Call the listeners; in the loop's thread."""
         for listener in self._listeners:
             listener()
+
+    def _aged(self) -> None:
+        """Memory is about to let go of records: news for a destination that has not got them."""
+        if self.consumed() < self.record_cache.leaving:
+            self.announce()
 
     def note_damage(self, segment: Segment, damage: Damage, content: bytes) -> None:
         """Count a damaged stretch once, tell the operator, and put its bytes aside for a person to look at."""

@@ -65,6 +65,7 @@ class FakeRing:
     def __init__(self, cluster: str = "c1", *, remembered: int = 1_000_000) -> None:
         self.cluster = cluster
         self.remembered = remembered
+        self.leaving = 0
         self.records: list[Record] = []
         self.floor = 0
         self.durable = 0
@@ -167,6 +168,9 @@ class FakeReader:
                 size += sum(map(len, record.events))
                 end += len(record.events)
         return Chunk(position, end, found) if found else None
+
+    def leaving(self, position: int) -> bool:
+        return position < self.ring.leaving
 
     def read(self, position: int, max_bytes: int) -> Chunk:
         self.ring.loads += 1

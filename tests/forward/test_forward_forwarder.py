@@ -266,6 +266,22 @@ async def test_a_source_that_alternates_does_not_wait() -> None:
         assert len(rig.destination.attempts) == 9
 
 
+async def test_what_is_worth_a_request_goes_before_memory_lets_go_of_it() -> None:
+    ring = FakeRing()
+    async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:
+        ring.put(b"x" * 200)
+        ring.leaving = 1
+        ring.announce()
+        await rig.clock.advance()
+        assert rig.destination.attempts == []
+        ring.put(b"x" * 100)
+        await rig.clock.advance()
+        assert ranges(rig.destination.attempts) == [(0, 2)]
+        ring.put(b"x" * 300)
+        await rig.clock.advance()
+        assert ranges(rig.destination.attempts) == [(0, 2)]
+
+
 async def test_a_full_batch_goes_and_the_rest_waits_its_own_time() -> None:
     ring = FakeRing()
     async with Rig(ScriptedDestination(limits=PATIENT), ring) as rig:

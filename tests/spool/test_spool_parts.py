@@ -189,6 +189,20 @@ def test_what_every_destination_is_done_with_leaves_the_memory_unless_somebody_f
     assert list(blue.records) == list(range(90, 100))
 
 
+def test_a_ring_is_told_before_memory_lets_go_of_its_records() -> None:
+    told: list[str] = []
+    caches = RecordCaches(limit=10_000)
+    blue, green = RecordCache(lambda: told.append("blue")), RecordCache(lambda: told.append("green"))
+    for number, cache in enumerate((blue, *[green] * 5)):
+        caches.add(cache, Record(number, [b"x" * 900], 0, "", Mark(0)))
+        caches.tell_aged()
+    assert (told, blue.leaving, green.leaving) == (["blue"], 1, 0)
+    assert 0 in blue.records
+    caches.add(green, Record(6, [b"x" * 900], 0, "", Mark(0)))
+    caches.tell_aged()
+    assert (told, green.leaving) == (["blue", "green"], 2)
+
+
 def test_a_chunk_counts_what_is_missing() -> None:
     record = Record(10, [b"a", b"b"], 0, "", Mark(0))
     assert Chunk(8, 15, [record]).missing == 5
