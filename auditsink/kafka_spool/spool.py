@@ -23,7 +23,7 @@ from auditsink.kafka_spool.ring import TopicRing
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
 from auditsink.kafka_spool.window import REST
-from auditsink.spool.errors import TooManyRingsError
+from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.keys import Keyring
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
 from auditsink.spool.types import Receipt, SpoolRejection, SubmitCallback
@@ -123,6 +123,15 @@ class KafkaSpool:
             partition = _partition_of(cluster.encode(), partitions, partitions)
             ring = self.rings[cluster] = PostingRing(cluster, partition)
         return ring
+
+    def make_ring(self, cluster: str, made: Callable[[Any], None]) -> None:
+        """See `Store.make_ring`; there is nothing to be made."""
+        try:
+            ring = self.ring(cluster)
+        except SpoolError as problem:
+            asyncio.get_running_loop().call_soon(made, problem)
+        else:
+            made(ring)
 
     def refusal(self, ring: Any) -> SpoolRejection | None:  # noqa: ARG002 - the same for all clusters
         """Why a request that begins now would be refused, as far as that is known; cheap."""

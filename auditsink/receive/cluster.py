@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from auditsink.config import Rate
 from auditsink.receive.statistics import ClusterStatistics, ReceiveCounters
 from auditsink.receive.store import Store
+from auditsink.spool import SpoolError
 
 BURST_SECONDS = 10
 """Seconds' worth of events in a full bucket where the configuration names none."""
@@ -118,12 +119,19 @@ class PostingClusters:
             cluster.bucket.rate = rate
         return cluster
 
-    def ring(self, cluster: PostingCluster) -> Any:
-        """Its ring, made if it is new. Raises SpoolError."""
-        if cluster.ring is None:
-            self._enter(cluster, self._spool.rings.get(cluster.name) or self._spool.ring(cluster.name))
-            assert cluster.ring is not None
-        return cluster.ring
+    def make_ring(self, cluster: PostingCluster, made: Callable[[Any], None]) -> None:
+        """Have its ring: `made` is told it, at once where it is there, or later, perhaps a SpoolError."""
+
+        def entered(found: Any) -> None:
+            if not isinstance(found, SpoolError):
+                self._enter(cluster, found)
+            made(found)
+
+        ring = self._spool.rings.get(cluster.name)
+        if ring is None:
+            self._spool.make_ring(cluster.name, entered)
+        else:
+            entered(ring)
 
     def announce(self, cluster: PostingCluster, count: int) -> bool:
         """A request with a body of `count` bytes begins; the first of a cluster always may."""

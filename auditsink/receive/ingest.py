@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from isal import isal_zlib
 
@@ -81,13 +82,17 @@ class PendingBatch:
                     ingest.soon(self.finish, limited)
                     return
                 self._charge(len(split.events))
-            try:
-                ring = self._cluster.ring or ingest.clusters.ring(self._cluster)
-            except SpoolError as problem:
-                self._charge(0)
-                ingest.soon(self.finish, no_ring(problem))
+            if self._cluster.ring is None:
+                ingest.clusters.make_ring(self._cluster, partial(self._store, body, split))
             else:
-                ingest.spool.submit(ring, body, split, self._source, self._done)
+                self._store(body, split, self._cluster.ring)
+
+    def _store(self, body: bytes, split: Split, ring: Any) -> None:
+        if isinstance(ring, SpoolError):
+            self._charge(0)
+            self.finish(no_ring(ring))
+        else:
+            self._ingest.spool.submit(ring, body, split, self._source, self._done)
 
     def grow(self, body: bytes) -> bool:
         """The body is larger than its request; False when there is no room for it."""

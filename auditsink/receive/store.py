@@ -1,6 +1,6 @@
 """What `receive` asks of the spool, and nothing more: rings on a disk answer it, and so does a topic of Kafka."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from auditsink.audit.eventlist import Split
@@ -15,8 +15,8 @@ class Store(Protocol):
         """By cluster."""
         ...
 
-    def ring(self, cluster: str) -> Any:
-        """That cluster's, made if it is new. Raises SpoolError."""
+    def make_ring(self, cluster: str, made: Callable[[Any], None]) -> None:
+        """Have a new cluster's made. `made` is told the ring, perhaps from within, or later why there is none."""
         ...
 
     def refusal(self, ring: Any) -> SpoolRejection | None:

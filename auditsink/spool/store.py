@@ -1,18 +1,17 @@
 """The spool as the rest of the sink sees it: rings by cluster, `submit` on one side, readers on the other."""
 
-import contextlib
 import logging
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from auditsink.audit.eventlist import Split
+from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock, SystemClock
 from auditsink.common.disk import Disk, File, RealDisk, closed_on_error
 from auditsink.config import Spool as SpoolConfig
-from auditsink.spool import identity, recovery, segment_file
+from auditsink.spool import recovery
 from auditsink.spool.commit import Append
 from auditsink.spool.dedup import MIN_ENTRIES, TOTAL_ENTRIES, recall
 from auditsink.spool.errors import SpoolError, TooManyRingsError
@@ -20,11 +19,11 @@ from auditsink.spool.identity import Identity
 from auditsink.spool.keys import Keyring
 from auditsink.spool.lock import check_version, take_lock
 from auditsink.spool.log import INITIAL_BYTES, RingLog
+from auditsink.spool.opening import RING_NAME, OpenedRing, open_if_ours, open_ring
 from auditsink.spool.quota import DiskQuota
 from auditsink.spool.record_cache import RecordCaches
 from auditsink.spool.recovery import Abandoned
 from auditsink.spool.ring import Ring
-from auditsink.spool.segment import ChainLink
 from auditsink.spool.shares import Shares
 from auditsink.spool.slots import SlotFile
 from auditsink.spool.statistics import RingStatistics, SpoolStatistics
@@ -33,19 +32,22 @@ from auditsink.spool.writer import Call, Writer
 
 log = logging.getLogger("auditsink.spool")
 
-_RING_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
-"""Whatever the receiver allows: a ring's name never leaves its directory, and is no hidden file."""
 RINGS_PER_OPENER = 8
+MOST_MAKERS = 4
+"""Threads that make the rings of new clusters."""
 MOST_OPENERS = 32
 """Threads that open rings at a start. They wait for syncs nearly all of the time, and a disk takes many together."""
 
 
-class _Opened(NamedTuple):
-    """A ring as it was found or made: its `ring.meta`, and where its chain goes on."""
+RingCallback = Callable[[Ring | SpoolError], None]
+"""Told of a ring that was made, or why there is none."""
 
-    ring: Ring
-    meta: SlotFile
-    link: ChainLink
+
+class _Making(NamedTuple):
+    """A ring that is being made, and who waits for it, in order."""
+
+    opening: "Future[OpenedRing]"
+    callbacks: list[RingCallback]
 
 
 class Spool:
@@ -65,6 +67,9 @@ class Spool:
         self._logs: dict[str, RingLog] = {}
         self._metas: dict[str, SlotFile] = {}
         self._listeners: list[Callable[[Ring], None]] = []
+        self._read_for: dict[str, None] = {}  # destinations
+        self._making: dict[str, _Making] = {}
+        self._makers = BlockingCalls("ring", MOST_MAKERS)
         self._stopping = False
         self._abandoned = Abandoned([], ())
         self._quota = DiskQuota(
@@ -133,22 +138,75 @@ class Spool:
         Raises SpoolError past the allowed number and when the disk fails.
         """
         if cluster not in self.rings:
-            if not _RING_NAME.match(cluster):
-                raise SpoolError(f"{cluster[:64]!r} is no name for a cluster: it is to be a directory's name")
-            if len(self.rings) >= self._max_rings:
-                raise TooManyRingsError(
-                    f"cluster {cluster!r} is one more than receive.max_clusters ({self._max_rings}) allows; "
-                    "raise it, or remove the rings of clusters that are gone"
-                )
-            try:
-                ring = self._take_in(self._open_ring(cluster))
-            except OSError as problem:
-                raise SpoolError(
-                    f"the ring of cluster {cluster!r} cannot be made: {problem}; check the disk"
-                ) from problem
-            for listener in self._listeners:
-                listener(ring)
+            making = self._making.get(cluster)
+            if making is None:
+                self._check_new(cluster)
+                self._new(cluster, partial(self._open, cluster))
+            else:
+                self._new(cluster, making.opening.result)
         return self.rings[cluster]
+
+    def make_ring(self, cluster: str, made: RingCallback) -> None:
+        """Have the ring of a new cluster made in a thread, for it takes a disk a dozen syncs.
+
+        `made` is told later, in the loop's thread.
+        """
+        making = self._making.get(cluster)
+        if making is not None:
+            making.callbacks.append(made)
+            return
+        try:
+            self._check_new(cluster)
+        except SpoolError as problem:
+            self._writer.in_loop(partial(made, problem))
+            return
+        opening = self._makers.begin(self._open, cluster, tuple(self._read_for))
+        self._making[cluster] = _Making(opening, [made])
+        opening.add_done_callback(lambda _: self._writer.in_loop(partial(self._made, cluster)))
+
+    def _check_new(self, cluster: str) -> None:
+        """Whether it may have a ring. Raises SpoolError."""
+        if not RING_NAME.match(cluster):
+            raise SpoolError(f"{cluster[:64]!r} is no name for a cluster: it is to be a directory's name")
+        if len(self.rings.keys() | self._making.keys()) >= self._max_rings:
+            raise TooManyRingsError(
+                f"cluster {cluster!r} is one more than receive.max_clusters ({self._max_rings}) allows; "
+                "raise it, or remove the rings of clusters that are gone"
+            )
+
+    def _new(self, cluster: str, opened: Callable[[], OpenedRing]) -> None:
+        """Take a new ring in, and tell whoever wants to know of it. Raises SpoolError."""
+        try:
+            found = opened()
+            if self._stopping:
+                found.close()
+                raise SpoolError(f"the ring of cluster {cluster!r} is not made any more: the sink is stopping")
+            for destination in found.ring.cursors.keys() - self._read_for.keys():  # removed meanwhile
+                found.ring.forget(destination)
+            ring = self._take_in(found)
+        except OSError as problem:
+            raise SpoolError(f"the ring of cluster {cluster!r} cannot be made: {problem}; check the disk") from problem
+        for listener in self._listeners:
+            listener(ring)
+
+    def _made(self, cluster: str) -> None:
+        """In the loop's thread: what was being made is there, or not."""
+        opening, callbacks = self._making[cluster]
+        found: Ring | SpoolError
+        try:
+            if cluster not in self.rings:
+                self._new(cluster, opening.result)
+            found = self.rings[cluster]
+        except SpoolError as problem:
+            found = problem
+        except Exception as bug:
+            log.exception("a ring could not be made; the requests that waited for it were refused")
+            found = SpoolError(
+                f"the ring of cluster {cluster!r} cannot be made: {bug!r}; report it with the sink's log"
+            )
+        del self._making[cluster]
+        for callback in callbacks:
+            callback(found)
 
     def on_new_ring(self, callback: Callable[[Ring], None]) -> Callable[[], None]:
         """Have `callback` called for each ring made from now on, before anything is stored in it; ends when called."""
@@ -163,12 +221,14 @@ class Spool:
         """Never: what lies on this disk is ours for good."""
         return lambda: None
 
-    def source(self, destination: str) -> "Spool":  # noqa: ARG002 - all destinations read the same rings
-        """What is read for a destination."""
+    def source(self, destination: str) -> "Spool":
+        """What is read for a destination: the same rings for all of them."""
+        self._read_for[destination] = None
         return self
 
     def forget(self, destination: str) -> None:
         """Nobody reads for this destination any more."""
+        self._read_for.pop(destination, None)
         for ring in self.rings.values():
             ring.forget(destination)
 
@@ -196,6 +256,7 @@ class Spool:
         """Finish what waits, seal, sync the cursors, let go of the lock. Blocks; run it off the loop."""
         self._stopping = True
         self._writer.stop()
+        self._makers.close()
         for ring_log in self._logs.values():
             for close in (ring_log.seal, *(cursor.sync for cursor in ring_log.ring.cursors.values())):
                 try:
@@ -263,45 +324,20 @@ class Spool:
     def _open_all(self, names: list[str], destinations: tuple[str, ...]) -> None:
         """The rings of these names. Raises what the first that failed raised; then the others are still ours."""
         openers = min(1 + len(names) // RINGS_PER_OPENER, MOST_OPENERS)
+        rings = self._path / "rings"
         with ThreadPoolExecutor(openers, thread_name_prefix="auditsink-open") as pool:
-            several = [pool.submit(self._open_if_ours, name, destinations) for name in names]
+            several = [pool.submit(open_if_ours, self._disk, rings, name, self._keys, destinations) for name in names]
         for one in several:
             if one.exception() is None and (opened := one.result()) is not None:
                 self._take_in(opened)
         for one in several:
             one.result()
 
-    def _open_if_ours(self, name: str, destinations: tuple[str, ...]) -> _Opened | None:
-        place = self._path / "rings" / name
-        if not _RING_NAME.match(name):
-            log.warning("this is no ring's directory, and is left alone", extra={"directory": str(place)})
-            return None
-        try:
-            opened = self._open_ring(name)
-        except (NotADirectoryError, FileExistsError):
-            log.warning("a file has the name of a ring's directory, and is left alone", extra={"file": str(place)})
-            return None
-        for destination in destinations:
-            with contextlib.suppress(OSError):  # told by the destination, which tries it again
-                opened.ring.cursor(destination)
-        return opened
-
-    def _open_ring(self, cluster: str) -> _Opened:
+    def _open(self, cluster: str, destinations: tuple[str, ...] = ()) -> OpenedRing:
         """Open or make one ring. Any thread."""
-        path = self._path / "rings" / cluster
-        self._disk.make_directory(path / "cursors")
-        meta = SlotFile.open(self._disk, path / identity.FILE)
-        with closed_on_error(meta):
-            known = Identity.decode(meta.payload)
-            if known is None:
-                lost = identity.of_segments(segment_file.segments(path, self._disk))
-                known = Identity(lost.ring_id if lost else os.urandom(16), 0)
-                meta.write(known.encode())
-                meta.sync()
-            ring = Ring(cluster, path, known.ring_id, self._disk, floor=known.floor, keys=self._keys)
-            return _Opened(ring, meta, recovery.recover(ring))
+        return open_ring(self._disk, self._path / "rings", cluster, self._keys, destinations)
 
-    def _take_in(self, opened: _Opened) -> Ring:
+    def _take_in(self, opened: OpenedRing) -> Ring:
         """Give an opened ring its log, and have it among the rings from now on."""
         ring, cluster = opened.ring, opened.ring.cluster
         ring_log = RingLog(

@@ -116,6 +116,12 @@ class Writer:
                 return
         self._tell(CommitResult([(append, SpoolRejection.STOPPING)]))
 
+    def in_loop(self, call: Call) -> None:
+        """Have a call made in the loop's thread; not at all when the loop is closed. Any thread, after `start`."""
+        assert self._notify is not None
+        with contextlib.suppress(RuntimeError):
+            self._notify(call)
+
     @property
     def sync_times(self) -> SyncTimes:
         """How long the disk took."""
@@ -236,9 +242,7 @@ class Writer:
 
     def _sync_ended(self) -> None:
         """In the helper's thread, when the loop has gone on."""
-        assert self._notify is not None
-        with contextlib.suppress(RuntimeError):  # the loop is closed; `stop` sees to it
-            self._notify(self._late)
+        self.in_loop(self._late)  # where the loop is closed, `stop` sees to it
 
     def _late(self) -> None:
         """In the loop's thread: the disk has answered."""

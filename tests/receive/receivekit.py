@@ -50,9 +50,13 @@ class FakeSpool:
         self.ring_problem: SpoolError | None = None
 
     def ring(self, cluster: str) -> Any:
-        if self.ring_problem:
-            raise self.ring_problem
         return self.rings.setdefault(cluster, SimpleNamespace(cluster=cluster))
+
+    def make_ring(self, cluster: str, made: Callable[[Any], None]) -> None:
+        if self.ring_problem:
+            asyncio.get_running_loop().call_soon(made, self.ring_problem)
+        else:
+            made(self.ring(cluster))
 
     def refusal(self, ring: Any) -> SpoolRejection | None:
         return self.early

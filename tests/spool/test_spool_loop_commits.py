@@ -10,7 +10,7 @@ from spoolkit import LOOPS, body_of, events_of, open_looping, read_all, submit, 
 
 from auditsink.audit import eventlist
 from auditsink.common.disk import File
-from auditsink.spool import Spool, writer
+from auditsink.spool import Spool, SpoolError, writer
 from auditsink.spool.ring import Ring
 from auditsink.spool.types import Receipt, SpoolRejection
 from auditsink.testing.disk import FakeDisk
@@ -230,3 +230,47 @@ def test_retries_are_recognised_by_both(disk: Watched, spool: Spool) -> None:
     ]
     assert submit(spool, ring, body_of("first")) == Receipt(0, 1, duplicate=True), "one that the writer stored"
     assert disk.threads == [HELPER] * 2
+
+
+def test_the_ring_of_a_new_cluster_is_made_beside_the_loop_for_all_who_wait_for_it(disk: Watched, spool: Spool) -> None:
+    spool.source("siem")
+    made: list[Ring | SpoolError] = []
+    reached, go_on = threading.Event(), threading.Event()
+    disk.hold("sync", reached, go_on)
+    spool.make_ring("green", made.append)
+    spool.make_ring("green", made.append)
+    assert reached.wait(30)
+    assert isinstance(submit(spool, spool.ring("default"), body_of("meanwhile")), Receipt)
+    assert made == []
+    go_on.set()
+    LOOPS[spool].until(lambda: len(made) == 2)
+    assert made == [spool.rings["green"]] * 2
+    assert list(spool.rings["green"].cursors) == ["siem"]
+    assert submit(spool, spool.rings["green"], body_of("a")) == Receipt(0, 1)
+
+
+def test_who_gets_no_ring_is_told_later(spool: Spool) -> None:
+    made: list[Ring | SpoolError] = []
+    spool.make_ring("../green", made.append)
+    assert made == []
+    LOOPS[spool].until(lambda: made)
+    assert isinstance(made[0], SpoolError)
+
+
+def test_a_disk_that_takes_no_ring_is_an_answer_and_tried_again(disk: Watched, spool: Spool) -> None:
+    made: list[Ring | SpoolError] = []
+    disk.fail("make_directory", errno.EROFS)
+    spool.make_ring("green", made.append)
+    LOOPS[spool].until(lambda: made)
+    spool.make_ring("green", made.append)
+    LOOPS[spool].until(lambda: len(made) == 2)
+    assert isinstance(made[0], SpoolError)
+    assert made[1] is spool.rings["green"]
+
+
+def test_what_is_asked_for_at_once_while_it_is_made_is_the_same_ring(spool: Spool) -> None:
+    made: list[Ring | SpoolError] = []
+    spool.make_ring("green", made.append)
+    ring = spool.ring("green")
+    LOOPS[spool].until(lambda: made)
+    assert made == [ring]
