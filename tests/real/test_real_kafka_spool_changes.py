@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,54 @@ async def test_destinations_come_change_and_go_and_partitions_are_added(
             await sink.until(lambda status: status["spool"]["segments"] == 8)
             await eventually(lambda: arrived(moved) == expected(*range(3, 42)))
             check_accounts(await sink.delivered())
+
+
+async def total(forwarders: list[Sink]) -> dict[str, int]:
+    """The destination's accounts, over all who deliver to it."""
+    found: Counter[str] = Counter()
+    for sink in forwarders:
+        status = await sink.status()
+        if status["clusters"]:
+            check_accounts(status)
+        (one,) = status["destinations"]
+        found.update({key: one[key] for key in ("accepted", "delivered", "dead_lettered", "dropped", "pending")})
+    return dict(found)
+
+
+async def test_accounts_hold_over_forwarders_that_come_and_go(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    everything = 12 * 5 * len(CLUSTERS)
+    done = {"accepted": everything, "delivered": everything, "dead_lettered": 0, "dropped": 0, "pending": 0}
+    async with Kafka(tmp_path / "kafka") as kafka, Collector() as siem:
+        receiver = Sink(tmp_path / "receiver", [to("siem", siem)], spool=spool(kafka), roles=["receive"])
+        first, second, third = (
+            Sink(tmp_path / f"forwarder-{number}", [to("siem", siem)], spool=spool(kafka), roles=["forward"])
+            for number in range(3)
+        )
+        async with receiver, first, second:
+            await post(receiver, *range(4))
+            async with third:
+                await post(receiver, *range(4, 8))
+                await second.kill()
+                await post(receiver, *range(8, 12))
+                deadline = time.monotonic() + PATIENCE
+                while await total([first, third]) != done:
+                    assert time.monotonic() < deadline, await total([first, third])
+                    await asyncio.sleep(0.5)
+                await third.stop()
+                deadline = time.monotonic() + PATIENCE
+                while await total([first]) != done:
+                    assert time.monotonic() < deadline, await total([first])
+                    await asyncio.sleep(0.5)
+            capfd.readouterr()
+            assert await asyncio.to_thread(cli.run, ["spool", "verify", "-c", str(first.config)]) == 0
+            (row,) = (line.split() for line in capfd.readouterr().out.splitlines() if line.startswith("siem"))
+            assert [int(cell.replace(",", "")) for cell in row[1:]] == [everything, everything, 0, 0, 0, 0]
+    found = arrived(siem)
+    assert {cluster: sorted(several) for cluster, several in found.items()} == {
+        cluster: sorted(several) for cluster, several in expected(*range(12)).items()
+    }
 
 
 async def test_a_move_that_waits_for_brokers_says_so_at_once_and_ends_with_a_sentence(tmp_path: Path) -> None:
