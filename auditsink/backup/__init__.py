@@ -26,8 +26,9 @@ One writer
 ----------
 A manifest is created under the next number with a conditional write (`If-None-Match: *`, its equivalents, or a hard
 link): of two sinks only one gets the number. So the newest manifest is the lease, and its `fence` is the fencing
-number: it rises by one whenever another process becomes the writer. Who finds the number taken by another has lost the
-copy, uploads nothing more, and says so.
+number: it rises by one whenever another process becomes the writer. Who finds the number taken by another, or a later
+one behind it (its own may be free again, because its follower deletes old manifests), has lost the copy, uploads and
+deletes nothing more, and says so.
 
 The writer renews its lease with a manifest at least every `every`. Another one may follow it when it `released` the
 lease, when it has the same `holder` (the spool's directory, by a random number in it), or when no new manifest was seen

@@ -150,6 +150,7 @@ class WriterLease:
                 await self._not_another(numbered.number, first=first)
                 self._number += 1  # it is ours: an answer that never came
             else:
+                await self.unfollowed(numbered.number, first=first)
                 self._number = numbered.number
                 self.committed = numbered
                 return numbered
@@ -163,8 +164,21 @@ class WriterLease:
             there = None
         if there is not None and there.session == self._session:
             return
+        raise self._another(name, first=first)
+
+    async def unfollowed(self, number: int | None = None, *, first: bool = False) -> None:
+        """Whether nobody has added a manifest behind that number, or else our last one. Raises LostError, StoreError.
+
+        That a number can be had proves nothing: who was away for long finds one that its follower has deleted again.
+        """
+        after = manifest_name(self._number if number is None else number)
+        for one in await self._store.names(MANIFESTS, after=after):
+            if number_of(one.name) is not None:
+                raise self._another(one.name, first=first)
+
+    def _another(self, name: str, *, first: bool) -> HeldError | LostError:
         kind = HeldError if first else LostError
-        raise kind(
+        return kind(
             f"another sink that calls itself {self._config.name!r} has become the writer of {self._config.root} "
             f"(manifest {name}); stop that one, or give each sink a spool.backup.name of its own, and start again"
         )

@@ -269,8 +269,7 @@ class Uploader:
 
     def _needed(self) -> set[str]:
         needed = {piece.object for file in self._files.values() for piece in file.pieces}
-        committed = self._lease.committed
-        return needed | (committed.objects() if committed else set())
+        return needed | (self._lease.committed.objects() if self._lease.committed else set())
 
     # A round.
 
@@ -367,6 +366,7 @@ class Uploader:
         """Of a store that takes no more: what everybody has had for long enough goes although nothing new fits."""
         with contextlib.suppress(StoreError):
             await self._state_it(state, sizes, self._complete_ns)
+        await self._lease.unfollowed()
         await self._delete()
 
     async def _delete(self) -> None:

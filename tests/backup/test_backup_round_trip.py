@@ -10,12 +10,13 @@ import pytest
 from backupkit import KEEP, Copied, everything, meanwhile, restarted, section, whole
 
 from auditsink.backup.copies import listed, prune
-from auditsink.backup.lease import HeldError, LostError
+from auditsink.backup.lease import LEFT_MANIFESTS, HeldError, LostError
 from auditsink.backup.restore import RestoreTarget, restore
 from auditsink.backup.start import HOLDER, SpoolCondition, condition
 from auditsink.backup.statistics import BackupState
 from auditsink.backup.store import CopyStore, StoreError
 from auditsink.common.disk import RealDisk
+from auditsink.common.units import Duration
 from auditsink.config import Encryption
 from auditsink.forward.dead_letters import DeadLetters
 
@@ -297,3 +298,30 @@ async def test_a_ring_that_never_held_an_event_is_no_spool(tmp_path: Path) -> No
     sink.stop()
     assert condition(sink.path, RealDisk()) is SpoolCondition.EMPTY
     assert len((sink.path / HOLDER).read_text().strip()) == 32
+
+
+async def test_a_sink_that_wakes_after_its_numbers_are_free_again_deletes_nothing_of_its_followers(
+    tmp_path: Path,
+) -> None:
+    sink = Copied(tmp_path, config=section(tmp_path, keep=Duration(60)))
+    await sink.start()
+    sink.add(30)
+    await sink.round()
+    other = await restarted(sink)
+    for _ in range(2 * LEFT_MANIFESTS):
+        other.add(5)
+        await other.round()
+    assert sink.uploader._lease.committed is not None
+    assert sink.uploader._lease.committed.number + 1 not in sink.manifests()  # it is to be had
+    before = other.data()
+    sink.deliver(30)
+    sink.clock.jump(120)
+    with pytest.raises(LostError, match="has become the writer"):
+        await sink.round()
+    assert before <= other.data()
+    events = everything(other)
+    other.stop()
+    third = await restarted(other)
+    assert everything(third) == events
+    third.stop()
+    sink.stop()
