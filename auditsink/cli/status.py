@@ -60,6 +60,8 @@ def _head(seen: Sequence[LastSeen], width: int) -> Iterator[StyledLine]:
         f"         {Size(spool['bytes'])} of {Size(spool['max_bytes'])}, {Size(spool['wanted_bytes'])} still needed, "
         f"oldest {seconds(spool['oldest_seconds'])}, {Size(spool['damaged_bytes'])} damaged"
     )
+    for line in tables.copy_of(status):
+        yield from _wrapped(f"copy     {line}", width)
     yield StyledLine("")
 
 

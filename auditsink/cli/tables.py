@@ -1,6 +1,6 @@
 """Plain text tables for a terminal. Pure: values in, text out. Control characters never reach the terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from auditsink.common.units import Size
@@ -37,10 +37,22 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Ite
     )
 
 
+def copy_of(values: Mapping[str, Any]) -> Iterator[str]:
+    """What `/status` says of the copy, in a line; of a sink without one nothing."""
+    copy = values.get("backup")
+    if copy:
+        age = "none complete yet" if copy["age_seconds"] is None else f"{seconds(copy['age_seconds'])} old"
+        yield (
+            f"{safe(copy['state'])}, {age}, {Size(copy['stored_bytes'])} in {safe(copy['where'])}, "
+            f"{Size(copy['pending_bytes'])} not in it"
+        )
+
+
 def status(values: Mapping[str, Any]) -> str:
     """`/status` for a person."""
     spool = values["spool"]
     share = 100 * spool["bytes"] / spool["max_bytes"] if spool["max_bytes"] else 0
+    copy = "".join(f"copy {line}\n" for line in copy_of(values))
     rejected = sum(values["rejected_requests"].values())
     head = (
         f"auditsink {safe(values['version'])}: {safe(values['state'])}\n"
@@ -48,7 +60,8 @@ def status(values: Mapping[str, Any]) -> str:
         f"accepted {values['accepted_events']:,} events in {values['accepted_batches']:,} batches; "
         f"{values['duplicate_batches']:,} repeated batches, {rejected:,} requests refused\n"
         f"spool {Size(spool['bytes'])} of {Size(spool['max_bytes'])} ({share:.0f}%), {spool['segments']:,} segments, "
-        f"oldest {seconds(spool['oldest_seconds'])}, {Size(spool['damaged_bytes'])} damaged\n\n"
+        f"oldest {seconds(spool['oldest_seconds'])}, {Size(spool['damaged_bytes'])} damaged\n"
+        f"{copy}\n"
     )
     rows = [
         (

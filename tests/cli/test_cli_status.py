@@ -11,6 +11,7 @@ import pytest
 from calling import Call
 
 from auditsink.cli import tables
+from auditsink.cli.status import LastSeen, board
 
 STATUS: dict[str, Any] = {
     "version": "1.2", "state": "running", "accepted_events": 12345, "accepted_batches": 40, "duplicate_batches": 2,
@@ -64,6 +65,17 @@ def test_the_table_shows_the_accounting(auditsink: Call, url: str) -> None:
         "a            file    idle        12,345     12,345         0     0        0        0   0.0s",
         "siem: bad ?[31m day",
     ]
+
+
+@pytest.mark.parametrize(("age", "told"), [(4.25, "4.2s old"), (None, "none complete yet")])
+def test_the_copy_of_the_spool_is_a_line(age: float | None, told: str) -> None:
+    copy = {
+        "state": "copying", "age_seconds": age, "stored_bytes": 2**20, "pending_bytes": 0,
+        "where": "auditsink-backup/prod-1 in the bucket b",
+    }  # fmt: skip
+    line = f"copying, {told}, 1 MiB in auditsink-backup/prod-1 in the bucket b, 0 B not in it"
+    assert tables.status(STATUS | {"backup": copy}).splitlines()[3:5] == [f"copy {line}", ""]
+    assert any(f"copy     {line}" in one.text for one in board([LastSeen(1.0, STATUS | {"backup": copy})], 200, 50))
 
 
 def test_an_error_is_told_with_its_time_and_what_comes_next() -> None:
