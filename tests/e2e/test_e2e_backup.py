@@ -53,6 +53,11 @@ async def copied(sink: Sink) -> dict[str, Any]:
         await asyncio.sleep(0.05)
 
 
+def manifests(place: Path) -> list[int]:
+    """The numbers of those that are there."""
+    return [int(path.name) for path in (place / "copy").rglob("manifests/*") if path.name.isdigit()]
+
+
 def command(*words: object) -> tuple[int, str]:
     result = CliRunner().invoke(commands, [str(word) for word in words])
     return result.exit_code, result.output
@@ -158,7 +163,10 @@ async def test_a_sink_that_was_overtaken_stops_copying_and_says_so(tmp_path: Pat
         await sink.apiserver([body.data])
         await copied(sink)
         sink.signal(signal.SIGSTOP)
+        last = max(manifests(tmp_path))
         async with Sink(tmp_path / "two", [hook(NOBODY)], spool=local(tmp_path)) as other:
+            # For so long that the number after its last one is free again: the follower has deleted that manifest.
+            await eventually(lambda: min(manifests(tmp_path)) > last + 1)
             sink.signal(signal.SIGCONT)
             status = await sink.until(lambda now: now["backup"]["state"] == "lost")
             assert "has become the writer" in status["verdict"]["text"]
