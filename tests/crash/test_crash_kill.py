@@ -79,14 +79,15 @@ def peak_of(sink: Sink) -> int:
         return 0
 
 
-async def check_restart(sink: Sink, ledger: Ledger) -> None:
-    """After a start: the identity holds, and each ring counts at least what its clients were promised."""
+async def check_restart(sink: Sink, ledger: Ledger) -> dict[str, Any]:
+    """After a start: the identity holds, each ring counts at least what its clients were promised; what it said."""
     promised = {cluster: ledger.events(cluster) for cluster in CLUSTERS}  # first: the storm goes on meanwhile
     status = await sink.status()
     check_accounts(status)
     accepted = {one["cluster"]: one["spool"]["next_sequence"] for one in status["clusters"]}
     for cluster in CLUSTERS:
         assert accepted.get(cluster, 0) >= promised[cluster], cluster
+    return status
 
 
 @dataclass(slots=True)
@@ -100,11 +101,16 @@ class Rounds:
     peak: int = 0
     starts: list[float] = field(default_factory=list)
 
-    async def run(self, rounds: int, look: Callable[[], object]) -> None:
-        """Clients post all the time."""
+    async def run(
+        self, rounds: int, look: Callable[[], object], enough: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> None:
+        """Clients post all the time. More rounds, up to ten times as many, until the last status is `enough`."""
         self.starts.append(await self.sink.start())
         async with Storm(self.sink, self.ledger, CLIENTS, seed=self.chance.randrange(2**32)):
-            for number in range(rounds):
+            status: dict[str, Any] = {}
+            for number in range(10 * rounds):
+                if number >= rounds and enough(status):
+                    break
                 await KILLS[number % len(KILLS)](self.sink, self.chance)
                 self.peak = max(self.peak, peak_of(self.sink))
                 await self.sink.kill()
@@ -112,7 +118,7 @@ class Rounds:
                 if number % 5 == 4:
                     await killed_while_starting(self.sink, self.chance)
                 self.starts.append(await self.sink.start())
-                await check_restart(self.sink, self.ledger)
+                status = await check_restart(self.sink, self.ledger)
                 look()
 
     async def end(self) -> dict[str, Any]:
@@ -209,7 +215,7 @@ async def test_what_drop_oldest_drops_is_counted_to_the_event_over_kills(
         ]
         spool = {"max_bytes": "384KiB", "segment_bytes": "16KiB", "when_full": "drop_oldest"}
         rounds = Rounds(Sink(tmp_path / "sink", destinations, spool=spool), ledger, random.Random(effort.seed))
-        await rounds.run(effort.of(3, 60), noted.look)
+        await rounds.run(effort.of(3, 60), noted.look, lambda said: said["destinations"][1]["dropped"] > 0)
         await collector.start(collector.port)
         status = await rounds.end()
     everywhere = {"disk": noted.look(), "hook": collector.arrivals}
