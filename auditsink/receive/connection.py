@@ -230,8 +230,7 @@ class ReceiveConnection(asyncio.BufferedProtocol):
                 return
 
     def _begin(self) -> None:
-        framer = self._framer
-        head = framer.head
+        framer, head = self._framer, self._framer.head
         if not head.keep_alive:
             self.retire()
         self._body.received = 0

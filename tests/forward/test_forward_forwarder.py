@@ -396,6 +396,5 @@ async def test_everything_can_say_what_it_is() -> None:
     ring = FakeRing()
     ring.fill(25)
     async with Rig(ScriptedDestination(Held()), ring) as rig:
-        text = repr(rig.forwarder)
-        assert "siem delivering" in text
+        assert "siem delivering" in (text := repr(rig.forwarder))
         assert "1 running, 1 waiting" in text
