@@ -53,13 +53,21 @@ class SinkSpool(Store, Protocol):
         ...
 
 
+@contextlib.contextmanager
+def kafka_extra() -> Iterator[None]:
+    """Around an import of what talks to a topic. Raises SpoolError where its client is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise SpoolError("spool.type: kafka needs the extra: pip install 'auditsink[kafka]'") from None
+
+
 async def open_spool(config: Config, clock: Clock) -> SinkSpool:
     """The spool that is configured. Raises SpoolError."""
     if config.spool.type == "kafka":
-        try:
+        with kafka_extra():
             from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415 - aiokafka, where it is asked for
-        except ModuleNotFoundError:
-            raise SpoolError("spool.type: kafka needs the extra: pip install 'auditsink[kafka]'") from None
+
         most = config.receive.max_body
         return await KafkaSpool.open(
             config.spool,
@@ -126,7 +134,8 @@ def dead_letters_beside(config: Config) -> "Iterator[Mapping[str, DeadLetterQueu
     if config.spool.type == "disk":
         yield open_all(config.spool.path)
         return
-    from auditsink.kafka_spool.dead_letters import beside  # noqa: PLC0415 - aiokafka, where it is asked for
+    with kafka_extra():
+        from auditsink.kafka_spool.dead_letters import beside  # noqa: PLC0415 - aiokafka, where it is asked for
 
     with beside(config.spool) as found:
         yield found

@@ -28,6 +28,7 @@ from auditsink.filters import rules
 from auditsink.load import files, places
 from auditsink.spool import SpoolError
 from auditsink.spool.keys import Keyring
+from auditsink.spooling import kafka_extra
 
 PROBE_SECONDS = 10
 
@@ -103,14 +104,13 @@ def _connect(config: Config) -> None:
 async def _tried_topics(config: Config) -> list[str]:
     """What would keep the sink from starting on them; says what it would find. Raises ClickException."""
     try:
-        from auditsink.kafka_spool.topic import tried  # noqa: PLC0415 - aiokafka, where it is asked for
+        with kafka_extra():
+            from auditsink.kafka_spool.topic import tried  # noqa: PLC0415 - aiokafka, where it is asked for
 
         most = config.receive.max_body
         found, wrong = await tried(
             config.spool, most if config.receives() else None, most if config.forwards() else None
         )
-    except ModuleNotFoundError:
-        return ["spool.type: kafka needs the extra: pip install 'auditsink[kafka]'"]
     except SpoolError as problem:
         return [str(problem)]
     for sentence in found:

@@ -25,6 +25,7 @@ from auditsink.spool.frame import FrameHeader
 from auditsink.spool.keys import Keyring
 from auditsink.spool.offline import inspect
 from auditsink.spool.types import Record
+from auditsink.spooling import kafka_extra
 
 
 @click.command("replay")
@@ -84,7 +85,8 @@ def _replay_topic(config: Config, chosen: DestinationSection, period: range, clu
 async def _deliver_topic(
     config: Config, chosen: DestinationSection, period: range, cluster: str | None, done: Replayed
 ) -> None:
-    from auditsink.kafka_spool.scanning import PeriodScan, scanning  # noqa: PLC0415 - aiokafka, where it is asked for
+    with kafka_extra():
+        from auditsink.kafka_spool.scanning import PeriodScan, scanning  # noqa: PLC0415 - aiokafka, where it is asked for
 
     def told(sentence: str) -> None:
         click.echo(f"{chosen.name}: {safe(sentence)}", err=True)

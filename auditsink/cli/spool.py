@@ -6,9 +6,9 @@ waits from a disk into a topic of Kafka or back.
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -34,8 +34,10 @@ from auditsink.spool.offline.export_format import ExportedRing
 from auditsink.spool.offline.import_ import restore
 from auditsink.spool.offline.inspect import RingReport, SegmentReport
 from auditsink.spool.types import Record
+from auditsink.spooling import kafka_extra
 
-_NO_KAFKA = "spool.type: kafka needs the extra: pip install 'auditsink[kafka]'"
+T = TypeVar("T")
+
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 path_option = click.option("--path", type=_PATH, required=True, help="The spool's directory (spool.path).")
@@ -149,13 +151,16 @@ def cat(path: Path, cluster: str | None, key_file: Path | None, since: int, limi
     _print((record for name in clusters for record in inspect.records(path, name, keys=keys)), since, limit)
 
 
-def _verify_topic(config: Config, cluster: str | None, key_file: Path | None) -> None:
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """What it comes to. Raises ClickException for what a topic or a disk is in the way of."""
     try:
-        report = resolver.run(_read_topic(config, key_file))
-    except ModuleNotFoundError:
-        raise click.ClickException(_NO_KAFKA) from None
+        return resolver.run(work)
     except (SpoolError, OSError) as problem:
         raise click.ClickException(safe(str(problem))) from None
+
+
+def _verify_topic(config: Config, cluster: str | None, key_file: Path | None) -> None:
+    report = _run(_read_topic(config, key_file))
     for said in report.problems:
         click.echo(f"DAMAGE: {safe(said)}", err=True)
     for name, held in sorted(report.clusters.items()):
@@ -173,7 +178,8 @@ def _verify_topic(config: Config, cluster: str | None, key_file: Path | None) ->
 
 
 async def _read_topic(config: Config, key_file: Path | None) -> "TopicReport":
-    from auditsink.kafka_spool.scanning import scanning, verified  # noqa: PLC0415 - aiokafka, where it is asked for
+    with kafka_extra():
+        from auditsink.kafka_spool.scanning import scanning, verified  # noqa: PLC0415 - aiokafka, where it is asked for
 
     encryption = config.spool.encryption
     keys = keyring(key_file or (None if encryption is None else encryption.key_file))
@@ -334,19 +340,15 @@ def move_command(old_file: Path, new_file: Path) -> int:
         raise click.ClickException(str(problem)) from None
     if (old.spool.type, new.spool.type) not in {("disk", "kafka"), ("kafka", "disk")}:
         raise click.ClickException("--from and --to: one must have spool.type: kafka, and the other a disk")
-    try:
-        moved = resolver.run(_move(old, new))
-    except ModuleNotFoundError:
-        raise click.ClickException(_NO_KAFKA) from None
-    except (SpoolError, OSError) as problem:
-        raise click.ClickException(safe(str(problem))) from None
+    moved = _run(_move(old, new))
     click.echo(f"moved {moved.events:,} events in {moved.batches:,} batches; nothing was removed from where they lay")
     return 1 if moved.unread else 0
 
 
 async def _move(old: Config, new: Config) -> "Moved":
-    from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415 - aiokafka, where it is asked for
-    from auditsink.kafka_spool.moving import Moved, into_topic, out_of_topic  # noqa: PLC0415
+    with kafka_extra():
+        from auditsink.kafka_spool import KafkaSpool  # noqa: PLC0415 - aiokafka, where it is asked for
+        from auditsink.kafka_spool.moving import Moved, into_topic, out_of_topic  # noqa: PLC0415
 
     clock, moved, loop = SystemClock(), Moved(), asyncio.get_running_loop()
     disk, topic = (old, new) if old.spool.type == "disk" else (new, old)
