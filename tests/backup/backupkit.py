@@ -135,6 +135,17 @@ def everything(sink: Copied, cluster: str = "prod") -> list[bytes]:
     return read_all(sink.spool.rings[cluster], sink.spool.rings[cluster].floor, 100_000)[0]
 
 
+async def check_return(sink: Copied, newest: int | None = None) -> None:
+    """What the sink holds, or the newest of it, is there again on another volume. Ends both."""
+    events = everything(sink)
+    assert newest is None or len(events) >= newest
+    sink.stop()
+    other = await restarted(sink)
+    start = 0 if newest is None else -newest
+    assert everything(other)[start:] == events[start:]
+    other.stop()
+
+
 def whole(sink: Copied) -> None:
     """Nothing in the spool's directory is damaged."""
     for cluster in inspect.clusters(sink.path):

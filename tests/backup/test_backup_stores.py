@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backupkit import Copied, everything, restarted, whole
+from backupkit import Copied, check_return, everything, restarted, whole
 from s3server import BUCKET, S3Server
 from smallstore import BUCKET as SMALL
 from smallstore import SmallStore
@@ -61,11 +61,7 @@ async def test_a_bucket_with_versions(server: S3Server, tmp_path: Path) -> None:
     for _ in range(10):
         sink.add(10)
         await sink.round()
-    events = everything(sink)
-    sink.stop()
-    other = await restarted(sink)
-    assert everything(other) == events
-    other.stop()
+    await check_return(sink)
 
 
 async def test_calls_of_a_store(server: S3Server) -> None:
@@ -140,11 +136,7 @@ async def test_a_store_that_hangs_is_given_up_at_its_deadline(server: S3Server, 
         with pytest.raises(StoreError, match="did not answer within 1s"):
             await sink.round()
     await sink.round()
-    events = everything(sink)
-    sink.stop()
-    other = await restarted(sink)
-    assert everything(other) == events
-    other.stop()
+    await check_return(sink)
 
 
 class Forgetful(ScriptedServer):
@@ -199,11 +191,7 @@ async def test_an_answer_that_got_lost_is_no_other_writer(server: S3Server, tmp_
         await sink.round()
     await sink.round()
     assert (lost, sink.uploader.statistics().state.value) == (1, "copying")
-    events = everything(sink)
-    sink.stop()
-    other = await restarted(sink)
-    assert everything(other) == events
-    other.stop()
+    await check_return(sink)
 
 
 async def test_uploads_that_fail_in_the_middle_are_caught_up_and_sent_once(server: S3Server, tmp_path: Path) -> None:
@@ -266,11 +254,7 @@ async def test_what_may_not_be_deleted_is_told_and_goes_as_soon_as_it_may(tmp_pa
         assert (found.undeleted, found.note) == (0, None)
         assert len(store.names("data")) < len(held)
         assert len(store.names("manifests")) < len(manifests)
-        events = everything(sink)
-        sink.stop()
-        other = await restarted(sink)
-        assert everything(other)[-8:] == events[-8:]
-        other.stop()
+        await check_return(sink, newest=8)
 
 
 async def test_a_full_store_loses_first_what_nobody_needs_and_then_takes_again(tmp_path: Path) -> None:
@@ -291,11 +275,7 @@ async def test_a_full_store_loses_first_what_nobody_needs_and_then_takes_again(t
             await sink.round()  # and what is delivered goes
         await sink.round()
         assert sink.uploader.statistics().state is BackupState.COPYING
-        events = everything(sink)
-        sink.stop()
-        other = await restarted(sink)
-        assert everything(other)[-30:] == events[-30:]
-        other.stop()
+        await check_return(sink, newest=30)
 
 
 async def test_garbage_from_a_store_that_was_good_changes_nothing_and_is_caught_up(tmp_path: Path) -> None:
@@ -311,11 +291,7 @@ async def test_garbage_from_a_store_that_was_good_changes_nothing_and_is_caught_
                 await sink.round()
             store.refuses = None
         await sink.round()
-        events = everything(sink)
-        sink.stop()
-        other = await restarted(sink)
-        assert everything(other) == events
-        other.stop()
+        await check_return(sink)
 
 
 @pytest.mark.parametrize("how", ["in an hour", "at a restart"])
