@@ -1,6 +1,7 @@
 """What every test may use. This file also puts `tests/` on the import path, for `import corpus`."""
 
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import running
 from hypothesis import settings
 
 from auditsink.common import watch
+from auditsink.observe import logs
 
 # No verdict hangs on how fast the machine is, nor on luck: each run tries the same examples.
 # `--hypothesis-profile=search` looks for new ones; what it finds becomes an example in the test.
@@ -23,6 +25,19 @@ def every_look_at_a_file_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test changes a file and looks at once."""
     monkeypatch.setattr(watch, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(watch, "PATIENCE_SECONDS", 30.0)
+
+
+@pytest.fixture(autouse=True)
+def logging_is_put_back() -> Iterator[None]:
+    """A command run in this process sets logging up: the next test sees the log as if it were the first one."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, logging.raiseExceptions
+    noisy = [(logging.getLogger(name), logging.getLogger(name).level) for name in logs.NOISY]
+    yield
+    root.handlers[:], root.level, logging.raiseExceptions = before
+    logging.captureWarnings(capture=False)
+    for logger, level in noisy:
+        logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
