@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from auditsink.testing.framings import FRAMINGS
+from benchmarks.rotations import LEAST
 
 Figures = Mapping[str, float]
 """One run of one system: metric by key."""
@@ -44,8 +45,14 @@ METRICS = {
     "floors": Metric("answer, p50, in such syncs and transfers", "", 2),
     "work_gb": Metric("split, zstd 1 and gzip 1 alone, CPU per GB of input", "s", 2),
     "works": Metric("CPU, in such work", "", 2),
-    "p99_between": Metric("answer, p99, without a rotation", "ms", 2),
-    "rotation": Metric("answer, p99, one in 30 at a rotation, beside without", "", 2),
+    "rotations": Metric("rotations", "", 0, higher=True),
+    "answers_rotating": Metric(f"answers at a rotation; p99.9 from {LEAST:,} on", "", 0, higher=True),
+    "answers_between": Metric("answers between rotations", "", 0, higher=True),
+    "p99_rotating": Metric("answer, p99, at a rotation", "ms", 2),
+    "p99_between": Metric("answer, p99, between rotations", "ms", 2),
+    "p99.9_rotating": Metric("answer, p99.9, at a rotation", "ms", 2),
+    "p99.9_between": Metric("answer, p99.9, between rotations", "ms", 2),
+    "rotation_p99.9": Metric("answer, p99.9, at a rotation beside between", "", 2),
     "sync_share": Metric("share of the answer that is the sync", "%", 0),
     "rss": Metric("RSS, peak", "MB", 0),
     "rss_receive": Metric("RSS of a receiver, peak", "MB", 0),
@@ -84,8 +91,9 @@ class Summary:
 
 
 def summarize(rounds: Sequence[Figures]) -> dict[str, Summary]:
-    """By metric; every round has the same ones."""
-    return {key: Summary(tuple(one[key] for one in rounds)) for key in rounds[0]}
+    """By metric, of those that every round has: one that could not be told in some round has no median."""
+    common = [key for key in rounds[0] if all(key in one for one in rounds)]
+    return {key: Summary(tuple(one[key] for one in rounds)) for key in common}
 
 
 def ratio(ours: Summary, theirs: Summary) -> float | None:

@@ -6,11 +6,12 @@
    Answers are read up to their Content-Length and not looked at but for the status. What is not a 2xx is posted again
    after a short rest, while there is time.
 
-   usage: load PORT PATH BODIES CONNECTIONS SECONDS COUNT RATE CLUSTERS
+   usage: load PORT PATH BODIES CONNECTIONS SECONDS COUNT RATE CLUSTERS EACH
      PATH       with CLUSTERS > 0, "/c0" to "/cN" is added to it, in turn
      BODIES     a directory; its files are posted in the order of their names, round and round
      SECONDS, COUNT   whichever comes first ends it; COUNT 0: only the time
      RATE       posts a second; 0: as fast as the answers come
+     EACH       1: also when each post was due and when its answer was there, in the order of the answers
    Prints one JSON object; times in nanoseconds are CLOCK_MONOTONIC's. Everything on 127.0.0.1. */
 
 #define _GNU_SOURCE
@@ -50,7 +51,8 @@ struct connection {
 static struct body *bodies;
 static int body_count, next_body, epoll;
 static uint64_t posted, answered, accepted_bytes, broken, statuses[STATUSES], until;
-static uint32_t *latencies;
+static uint32_t *latencies; /* microseconds */
+static uint64_t *dues;      /* of the same answers */
 static size_t latency_room;
 static int port, clusters;
 static const char *path;
@@ -171,9 +173,11 @@ static void finish(struct connection *c, int status, uint64_t now) {
     if (answered == latency_room) {
         latency_room = latency_room ? 2 * latency_room : 1 << 16;
         latencies = realloc(latencies, latency_room * sizeof *latencies);
-        if (!latencies) die("memory");
+        dues = realloc(dues, latency_room * sizeof *dues);
+        if (!latencies || !dues) die("memory");
     }
     uint64_t microseconds = (now - c->due) / 1000;
+    dues[answered] = c->due;
     latencies[answered++] = microseconds > UINT32_MAX ? UINT32_MAX : (uint32_t)microseconds;
     accepted_bytes += bodies[c->body].size;
     bodies[c->body].accepted++;
@@ -226,11 +230,19 @@ static double percentile(double share) {
     return latencies[at < answered ? at : answered - 1] / 1000.0;
 }
 
-static void report(uint64_t began, uint64_t ended) {
+static void report(uint64_t began, uint64_t ended, int each) {
+    printf("{");
+    if (each) {
+        printf("\"each\": [");
+        for (uint64_t i = 0; i < answered; i++)
+            printf("%s[%llu,%llu]", i ? "," : "", (unsigned long long)dues[i],
+                   (unsigned long long)(dues[i] + latencies[i] * (uint64_t)1000));
+        printf("], ");
+    }
     static const double shares[] = {0.5, 0.9, 0.99, 0.999};
     static const char *const names[] = {"p50", "p90", "p99", "p99.9"};
     qsort(latencies, answered, sizeof *latencies, by_size);
-    printf("{\"began_ns\": %llu, \"ended_ns\": %llu, \"answered\": %llu, \"bytes\": %llu, \"broken\": %llu, \"statuses\": {",
+    printf("\"began_ns\": %llu, \"ended_ns\": %llu, \"answered\": %llu, \"bytes\": %llu, \"broken\": %llu, \"statuses\": {",
            (unsigned long long)began, (unsigned long long)ended, (unsigned long long)answered,
            (unsigned long long)accepted_bytes, (unsigned long long)broken);
     const char *comma = "";
@@ -247,8 +259,8 @@ static void report(uint64_t began, uint64_t ended) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 9) {
-        fprintf(stderr, "usage: load PORT PATH BODIES CONNECTIONS SECONDS COUNT RATE CLUSTERS\n");
+    if (argc != 10) {
+        fprintf(stderr, "usage: load PORT PATH BODIES CONNECTIONS SECONDS COUNT RATE CLUSTERS EACH\n");
         return 2;
     }
     port = atoi(argv[1]);
@@ -297,6 +309,6 @@ int main(int argc, char **argv) {
         }
         now = now_ns();
     }
-    report(began, now);
+    report(began, now, atoi(argv[9]));
     return 0;
 }

@@ -76,9 +76,14 @@ def _verdicts(report: Report) -> str:
 
 
 def _verdict(key: str, target: float, results: Results) -> list[str] | None:
-    """One row; a key `metric/peer` is a target for the sink's ratio to that peer. None where nothing was measured."""
+    """One row; a key `metric/peer` is a target for the sink's ratio to that peer. None where nothing was measured.
+
+    Nor for a metric that is no more, of results that are kept from before.
+    """
     name, _, peer = key.partition("/")
-    metric, ours = METRICS[name], next(iter(results.values())).get(name)
+    metric, ours = METRICS.get(name), next(iter(results.values())).get(name)
+    if metric is None:
+        return None
     if not peer:
         return None if ours is None else [metric.label, _target_cell(metric, target, ours), _cell(metric, ours)]
     theirs = results.get(peer, {}).get(name)

@@ -13,7 +13,7 @@ from isal import isal_zlib
 
 from auditsink.audit.eventlist import split
 from auditsink.testing.framings import FRAMINGS
-from benchmarks import bodies, disk, process
+from benchmarks import bodies, disk, process, rotations
 from benchmarks.figures import Figures
 from benchmarks.systems import Place, System, free_port
 from benchmarks.trial import MOST, Bench, Trial, memory, trial
@@ -29,8 +29,12 @@ BACKLOG_BYTES = 2**29
 """Of input behind a dead destination. What it takes must not grow with it, which `backlog-5` shows."""
 RING_BYTES = 2**26
 """Of the ring that is full at a restart, in the short form; 16 times that in the long one."""
-ROTATING = 2**20
-"""Bytes of a segment that holds some 30 batches."""
+ROTATING = 2**16
+"""Bytes of a segment that holds some 100 single events."""
+ROTATING_RATE = 500
+ROTATING_CONNECTIONS = 16
+ROTATING_SECONDS = 60.0
+"""So long that a p99.9 can be told of those answers alone that met a rotation."""
 IDLE_SECONDS = 3.0
 FRAME_SECONDS = 2.0
 """Of posting in each frame."""
@@ -86,17 +90,14 @@ def _work(batches: bodies.Bodies) -> float:
 
 
 def rotation(bench: Bench, system: System) -> Figures:
-    """Paced batches, with segments so small that one answer in 30 meets a rotation; and with the usual ones."""
-    load = Load(bench.batches, BATCH_CONNECTIONS, 2 * SECONDS * bench.stretch, rate=BATCHES_PER_SECOND)
-    found = {}
-    for key, size in (("p99", ROTATING), ("p99_between", None)):
-        with (
-            Receiver(bench.programs.hec) as receiver,
-            bench.place(receiver.port) as place,
-            system.run(replace(place, segment_bytes=size)) as running,
-        ):
-            found[key] = post(bench.programs.load, running, load).ack_ms["p99"]
-    return found | {"rotation": found["p99"] / found["p99_between"]}
+    """Single events at a rate that leaves the sink idle in between, and segments that end many times a second."""
+    seconds = ROTATING_SECONDS * bench.stretch
+    load = Load(bench.singles, ROTATING_CONNECTIONS, seconds, rate=ROTATING_RATE, each=True)
+    with Receiver(bench.programs.hec) as receiver, bench.place(receiver.port) as place:
+        with system.run(replace(place, segment_bytes=ROTATING)) as running:
+            behind = time.time_ns() - time.monotonic_ns()  # of the epoch's clock, which segments tell
+            answers = post(bench.programs.load, running, load).each
+        return rotations.figures(answers, [moment - behind for moment in rotations.begun(place.directory / "spool")])
 
 
 def paced(bench: Bench, system: System) -> Figures:
@@ -246,7 +247,12 @@ SCENARIOS = {
     ),
     "paced": Scenario("25 batches a second, 8 connections", paced, {"floors": 1.8, "rss": 50}),
     "rotation": Scenario(
-        "25 batches a second, where segments end", rotation, {"rotation": 1.2}, sink_only=True, long=True
+        "500 events a second, one a request, where segments end",
+        rotation,
+        {"rotation_p99.9": 1.2},
+        sink_only=True,
+        long=True,
+        rounds=3,
     ),
     "single-1": Scenario(
         "One event a request, 1 connection", partial(single, 1), {"cpu_event/fluent-bit": 2.5}, long=True

@@ -25,7 +25,10 @@ DRAIN_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Load:
-    """What the client does: `seconds` or `posts`, whichever ends first; `rate` in posts a second, 0 for full speed."""
+    """What the client does: `seconds` or `posts`, whichever ends first; `rate` in posts a second, 0 for full speed.
+
+    `each`: it also says of each answer when it was waited for.
+    """
 
     bodies: Bodies
     connections: int
@@ -33,11 +36,15 @@ class Load:
     posts: int = 0
     rate: float = 0.0
     clusters: int = 0
+    each: bool = False
 
 
 @dataclass(frozen=True)
 class Posted:
-    """What came of it. `events` and `bytes` of accepted posts; `ack_ms` by percentile; `refused` by status."""
+    """What came of it. `events` and `bytes` of accepted posts; `ack_ms` by percentile; `refused` by status.
+
+    `each`: from when to when an answer was waited for, in ns of the monotonic clock; only where it was asked for.
+    """
 
     events: int
     bytes: int
@@ -47,6 +54,7 @@ class Posted:
     ack_ms: dict[str, float]
     refused: dict[str, int]
     broken: int
+    each: list[tuple[int, int]]
 
 
 def post(program: Path, running: Running, load: Load) -> Posted:
@@ -56,7 +64,7 @@ def post(program: Path, running: Running, load: Load) -> Posted:
 
 def post_to(program: Path, port: int, path: str, load: Load) -> Posted:
     """Run the load client against a port."""
-    numbers = (load.connections, load.seconds, load.posts, load.rate, load.clusters)
+    numbers = (load.connections, load.seconds, load.posts, load.rate, load.clusters, int(load.each))
     command = [str(program), str(port), path, str(load.bodies.directory), *map(str, numbers)]
     timeout = load.seconds + GRACE_SECONDS
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=timeout)
@@ -70,6 +78,7 @@ def post_to(program: Path, port: int, path: str, load: Load) -> Posted:
         ack_ms=said["ack_ms"],
         refused={status: times for status, times in said["statuses"].items() if not status.startswith("2")},
         broken=said["broken"],
+        each=[(due, answered) for due, answered in said.get("each", [])],
     )
 
 

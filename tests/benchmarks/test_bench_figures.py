@@ -79,3 +79,12 @@ def test_figures_of_another_machine_or_version_are_not_put_together() -> None:
     assert report.comparable(one, Report(machine | {"date": "2026-11-23", "load before": "7.0"}, {"auditsink": "1"}, 3))
     assert not report.comparable(one, Report(machine | {"cpu": "y"}, {"auditsink": "1"}, 5))
     assert not report.comparable(one, Report(machine, {"auditsink": "2"}, 5))
+
+
+def test_a_target_whose_metric_is_no_more_is_left_out() -> None:
+    found = results(auditsink=[1.0])
+    assert "##" not in report.text(Report({}, {}, 1, {"a": "A"}, {"a": {"gone": 1.0}}, {"a": found})).split("## A")[0]
+
+
+def test_what_only_some_rounds_have_is_left_out() -> None:
+    assert set(summarize([{"rotations": 3.0, "rotation_p99.9": 1.0}, {"rotations": 2.0}])) == {"rotations"}

@@ -109,6 +109,17 @@ def test_a_rate_is_kept(programs: Programs, batches: Bodies, receiver: Receiver)
     assert posted.seconds >= 5 / 20
 
 
+def test_each_answer_tells_from_when_to_when_it_was_waited_for(
+    programs: Programs, batches: Bodies, receiver: Receiver
+) -> None:
+    before = time.monotonic_ns()
+    posted = post_to(programs.load, receiver.port, "/audit", Load(batches, 2, 30, posts=6, rate=20, each=True))
+    dues = [due - posted.began_ns for due, _answered in sorted(posted.each)]
+    assert dues == pytest.approx([at * 50_000_000 for at in range(6)], abs=1)
+    assert all(before < due < answered < time.monotonic_ns() for due, answered in posted.each)
+    assert post_to(programs.load, receiver.port, "/audit", Load(batches, 2, 30, posts=6)).each == []
+
+
 def test_gzip_and_chunked_bodies_are_counted_as_well(receiver: Receiver) -> None:
     text = b'{"event":{"auditID":"a"}}{"event":{"auditID":"b"}}' * 5000
     connection = http.client.HTTPConnection("127.0.0.1", receiver.port)
