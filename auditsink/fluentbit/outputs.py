@@ -53,7 +53,7 @@ def s3(section: Draft, given: Given) -> None:
 def forward(section: Draft, given: Given) -> None:
     """`address`, `tls` and the tag."""
     host = given.get("host", "127.0.0.1")
-    section["address"] = f"{_host(host)}:{given.get('port', FORWARD_PORT)}"
+    section["address"] = f"{bracketed(host)}:{given.get('port', FORWARD_PORT)}"
     section["tag"] = given["tag"]
     section.setdefault("compression", "none")
     section.setdefault("acknowledge", False)
@@ -151,7 +151,8 @@ BUILDERS: dict[str, tuple[str, Callable[[Draft, Given], None]]] = {
 """By fluent-bit's plugin: the type of the destination, and the rest of its section. `null` is no destination."""
 
 
-def _host(host: str) -> str:
+def bracketed(host: str) -> str:
+    """The host as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") and "$" not in host else host
 
 
@@ -162,7 +163,7 @@ def _url(section: Draft, given: Given, port: int) -> str:
     if tls:
         section["tls"] = tls
     scheme = "https" if secure else "http"
-    return f"{scheme}://{_host(given.get('host', '127.0.0.1'))}:{given.get('port', port)}"
+    return f"{scheme}://{bracketed(given.get('host', '127.0.0.1'))}:{given.get('port', port)}"
 
 
 def _tls(section: Draft, given: Given, *, on: bool) -> Draft:

@@ -13,7 +13,8 @@ a key may stand several times.
     includes: ["*.backend.yaml"]
     env: {NAME: value}
 
-Keys may be written in camel case there. A list is the same key several times (`add:` of the filter `modify`).
+Keys may be written in camel case there. A list is the same key several times (`add:` of the filter `modify`). A value
+is the text that stands there, as in fluent-bit: a token of 0123 is no number, and an index of no is no boolean.
 """
 
 import re
@@ -47,7 +48,7 @@ FluentPart = FluentSection | FluentInclude | FluentVariable
 def parse_classic(text: str, file: str) -> Iterator[FluentPart]:
     """What the file says, in order. Raises FluentBitError; no message shows a value."""
     kind, header, entries = "", "", list[FluentEntry]()
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.split("\n"), 1):  # and at no other character: values hold what they like
         place = f"{file}:{number}"
         line = raw.strip(" \t\r\x00")
         if not line or line.startswith("#"):
@@ -107,7 +108,7 @@ _LISTS = {"inputs": "input", "filters": "filter", "outputs": "output"}
 def parse_yaml(data: bytes, file: str) -> Iterator[FluentPart]:
     """What the file says, in order. Raises FluentBitError."""
     try:
-        plain = document.parse(data)
+        plain = document.parse(data, as_text=True)
     except document.DocumentError as problem:
         raise FluentBitError(f"{file}:{problem.mistakes[0]}") from None
     for name, value in _mapping({} if plain is None else plain, file).items():
@@ -147,10 +148,10 @@ def _section(kind: str, value: object, place: str, file: str) -> FluentSection:
 
 
 def _text(value: object, place: str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value)
+    if isinstance(value, str):
+        if value:
+            return value
+        raise FluentBitError(f"{place}: has no value; write one, or remove the line")
     raise FluentBitError(f"{place}: is no text or number")
 
 

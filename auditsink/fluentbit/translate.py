@@ -14,11 +14,11 @@ from auditsink.common.units import Duration, Size
 from auditsink.fluentbit import keys, values
 from auditsink.fluentbit.document import FluentBitError, FluentDocument, FluentEntry, FluentSection
 from auditsink.fluentbit.keys import PLUGINS, KeyFate, KeyTable
-from auditsink.fluentbit.outputs import BUILDERS
+from auditsink.fluentbit.outputs import BUILDERS, bracketed
 from auditsink.load.environment import expand
 
 TAG = "audit"
-"""What fluent-bit's http input makes of the path `/audit`."""
+"""What fluent-bit's http input makes of the path `/audit`, whatever its key `tag` says (5.1.1, seen)."""
 RECORD = "auditsink.record"
 """A key of the filter's `add` that is a setting of ours: the one thing that today's extension passes on as it is."""
 VOLUME_SHARE = 0.85
@@ -26,7 +26,10 @@ VOLUME_SHARE = 0.85
 _PLAIN = ("ndjson", "json_array")
 """Formats of `http` whose records may be lists."""
 _DEFAULT_RING = 900 * 10**6
+_INSTEAD = {"sourcetype": "kube:apiserver-audit", "host": "the cluster's name"}
+"""What a Splunk destination of ours says where its section does not."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_UNCLOSED = re.compile(r"\$\{(?=[^}]*\Z)")
 _UNNAMED = re.compile(r"[^a-z0-9-]+")
 _FIRST = ("name", "type", "url", "address", "bucket")
 _KNOWN_ELSEWHERE = frozenset({"parser", "multiline_parser", "stream_task", "parsers", "multiline_parsers", "plugins"})
@@ -114,10 +117,10 @@ class _Translator:
 
     def run(self) -> Translation:
         service = self._service()
-        receive, tag, full = self._input()
-        record = self._filter(tag)
+        receive, full = self._input()
+        record = self._filter()
         backoff = service.pop("backoff", {})
-        destinations = [one | ({"backoff": dict(backoff)} if backoff else {}) for one in self._each_output(tag, record)]
+        destinations = [one | ({"backoff": dict(backoff)} if backoff else {}) for one in self._each_output(record)]
         if not destinations:
             raise FluentBitError("there is no [OUTPUT] but null, so every event would be thrown away; write one")
         receive["cluster"] = self._cluster()
@@ -160,7 +163,7 @@ class _Translator:
             value = self._value(entry, row.read)
             if row.put:
                 _set(put, row.put, value)
-            elif row.read is values.pair:
+            elif row.read in (values.pair, values.header):
                 given.setdefault(entry.key, []).append(value)
             else:
                 given[entry.key] = value
@@ -168,16 +171,18 @@ class _Translator:
 
     def _value(self, entry: FluentEntry, read: Any) -> Any:
         """Text keeps its `${NAME}`, so that no secret of the environment stands in what is printed."""
-        kept = read in (values.text, values.pair, values.pairs)
-        text = self._own_variables(entry.value) if kept else _expanded(entry, self._variables)
+        kept = read in (values.text, values.pair, values.header, values.pairs)
         try:
-            return read(text)
+            return read(self._own_variables(entry.value) if kept else _expanded(entry, self._variables))
         except ValueError as problem:
             raise FluentBitError(f"{entry.place}: {entry.key}: {problem}") from None
 
     def _own_variables(self, text: str) -> str:
+        """What a `${` means to fluent-bit and not to us is written in our words, or a ValueError."""
+        if "$${" in text:
+            raise ValueError("has a $ before a ${...}, which cannot be kept; put the $ into the variable")
         mine = self._source.variables
-        return _VARIABLE.sub(lambda match: mine.get(match[1], match[0]), text)
+        return _VARIABLE.sub(lambda match: mine.get(match[1], match[0]), _UNCLOSED.sub("$${", text))
 
     def _service(self) -> dict[str, Any]:
         put: dict[str, Any] = {}
@@ -192,7 +197,7 @@ class _Translator:
             elif section.kind not in ("input", "filter", "output"):
                 raise FluentBitError(f"{section.place}: [{section.kind.upper()}] is not taken over; take it out")
         served = given.get("http_server", False)
-        listen = f"{given.get('http_listen', '0.0.0.0')}:{given.get('http_port', 2020)}"  # noqa: S104 - its default
+        listen = f"{bracketed(given.get('http_listen', '0.0.0.0'))}:{given.get('http_port', 2020)}"  # noqa: S104 - its default
         return put | {
             "listen": listen if served else "127.0.0.1:2020",
             "served": served,
@@ -205,7 +210,7 @@ class _Translator:
             ),
         }
 
-    def _input(self) -> tuple[dict[str, Any], str, str]:
+    def _input(self) -> tuple[dict[str, Any], str]:
         inputs = list(self._source.of("input"))
         if not inputs:
             raise FluentBitError("there is no [INPUT]; write one with name http")
@@ -215,18 +220,20 @@ class _Translator:
         if first.plugin != "http":
             raise FluentBitError(f"{first.place}: name: only http is taken over, which kube-apiserver posts to")
         put, given = self._read(first, keys.INPUT)
-        tag = given.get("tag", TAG)
-        path = "/" + tag.replace(".", "/") if re.fullmatch(r"[A-Za-z0-9._~-]+", tag) else f"/{TAG}"
-        listen = given.get("listen", given.get("host", "0.0.0.0"))  # noqa: S104 - fluent-bit's own default
+        listen = bracketed(given.get("listen", given.get("host", "0.0.0.0")))  # noqa: S104 - fluent-bit's own default
         # The path without a name is all that such a configuration delivers; a name would make a ring of its own.
-        receive: dict[str, Any] = {"listen": f"{listen}:{given.get('port', 9880)}", "path": path, "max_clusters": 8}
+        receive: dict[str, Any] = {
+            "listen": f"{listen}:{given.get('port', 9880)}",
+            "path": f"/{TAG}",
+            "max_clusters": 8,
+        }
         if given.get("tls", False):
             receive["tls"] = put.get("tls", {})
             if given.get("tls.verify_client_cert", False):
                 receive["tls"]["client_ca_file"] = given.get("tls.ca_file", "")
-        return receive, tag, "reject" if given.get("storage.pause_on_chunks_overlimit", False) else "drop_oldest"
+        return receive, "reject" if given.get("storage.pause_on_chunks_overlimit", False) else "drop_oldest"
 
-    def _filter(self, tag: str) -> str:
+    def _filter(self) -> str:
         """The shape of records; what is added to them is in `_added`."""
         record = self._around.record or "event"
         for number, section in enumerate(self._source.of("filter")):
@@ -237,7 +244,7 @@ class _Translator:
                 )
             _, given = self._read(section, keys.FILTER)
             self._filters.append(f"modify.{number}")
-            if not _fits(section, tag):
+            if not _fits(section):
                 self._notes.setdefault("does not fit the tag", []).append(f"modify.{number}")
                 continue
             for key, value in given.get("add", []):
@@ -249,7 +256,7 @@ class _Translator:
                     self._added.setdefault(key, value)
         return record
 
-    def _each_output(self, tag: str, record: str) -> Iterator[dict[str, Any]]:
+    def _each_output(self, record: str) -> Iterator[dict[str, Any]]:
         taken: set[str] = set()
         for number, section in enumerate(self._source.of("output")):
             plugin = section.plugin
@@ -259,8 +266,11 @@ class _Translator:
                     f"{', '.join(PLUGINS)}"
                 )
             put, given = self._read(section, PLUGINS[plugin])
-            if not _fits(section, tag):
-                raise FluentBitError(f"{section.place}: match: does not fit the tag {tag}, so it would get no event")
+            if not _fits(section):
+                raise FluentBitError(
+                    f"{section.place}: match: does not fit the tag {TAG}, so it would get no event; the tag is the "
+                    f"path that kube-apiserver posts to, /{TAG}"
+                )
             if "store_dir" in given:
                 self._buffers.append(given["store_dir"])
             limits = (given.get("storage.total_limit_size"), given.get("store_dir_limit_size"))
@@ -273,10 +283,13 @@ class _Translator:
             name = _unique(given.get("alias") or _stem(section.file) or plugin, taken)
             draft = {"name": name, "type": kind, **put}
             try:
-                build(draft, {"tag": tag, **given})
+                build(draft, {"tag": TAG, **given})
             except FluentBitError as problem:
                 raise FluentBitError(f"{section.place}: {problem}") from None
             self._outputs.append(FluentOutput(shown, name))
+            if not given.get("tls.verify_hostname", True) and given.get("tls.verify", True) and given.get("tls", False):
+                where = "the host's name in a certificate is looked at all the same (tls.verify_hostname is off)"
+                self._notes.setdefault(where, []).append(name)
             first = {key: draft[key] for key in _FIRST if key in draft}
             yield first | draft | self._shape(draft, record)
 
@@ -285,6 +298,10 @@ class _Translator:
         if draft.get("format") == "elasticsearch":
             where = "has each event in kubernetes.audit, where fluent-bit has its members at the top: queries change"
             self._notes.setdefault(where, []).append(draft["name"])
+        for key, instead in _INSTEAD.items() if draft["type"] == "splunk" else ():
+            if key not in draft:
+                where = f"has no event_{key}, so each event gets {instead}, where fluent-bit leaves it to Splunk"
+                self._notes.setdefault(where, []).append(draft["name"])
         if record == "batch" and (draft["type"] == "kafka" or draft.get("format", "ndjson") not in _PLAIN):
             self._notes.setdefault("stays one record an event: this type tells events apart", []).append(draft["name"])
         elif record == "batch":
@@ -304,14 +321,14 @@ class _Translator:
         return wanted if volume is None else min(wanted, int(volume * VOLUME_SHARE))
 
 
-def _fits(section: FluentSection, tag: str) -> bool:
+def _fits(section: FluentSection) -> bool:
     """Whether `match` or `match_regex` takes the tag. `*` is the one wildcard; without either nothing is taken."""
     if pattern := section.text("match_regex"):
         try:
-            return re.search(pattern, tag) is not None
+            return re.search(pattern, TAG) is not None
         except re.error:
             raise FluentBitError(f"{section.place}: match_regex: is no regular expression that is understood") from None
-    return fnmatchcase(tag, section.text("match").replace("[", "[[]").replace("?", "[?]"))
+    return fnmatchcase(TAG, section.text("match").replace("[", "[[]").replace("?", "[?]"))
 
 
 def _expanded(entry: FluentEntry, variables: Mapping[str, str]) -> str:

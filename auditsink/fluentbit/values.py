@@ -73,6 +73,17 @@ def one_of(**known: str) -> Callable[[str], str]:
     return read
 
 
+def exactly(known: str) -> Callable[[str], str]:
+    """A function that lets this text pass as it stands, and no other."""
+
+    def read(value: str) -> str:
+        if value != known:
+            raise ValueError(f"cannot be kept unless it is {known}")
+        return value
+
+    return read
+
+
 def only(*known: str) -> Callable[[str], str]:
     """A function that lets these words pass, in lower case, and no others."""
 
@@ -97,10 +108,20 @@ def pairs(value: str) -> dict[str, str]:
 
 def pair(value: str) -> tuple[str, str]:
     """`KEY VALUE`; the value may be in double quotes."""
-    name, _, rest = value.strip().partition(" ")
-    rest = rest.strip()
+    name, rest = header(value)
     if len(rest) > 1 and rest[0] == rest[-1] == '"':
         rest = rest[1:-1]
-    if not name or not rest:
-        raise ValueError("must be a key and a value with a space between them")
+    if not rest:
+        raise ValueError(_PAIR)
     return name, rest
+
+
+_PAIR = "must be a key and a value with a space between them"
+
+
+def header(value: str) -> tuple[str, str]:
+    """`NAME VALUE`; double quotes are part of the value (5.1.1, seen)."""
+    name, _, rest = value.strip().partition(" ")
+    if not name or not rest.strip():
+        raise ValueError(_PAIR)
+    return name, rest.strip()

@@ -54,10 +54,19 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def parse(data: bytes) -> object:
-    """The document's value; None for an empty one. Raises DocumentError."""
+class _TextLoader(_Loader):
+    """Every value is the text that stands there."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's way to configure a loader class
+
+
+def parse(data: bytes, *, as_text: bool = False) -> object:
+    """The document's value; None for an empty one. `as_text`: 0123, no and null are no numbers and the like, but text.
+
+    Raises DocumentError.
+    """
     with _told():
-        loader = _Loader(_decode(data))
+        loader = (_TextLoader if as_text else _Loader)(_decode(data))
         return _construct(loader, loader.get_single_node(), None)
 
 

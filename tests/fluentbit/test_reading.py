@@ -77,6 +77,23 @@ includes: ["*.backend.yaml"]
 """
 
 
+def test_a_value_in_yaml_is_the_text_that_stands_there() -> None:
+    """As fluent-bit 5.1.1 sent it to a HEC: `Authorization: Splunk 0123`, `"index":"no"`."""
+    written = ("0123", "no", "1_000", "1e5", "~", "Null", "2024-01-01", "=", "1.10", "0x1F", "12:30:45")
+    lines = "".join(f"\n    - {{name: splunk, splunk_token: {value}}}" for value in written)
+
+    parts = list(syntax.parse_yaml(f"pipeline:\n  outputs:{lines}\n".encode(), "f.yaml"))
+
+    assert tuple(part.text("splunk_token") for part in parts if isinstance(part, FluentSection)) == written
+
+
+def test_a_classic_line_ends_at_a_line_feed_and_nowhere_else() -> None:
+    (section,) = syntax.parse_classic("[OUTPUT]\r\n name\tsplunk\r\n splunk_token a\u2028b\x0cc\x85d\n", "f.conf")
+
+    assert isinstance(section, FluentSection)
+    assert section.text("splunk_token") == "a\u2028b\x0cc\x85d"
+
+
 def test_yaml_gives_the_same_sections() -> None:
     parts = list(syntax.parse_yaml(YAML, "f.yaml"))
 

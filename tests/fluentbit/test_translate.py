@@ -282,6 +282,54 @@ def test_variables_of_the_file_are_filled_in_and_those_of_the_environment_are_no
     assert first(found)["token"] == "${SPLUNK_HEC_TOKEN}"
 
 
+def test_a_reference_that_is_not_closed_is_text_as_in_fluent_bit(tmp_path: Path) -> None:
+    found = of_text(tmp_path, " name http\n host h\n header X-A ${HOST}${T\n header X-B ${")
+
+    (one,) = config_of(found).destinations
+
+    assert one.headers == {
+        "X-A": "collector.example.com${T",
+        "X-B": "${",
+    }
+
+
+def test_quotes_belong_to_a_header_and_not_to_what_is_added(tmp_path: Path) -> None:
+    found = of_text(tmp_path, ' name http\n host h\n header X-A "a b"\n[FILTER]\n name modify\n match *\n add k "v w"')
+
+    assert first(found)["headers"] == {"X-A": '"a b"'}
+    assert found.added == {"k": "v w"}
+
+
+@pytest.mark.parametrize("tag", ["foo", "kube.audit", "a b"])
+def test_the_tag_of_the_input_moves_no_path(tag: str, tmp_path: Path) -> None:
+    """fluent-bit 5.1.1 gives what is posted to /audit the tag audit with any `tag`; a path of /foo would be a 404."""
+    (tmp_path / "f.conf").write_text(f"[INPUT]\n name http\n tag {tag}\n[OUTPUT]\n name stdout\n match audit\n")
+
+    found = translate(read(tmp_path / "f.conf"), around())
+
+    assert config_of(found).receive.path == "/audit"
+    assert any(note.endswith(": tag") for note in found.notes)
+
+
+def test_addresses_of_ipv6_get_their_brackets(tmp_path: Path) -> None:
+    service = " http_server on\n http_listen ::\n[INPUT]\n name http\n listen ::1"
+    text = f"[SERVICE]\n{service}\n[OUTPUT]\n name stdout\n match audit\n"
+    (tmp_path / "f.conf").write_text(text)
+
+    config = config_of(translate(read(tmp_path / "f.conf"), around()))
+
+    assert (config.receive.listen, config.admin.listen) == ("[::1]:9880", "[::]:2020")
+
+
+def test_what_fluent_bit_leaves_to_others_and_the_sink_does_not_is_told(tmp_path: Path) -> None:
+    bare = of_text(tmp_path, " name splunk\n splunk_token t\n tls on\n tls.verify_hostname off").notes
+    said = of_text(tmp_path, " name splunk\n splunk_token t\n tls on\n event_sourcetype s\n event_host h").notes
+
+    assert sum("event_sourcetype" in note or "event_host" in note for note in bare) == 2
+    assert any("tls.verify_hostname is off" in note for note in bare)
+    assert len(bare) == len(said) + 3
+
+
 def test_a_name_stays_when_another_output_comes_before_it(tmp_path: Path) -> None:
     with_all = translate(read(Rendered().write(tmp_path / "a")), around())
     rendered = Rendered()
@@ -310,6 +358,8 @@ STOPS = [
     (" name splunk\n splunk_token a-b-c-d\n port x", "port: is no"),
     (" name splunk\n splunk_token a-b-c-d\n port ${NOT_SET}", "the environment variable NOT_SET is not set"),
     (" name stdout\n match_regex ^other$", "match: does not fit the tag audit"),
+    (" name http\n host h\n http_user u\n http_passwd a-b-c-d$${HOST}", "http_passwd: has a $ before a ${...}"),
+    (" name es\n host e\n logstash_format on\n logstash_dateformat %y.%m.%d", "logstash_dateformat: cannot be kept"),
     (" name forward\n host f\n unix_path /x", "unix_path: write host and port"),
     (" name loki\n host l\n label_keys $x", "label_keys: takes values out"),
     (" name loki\n host l\n labels a=$x", "labels: must be NAME=VALUE"),
