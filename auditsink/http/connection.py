@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import ipaddress
 import math
 import ssl
 import sys
@@ -223,6 +224,17 @@ def _unacknowledged(transport: asyncio.Transport) -> int:
     return int.from_bytes(found, sys.byteorder)
 
 
+def _is_address(host: str) -> bool:
+    """Whether there is no other one to race with.
+
+    A race that is cancelled when it has just been won (asyncio.staggered) forgets a socket that is open.
+    """
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
 async def connect(origin: Origin, context: ssl.SSLContext | None, *, proxy: bool = False) -> HttpConnection:
     """A connection to an address; with TLS if there is a context. `proxy`: it is one, for the error.
 
@@ -235,7 +247,7 @@ async def connect(origin: Origin, context: ssl.SSLContext | None, *, proxy: bool
             origin.port,
             ssl=context,
             server_hostname=None if context is None else origin.host,
-            happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
+            happy_eyeballs_delay=None if _is_address(origin.host) else _NEXT_ADDRESS_SECONDS,
         )
     connection.context = context
     return connection

@@ -13,14 +13,26 @@ from auditsink.common.resolver import LOST_SECONDS, MOST, MOST_OF_A_NAME, LookUp
 
 
 class Names:
-    """A resolver in which names that begin with `hang` return when the test says so. `asked`: all look-ups."""
+    """A resolver in which names that begin with `hang` return when the test says so. `asked`: all look-ups.
+
+    A look-up is `asked` a moment after it was begun, on its own thread: `heard` waits for it.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.let_go = threading.Event()
+        self._heard = threading.Condition()
+
+    def heard(self, count: int) -> list[str]:
+        """All look-ups, when they are that many."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: len(self.asked) >= count, 60), self.asked
+        return self.asked
 
     def __call__(self, host: str, *_: Any) -> list[str]:
-        self.asked.append(host)
+        with self._heard:
+            self.asked.append(host)
+            self._heard.notify()
         if host.startswith("hang"):
             self.let_go.wait(60)
         if host.startswith("gone"):
@@ -58,7 +70,7 @@ async def test_all_who_ask_for_a_name_wait_for_one_look_up_and_not_for_ever(name
     asking = Resolver()
     several = [refused(asking.look_up("hang", 1, seconds=0.01)) for _ in range(20)]
     assert set(await asyncio.gather(*several)) == {"[Errno -3] the look-up of its name has not returned for 0.01 s"}
-    assert names.asked == ["hang"]
+    assert names.heard(1) == ["hang"]
     assert await asking.look_up("good", 1) == ["address of good"]
 
 
@@ -81,7 +93,7 @@ async def test_one_that_is_lost_is_begun_anew_a_few_times(names: Names) -> None:
     for _ in range(10):
         await refused(asking.look_up("hang", 1, seconds=0.001))
         now += LOST_SECONDS
-    assert names.asked == ["hang"] * MOST_OF_A_NAME
+    assert names.heard(MOST_OF_A_NAME) == ["hang"] * MOST_OF_A_NAME
 
 
 async def test_many_names_that_hang_are_told_of_and_take_no_more_threads(names: Names) -> None:
@@ -89,7 +101,7 @@ async def test_many_names_that_hang_are_told_of_and_take_no_more_threads(names: 
     for number in range(MOST):
         await refused(asking.look_up(f"hang{number}", 1, seconds=0.001))
     assert "see to this machine's resolver" in await refused(asking.look_up("good", 1))
-    assert len(names.asked) == MOST
+    assert len(names.heard(MOST)) == MOST
     names.let_go.set()
     for thread in threads():
         await asyncio.to_thread(thread.join)
@@ -105,7 +117,7 @@ def test_every_library_on_the_loop_looks_up_this_way_and_a_process_with_a_hangin
 
     with pytest.raises(TimeoutError):
         resolver.run(connect())
-    assert names.asked == ["hang.test"]
+    assert names.heard(1) == ["hang.test"]
 
 
 def test_an_address_needs_no_look_up(names: Names) -> None:

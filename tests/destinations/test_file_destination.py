@@ -338,11 +338,12 @@ async def test_a_disk_that_hangs_ends_the_attempt_in_time_and_no_second_call_is_
     path: Path, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
 ) -> None:
     disk, neighbour = destination(path, timeout=0.05), destination(path.with_name("neighbour"))
-    real, calls = os.fdatasync, []
+    real, calls, reached = os.fdatasync, [], threading.Event()
 
     def slow(fd: int) -> None:
         if os.fstat(fd).st_ino == path.stat().st_ino:
             calls.append(fd)
+            reached.set()
             hanging.wait(60)
         real(fd)
 
@@ -351,6 +352,7 @@ async def test_a_disk_that_hangs_ends_the_attempt_in_time_and_no_second_call_is_
         outcome = await deliver(disk, [event(0)])
         assert isinstance(outcome, Retry)
         assert f"{path}: its disk has not answered for 0.05 s" in outcome.why
+    assert reached.wait(60)
     assert len(calls) == 1
     assert await deliver(neighbour, [event(1)]) == Delivered()
 

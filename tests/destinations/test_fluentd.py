@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import trustme
 from destinationkit import HOSTILE, RECEIVED_NS, batch, event
+from msgspec.structs import replace
 
 from auditsink.common.secret import Secret
+from auditsink.common.units import Duration
 from auditsink.config import ClientTls, ForwardConfig
 from auditsink.delivery.destination import DestinationError
 from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
@@ -22,7 +24,7 @@ from auditsink.testing.fluentd import Act, ForwardServer
 
 
 def destination(server: ForwardServer, **settings: Any) -> ForwardDestination:
-    settings = {"name": "tailer", "timeout": 5.0, **settings}
+    settings = {"name": "tailer", "timeout": 60.0, **settings}
     return ForwardDestination(ForwardConfig(address=f"127.0.0.1:{server.port}", **settings), FakeClock())
 
 
@@ -38,7 +40,7 @@ async def test_events_arrive_as_maps_with_their_own_time(compression: str, *, ac
         one = destination(server, compression=compression, acknowledge=acknowledge, tag="audit.{cluster}")
 
         assert await delivered(one, [event(0), event(1)]) == Delivered()
-        await asyncio.wait_for(server.arrived.wait(), 5)
+        await asyncio.wait_for(server.arrived.wait(), 60)
         await one.close()
 
     (message,) = server.messages
@@ -77,15 +79,20 @@ async def test_a_connection_is_renewed_after_a_while() -> None:
     [
         ("close", "the connection was closed before the acknowledgement"),
         ("other chunk", "the acknowledgement is for another chunk"),
-        ("nothing", "no answer within 0.2 s"),
+        ("nothing", "no answer within 0.01 s"),
     ],
 )
 async def test_without_its_acknowledgement_a_batch_goes_again_and_arrives(act: Act, expected: str) -> None:
     async with ForwardServer(script=[act]) as server:
-        one = destination(server, timeout=0.2)
+        one = destination(server)
         attempt = await one.prepare(batch([event()]))
-
-        first, second = await attempt(), await attempt()
+        await one.probe()  # connected
+        patient = one._config
+        if act == "nothing":
+            one._config = replace(patient, timeout=Duration(0.01))  # only what is to fail is hurried
+        first = await attempt()
+        one._config = patient
+        second = await attempt()
         await one.close()
 
     assert isinstance(first, Retry)

@@ -27,7 +27,7 @@ TOKEN = "11111111-2222-3333-4444-555555555555"
 async def splunk(
     server: ScriptedServer, *, clock: FakeClock | None = None, **settings: Any
 ) -> AsyncIterator[SplunkDestination]:
-    sections: dict[str, Any] = {"name": "siem", "url": server.url, "token": Secret(TOKEN), "timeout": 5.0} | settings
+    sections: dict[str, Any] = {"name": "siem", "url": server.url, "token": Secret(TOKEN), "timeout": 60.0} | settings
     made = SplunkDestination(SplunkConfig(**sections), clock or FakeClock())
     try:
         yield made

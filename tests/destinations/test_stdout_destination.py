@@ -29,7 +29,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(fd)
 
 
-def destination(fd: int, timeout: float = 5.0) -> StdoutDestination:
+def destination(fd: int, timeout: float = 60.0) -> StdoutDestination:
     return StdoutDestination(StdoutConfig(name="out", timeout=Duration(timeout)), FakeClock(), fd=fd)
 
 
@@ -88,6 +88,7 @@ async def test_another_batch_after_a_stall_does_not_glue_two_events_together(pip
     first = await out.prepare(batch(large))
     assert isinstance(await first(), Retry)
     second = await out.prepare(batch([event(99)]))
+    out._timeout = Duration(60)  # only what is to fail is hurried
 
     reader = asyncio.create_task(asyncio.to_thread(_read_all, read))
     assert await second() == Delivered()

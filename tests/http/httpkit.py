@@ -13,8 +13,8 @@ SECRET = {"Authorization": "Bearer s3cr3t"}
 
 @contextlib.asynccontextmanager
 async def client(url: str, tls: Tls | None = None, **settings: Any) -> AsyncIterator[Client]:
-    """It has two connections and waits five seconds, where a test does not say otherwise; it is closed at the end."""
-    made = Client(url, tls, **{"timeout": 5.0, "connections": 2, **settings})
+    """It has two connections and waits a minute, where a test does not say otherwise; it is closed at the end."""
+    made = Client(url, tls, **{"timeout": 60.0, "connections": 2, **settings})
     try:
         yield made
     finally:

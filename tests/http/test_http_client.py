@@ -260,11 +260,13 @@ async def test_a_server_that_answers_before_it_read_the_body_is_heard() -> None:
 
 async def test_no_answer_in_time_is_tried_again() -> None:
     hold = asyncio.Event()
-    async with Collector(script=[Reply(200, hold=hold)]) as server, client(server.url, timeout=0.05) as http:
+    async with Collector(script=[Reply(200), Reply(200, hold=hold)]) as server, client(server.url) as http:
+        await http.post(server.url, b"", SECRET)  # connected
+        http._timeout = 0.01
         problem = await http.post(server.url, b"", SECRET)
         hold.set()
 
-    assert problem == TransportProblem(f"{server.url}: no answer within 0.05 s", cause=RetryCause.TIMED_OUT)
+    assert problem == TransportProblem(f"{server.url}: no answer within 0.01 s", cause=RetryCause.TIMED_OUT)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def made(url: str, connections: int = 2) -> Client:
-    return Client(url, None, timeout=5.0, connections=connections)
+    return Client(url, None, timeout=60.0, connections=connections)
 
 
 @pytest.mark.parametrize("after", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
@@ -221,7 +221,7 @@ async def test_a_resting_connection_that_the_other_side_closes_is_told(theirs: b
         ended.set()
 
     async with tcp_server(serve) as url:
-        http = Client(url, None, timeout=5.0, connections=1, lost=lambda: lost.append(None))
+        http = Client(url, None, timeout=60.0, connections=1, lost=lambda: lost.append(None))
         assert isinstance(await http.post(url, b"", {}), HttpAnswer)
         answered.set()
         if theirs:
@@ -245,7 +245,7 @@ async def test_a_connection_under_steady_use_is_renewed_now_and_then(chance: flo
                 writer.write(OK)
 
     async with tcp_server(serve) as url:
-        client = Client(url, None, timeout=5.0, connections=1, now=lambda: seconds, random=lambda: chance)
+        client = Client(url, None, timeout=60.0, connections=1, now=lambda: seconds, random=lambda: chance)
         while seconds < renewed_after:
             assert isinstance(await client.get(f"{url}/", {}), HttpAnswer)
             assert opened == 1
