@@ -13,6 +13,7 @@ import pytest
 from corpus import bodies, event_list
 
 from auditsink import load
+from auditsink.admin import stream as module
 from auditsink.admin.content import MOST_LISTENERS
 from auditsink.admin.pages import FILES
 from auditsink.delivery.destination import Batch
@@ -182,7 +183,8 @@ async def test_listeners_are_bounded_and_end_with_the_sink(tmp_path: Path) -> No
             stream.close()
 
 
-async def test_the_live_status_is_one_document_for_all(tmp_path: Path) -> None:
+async def test_the_live_status_is_one_document_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY_SECONDS", 3600.0)
     async with running(tmp_path, token=False) as sink, aiohttp.ClientSession() as session:
         streams = [await session.get(sink.addresses()["admin"] + "/stream") for _ in range(3)]
         documents = [await stream.content.readline() for stream in streams]

@@ -20,25 +20,32 @@ from auditsink.http.tls import Tls
 class Disk:
     """`os.stat` hangs for the files below a directory while `hangs` is set."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.place = place
+        self._monkeypatch = monkeypatch
         self.hangs = False
         self.answers = threading.Event()
+        self.reached = threading.Event()
         self.asked = 0
         self._real = os.stat
+
+    def hang(self) -> None:
+        """From now on, and nobody waits long any more: a look before may take what it takes."""
+        self.hangs = True
+        self._monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.01)
 
     def stat(self, path: Any, *arguments: Any, **named: Any) -> os.stat_result:
         if self.hangs and str(path).startswith(str(self.place)):
             self.asked += 1
+            self.reached.set()
             self.answers.wait(60)
         return self._real(path, *arguments, **named)
 
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    found = Disk(tmp_path)
+    found = Disk(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "stat", found.stat)
-    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.01)
     yield found
     found.answers.set()
 
@@ -47,9 +54,10 @@ def test_a_secret_on_a_disk_that_hangs_stays_what_it_was_until_the_disk_is_back(
     file = tmp_path / "token"
     file.write_text("first")
     watched = WatchedFile(file, parse_secret)
-    disk.hangs = True
+    disk.hang()
     for _ in range(5):
         assert not watched.changed()
+    assert disk.reached.wait(60)
     assert disk.asked == 1, "one call hangs, and no other is made"
     assert watched.error == f"{file}: its disk does not answer; check it"
     assert watched.get().reveal() == "first"
@@ -68,7 +76,7 @@ def test_a_context_on_a_disk_that_hangs_stays_in_use(
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     tls = Tls(ClientTls(ca_file=tmp_path / "ca.pem"), "tls")
     before = tls.context()
-    disk.hangs = True
+    disk.hang()
     assert [tls.context() for _ in range(3)] == [before] * 3
     assert len(caplog.records) == 1
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -81,7 +89,7 @@ def test_a_context_on_a_disk_that_hangs_stays_in_use(
 def test_a_watch_over_several_files_says_nothing_while_one_hangs(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     files = FileWatch([tmp_path / "a", tmp_path / "b"])
-    disk.hangs = True
+    disk.hang()
     assert not any(files.changed() for _ in range(3))
     (tmp_path / "b").write_text("b")
     disk.hangs = False

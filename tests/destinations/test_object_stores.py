@@ -188,9 +188,11 @@ def test_a_name_whose_look_up_hangs_is_told_and_nothing_is_asked_of_the_store(
     monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
 ) -> None:
     asked: list[Any] = []
+    reached = threading.Event()
 
     def slow(host: str, *_: Any) -> None:
         asked.append(host)
+        reached.set()
         hanging.wait(60)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
@@ -204,6 +206,7 @@ def test_a_name_whose_look_up_hangs_is_told_and_nothing_is_asked_of_the_store(
     for outcome in resolver.run(attempts()):
         assert isinstance(outcome, Retry)
         assert "look-up" in outcome.why
+    assert reached.wait(60)
     assert asked == ["store.test"]
 
 
@@ -228,10 +231,12 @@ async def test_a_directory_on_a_disk_that_hangs_is_given_up_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event
 ) -> None:
     real, calls = obstore.put, 0
+    reached = threading.Event()
 
     def slow(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
+        reached.set()
         hanging.wait(60)
         return real(*arguments, **named)
 
@@ -239,6 +244,7 @@ async def test_a_directory_on_a_disk_that_hangs_is_given_up_in_time(
     monkeypatch.setattr(obstore, "put", slow)
     for _ in range(3):
         assert isinstance(await put(destination), Retry)
+    assert reached.wait(60)
     assert calls == 1
     hanging.set()
     while await put(destination) != Delivered():
