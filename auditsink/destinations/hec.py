@@ -27,6 +27,7 @@ ALTERED = "auditsink_altered"
 """The indexed field that marks an event whose bytes had to be changed: `utf8` or `unsplit`."""
 
 _INTERNAL_ERROR = 8  # of the codes that ask for another try, the one that an event may be to blame for
+_TOO_LARGE = 413  # which says more than the code that comes with it, for versions give it different ones
 _SLOW_DOWN = 5.0  # seconds to pause when a queue over there is nearly full and it does not say for how long
 
 
@@ -171,12 +172,12 @@ def classify(
 ) -> Outcome:
     """What the answer to a POST of `count` events means. `headers` have lower-case names.
 
-    A code that the table knows decides, whatever the status; success needs the status 200 as well. An answer
+    A code that the table knows decides, whatever the status but 413; success needs the status 200 as well. An answer
     without such a code was written by something in between, and its status decides. A 200 among those delivered
     nothing (a login page). An unknown 4xx names no event, and taking it for the events' fault would throw all of
     them to the dead letters while someone mends a proxy: both are misconfigured.
     """
-    answer = parse(content)
+    answer = None if status == _TOO_LARGE else parse(content)
     code = answer.code if answer and type(answer.code) is int else None
     if answer is None or code not in CODES or (CODES[code][0] in _SUCCESS and status != 200):
         return (page(HttpAnswer(status, headers, content)) if status in (200, 400) else None) or by_status(

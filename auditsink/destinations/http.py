@@ -24,6 +24,8 @@ from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
+_OF_ONE_CLUSTER = frozenset({260, 400, 403, 404, 422})
+"""What an address or a tenant that is wrong is answered with (260: Loki's, for one that is blocked)."""
 _NO_CLUSTER = "default"  # what a probe, which delivers nothing, is asked for
 
 
@@ -148,12 +150,12 @@ class _Posting:
             if not isinstance(answer, HttpAnswer):
                 return answer
             outcome = self._exchange.answered(answer)
-            if isinstance(outcome, Misconfigured) and answer.status in (403, 404) and self._destination.templated:
-                return replace(outcome, cluster_only=True)
             if isinstance(outcome, Delivered):
                 self._destination.took()
             if outcome is not None:
-                return await self._destination.refused(self._cluster, answer, outcome)
+                outcome = await self._destination.refused(self._cluster, answer, outcome)
+                alone = self._destination.templated and answer.status in _OF_ONE_CLUSTER
+                return replace(outcome, cluster_only=True) if alone and isinstance(outcome, Misconfigured) else outcome
 
 
 def below(url: str, endpoint: str, target: str) -> str:

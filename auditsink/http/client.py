@@ -33,7 +33,7 @@ from auditsink.http.connection import (
     connect,
     tunnel,
 )
-from auditsink.http.parser import NoHttpError, SpeaksTlsError, head
+from auditsink.http.parser import NoHttpError, SpeaksHttp2Error, SpeaksTlsError, head
 from auditsink.http.proxy import ProxyRoute
 
 _MOST = 32
@@ -340,6 +340,9 @@ class Client:
         if isinstance(problem, SpeaksTlsError):
             why = f"{self._origin}: what listens there speaks TLS; write https:// into url"
             return TransportProblem(why, lasting=True)
+        if isinstance(problem, SpeaksHttp2Error):
+            why = f"{self._origin}: what listens there speaks HTTP/2 only, as for gRPC"
+            return TransportProblem(f"{why}; write the port for HTTP/1.1 into url (OTLP: 4318, not 4317)", lasting=True)
         said = str(problem) if isinstance(problem, NoHttpError) else type(problem).__name__
         return TransportProblem(f"{self._origin}: the answer is no HTTP ({said})")
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from auditsink.http.answers import HttpAnswer
-from auditsink.http.parser import NoHttpError, ResponseParser, SpeaksTlsError, head
+from auditsink.http.parser import NoHttpError, ResponseParser, head
 
 _PIECE = 2**18
 """Bytes given to the socket at once; the next ones wait until most of them are gone, so no body is copied whole."""
@@ -72,8 +72,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._moved: asyncio.Future[None] | None = None
         # Words and not exceptions: a kept one holds its traceback, and so this and the body until the collector comes.
-        self._garbage: str | None = None
-        self._speaks_tls = False
+        self._garbage: tuple[type[NoHttpError], str] | None = None
         self._broken = False
         self._alert: ssl.SSLError | None = None  # what TLS ended with
         self._writable = True
@@ -110,7 +109,8 @@ class HttpConnection(asyncio.Protocol):
         self._sent = not rest
         await self._until(lambda: False)
         if self._garbage is not None:
-            raise SpeaksTlsError(self._garbage) if self._speaks_tls else NoHttpError(self._garbage)
+            kind, said = self._garbage
+            raise kind(said)
         if self._broken:
             raise self._alert or ConnectionResetError
         answer = self._reader.answer()
@@ -181,8 +181,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._reader.feed(data)
         except NoHttpError as problem:
-            self._garbage = str(problem)
-            self._speaks_tls = isinstance(problem, SpeaksTlsError)
+            self._garbage = type(problem), str(problem)
         if unasked or self._garbage is not None:
             self._transport.abort()
         if self._reader.done and not unasked:

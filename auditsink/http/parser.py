@@ -4,6 +4,7 @@ The parser is httptools' (llhttp, strict), as on the receive port. What is left 
 of it is kept, and whether another request may follow on the same connection.
 """
 
+import re
 from collections.abc import Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -16,6 +17,8 @@ _ENDS = frozenset({"content-length", "transfer-encoding"})
 """Headers that say where the body ends; without one it ends with the connection."""
 _TLS_ALERT = b"\x15\x03"
 """How the record begins with which TLS refuses what is no handshake (RFC 8446, 5.1); no answer of HTTP begins so."""
+_SETTINGS = re.compile(rb"\0..\x04[\0\1]\0{4}", re.DOTALL)
+"""How a server of HTTP/2 begins (RFC 9113, 3.4): a frame of settings of the stream 0."""
 _CUTS_A_LINE = frozenset("\r\n\0")
 
 
@@ -25,6 +28,10 @@ class NoHttpError(ValueError):
 
 class SpeaksTlsError(NoHttpError):
     """What came is a record of TLS: the other side was spoken to in plain HTTP, and expected it."""
+
+
+class SpeaksHttp2Error(NoHttpError):
+    """What came is a frame of HTTP/2, which was not agreed on: the other side knows nothing else."""
 
 
 def head(method: str, target: str, headers: Mapping[str, str], length: int) -> bytes:
@@ -58,6 +65,9 @@ class ResponseParser:
 
     def feed(self, data: bytes) -> None:
         """Raises NoHttpError; the connection is of no use then."""
+        if (self.done or (self._in_head and not self._silent)) and _SETTINGS.match(data):
+            self.reusable = False
+            raise SpeaksHttp2Error("a frame of HTTP/2")
         if self.done or self._parser is None:  # nobody asked
             self.reusable = False
             return

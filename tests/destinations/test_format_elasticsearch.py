@@ -16,6 +16,7 @@ from auditsink.delivery.outcome import (
     Misconfigured,
     Poison,
     Retry,
+    RetryCause,
     TooLarge,
 )
 from auditsink.destinations.formats import Exchange
@@ -217,12 +218,26 @@ def test_an_empty_success_is_nobodys_answer() -> None:
     assert isinstance(three().answered(HttpAnswer(200, {}, b"")), Misconfigured)
 
 
-@pytest.mark.parametrize("given", [bulk(), bulk(TAKEN), bulk(TAKEN, BAD), bulk(*[TAKEN] * 4)])
+@pytest.mark.parametrize("given", [bulk(TAKEN), bulk(TAKEN, BAD), bulk(*[TAKEN] * 4)])
 def test_a_success_without_a_result_for_each_event_is_none(given: HttpAnswer) -> None:
     """Some servers stop at a line that they cannot read, and say 200."""
     found = three().answered(given)
     assert isinstance(found, Poison)
     assert found.index is None
+
+
+@pytest.mark.parametrize("document", [{"errors": False}, {"errors": False, "items": []}, {"errors": True}])
+def test_a_success_without_any_result_blames_no_event(document: object) -> None:
+    """Early versions of Quickwit answer so, always: all events would become dead letters."""
+    found = three().answered(answer(200, document))
+    assert isinstance(found, Retry)
+    assert found.cause is RetryCause.UNKNOWN
+
+
+def test_results_count_even_where_the_answer_says_that_there_are_no_errors() -> None:
+    found = three().answered(answer(200, {"errors": False, "items": [{"create": one} for one in (TAKEN, BAD, BUSY)]}))
+    assert isinstance(found, Retry)
+    assert "1 of 3 events" in found.why
 
 
 def test_items_of_any_shape_are_read() -> None:

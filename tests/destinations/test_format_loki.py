@@ -69,6 +69,12 @@ def test_what_was_not_all_taken_is_bisected_with_loki_s_reason() -> None:
     )
 
 
+def test_loki_that_is_told_to_take_nothing_is_for_a_person() -> None:
+    found = told(260, "ingestion blocked for user fake until 2026-12-01")
+    assert isinstance(found, Misconfigured)
+    assert "ingestion blocked for user fake" in found.why
+
+
 def test_a_rate_limit_passes() -> None:
     found = told(429, "Ingestion rate limit exceeded", **{"retry-after": "3"})
     assert found == Retry("HTTP 429: Ingestion rate limit exceeded", after=3.0, cause=RetryCause.THROTTLED)

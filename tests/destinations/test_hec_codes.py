@@ -22,6 +22,11 @@ def outcome(answer: Reply, *, count: int = 3, **settings: Any) -> Outcome:
     return classify(answer.status, headers, answer.body, count=count, **settings)
 
 
+@pytest.mark.parametrize("code", [6, 9, 27])
+def test_too_large_is_too_large_whatever_code_comes_with_it(code: int) -> None:
+    assert isinstance(outcome(Reply(413, orjson.dumps({"text": "Request entity too large", "code": code}))), TooLarge)
+
+
 def test_every_code_has_a_row_here() -> None:
     assert sorted(CODES) == sorted(ACCEPTED + ACCEPTED_SLOWLY + BUSY + MISCONFIGURED + POISON)
 

@@ -29,7 +29,8 @@ CONTENT_TYPES = {
     "event_list": "application/json",
 }
 PLAIN = list(CONTENT_TYPES)
-SUCCESS = [200, 201, 202, 204, 206, 299]
+SUCCESS = [200, 201, 202, 204, 206]
+NO_SUCCESS = [207, 208, 226, 260, 299]
 POISON = [400, 422]
 MISCONFIGURED = [300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 415, 431, 451]
 PASSING = [408, 425, 429, 500, 501, 502, 503, 504, 507, 599]
@@ -42,6 +43,26 @@ def classify(status: int, headers: dict[str, str]) -> Outcome:
 @pytest.mark.parametrize("status", SUCCESS)
 def test_success(status: int) -> None:
     assert classify(status, {}) == Delivered()
+
+
+@pytest.mark.parametrize("status", NO_SUCCESS)
+def test_a_status_of_success_that_means_nothing_known_is_none(status: int) -> None:
+    """Loki refuses with 260, and 207 says nothing without a document."""
+    assert isinstance(classify(status, {}), Misconfigured)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (207, b'[{"status":201},{"status":201}]', Delivered),
+        (207, b'[{"status":201},{"status":500}]', Retry),
+        (200, b'{"success":false}', Misconfigured),
+        (200, b'{"status":"ok"}', Delivered),
+        (202, b"", Delivered),
+    ],
+)
+def test_a_success_is_none_where_its_document_says_no(status: int, body: bytes, kind: type) -> None:
+    assert isinstance(by_answer(HttpAnswer(status, {}, body)), kind)
 
 
 @pytest.mark.parametrize("status", POISON)
@@ -294,6 +315,15 @@ async def test_an_address_of_its_own_that_is_refused_concerns_one_cluster(status
             found = await deliver(destination, [event()])
             assert isinstance(found, Misconfigured)
             assert not found.cluster_only
+
+
+async def test_a_tenant_that_is_refused_with_400_whatever_is_sent_concerns_one_cluster() -> None:
+    """The empty request goes to the same tenant, and is told the same: which says nothing of the other ones."""
+    refusal = Reply(400, b"no such tenant")
+    async with Collector(script=[refusal] * 2) as server, hook(server, "/in/{cluster}") as destination:
+        found = await deliver(destination, [event()])
+        assert isinstance(found, Misconfigured)
+        assert found.cluster_only
 
 
 async def test_the_word_before_a_token_may_be_another() -> None:

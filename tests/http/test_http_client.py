@@ -16,7 +16,7 @@ import pytest
 import zstandard
 from httpkit import SECRET, client, tcp_server
 
-from auditsink.delivery.outcome import Retry, RetryCause
+from auditsink.delivery.outcome import Misconfigured, Retry, RetryCause
 from auditsink.http.answers import HttpAnswer
 from auditsink.http.client import TransportProblem, decoded
 from auditsink.testing.collector import Collector
@@ -287,6 +287,23 @@ async def test_what_is_no_http_is_tried_again(said: bytes) -> None:
 
     assert isinstance(problem, TransportProblem)
     assert isinstance(problem.outcome(), Retry)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_port_of_grpc_is_for_a_person(first: bool) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not first:
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(bytes.fromhex("000006040000000000000500004000"))
+        await writer.drain()
+        await reader.read()
+
+    async with tcp_server(answer) as url, client(url) as http:
+        problem = await http.post(url, b"", SECRET)
+
+    assert isinstance(problem, TransportProblem)
+    assert isinstance(problem.outcome(), Misconfigured)
+    assert "speaks HTTP/2 only" in problem.why
 
 
 async def test_a_closed_port_is_tried_again() -> None:

@@ -19,13 +19,20 @@ def answer(status: int = 200, body: bytes = b"", content_type: str = "") -> Http
         (answer(body=b"\xef\xbb\xbf\n  <HTML><TITLE>Blocked</TITLE>"), "Blocked"),
         (answer(body=b"<!-- saved --><html><title>x</title>"), "x"),
         (answer(body=b"<html><body>no title"), ""),
-        (answer(body=b"words", content_type="text/html; charset=utf-8"), ""),
-        (answer(content_type="TEXT/HTML"), ""),
+        (answer(body=b"Please <a href='/login'>sign in</a>", content_type="text/html; charset=utf-8"), ""),
+        (answer(body=b"<script>location='/login'</script>"), ""),
+        (answer(body=b'<meta http-equiv="refresh" content="0;url=/login">'), ""),
+        (answer(body=b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C"><html><title>Portal</title>'), "Portal"),
+        (answer(body=b"<center><h1>Blocked</h1></center>", content_type="TEXT/HTML"), ""),
+        (answer(body=b"OK", content_type="text/html; charset=utf-8"), None),
+        (answer(body=b'{"status":"ok"}', content_type="text/html; charset=UTF-8"), None),
+        (answer(204, content_type="text/html"), None),
         (answer(body=b'<html><title lang="de">Anmelden</title>'), "Anmelden"),
         (answer(body=b""), None),
         (answer(body=b"ok"), None),
         (answer(body=b'{"text":"<html>"}'), None),
         (answer(body=b"<xml/>", content_type="application/xml"), None),
+        (answer(body=b"<headers/>"), None),
     ],
 )
 def test_a_page_and_its_title(found: HttpAnswer, title: str | None) -> None:
@@ -41,6 +48,13 @@ def test_the_sentence_has_the_title() -> None:
     assert told is not None
     assert "HTTP 200 with an HTML page titled 'Sign in &mdash; SSO'" in told.why
     assert page(answer(body=b"ok")) is None
+
+
+def test_a_firewall_that_answers_a_success_without_a_page_is_named() -> None:
+    """AWS WAF's Challenge: 202 and no body for whoever does not ask for HTML."""
+    told = page(HttpAnswer(202, {"x-amzn-waf-action": "challenge"}, b""))
+    assert told is not None
+    assert "HTTP 202 from AWS WAF (challenge)" in told.why
 
 
 @pytest.mark.parametrize(

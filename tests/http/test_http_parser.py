@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from auditsink.http.answers import HttpAnswer
-from auditsink.http.parser import NoHttpError, ResponseParser, head
+from auditsink.http.parser import NoHttpError, ResponseParser, SpeaksHttp2Error, head
 
 
 def read(data: bytes, *, limit: int = 1000, step: int = 10**6, tunnel: bool = False) -> ResponseParser:
@@ -116,6 +116,26 @@ def test_what_is_no_answer_or_never_ends_is_refused(data: bytes, step: int) -> N
     with pytest.raises(NoHttpError) as refused:
         read(data, step=step)
     assert "y" * 5 not in str(refused.value)
+
+
+def test_a_server_of_http_2_is_known_by_its_first_frame() -> None:
+    """Before the request, as gRPC's servers send it, or after; a body that looks like one is none."""
+    settings = bytes.fromhex("000006040000000000000500004000") + b"\0\0\4\x08\0\0\0\0\0"
+    for reader in (ResponseParser(), begun()):
+        with pytest.raises(SpeaksHttp2Error):
+            reader.feed(settings)
+        assert not reader.reusable
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(settings)
+    found = begun()
+    found.feed(body)
+    found.feed(settings)
+    assert found.answer().body == settings
+
+
+def begun() -> ResponseParser:
+    reader = ResponseParser()
+    reader.begin(1000)
+    return reader
 
 
 def test_what_comes_unasked_makes_the_connection_useless() -> None:

@@ -212,7 +212,8 @@ class Bulk:
             return self._incomplete(answer, said)
         results = said.results
         self._diverted += sum(1 for item in results if item.failure_store == "used")
-        troubles = self._settle(results) if said.errors else {}
+        # Not by `errors` alone: servers that speak this API after Elasticsearch's example forget to set it.
+        troubles = self._settle(results) if said.errors or any(item.code >= 300 for item in results) else {}
         if not troubles:
             refused, diverted = tuple(sorted(self._refused, key=lambda one: one.index)), self._diverted
             self._begin()
@@ -248,6 +249,11 @@ class Bulk:
         }
 
     def _incomplete(self, answer: HttpAnswer, said: BulkAnswer | None) -> Outcome:
+        if said is not None and not said.items:  # an event is to blame only where others are taken
+            return Retry(
+                f"HTTP {answer.status} without a word on any of {len(self._owed)} events, so whether they are there is "
+                "not known; if that goes on, it is no Elasticsearch or OpenSearch (Quickwit needs a newer version)"
+            )
         if said is not None:
             return Poison(None, f"HTTP 200 without a result for each of {len(self._owed)} events: not all were taken")
         if len(answer.body) >= _ANSWER_LIMIT and len(self._owed) > 1:

@@ -35,6 +35,8 @@ from auditsink.http.pages import page, wants_tls
 
 _CONTENT_TYPE = "application/json"
 _OLDEST = re.compile(rb"oldest acceptable timestamp is: (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d))")
+_BLOCKED = 260
+"""Loki's `block_ingestion_status_code`, which no client is to try again."""
 _INSIDE_LIMIT = b"larger than max"  # gRPC's words when a request is too large between Loki's own parts (a 500 outside)
 
 
@@ -97,6 +99,8 @@ def classify(answer: HttpAnswer) -> Outcome:
         return wants_tls(answer) or Poison(None, f"HTTP {answer.status}: {said}")
     if answer.status >= 500 and _INSIDE_LIMIT in answer.body:
         return TooLarge(f"HTTP {answer.status}: {said}; lower batch.max_bytes")
+    if answer.status == _BLOCKED:
+        return Misconfigured(f"HTTP {_BLOCKED}: Loki takes nothing ({said}); ask whoever runs it")
     if answer.status == 429:
         return Retry(f"HTTP 429: {said}", after=retry_after(answer.headers), cause=RetryCause.THROTTLED)
     return by_status(answer.status, answer.headers)

@@ -25,6 +25,7 @@ from auditsink.destinations.encoding import documents, event_id, json_text
 from auditsink.destinations.formats import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status, foreign
 from auditsink.http.pages import page, wants_tls
+from auditsink.http.refusals import refusal
 
 _CONTENT_TYPE = "application/json"
 _RECORD = (
@@ -71,45 +72,44 @@ class OtlpFormat:
         return Delivered() if isinstance(outcome, Poison) else outcome
 
 
-class _Partial(msgspec.Struct, rename="camel"):
-    rejected_log_records: str | int = 0  # int64: a string in JSON, but numbers are to be read too
-    error_message: str = ""
-
-
-class _Response(msgspec.Struct, rename="camel"):
-    partial_success: _Partial | None = None
-
-
 class _RpcStatus(msgspec.Struct):
     message: str = ""
 
 
-_decode_response = msgspec.json.Decoder(_Response).decode
+_decode_response = msgspec.json.Decoder(dict[str, object]).decode
 _decode_status = msgspec.json.Decoder(_RpcStatus).decode
 
-
-_NO_RECEIVER = Misconfigured("HTTP 200, but no answer of an OTLP receiver; check url and what stands between")
+_SUCCESS = frozenset({200, 201, 202, 204})
 
 
 def classify(answer: HttpAnswer) -> Outcome:
-    """What an answer of a receiver means. An empty 200 is one too: several receivers leave the document out."""
-    if answer.status == 200:
-        found = _accepted(answer.body)
-        return found if found is not _NO_RECEIVER else page(answer) or found
+    """What an answer of a receiver means. An empty one is a yes too: several receivers leave the document out.
+
+    The protocol has 200 for a success; Loki says 204 (grafana/loki#15761), gateways that queue say 202.
+    """
+    if answer.status in _SUCCESS:
+        return page(answer) or refusal(answer) or _accepted(answer)
     if answer.status in (400, 422):
         return wants_tls(answer) or Poison(None, f"HTTP {answer.status}: {_message(answer.body)}")
     return by_status(answer.status, answer.headers)
 
 
-def _accepted(body: bytes) -> Outcome:
+def _accepted(answer: HttpAnswer) -> Outcome:
+    """What the document says of the records. Its names have two spellings, which readers of ProtoJSON must know."""
     try:
-        partial = _decode_response(body or b"{}").partial_success
-        rejected = int(partial.rejected_log_records) if partial else 0
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return _NO_RECEIVER
-    if partial is None or rejected <= 0:
+        said = _decode_response(answer.body or b"{}")
+        partial = said.get("partialSuccess") or said.get("partial_success") or {}
+        if not isinstance(partial, dict):
+            raise TypeError  # noqa: TRY301 - it is as unreadable as all else that is none
+        rejected = int(partial.get("rejectedLogRecords") or partial.get("rejected_log_records") or 0)
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError):
+        return Misconfigured(
+            f"HTTP {answer.status}, but no answer of an OTLP receiver; check url and what stands between"
+        )
+    if rejected <= 0:
         return Delivered()
-    return Poison(None, f"{rejected} records rejected: {foreign(partial.error_message)}")
+    why = partial.get("errorMessage") or partial.get("error_message") or "without a reason"
+    return Poison(None, f"{rejected} records rejected: {foreign(str(why))}")
 
 
 def _message(body: bytes) -> str:

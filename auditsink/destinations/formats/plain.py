@@ -16,12 +16,15 @@ from auditsink.destinations.encoding import lines, utf8_documents
 from auditsink.destinations.formats import SMALL_ANSWER, Request, Single
 from auditsink.http.answers import HttpAnswer, by_status
 from auditsink.http.pages import page, wants_tls
+from auditsink.http.refusals import is_document, refusal
 
 Encode = Callable[[Sequence[bytes]], bytes]
 
+_KNOWN, _MULTI = 206, 207
+
 
 class Plain:
-    """See `Format`. The other side is unknown, so any answer with a status of success is one, but an HTML page."""
+    """See `Format`. The other side is unknown, so an answer with a status of success is one, if it does not say no."""
 
     endpoint = ""
     answer_limit = SMALL_ANSWER
@@ -48,9 +51,12 @@ class Plain:
 
 
 def classify(answer: HttpAnswer) -> Outcome:
-    """By the status (RFC 9110, 15), as far as it is no page that something in between wrote."""
-    if 200 <= answer.status < 300:
-        return page(answer) or Delivered()
+    """By the status (RFC 9110, 15), as far as it is no page that something in between wrote, and no refusal inside.
+
+    207 says that the document tells (RFC 4918, 13). Other numbers above 206 are inventions: Loki refuses with 260.
+    """
+    if 200 <= answer.status <= _KNOWN or (answer.status == _MULTI and is_document(answer)):
+        return page(answer) or refusal(answer) or Delivered()
     if answer.status in (400, 422):
         return wants_tls(answer) or Poison(None, f"HTTP {answer.status}: the collector refuses the content")
     return by_status(answer.status, answer.headers)
