@@ -108,7 +108,7 @@ def split_slow(body: bytes) -> Split:
     mark = _encoding_mark(body)
     found = scan.event_list(body)
     if found.kind != "EventList" or found.api_version not in API_VERSIONS:
-        raise NotAnEventListError(_not_a_list(found.kind, found.api_version))
+        raise NotAnEventListError(_not_a_list(body, found.kind, found.api_version))
     if found.items is None:
         return Split([body], mark | Mark.UNSPLIT)
     return Split([body[start:stop] for start, stop in found.items], mark)
@@ -119,10 +119,19 @@ def split(body: bytes) -> Split:
     return split_fast(body) or split_slow(body)
 
 
-def _not_a_list(kind: str, api_version: str) -> str:
+_OTHERS = {
+    b"\x1f\x8b": "gzip; say so in a header, Content-Encoding: gzip",
+    codecs.BOM_UTF16_LE: "UTF-16; JSON travels in UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16; JSON travels in UTF-8",
+}
+"""What people post by mistake, by its first bytes."""
+
+
+def _not_a_list(body: bytes, kind: str, api_version: str) -> str:
     if kind or api_version:
         return f"{EXPECTED}, got kind {kind[:64]!r} and apiVersion {api_version[:64]!r}"
-    return EXPECTED
+    other = _OTHERS.get(body[:2])
+    return EXPECTED if other is None else f"{EXPECTED}, got {other}"
 
 
 _NO_MARK = Mark(0)

@@ -49,7 +49,9 @@ class Found(NamedTuple):
 
     `kind` and `api_version` are the first of their name at the top level and "" when there is none that can be read.
     `items` is None when the body cannot be split: truncated, unbalanced, followed by something, more than one `items`
-    (splitting one would lose the other), or beyond the bounds of this module. Without `items` the list is empty.
+    (splitting one would lose the other), none but another array that holds something (Go's internal type, written
+    without its names on the wire, has them in `Items`), or beyond the bounds of this module. Without any the list is
+    empty.
     """
 
     kind: str
@@ -166,11 +168,14 @@ def event_list(body: bytes) -> Found:
 
 def _top_level(walk: "_Walk", names: dict[str, str]) -> list[tuple[int, int]]:
     items: list[tuple[int, int]] | None = None
+    other = False  # an array of another name holds something
     walk.expect(b"{")
     more = walk.peek() != b"}" or not walk.expect(b"}")
     for _ in range(_MOST_KEYS):
         if not more:
             walk.end()
+            if other and items is None:
+                raise UnreadableError
             return items or []
         key = walk.text()
         walk.expect(b":")
@@ -181,7 +186,7 @@ def _top_level(walk: "_Walk", names: dict[str, str]) -> list[tuple[int, int]]:
         elif key in ("kind", "apiVersion") and walk.peek() == b'"':
             names.setdefault(key, walk.text())
         else:
-            walk.value()
+            other |= walk.array()
         more = walk.expect(b",}") == b","
     raise UnreadableError
 
@@ -245,6 +250,11 @@ class _Walk:
         start = self._position
         self.value()
         return start, self._position
+
+    def array(self) -> bool:
+        """Step over any value: whether it was an array that holds something."""
+        start, stop = self.span()
+        return self._body.startswith(b"[", start) and self._body[start + 1 : stop - 1].strip(b" \t\r\n") != b""
 
     def items(self) -> list[tuple[int, int]]:
         """Step over the value of `items`: an array or null."""

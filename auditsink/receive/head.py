@@ -10,6 +10,7 @@ without them means, which takes a tenth of the time.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import httptools
@@ -147,10 +148,16 @@ class _HeadFields:
             keep_alive=not old and not any(b"close" in value.lower() for value in headers.get(b"connection", ())),
             chunked=coding is not None,
             authorization=authorization[0] if len(authorization) == 1 else b"",
-            encoding=_only([value for value in headers.get(b"content-encoding", ()) if value.lower() != b"identity"]),
+            encoding=_only(_codings(headers.get(b"content-encoding", ()))),
             expectation=None if old else _only(headers.get(b"expect", [])),  # RFC 9110, 10.1.1
         )
         return read, int(headers.get(b"content-length", [b"0"])[0])
+
+
+def _codings(values: Iterable[bytes]) -> list[bytes]:
+    """Those of a list that are any: it may have empty elements (RFC 9110, 5.6.1), and identity is none."""
+    several = (coding.strip() for value in values for coding in value.split(b","))
+    return [coding for coding in several if coding.lower() not in (b"", b"identity")]
 
 
 def _only(values: list[bytes]) -> bytes | None:

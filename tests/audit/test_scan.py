@@ -60,6 +60,7 @@ def test_recorded_batches_are_split_as_json_splits_them() -> None:
         b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":null}',
         b'{"items":[ ],"apiVersion":"audit.k8s.io/v1","kind":"EventList"}',
         b'{"kind":"EventList","api\\u0056ersion":"audit.k8s.io/v1","it\\u0065ms":[]}',
+        b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[],"Items":[ ],"x":{"y":[1]},"z":"[1]"}',
     ],
 )
 def test_no_items_is_an_empty_list(body: bytes) -> None:
@@ -93,6 +94,14 @@ def test_no_items_is_an_empty_list(body: bytes) -> None:
 )
 def test_what_cannot_be_split_keeps_the_name_it_opened_with(rest: bytes) -> None:
     assert scan.event_list(FRAME + rest) == scan.Found("EventList", "audit.k8s.io/v1", None)
+
+
+@pytest.mark.parametrize("rest", [b"", b',"metadata":{}', b',"x":[ ]'])
+@pytest.mark.parametrize("name", [b"Items", b"ITEMS", b"events", b"\\items", b"\xff"])
+def test_an_array_that_may_hold_the_events_is_not_passed_over(name: bytes, rest: bytes) -> None:
+    start = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","%b":[{"a":1}]' % name
+    assert scan.event_list(start + rest + b"}") == scan.Found("EventList", "audit.k8s.io/v1", None)
+    assert scan.event_list(start + b',"items":[1]}').items == [(len(start) + 10, len(start) + 11)]
 
 
 @pytest.mark.parametrize("value", [b'"text"', b"17", b"{}", b'{"0":{}}', b"true", b"nulls"])

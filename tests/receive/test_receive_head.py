@@ -73,6 +73,8 @@ def test_a_head_shows_no_credential() -> None:
 
 def test_codings_of_the_content_are_listed() -> None:
     assert fields(b"Content-Encoding: identity")[0].encoding is None
+    assert fields(b"Content-Encoding: ")[0].encoding is None
+    assert fields(b"Content-Encoding: identity, , GZIP")[0].encoding == b"gzip"
     assert fields(b"Content-Encoding: gzip", b"Content-Encoding: BR")[0].encoding == b"gzip,br"
 
 

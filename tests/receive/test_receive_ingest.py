@@ -5,6 +5,7 @@ import json
 import random
 import threading
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import corpus
@@ -69,6 +70,14 @@ async def test_gzip_is_understood(name: str) -> None:
     assert await post(port, gzip.compress(BODY), f"Content-Encoding: {name}") == (200, {"accepted": 1})
     assert spool.stored[0].body == BODY
     assert port.counters.cluster("default").bytes == len(BODY)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+async def test_a_byte_order_mark_is_no_part_of_a_list(pack: Callable[[bytes], bytes]) -> None:
+    port = make_port(spool := FakeSpool())
+    headers = ["Content-Encoding: gzip"] if pack is gzip.compress else []
+    assert await post(port, pack(b"\xef\xbb\xbf" + BODY), *headers) == (200, {"accepted": 1})
+    assert (spool.stored[0].body, spool.events) == (BODY, [EVENT])
 
 
 async def test_gzip_and_hostile() -> None:
