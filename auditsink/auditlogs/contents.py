@@ -84,11 +84,11 @@ def of_text(text: bytes, depth: int = 0) -> Iterator[Content]:
     if first in b'{["' and values.is_whole(text):
         yield from of_value(text, depth)
         return
-    found, rest = values.leading(text) if first in b"{[" else ([], 0)
+    found, torn = _beginning(text) if first in b"{[" else ([], False)
     if found:
         for value in found:
             yield from of_value(value, depth)
-        if text[rest:].strip(BLANK + b",\x1e"):
+        if torn:
             yield Nothing(TORN)
     elif first == b"{":
         yield Nothing(TORN)
@@ -98,6 +98,20 @@ def of_text(text: bytes, depth: int = 0) -> Iterator[Content]:
         yield from _of_csv(text, depth)
     else:
         yield from _behind_prefix(text, depth)
+
+
+def _beginning(text: bytes) -> tuple[list[bytes], bool]:
+    """The values that a text begins with, and whether something else is behind them.
+
+    None where that shows that they stood in another value, whose beginning is missing: the end of a torn event may hold
+    what looks like one.
+    """
+    found, rest = values.leading(text)
+    behind = text[rest:].strip(BLANK + b"\x1e")
+    other = behind.strip(BLANK + b",")
+    if other[:1] in (b"}", b"]") or (behind[:1] == b"," and other[:1] not in (b"", b"{", b"[")):
+        return [], True
+    return found, bool(other)
 
 
 def _of_csv(text: bytes, depth: int) -> Iterator[Content]:
@@ -129,11 +143,11 @@ def _behind_prefix(text: bytes, depth: int) -> Iterator[Content]:
     if not prefix or len(prefix) > _LONGEST_PREFIX or any(byte in prefix for byte in b'"}\\'):
         yield Nothing(_nature(text))
         return
-    found, rest = values.leading(text[start:])
+    found, torn = _beginning(text[start:])
     contents = [content for value in found for content in of_value(value, depth + 1)]
     if contents and not any(isinstance(content, Nothing) for content in contents):
         yield from contents
-        if text[start + rest :].strip(BLANK):
+        if torn:
             yield Nothing(TORN)
     else:
         yield Nothing(TORN if _EVENT_START.match(text, start) else _nature(text))

@@ -135,6 +135,7 @@ class LogReader:
         self._parts = Parts(limit)
         self._spare = 0  # bytes that may still be looked at again
         self._depth = 0
+        self._array = False  # a line opened an array, whose elements are read one by one
 
     def feed(self, chunk: bytes) -> Iterator[LogItem]:
         """What has become whole with this chunk. To be used up before the next one."""
@@ -197,7 +198,11 @@ class LogReader:
         whole = line.data.lstrip(BLANK).removeprefix(_BOM).lstrip(BLANK)
         text = whole.rstrip(BLANK)
         if not text or text in _SEPARATORS:
+            self._array = text == b"[" or (self._array and text in (b"", b","))
             return
+        if self._array and text[:1] == b"{" and text[-1:] == b"]":  # the last element, and the end of the array
+            self._array = False
+            whole = text = text[:-1].rstrip(BLANK)
         part = container_part(text)
         if part is not None:
             yield from self._of_container(line.number, part)

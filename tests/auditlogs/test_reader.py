@@ -102,6 +102,7 @@ LOGS: dict[str, tuple[bytes, list[bytes], list[tuple[int, str]]]] = {
     ),
     "an array over several lines": (lines(b"[", PRETTY + b",", PRETTY, b"]"), [PRETTY, PRETTY], []),
     "an array with an event a line": (lines(b"[", A + b",", B, b"]"), [A, B], []),
+    "an array that ends in the line of its last element": (lines(b"[", A + b",", B + b" ]", C), [A, B, C], []),
     "an array on one line": (lines(b"[" + A + b", " + B + b"]"), [A, B], []),
     "a sequence of records": (b"\x1e" + lines(A) + b"\x1e" + lines(B), [A, B], []),
     "oc adm node-logs": (lines(b"ip-10-0-1-2.ec2.internal " + A, b"master-1 " + B), [A, B], []),
@@ -112,6 +113,16 @@ LOGS: dict[str, tuple[bytes, list[bytes], list[tuple[int, str]]]] = {
     "a prefix and a torn event": (lines(b"master-1 " + TORN_EVENT, A), [A], [(1, TORN)]),
     "no prefix but the rest of a torn event": (
         lines(b'"x"},"y":' + A, b'oops"} ' + A), [], [(1, "is no audit event"), (2, "is no audit event")],
+    ),
+    "the end of a torn event that holds what looks like one": (
+        lines(
+            *(start + B + end for start in (b"", b"[", b",", b":", b"12, ") for end in (b"}}", b"]}", b', "x":1}')),
+            b"2025-01-04T14:13:20.1Z stdout F " + B + b"," + B + b"]}}",
+            b'{"log":"' + B.replace(b'"', b'\\"') + b'}}\\n","stream":"stdout","time":"t"}',
+            A + b"," + TORN_EVENT,
+        ),
+        [A],
+        [*((number, TORN) for number in range(1, 19))],
     ),
     "CRI": (lines(b"2025-01-04T14:13:20.1Z stdout F " + A, b"2025-01-04T14:13:20.1+01:00 stderr F " + KLOG),
             [A], [(2, "is a line of the apiserver's own log")]),
