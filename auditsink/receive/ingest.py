@@ -252,7 +252,7 @@ def _prepare(body: bytes, most: int | None) -> Prepared:
                     RejectionReason.TOO_LARGE, f"the body unpacks to more than receive.max_body ({most})"
                 )
             body = unpacked
-        body = body.removeprefix(codecs.BOM_UTF8)  # no part of the JSON; whoever parses it may ignore it (RFC 8259, 8.1)
+        body = body.removeprefix(codecs.BOM_UTF8)  # which a parser may ignore (RFC 8259, 8.1)
         return body, split_fast(body) or split_slow(body)
     except InflateError as problem:
         return HttpRejection(RejectionReason.BAD_REQUEST, str(problem))
