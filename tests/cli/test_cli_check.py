@@ -9,7 +9,8 @@ from calling import Call
 
 from auditsink.cli import check
 
-LOCAL = "receive: {listen: '127.0.0.1:9880'}\n"
+LOCAL = "receive: {listen: '127.0.0.1:0'}\nadmin: {listen: '127.0.0.1:0'}\n"
+"""Ports that no other process has: one in use is a risk to be told of."""
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -22,7 +23,7 @@ def test_a_good_file_is_told_in_words(auditsink: Call, tmp_path: Path) -> None:
     spool = f"spool: {{path: {tmp_path}, max_bytes: 128MiB}}\n"
     said = auditsink("check", "-c", written(tmp_path, f"{LOCAL}{spool}destinations: [{{name: out, type: stdout}}]"))
     assert (said.code, said.err) == (0, "")
-    assert said.out.startswith("This sink\n  listens on http://127.0.0.1:9880 for POST /audit")
+    assert said.out.startswith("This sink\n  listens on http://127.0.0.1:0 for POST /audit")
     assert "  delivers to out: standard output\n" in said.out
     assert "Risks" not in said.out
 

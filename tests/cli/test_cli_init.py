@@ -1,9 +1,11 @@
 """`auditsink init`: what it writes passes `check`, and a sink that runs with it takes what its apiserver posts."""
 
+import socket
 import ssl
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from running import Sink
 from auditsink import load
 from auditsink.cli import init
 from auditsink.cli.init_files import DESTINATIONS, Answers, configuration
-from auditsink.common.listen import bound, listen
+from auditsink.common.listen import bound
 from auditsink.config import FileConfig
 from auditsink.doctor import apiserver
 from auditsink.doctor.flags import read as read_flags
@@ -40,10 +42,12 @@ EVENTS = 1919
 
 
 @pytest.fixture
-def address() -> str:
-    """One that nobody listens on."""
-    with listen("test", "127.0.0.1:0") as listening:
-        return str(bound(listening))
+def address() -> Iterator[str]:
+    """One that nobody listens on, held until the end: only who listens on it by its number gets it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield str(bound(held))
 
 
 def options(place: Path, destination: str, **others: object) -> list[object]:
