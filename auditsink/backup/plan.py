@@ -252,26 +252,33 @@ def sizes_of(local: LocalState) -> dict[str, int]:
     return {path_of(ring.cluster, one.first): one.size for ring in local.rings for one in ring.segments}
 
 
-def continues(local: LocalState, manifest: CopyManifest) -> bool:
-    """Whether the spool is what the copy was made of, and not behind it: else the copy must not be changed."""
+def continues(local: LocalState, manifest: CopyManifest, *, own: bool) -> bool:
+    """Whether the spool is what the copy was made of, and not behind it: else the copy must not be changed.
+
+    `own`: this spool's directory wrote it. Another one may have given out the same sequences to other events, and who
+    has delivered its own and removed them cannot tell: so it goes on only where the copy says that they were delivered.
+    """
     held = {(ring.cluster, ring.ring): ring for ring in local.rings}
     for ring in manifest.rings:
         mine = held.get((ring.cluster, ring.ring))
         if mine is None:
             if ring.copied > ring.consumed:
                 return False
-        elif mine.end < ring.copied or not _same_segments(mine, ring):
+        elif mine.end < ring.copied or not _same_segments(mine, ring, own=own):
             return False
     return True
 
 
-def _same_segments(mine: LocalRing, ring: CopiedRing) -> bool:
+def _same_segments(mine: LocalRing, ring: CopiedRing, *, own: bool) -> bool:
     identities = {one.first: one.identity for one in mine.segments}
-    return all(
-        identities.get(one.first, one.file.identity) == one.file.identity
-        and (one.first in identities or one.end <= max(mine.floor, mine.consumed))
-        for one in ring.segments
-    )
+    done = max(mine.floor, mine.consumed) if own else ring.consumed
+    for one in ring.segments:
+        if one.first in identities:
+            if identities[one.first] != one.file.identity:
+                return False
+        elif one.end > done or any(two.first < one.end and two.end > one.first for two in mine.segments):
+            return False
+    return True
 
 
 def garbage(stored: Iterable[str], *needed: Iterable[str]) -> list[str]:

@@ -224,7 +224,7 @@ class Uploader:
         for problem in found.problems:
             log.warning("%s", problem)
         base = await self._lease.free(found)
-        if base is not None and not plan.continues(self._began, base):
+        if base is not None and not plan.continues(self._began, base, own=base.holder == self._prepared.holder):
             await self._lease.leave(base)
         await self._lease.take(found, base)
         log.info("this sink writes to the copy", extra={"copy": self._config.root, "fence": self._lease.fence})

@@ -17,6 +17,7 @@ from auditsink.common.clock import SystemClock
 from auditsink.common.disk import RealDisk
 from auditsink.common.units import Size
 from auditsink.config import BackupSection
+from auditsink.spool.lock import take_lock
 
 if TYPE_CHECKING:
     from auditsink.backup.copies import CopyListing
@@ -130,13 +131,14 @@ def restore_command(
     from auditsink.backup.start import SpoolCondition, condition  # noqa: PLC0415
 
     disk = RealDisk()
-    try:
-        if condition(target, disk) is not SpoolCondition.EMPTY:
-            raise BackupError(f"--to {target} holds a spool, which is never written over; give an empty directory")
 
-        async def restored(store: "CopyStore") -> "RestoredCopy":
-            copy = await chosen(store, config, number)
-            disk.make_directory(target)
+    async def restored(store: "CopyStore") -> "RestoredCopy":
+        copy = await chosen(store, config, number)
+        disk.make_directory(target)
+        lock = take_lock(disk, target)  # a sink that has it open would go on in what is set aside
+        try:
+            if condition(target, disk) is not SpoolCondition.EMPTY:
+                raise BackupError(f"--to {target} holds a spool, which is never written over; give an empty directory")
             with bar("Restoring", copy.size) as shown:
                 done = 0
 
@@ -147,7 +149,10 @@ def restore_command(
 
                 where = RestoreTarget(target, max_bytes, checkpoints, disk)
                 return await restore(store, copy, where, clock=SystemClock(), progress=progress)
+        finally:
+            lock.close()
 
+    try:
         made = _with_store(config, restored)
     except OSError as problem:
         raise BackupError(f"--to {target}: {problem.strerror or problem}; check the disk and its permissions") from None

@@ -205,7 +205,25 @@ def test_a_ring_is_stated_up_to_its_first_segment_that_is_not_whole() -> None:
     ],
 )
 def test_a_spool_goes_on_with_a_copy_that_it_is_not_behind(state: LocalState, of: CopiedRing, whether: bool) -> None:
-    assert plan.continues(state, manifest(of)) is whether
+    assert plan.continues(state, manifest(of), own=True) is whether
+
+
+@pytest.mark.parametrize(
+    ("state", "of", "whether"),
+    [
+        (local(held(0, 10, 100)), ring(copied(0, 10, 100)), True),
+        (local(held(0, 10, 100)), ring(copied(0, 5, 50)), True),
+        (local(held(10, 20, 9), consumed=10, floor=10), ring(copied(0, 10, 100)), False),  # whose were they?
+        (local(held(10, 20, 9), consumed=10, floor=10), ring(copied(0, 10, 100), consumed=10), True),
+        # What was given out twice: here in the segment that grew on, there in another one.
+        (local(held(0, 20, 200), consumed=20), ring(copied(0, 5, 50), copied(5, 9, 40)), False),
+        (local(held(0, 20, 200), consumed=20), ring(copied(0, 5, 50), copied(5, 9, 40), consumed=9), False),
+    ],
+)
+def test_a_copy_that_another_directory_wrote_to_may_hold_other_events_under_the_same_sequences(
+    state: LocalState, of: CopiedRing, whether: bool
+) -> None:
+    assert plan.continues(state, manifest(of), own=False) is whether
 
 
 def test_a_restore_brings_what_is_wanted_and_of_the_rest_the_newest_that_fits() -> None:
