@@ -3,8 +3,9 @@
 HTTP/1.1 is ours but for the parser: a sink posts whole bodies to one address and reads small answers, and a client for
 everything took 10 of its 51 MB at rest and a fifth of its CPU at full speed (benchmarks/README.md).
 
-Nothing is retried or redirected here. No compression is asked for; one that comes all the same is undone. No text that
-leaves this module holds a path, a header or a body: each may carry a secret.
+Nothing is retried or redirected here. What follows a failure goes over a new connection, to the name's next address. No
+compression is asked for; one that comes all the same is undone. No text that leaves this module holds a path, a header
+or a body: each may carry a secret.
 """
 
 import asyncio
@@ -114,6 +115,7 @@ _ANSWER_LIMIT = 65536  # bytes kept of an answer where nobody needs more; whoeve
 _IDLE = 10.0  # seconds: shorter than Splunk's 12 under load, or a request would meet a connection that is being closed
 _LIFETIME = 300.0  # seconds that a connection is used: long enough to cost nothing, and a changed DNS answer is seen
 _JITTER = 0.2  # of it, so that many connections do not go at once
+_MISDIRECTED = 421  # RFC 9110, 15.5.20: not over this connection
 _PORTS = {"http": 80, "https": 443}
 _OURS = {"User-Agent": f"auditsink/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
@@ -192,6 +194,7 @@ class Client:
         self._idle: list[HttpConnection] = []
         self._open: set[HttpConnection] = set()
         self._closed = 0  # times
+        self._turn = 0  # failures: which of the name's addresses is next
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer | TransportProblem:
         """`url` is on the client's origin. The body goes out with its length, as it is."""
@@ -205,15 +208,19 @@ class Client:
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]
     ) -> HttpAnswer | TransportProblem:
         """Any other method. `url` is on the client's origin."""
-        connected = False
+        connected, turn = False, self._turn
         try:
             start = head(method, self._target(url), self._headers(headers), len(body))
             async with asyncio.timeout(self._timeout), self._slots:
                 connection = await self._connection()
                 connected = True
-                return await self._exchange(connection, start, body)
+                answer = await self._exchange(connection, start, body)
         except (CannotConnectError, ProxyRefusedError, OSError, ValueError) as problem:
+            self._next_address(turn)
             return self._explain(problem, connected=connected)
+        if _broken(answer.status):
+            self._next_address(turn)
+        return answer
 
     async def close(self) -> None:
         """Close all connections; a request that is under way fails."""
@@ -224,6 +231,11 @@ class Client:
             one.abort()
         for one in several:
             await one.closed()
+
+    def _next_address(self, failed: int) -> None:
+        """Once for all requests that failed at one."""
+        if failed == self._turn:
+            self._turn += 1
 
     async def _connection(self) -> HttpConnection:
         context = None if self._tls is None else self._tls.context()
@@ -243,7 +255,7 @@ class Client:
             raise
         if self._cookies is not None:
             self._cookies.take(connection.cookies)
-        if connection.usable and closed == self._closed:
+        if connection.usable and closed == self._closed and not _broken(answer.status):
             connection.rest(_IDLE, self._lost)
             self._idle.append(connection)
         else:
@@ -274,11 +286,11 @@ class Client:
 
     async def _connected(self, context: ssl.SSLContext | None) -> HttpConnection:
         if self._proxy is None:
-            return await connect(self._address, context)
+            return await connect(self._address, context, turn=self._turn)
         proxy = _address(self._proxy.url)
         if context is None:
-            return await connect(proxy, None, proxy=True)
-        return await tunnel(proxy, self._proxy.headers(), self._address, context)
+            return await connect(proxy, None, proxy=True, turn=self._turn)
+        return await tunnel(proxy, self._proxy.headers(), self._address, context, turn=self._turn)
 
     def _drop(self, connection: HttpConnection) -> None:
         self._open.discard(connection)
@@ -353,6 +365,14 @@ class Client:
         where = " to its proxy" if problem.to_proxy else ""
         why = f"{self._origin}: cannot connect{where} ({_reason(problem.cause)})"
         return TransportProblem(why, tls=_is_tls(problem.cause), cause=RetryCause.ELSEWHERE)
+
+
+def _broken(status: int) -> bool:
+    """Whether the server behind this connection seems to be, or the wrong one; another one may be well.
+
+    A balancer of connections, a Service of Kubernetes too, keeps each where it was first, for as long as it is used.
+    """
+    return status >= 500 or status == _MISDIRECTED
 
 
 def _address(url: str) -> Origin:

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import ipaddress
 import math
+import socket
 import ssl
 import sys
 import termios
@@ -234,15 +235,20 @@ def _is_address(host: str) -> bool:
         return False
 
 
-async def connect(origin: Origin, context: ssl.SSLContext | None, *, proxy: bool = False) -> HttpConnection:
+async def connect(
+    origin: Origin, context: ssl.SSLContext | None, *, proxy: bool = False, turn: int = 0
+) -> HttpConnection:
     """A connection to an address; with TLS if there is a context. `proxy`: it is one, for the error.
+
+    `turn`: so many times it did not work; of a name with several addresses another one is taken each time, for one that
+    takes connections and then hangs would be the first one always.
 
     Raises CannotConnectError, and SSLCertVerificationError for a certificate that is not what `context` wants.
     """
     with _telling(to_proxy=proxy):
         _, connection = await asyncio.get_running_loop().create_connection(
             HttpConnection,
-            origin.host,
+            await _address(origin, turn),
             origin.port,
             ssl=context,
             server_hostname=None if context is None else origin.host,
@@ -252,12 +258,24 @@ async def connect(origin: Origin, context: ssl.SSLContext | None, *, proxy: bool
     return connection
 
 
-async def tunnel(proxy: Origin, shown: dict[str, str], origin: Origin, context: ssl.SSLContext) -> HttpConnection:
+async def _address(origin: Origin, turn: int) -> str:
+    """The one whose turn it is; the name itself first and after the last, so that all are tried side by side."""
+    if not turn:
+        return origin.host
+    found = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    several = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    place = turn % max(len(several), 1)
+    return several[place] if place else origin.host
+
+
+async def tunnel(
+    proxy: Origin, shown: dict[str, str], origin: Origin, context: ssl.SSLContext, *, turn: int = 0
+) -> HttpConnection:
     """TLS to the origin through a tunnel of the proxy (RFC 9110, 9.3.6), which is `shown` these headers.
 
     Raises ProxyRefusedError, NoHttpError, and what `connect` raises.
     """
-    outer = await connect(proxy, None, proxy=True)
+    outer = await connect(proxy, None, proxy=True, turn=turn)
     try:
         await _ask_for_tunnel(outer, shown, origin)
         with _telling(to_proxy=False):

@@ -52,6 +52,54 @@ async def test_a_connection_that_was_closed_or_spoke_unasked_is_not_used_again(a
     assert opened == 2
 
 
+@pytest.mark.parametrize(("status", "connections"), [(500, 2), (503, 2), (421, 2), (429, 1), (400, 1)])
+async def test_what_follows_the_failure_of_a_server_goes_over_a_new_connection(status: int, connections: int) -> None:
+    """A balancer of connections leaves each with the server that has it, and that one may be the broken one."""
+    opened = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        mine = status if opened == 1 else 200
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % mine)
+
+    async with tcp_server(serve) as url:
+        http = made(url)
+        for _ in range(2):
+            assert isinstance(await http.post(url, b"", {}), HttpAnswer)
+        await http.close()
+    assert opened == connections
+
+
+async def test_an_address_of_a_name_that_takes_connections_and_hangs_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All requests that failed together lead to one next address, and what works stays."""
+    asked: list[str] = []
+    both = asyncio.Event()
+
+    async def connect(origin: connection.Origin, context: Any, *, proxy: bool = False, turn: int = 0) -> Any:
+        found = await connection._address(origin, turn)
+        asked.append(found)
+        if len(asked) == 2:
+            both.set()
+        await both.wait()
+        raise connection.CannotConnectError(OSError(111, "refused"), to_proxy=proxy)
+
+    async def addresses(*_: Any, **__: Any) -> Any:
+        return [(0, 0, 0, "", (address, 80)) for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses, raising=False)
+    monkeypatch.setattr(module, "connect", connect)
+    http = made("http://collector")
+    await asyncio.gather(*(http.post("http://collector", b"", {}) for _ in range(2)))
+    for _ in range(3):
+        await http.post("http://collector", b"", {})
+    assert asked == ["collector", "collector", "10.0.0.2", "10.0.0.3", "collector"]
+
+
 async def test_a_connection_that_nobody_needs_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_IDLE", 0.0)
     ended: asyncio.Queue[bytes] = asyncio.Queue()
