@@ -1,4 +1,4 @@
-"""Compressed streams, told by their first bytes: gzip, xz, bzip2, Zstandard. Bounded memory, whatever they hold.
+"""Compressed streams, told by their first bytes: gzip, xz, lzma, bzip2, Zstandard. Bounded memory, whatever they hold.
 
 Several members one behind the other are one stream (`logrotate` and `cat` make such files). A stream that is cut off
 gives all that can be had, and then an error.
@@ -8,6 +8,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from typing import BinaryIO, Protocol, cast
@@ -24,6 +25,9 @@ ZSTD_WINDOW = 2**27
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What reading such a stream raises when it is not what it should be."""
 
+_SKIPPABLE = re.compile(
+    rb"[\x50-\x5f]\x2a\x4d\x18"
+)  # a frame that holds no content; pzstd begins with one (RFC 8878, 3.1.2)
 _XZ_PIECE = 2**16  # bytes; what comes out is bounded by what is asked for
 _ZSTD_PIECE = 2**9  # bytes; nothing bounds what comes out, but a block of 3 bytes gives 128 KiB at most: 22 MB
 
@@ -34,11 +38,11 @@ def decompressed(stream: io.BufferedReader) -> io.BufferedReader | None:
     read: Callable[[int], bytes]  # gives what it has before it raises
     if magic[:2] == b"\x1f\x8b":
         read = gzip.GzipFile(fileobj=stream).read1
-    elif magic[:6] == b"\xfd7zXZ\0":
+    elif magic[:6] == b"\xfd7zXZ\0" or magic[:3] == b"]\0\0":  # the latter by `lzma`: its levels, no signature
         read = _Members(stream, _Xz, _XZ_PIECE).read1
     elif magic[:3] == b"BZh":
         read = bz2.BZ2File(stream).read1
-    elif magic[:4] == b"\x28\xb5\x2f\xfd":
+    elif magic[:4] == b"\x28\xb5\x2f\xfd" or _SKIPPABLE.match(magic):
         read = _Members(stream, _Zstd, _ZSTD_PIECE).read1
     else:
         return None

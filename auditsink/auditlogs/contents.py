@@ -5,8 +5,10 @@ record, or many of them in an array. The members are looked for by name (`CARRIE
 members needs no code. What is no event is named, so that whoever reads it knows what the file is instead.
 """
 
+import base64
 import csv
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ CARRIERS = (
     "events",  # aws logs get-log-events, filter-log-events
     "records",  # Azure Monitor, to an event hub
     "properties", "log_s",  # Azure Monitor: a record; a row of AzureDiagnostics
+    "tables", "rows",  # Log Analytics, its API
     "jsonPayload", "textPayload",  # Google Cloud Logging
     "_source", "hits", "kubernetes.audit",  # Elasticsearch, OpenSearch
     "result", "_raw",  # Splunk's search
@@ -33,6 +36,7 @@ CARRIERS = (
     "attributes", "_line", "content",  # Datadog; IBM's and Mezmo's export; Alibaba's
     "full_message", "short_message",  # GELF
     "detail", "Message",  # EventBridge, SNS
+    "Records", "Data", "kinesis", "awslogs",  # aws kinesis get-records; what a Lambda function is given
 )  # fmt: skip
 """Members that hold events, in the order in which they are tried: the first that holds one counts."""
 DEEPEST = 8
@@ -164,9 +168,20 @@ def of_value(value: bytes, depth: int = 0) -> Iterator[Content]:
             yield from of_value(element, depth + 1)
     elif value[:1] == b'"':
         held = values.content(value)
-        yield from () if held is None else of_text(held, depth + 1)
+        yield from () if held is None else of_text(_decoded(held), depth + 1)
     else:
         yield from _of_object(value, values.members(value), depth)
+
+
+def _decoded(text: bytes) -> bytes:
+    """What is in base64, perhaps packed by gzip, if JSON can be in there: Kinesis, Lambda and Pub/Sub pass it so."""
+    if not text.startswith((b"eyJ", b"H4sI")):
+        return text
+    try:
+        content = base64.b64decode(text, validate=True)
+        return zlib.decompressobj(31).decompress(content, MAX_LINE) if content.startswith(b"\x1f\x8b") else content
+    except (ValueError, zlib.error):
+        return text
 
 
 def _of_object(value: bytes, members: Mapping[str, bytes], depth: int) -> Iterator[Content]:
@@ -193,6 +208,9 @@ def _enveloped(members: Mapping[str, bytes], depth: int) -> Iterator[Content]:
     if set(members) == {"field", "value"} and values.text(members["field"]) != "@message":
         return  # another column of what `aws logs get-query-results` gives
     why = _envelope(members)
+    if why == _OWN_LOG:  # at -v=8 it holds bodies of requests
+        yield Nothing(why)
+        return
     for name in CARRIERS:
         if name not in members or members[name][:1] not in b'{["':
             continue
@@ -207,11 +225,12 @@ def _enveloped(members: Mapping[str, bytes], depth: int) -> Iterator[Content]:
     yield Nothing(why or "is JSON, and no audit event")
 
 
-def _carried(value: bytes, depth: int) -> Iterator[Content]:
+def _carried(value: bytes, depth: int, *, in_array: bool = False) -> Iterator[Content]:
     if value[:1] == b"[" and depth <= DEEPEST:
         for element in values.elements(value):
-            yield from _carried(element, depth + 1)
-    elif value[:1] in b'{"[' and not value.strip(b'"').isdigit():  # Loki: a time beside each line
+            if not in_array or b"{" in element:  # of a row: a time beside each line (Loki), other columns (Azure)
+                yield from _carried(element, depth + 1, in_array=True)
+    elif value[:1] in b'{"[':
         yield from of_value(value, depth)
 
 

@@ -81,7 +81,7 @@ _CRI = re.compile(
     rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP])(?::[^ ]*)?(?: (.*))?\Z",
     re.DOTALL,
 )
-_DOCKER = b'{"log":"'
+_DOCKER = re.compile(rb'\{ ?"log" ?: ?"')
 _PER_PART = 64  # bytes that an object takes besides its content
 
 
@@ -106,7 +106,7 @@ def container_part(line: bytes) -> LinePart | None:
     if found is not None:
         stream, tag, data = found.groups(b"")
         return LinePart(stream.decode(), data, tag == b"F")
-    if not line.startswith(_DOCKER):
+    if not _DOCKER.match(line):
         return None
     members = values.members(line)
     stream_name, log = values.text(members.get("stream")), values.content(members.get("log", b""))

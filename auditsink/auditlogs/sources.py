@@ -34,6 +34,7 @@ _UNREAD = (
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive, which is not read; unpack it"),
     (b"Rar!", "is a rar archive, which is not read; unpack it"),
     (b"\x04\x22\x4d\x18", "is compressed with lz4, which is not read; unpack it"),
+    (b"x\x9c", "is compressed with zlib, which is not read; unpack it"),
     (b"PAR1", "is a Parquet file, which is not read; export it as JSON lines"),
 )
 _UNREADABLE = (

@@ -1,6 +1,7 @@
 """What one log gives, however it is cut into chunks: every kind of line that people have."""
 
 import base64
+import gzip
 import json
 from collections.abc import Iterable
 
@@ -151,6 +152,9 @@ LOGS: dict[str, tuple[bytes, list[bytes], list[tuple[int, str]]]] = {
                 for part in (text(A[:50]), text(A[50:]) + "\n", text(B) + "\n"))),
         [A, B], [],
     ),
+    "docker in parts, written again by another": (
+        lines(*(wrapped(log=part, stream="stdout") for part in (text(A[:50]), text(A[50:]) + "\n"))), [A], [],
+    ),
     "the legacy format": (
         lines(b'2017-03-21T03:57:09.1-04:00 AUDIT: id="c9" stage="RequestReceived" ip="::1" method="get"'), [],
         [(1, "is in the legacy format, which no webhook takes; set --audit-log-format=json")],
@@ -194,6 +198,13 @@ ENVELOPES: dict[str, tuple[bytes, list[bytes]]] = {
     ),
     "Elastic's agent": (b'{"@timestamp":"t","kubernetes":{"audit":' + A + b"}}", [A]),
     "Elastic's agent, as it came": (wrapped(event={"original": text(A), "kind": "event"}), [A]),
+    "EKS, to Lambda": (wrapped(awslogs={"data": base64.b64encode(gzip.compress(EKS)).decode()}), [A, B]),
+    "EKS, aws kinesis get-records": (
+        wrapped(Records=[{"Data": base64.b64encode(gzip.compress(EKS)).decode(), "PartitionKey": "k"}]), [A, B],
+    ),
+    "GKE, by Pub/Sub": (
+        wrapped(message={"data": base64.b64encode(wrapped(textPayload=text(A))).decode(), "messageId": "1"}), [A],
+    ),
     "EKS, exported to S3": (b"2025-01-04T14:13:20.000Z " + A, [A]),
     "EKS, aws logs tail": (b"2025-01-04T14:13:20.000000+00:00 kube-apiserver-audit-1 " + A, [A]),
     "EKS, one record by Vector": (wrapped(message=text(A), log_group="g", timestamp="t"), [A]),
@@ -206,6 +217,10 @@ ENVELOPES: dict[str, tuple[bytes, list[bytes]]] = {
     "AKS, log as an object": (b'{"category":"kube-audit","properties":{"log":' + A + b',"pod":"p"}}', [A]),
     "AKS, properties as a string": (
         wrapped(category="kube-audit", properties=json.dumps({"log": text(A)})), [A],
+    ),
+    "AKS, the API of Log Analytics": (
+        wrapped(tables=[{"columns": [{"name": "T"}], "rows": [["2025-01-04", text(one), 1] for one in (A, B)]}]),
+        [A, B],
     ),
     "AKS, rows of AzureDiagnostics": (wrapped(Category="kube-audit", log_s=text(A), TimeGenerated="t"), [A]),
     "GKE, an agent that logs the file": (b'{"insertId":"i","jsonPayload":' + A + b',"logName":"n"}', [A]),
@@ -268,7 +283,7 @@ NO_AUDIT = {
         "is a record whose logEvents is no audit event",
     ),
     "the apiserver's own log in JSON": (
-        wrapped(ts=1, caller="a.go:1", msg=text(A), v=0), "is a line of the apiserver's own log",
+        wrapped(ts=1, caller="a.go:1", msg="Response Body", v=8, body=text(A)), "is a line of the apiserver's own log",
     ),
     "an object": (wrapped(kind="Pod", apiVersion="v1"), "is Pod of v1, and no audit event"),
     "any JSON": (b'{"a":1}', "is JSON, and no audit event"),
