@@ -64,6 +64,7 @@ def command(config_file: Path | None, connect: bool) -> int:
         *_room(config),
         *_ports(config),
     ]
+    broken = [*broken, *_spool(config, risks)]
     if risks:
         click.echo("Risks")
     for risk in risks:
@@ -170,6 +171,17 @@ def _ports(config: Config) -> list[str]:
         except ListenError as problem:
             busy.append(f"{problem} (or it is this sink, which runs)")
     return busy
+
+
+def _spool(config: Config, risks: list[str]) -> list[str]:
+    """Why the spool cannot be where it is to be; what may be the fault of whoever asks is a risk."""
+    why = places.unwritable(config.spool.path, directory=True) if config.spool.type == "disk" else None
+    if why is None:
+        return []
+    if places.existing(config.spool.path).is_dir():
+        risks.append(f"spool.path: {why}")
+        return []
+    return [f"spool.path: {why}"]
 
 
 def _room(config: Config) -> list[str]:

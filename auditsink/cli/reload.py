@@ -27,7 +27,12 @@ def command(url: str, force: bool, token_file: Path | None) -> int:
       auditsink reload --token-file /etc/auditsink/admin-token
       auditsink reload --token-file token --force
     """  # noqa: D301 - \b is click's mark for a paragraph that stays as it is
-    status, content = AdminPort(url, token_file).post("/reload", [("force", "1")] if force else [])
+    try:
+        status, content = AdminPort(url, token_file).post("/reload", [("force", "1")] if force else [])
+    except click.ClickException as problem:
+        if token_file is None and "answers 40" in problem.message:
+            raise click.ClickException(f"{problem.message}; without a token: kill -HUP PID") from None
+        raise
     said = orjson.loads(content)
     if status != 200:
         raise click.ClickException("\n".join(f"not taken up: {line}" for line in said.get("refused", [])))

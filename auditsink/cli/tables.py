@@ -114,8 +114,9 @@ def until_loss(said: Mapping[str, Any]) -> str:
 
 
 def _trouble(one: Mapping[str, Any]) -> str:
-    """The last error, with its time: it stands there when all is well again, too."""
-    at = f" (last error, {one['last_error_at']})" if one.get("last_error_at") else ""
+    """The last error, with its time: it stands there when all is well again, too, and then says so."""
+    over = "over: the last error" if one.get("last_error_over") else "last error"
+    at = f" ({over}, {one['last_error_at']})" if one.get("last_error_at") else ""
     wait = one.get("next_attempt_seconds") or 0
     return f"{one['name']}{at}: {one['last_error']}" + (f"; next try in {seconds(wait)}" if wait else "")
 

@@ -13,6 +13,8 @@ from auditsink.common.operator_error import OperatorError
 
 _FORM = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})\Z")
 
+_LOCALHOST = {"localhost": "127.0.0.1"}
+
 BACKLOG = 512
 """Connections that wait to be accepted: a restarted sink meets all its clients at once."""
 
@@ -31,6 +33,18 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def meets(self, other: "Address") -> bool:
+        """Whether not both can be listened on: one port, and one host, or a host that stands for the other, too."""
+        mine, others = (_LOCALHOST.get(one.host, one.host) for one in (self, other))
+        if not self.port or self.port != other.port:
+            return False
+        everywhere = "::" if ":" in mine else "0.0.0.0"  # noqa: S104 - is compared with
+        return (
+            mine == others
+            or "" in (mine, others)
+            or ((":" in mine) == (":" in others) and everywhere in (mine, others))
+        )
 
     @property
     def loopback(self) -> bool:

@@ -5,6 +5,7 @@ configuration) can only print the stars.
 """
 
 import hmac
+import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -126,6 +127,17 @@ class WatchedFile(Generic[T]):
     def get(self) -> T:
         """The last good value. Does not touch the disk: call `changed()` from a timer."""
         return self._value
+
+
+HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+"""A secret that can stand in a header, as tokens do."""
+
+
+def header_safe(secret: Secret) -> Secret:
+    """The secret, if it can stand in a header. Raises ValueError."""
+    if not HEADER_SAFE.fullmatch(secret.reveal()):
+        raise ValueError("holds spaces, line breaks or characters outside ASCII, which no token has; write it anew")
+    return secret
 
 
 def parse_secret(content: bytes) -> Secret:

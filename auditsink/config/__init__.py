@@ -152,7 +152,7 @@ class Config(Section, frozen=True, kw_only=True):
         if self.clusters is not None and self.receive.tokens_file is not None:
             yield "receive.tokens_file", "stands beside clusters; give each cluster a token_file of its own there"
         receive, admin = parse_address(self.receive.listen), parse_address(self.admin.listen)
-        if receive == admin and receive.port:
+        if receive.meets(admin):
             yield "admin.listen", "is the same as receive.listen; choose another port"
 
     def _unique(self, kind: type, key: str, why: str) -> Broken:

@@ -1,21 +1,17 @@
 """What destinations share in reading their settings: where a key stands, secrets that may change, packing, URLs."""
 
 import logging
-import re
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, parse_secret
+from auditsink.common.secret import Secret, UnreadableFileError, WatchedFile, header_safe, parse_secret
 from auditsink.config import DestinationSection as Section
 from auditsink.config import HttpAuth, Proxy
 from auditsink.delivery.destination import DestinationError, Limits
 
 _log = logging.getLogger(__name__)
-
-HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
-"""What a token may hold that stands in a header."""
 
 
 def key(config: Section, name: str) -> str:
@@ -82,9 +78,7 @@ class Credential:
         return self._checked(parse_secret(content))
 
     def _checked(self, secret: Secret) -> Secret:
-        if self._header_safe and not HEADER_SAFE.fullmatch(secret.reveal()):
-            raise ValueError("holds spaces, line breaks or characters outside ASCII, which no token has; write it anew")
-        return secret
+        return header_safe(secret) if self._header_safe else secret
 
 
 def basic(section: HttpAuth | Proxy, where: str) -> Callable[[], str] | None:

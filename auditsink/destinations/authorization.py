@@ -13,9 +13,9 @@ import msgspec
 
 from auditsink import config
 from auditsink.common.clock import Clock
-from auditsink.common.secret import Secret
+from auditsink.common.secret import HEADER_SAFE, Secret
 from auditsink.delivery.outcome import Misconfigured, Retry, RetryCause
-from auditsink.delivery.settings import HEADER_SAFE, Credential, basic, checked_url
+from auditsink.delivery.settings import Credential, basic, checked_url
 from auditsink.http.answers import HttpAnswer, by_status, foreign
 from auditsink.http.client import Client, TransportProblem
 from auditsink.http.proxy import ProxyRoute

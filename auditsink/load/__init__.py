@@ -65,9 +65,15 @@ def _parse(kind: type[fields.T], data: bytes, name: str, environment: Mapping[st
     section, mistakes, _ = fields.read(kind, plain, environment)
     if section is None:
         where = document.lines(data)
-        places = [variable_of(mistake, environment) or f"{name}{_line(where, mistake)}" for mistake in mistakes]
+        places = [_place(where, mistake, name, environment) for mistake in mistakes]
         raise ConfigError([f"{place}: {mistake}" for place, mistake in zip(places, mistakes, strict=True)])
     return section
+
+
+def _place(lines: Mapping[str, int], mistake: str, name: str, environment: Mapping[str, str]) -> str:
+    """Where it stands: a variable of the environment, or the file and, where it is known, the line."""
+    elsewhere = mistake.partition(": ")[0] not in lines
+    return variable_of(mistake, environment, makes=elsewhere) or f"{name}{_line(lines, mistake)}"
 
 
 def _line(lines: Mapping[str, int], mistake: str) -> str:

@@ -18,9 +18,11 @@ MAX_BYTES = 2**20
 MAX_VALUES = 100_000
 """Values after all aliases are written out: ten lines of aliases can stand for 10^9."""
 
-_STANDS_OUT = re.compile(r"'(?!<|\\.')[^']{2,}'")
+_QUOTED = re.compile(r"'(<[^'>]+>|\\.|[^'])'|'[^']{2,}'")
+"""What PyYAML quotes: a name of its own or one character, which may be shown, or a piece of the file."""
 _HINTS = {
     "undefined alias": "; a value that begins with * needs quotes",
+    "but got '{'": "; a value that holds { or } needs quotes, like '${NAME}'",
     "cannot start any token": "; indent with spaces, and quote a value that begins with % @ or a backtick",
     "mapping values are not allowed": "; check the indentation, and quote a value that holds a colon and a space",
     "expected <block end>": "; check the indentation of this line and the one before",
@@ -159,7 +161,11 @@ def _explain(problem: yaml.MarkedYAMLError) -> str:
     """PyYAML's problem in one line, without what it quotes from the file."""
     text = str(problem.problem or problem.context or "is no YAML")
     hint = next((hint for fragment, hint in _HINTS.items() if fragment in text), "")
-    return f"{_place(problem.problem_mark or problem.context_mark)}: {_STANDS_OUT.sub('...', text)}{hint}"
+    return f"{_place(problem.problem_mark or problem.context_mark)}: {_QUOTED.sub(_shown, text)}{hint}"
+
+
+def _shown(quoted: re.Match[str]) -> str:
+    return quoted[0] if quoted[1] else "..."
 
 
 def _place(mark: yaml.Mark | None) -> str:

@@ -53,13 +53,16 @@ def _with(plain: object, steps: Sequence[str], value: object) -> object:
     return below
 
 
-def variable_of(mistake: str, environment: Mapping[str, str]) -> str:
-    """The variable that a mistake (`path: what`) stands in; "" for one that stands in the file."""
+def variable_of(mistake: str, environment: Mapping[str, str], *, makes: bool = False) -> str:
+    """The variable that a mistake (`path: what`) stands in; "" for one that stands in the file.
+
+    `makes`: a variable whose key lies in a section of that path is meant, too.
+    """
     steps = [step.lower() for step in _STEPS.split(mistake.partition(": ")[0]) if step]
     for name in environment:
         if name.startswith(PREFIX):
             given = name.removeprefix(PREFIX).lower().split("__")
-            if steps[: len(given)] == given:
+            if steps[: len(given)] == given or (makes and given[: len(steps)] == steps):
                 return name
     return ""
 

@@ -1,11 +1,13 @@
 """The files that a configuration names (certificates, tokens, keys), looked at before anything starts."""
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from auditsink.common.secret import header_safe, parse_secret
 from auditsink.config import Config
 
 PUBLIC = ("cert_file", "ca_file", "policy_file")
@@ -13,8 +15,8 @@ PUBLIC = ("cert_file", "ca_file", "policy_file")
 
 
 def missing(config: Config) -> list[str]:
-    """A line for each key ending in `_file` whose file cannot be read or is empty: key, file, what to do."""
-    return [f"{key}: {path}: {problem}" for key, path in named(config) if (problem := _problem(path))]
+    """A line for each key ending in `_file` whose file cannot be read, is empty or no token: key, file, what to do."""
+    return [f"{key}: {path}: {problem}" for key, path in named(config) if (problem := _problem(key, path))]
 
 
 def named(section: msgspec.Struct) -> Iterator[tuple[str, Path]]:
@@ -50,9 +52,22 @@ def _named(where: str, value: object) -> Iterator[tuple[str, Path]]:
         yield where, value
 
 
-def _problem(path: Path) -> str:
+_MOST_TOKEN = 65_536
+_TOKENS = re.compile(r"(destinations\[\d+\]\.(.*\.)?|admin\.)(token|bearer)_file\Z")
+"""Keys whose file holds one token and nothing else."""
+
+
+def _problem(key: str, path: Path) -> str:
     try:
         with path.open("rb") as stream:
-            return "" if stream.read(1) else "is empty; write its content into it"
+            content = stream.read(_MOST_TOKEN)
     except OSError as problem:
         return f"{problem.strerror or 'cannot be read'}; check the path and its permissions"
+    if not content:
+        return "is empty; write its content into it"
+    try:
+        if _TOKENS.match(key):
+            header_safe(parse_secret(content))
+    except ValueError as problem:
+        return str(problem)
+    return ""

@@ -72,11 +72,11 @@ class Verdict:
 GOOD = Verdict(VerdictLevel.GOOD, "Batches are taken, kept and delivered")
 _ORDER = {VerdictLevel.BAD: 0, VerdictLevel.LOOK: 1, VerdictLevel.GOOD: 2}
 _LOOK, _BAD = VerdictLevel.LOOK, VerdictLevel.BAD
-_STATUS, _DOCTOR, _CHECK = "auditsink status", "auditsink doctor", "auditsink check --connect"
+_STATUS, _DOCTOR, _CHECK = "auditsink status", "auditsink doctor", "auditsink check -c FILE --connect"
 
 
 def verdict(snapshot: Snapshot) -> Verdict:
-    """The worst of all; the first of those that are equally bad."""
+    """The worst of all."""
     found = all_of(snapshot)
     if not found:
         return GOOD
@@ -86,14 +86,14 @@ def verdict(snapshot: Snapshot) -> Verdict:
 
 
 def all_of(snapshot: Snapshot) -> list[Verdict]:
-    """Each thing that is not good, the worst first."""
+    """Each thing that is not good, the worst first; of those that are equally bad what loses events now."""
     found = [*_not_taken(snapshot), *_refused(snapshot), *_filling(snapshot)]
     for destination in snapshot.destinations:
         found += of_destination(destination, snapshot)
     if snapshot.backup is not None:
         found += _backup(snapshot.backup, snapshot.at_ns)
     found += _else(snapshot)
-    return sorted(found, key=lambda each: _ORDER[each.level])
+    return sorted(found, key=lambda each: (_ORDER[each.level], each.until_loss_seconds != 0))
 
 
 def of_destination(one: ForwarderStatistics, snapshot: Snapshot) -> list[Verdict]:
@@ -222,7 +222,8 @@ def _lost(one: ForwarderStatistics, snapshot: Snapshot) -> Iterator[Verdict]:
         events, last = sum(drop.events for drop in recent), max(drop.at_ns for drop in recent)
         when = _clock(last, snapshot.at_ns)
         text = f"{one.name} never gets {events:,} events that were dropped from a full ring, the last at {when}"
-        yield Verdict(_BAD, text, None, 0, (_STATUS,))
+        goes_on = snapshot.at_ns - last <= STREAK_SECONDS * 1e9
+        yield Verdict(_BAD, text, None, 0 if goes_on else None, (_STATUS,))
 
 
 def _dead_letters(one: ForwarderStatistics, now_ns: int) -> Iterator[Verdict]:

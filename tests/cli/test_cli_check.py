@@ -48,6 +48,15 @@ def test_every_mistake_is_a_line(auditsink: Call, tmp_path: Path) -> None:
     ]
 
 
+def test_a_spool_where_no_directory_can_be_is_told(auditsink: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    text = f"spool: {{path: {tmp_path}/file/spool}}\ndestinations: [{{name: out, type: stdout}}]"
+    said = auditsink("check", "-c", written(tmp_path, text))
+    assert said.code == 1
+    assert f"spool.path: {tmp_path}/file/spool: {tmp_path}/file is no directory; name another path" in said.err
+    assert "It would not run: 1 to mend." in said.out
+
+
 def test_risks_are_said_and_are_no_error(auditsink: Call, tmp_path: Path) -> None:
     said = auditsink(
         "check", "-c", written(tmp_path, "spool: {max_bytes: 500TiB}\ndestinations: [{name: out, type: stdout}]")

@@ -30,7 +30,7 @@ async def test_a_running_sink_is_asked_and_its_trouble_told_in_order(tmp_path: P
             "--kubeconfig", str(APISERVER / "kubeconfig-plain.yaml"), "--apiserver", str(APISERVER / "flags.yaml"),
         )  # fmt: skip
     assert said.out.startswith("look: siem takes nothing since ")
-    assert "  $ auditsink check --connect\n" in said.out
+    assert "  $ auditsink check -c FILE --connect\n" in said.out
     assert said.code == 3
     assert "destination siem: takes nothing" in said.out
     assert "destination disk" not in said.out

@@ -85,6 +85,12 @@ def test_an_error_is_told_with_its_time_and_what_comes_next() -> None:
     assert shown == "siem (last error, 2026-11-22T10:00:00Z): bad ?[31m day; next try in 4m 10s"
 
 
+def test_an_error_that_is_over_is_told_as_over() -> None:
+    one = STATUS["destinations"][0] | {"last_error_at": "2026-11-22T10:00:00Z", "last_error_over": True}
+    shown = tables.status(STATUS | {"destinations": [one]}).splitlines()[-1]
+    assert shown == "siem (over: the last error, 2026-11-22T10:00:00Z): bad ?[31m day"
+
+
 def test_json_is_passed_on(auditsink: Call, url: str) -> None:
     assert orjson.loads(auditsink("status", "--url", url + "/", "-o", "json").out) == STATUS
 

@@ -122,6 +122,10 @@ def test_all_mistakes_are_told_in_one_run() -> None:
         (DISK + "receive: {max_connections: true}", "receive.max_connections: expected a whole number"),
         (DISK + "receive: {tls: {cert_file: a}}", "receive.tls.key_file: is missing"),
         (DISK + "receive: {listen: '127.0.0.1:2020'}", "admin.listen: is the same as receive.listen"),
+        (DISK + "receive: {listen: '0.0.0.0:2020'}", "admin.listen: is the same as receive.listen"),
+        (DISK + "receive: {listen: ':2020'}", "admin.listen: is the same as receive.listen"),
+        (DISK + "receive: {listen: 'localhost:2020'}", "admin.listen: is the same as receive.listen"),
+        ("destinations: [{name: a, type: splunk, token: ${T}}]", "quotes, like '${NAME}'"),
         (DISK + "admin: {listen: '::1:80'}", "admin.listen: is no address; write host:port"),
         (DISK + "admin: {listen: 'h:70000'}", "admin.listen: is no address; write host:port"),
         (DISK + 'spool: {path: "a\\0b"}', "spool.path: holds a character that is no text"),
@@ -322,6 +326,22 @@ def test_files_that_are_missing_or_empty_are_told_by_key(tmp_path: Path) -> None
         f"receive.tokens_file: {tmp_path}/empty: is empty; write its content into it",
         f"destinations[0].token_file: {tmp_path}: Is a directory; check the path and its permissions",
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"swordfish\nb\n", "holds spaces, line breaks"), (b"\xff\xfe\x00a", "is not UTF-8 text"), (b" \n", "is empty")],
+)
+def test_a_file_that_holds_no_token_is_told_before_the_start(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(content)
+    config = parsed(
+        f'destinations: [{{name: a, type: splunk, url: "https://h", token_file: {tmp_path}/token}}, '
+        f'{{name: b, type: http, url: "https://h", format: ndjson, auth: {{bearer_file: {tmp_path}/token}}}}]'
+    )
+    first, second = files.missing(config)
+    assert first.startswith(f"destinations[0].token_file: {tmp_path}/token: {said}")
+    assert second.startswith(f"destinations[1].auth.bearer_file: {tmp_path}/token: {said}")
+    assert "swordfish" not in first + second
 
 
 def test_each_mistake_has_its_line_and_a_missing_key_that_of_its_section() -> None:

@@ -92,6 +92,14 @@ def test_a_variable_that_fits_nowhere_is_told_without_its_value(name: str, value
     assert "swordfish" not in mistake
 
 
+@pytest.mark.parametrize(("file", "place"), [("", "AUDITSINK__recieve__listen"), ("recieve: {}\n", "f.yaml:1")])
+def test_a_variable_that_makes_an_unknown_section_is_named(file: str, place: str) -> None:
+    with pytest.raises(load.ConfigError) as caught:
+        parsed(f"{file}destinations: [{{name: a, type: stdout}}]", AUDITSINK__recieve__listen="x")
+    (mistake,) = caught.value.mistakes
+    assert mistake.startswith(f'{place}: recieve: unknown key; did you mean "receive"?')
+
+
 def test_a_mistake_in_a_variable_names_it_and_one_in_the_file_its_line() -> None:
     text = "receive: {listen: '127.0.0.1:1'}\ndestinations: [{name: a, type: file, path: a}]\nspool: {max_bytes: many}"
     with pytest.raises(load.ConfigError) as caught:

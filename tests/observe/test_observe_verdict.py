@@ -143,8 +143,16 @@ def test_what_was_dropped_lately_is_bad_and_what_was_dropped_long_ago_is_history
     rings = (replace(RING, drops={"siem": drop}),)
     recent = replace(calm(siem()), spool=replace(SPOOL, rings=rings))
     assert "siem never gets 10 events that were dropped from a full ring, the last at 22:30 UTC" in verdict(recent).text
-    assert verdict(recent).until_loss_seconds == 0
+    assert (verdict(recent).level, verdict(recent).until_loss_seconds) == (BAD, None)
     assert verdict(replace(recent, at_ns=NOW + 60 * MINUTE)).level is GOOD
+
+
+def test_what_is_dropped_now_goes_before_the_ring_that_is_full() -> None:
+    drop = Drop(0, 9, 10, NOW - MINUTE // 2)
+    rings = (replace(RING, drops={"siem": drop}, wanted_bytes=SPOOL.max_bytes),)
+    found = verdict(replace(calm(siem()), spool=replace(SPOOL, rings=rings)))
+    assert found.text.startswith("siem never gets 10 events")
+    assert (found.level, found.until_loss_seconds) == (BAD, 0)
 
 
 def test_a_verdict_says_since_when_how_long_and_what_to_type() -> None:
@@ -158,7 +166,7 @@ def test_a_verdict_says_since_when_how_long_and_what_to_type() -> None:
     }
     (_, second) = all_of(calm(siem(DestinationState.RETRYING, 41), wanted=2400, growth=1.0))
     assert second.document()["since"] == "2026-11-22T22:19:00Z"
-    assert second.commands == ("auditsink check --connect",)
+    assert second.commands == ("auditsink check -c FILE --connect",)
 
 
 def test_the_day_stands_beside_a_time_that_is_not_todays() -> None:
