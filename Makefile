@@ -21,8 +21,8 @@ test-real: .venv/dev.stamp
 test-real-quick: .venv/dev.stamp
 	AUDITSINK_REAL=1 $(BIN)/python -m pytest -m quick tests/real
 
-# The long forms of tests/crash (see docs/what-a-200-means.md) and of a topic as the spool (docs/scale.md); as root they
-# include real disks, power cuts and a network that drops a broker.
+# The long forms of tests/crash (see docs/what-a-200-means.md) and of a topic as the spool (docs/scale.md), some hour and a
+# half, with a line for each kind at the end; as root they include real disks, power cuts and a network that drops a broker.
 torture: .venv/dev.stamp
 	AUDITSINK_TORTURE=1 AUDITSINK_REAL=$${AUDITSINK_REAL:-1} $(BIN)/python -m pytest tests/crash tests/real/test_real_kafka_spool_long.py
 

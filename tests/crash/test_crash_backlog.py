@@ -86,10 +86,12 @@ async def test_a_backlog_fills_the_ring_and_not_the_memory(tmp_path: Path, effor
     everywhere = {"disk": noted.look(), "hook": collector.arrivals, "siem": splunk.arrivals}
     promised = ledger.batches()
     report.row(
+        1,
+        "full ring",
         ring=f"{limit // MIB} MiB",
-        events_answered_200=ledger.events(),
+        answered=ledger.events(),
         missing=sum(len(one.missing(promised)) for one in everywhere.values()),
-        repeats=sum(one.repeats for one in everywhere.values()),
+        repeated=sum(one.repeats for one in everywhere.values()),
         own_memory_at_a_quarter_full_and_drained_MiB=(quarter // MIB, full // MIB, drained // MIB),
         peak_RSS_MiB=peak // MIB,
     )

@@ -88,6 +88,8 @@ async def test_a_start_with_many_rings(tmp_path: Path, effort: Effort, report: R
     check_accounts(await sink.status())
     await sink.kill()
     report.row(
+        1,
+        "start after a kill",
         rings=count,
         seconds_to_ready_empty=f"{empty.seconds:.2f}",
         after_a_kill=f"{killed.seconds:.2f}",
@@ -115,6 +117,8 @@ async def test_a_start_does_not_depend_on_what_the_ring_holds(tmp_path: Path, ef
     await full.kill()
     shutil.rmtree(full.spool)
     report.row(
+        2,
+        "starts",
         ring=f"{size // MIB} MiB",
         events=stored,
         seconds_to_ready_empty=f"{nothing.seconds:.2f}",

@@ -56,7 +56,9 @@ async def taken_again(ledger: Ledger) -> None:
     await eventually(lambda: len(ledger.batches()) >= before + SEEN)
 
 
-async def all_there(place: Path, spool: dict[str, Any], ledger: Ledger, report: Report | None, **tried: object) -> None:
+async def all_there(
+    place: Path, spool: dict[str, Any], ledger: Ledger, report: Report, tried: tuple[int, str], **more: object
+) -> None:
     """Start a sink that can deliver on that spool, and compare."""
     noted = NotedFile(place / "after.ndjson")
     async with Sink(place / "after", [trail(noted.path)], spool=spool) as sink:
@@ -65,14 +67,14 @@ async def all_there(place: Path, spool: dict[str, Any], ledger: Ledger, report: 
     arrivals = noted.look()
     promised = ledger.batches()
     missing = arrivals.missing(promised)
-    if report is not None:
-        report.row(
-            **tried,
-            batches_answered_200=len(promised),
-            events_answered_200=sum(map(size, promised)),
-            missing=len(missing),
-            repeats=arrivals.repeats,
-        )
+    report.row(
+        *tried,
+        batches_answered_200=len(promised),
+        answered=sum(map(size, promised)),
+        missing=len(missing),
+        repeated=arrivals.repeats,
+        **more,
+    )
     assert not missing
     assert not arrivals.foreign
     assert arrivals.disorder == 0
@@ -104,7 +106,7 @@ async def fill_and_free(
                 await sink.until(lambda now: now["ready"])
         peak = sink.peak
         await sink.kill()
-    await all_there(place, spool, ledger, report, times_full=rounds, refusals=storm.refused[503], peak=peak // MIB)
+    await all_there(place, spool, ledger, report, (rounds, "times full"), refusals=storm.refused[503], peak=peak // MIB)
 
 
 async def test_a_full_tmpfs_is_answered_503_until_there_is_room(tmp_path: Path, effort: Effort, report: Report) -> None:
@@ -182,7 +184,7 @@ async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, repor
             assert seconds < 10
         await check_refuses_to_start(tmp_path / "again", spool, "Read-only file system")
     with mounted(image, disk):
-        await all_there(tmp_path, spool, ledger, report, refusals=storm.refused[503])
+        await all_there(tmp_path, spool, ledger, report, (1, "time read-only"), refusals=storm.refused[503])
 
 
 @only_long
@@ -206,7 +208,7 @@ def test_a_journal_that_aborts_in_mid_sync_takes_nothing_that_was_answered(
         answered += len(before)
         losses += bool(missing)
         lost += len(missing)
-    report.row(frames_go_over=kind, aborts=ABORTS, events_answered=answered, aborts_that_lost=losses, missing=lost)
+    report.row(ABORTS, "aborts", frames_go_over=kind, answered=answered, aborts_that_lost=losses, missing=lost)
     assert kind == "reserved" or not lost
 
 
@@ -254,7 +256,7 @@ async def test_a_disk_that_hangs_gives_no_answer_and_no_200(tmp_path: Path, effo
                 await taken_again(ledger)
                 await sink.until(lambda now: now["ready"])
             await sink.kill()
-        await all_there(tmp_path, spool, ledger, report, frozen="11 s")
+        await all_there(tmp_path, spool, ledger, report, (1, "hang"), frozen="11 s")
 
 
 @contextlib.contextmanager
@@ -289,7 +291,7 @@ async def test_a_spool_directory_that_is_deleted_under_the_sink(tmp_path: Path, 
         assert (await sink.stop())[0] == 0
     arrivals = noted.look()
     missing = arrivals.missing(ledger.batches())
-    report.row(events_answered_200=ledger.events(), missing=len(missing), repeats=arrivals.repeats)
+    report.row(1, "removal", answered=ledger.events(), missing=len(missing), repeated=arrivals.repeats)
     assert not missing
     assert not arrivals.foreign
 
@@ -310,7 +312,7 @@ async def test_a_second_sink_on_the_same_spool_refuses_and_harms_nothing(
         assert (await sink.stop())[0] == 0
     arrivals = noted.look()
     missing = arrivals.missing(ledger.batches())
-    report.row(attempts=attempts, events_answered_200=ledger.events(), missing=len(missing), repeats=arrivals.repeats)
+    report.row(attempts, "attempts", answered=ledger.events(), missing=len(missing), repeated=arrivals.repeats)
     assert not missing
     assert not storm.refused
     assert (arrivals.repeats, arrivals.foreign, arrivals.disorder) == (0, [], 0)

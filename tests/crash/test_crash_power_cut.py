@@ -134,12 +134,14 @@ async def power_on(place: Path, cut: Cut, report: Report) -> Found:
     assert not set(cut.delivered.missing(cut.waiting)) & set(arrivals.missing(cut.waiting))
     missing = len(set(cut.delivered.missing(cut.promised)) & set(arrivals.missing(cut.promised)))
     report.row(
+        1,
+        "power cuts",
         cut=cut.name,
         batches_answered_200=len(cut.promised),
-        events_answered_200=sum(map(size, cut.promised)),
+        answered=sum(map(size, cut.promised)),
         batches_repeated=len(cut.waiting),
         missing=missing,
-        repeats=sum(len(seen & cut.delivered.counts.get(key, Counter())) for key, seen in arrivals.counts.items()),
+        repeated=sum(len(seen & cut.delivered.counts.get(key, Counter())) for key, seen in arrivals.counts.items()),
         verify=verdict,
     )
     assert not arrivals.foreign

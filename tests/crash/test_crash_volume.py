@@ -185,7 +185,7 @@ async def test_what_is_older_than_the_copy_arrives_and_verify_names_the_rest(
     assert spool_verified(sink.spool) == named
     said = verified(sink.spool, checkpoints)
     report.row(
-        every=every, volumes_deleted=rounds, answered=len(taken.answered), unanswered_posts=taken.unanswered,
+        rounds, "volumes deleted", every=every, answered=len(taken.answered), unanswered_posts=taken.unanswered,
         arrived=len(arrived), missing=len(not_there), repeated=repeated,
         oldest_copy_seconds=round(max(ages, default=0.0), 1), oldest_shown_seconds=round(max(shown, default=0.0), 1),
         sequences_named_by_verify=len(named), younger_than_the_last_checkpoint=younger, cores=os.cpu_count(),
