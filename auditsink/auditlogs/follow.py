@@ -28,17 +28,20 @@ from auditsink.auditlogs.reader import LogItem, LogReader, Position
 from auditsink.auditlogs.sources import CHUNK, NUMBERED
 
 _BEGIN_BYTES = 2**18  # in which the first event of a log, or at least a time of it, stands
+_MOST_BLANK = 2**26  # NUL bytes that are looked through
 _TIME = re.compile(rb'(?:stageTimestamp|requestReceivedTimestamp)\\?"\s*:\s*\\?"(\d{4}-[0-9T:.-]{10,24}Z)')
 
 
 class LogFile(NamedTuple):
     """A file of the log at the moment of the look.
 
-    `head` are its first bytes, unpacked; `began` as in `LogPlace`. `size` in bytes; None for a packed one.
+    `head` are its first bytes, unpacked, but for `blank` NUL bytes before them; `began` as in `LogPlace`. `size` in
+    bytes; None for a packed one.
     """
 
     path: Path
     inode: int
+    blank: int
     head: bytes
     began: str
     size: int | None
@@ -51,12 +54,12 @@ def look(path: Path) -> LogFile | None:
             return None
         with path.open("rb") as stream:
             unpacked = decompressed(stream)
-            begin = _read(unpacked or stream, _BEGIN_BYTES)
+            blank, begin = _begin(unpacked or stream)
             status = os.fstat(stream.fileno())
     except DAMAGE:
         return None
     size = status.st_size if unpacked is None else None
-    return LogFile(path, status.st_ino, begin[:HEAD_BYTES], began(begin, status.st_mtime), size)
+    return LogFile(path, status.st_ino, blank, begin[:HEAD_BYTES], began(begin, status.st_mtime), size)
 
 
 def rotated(path: Path) -> Iterator[LogFile]:
@@ -99,16 +102,33 @@ def _is_of(name: str, path: Path) -> bool:
     return name.startswith(f"{path.stem}-") and path.suffix in name.removeprefix(path.stem)
 
 
-def _read(stream: io.BufferedReader, size: int) -> bytes:
-    """So many bytes, or as many as there are before the end or the damage."""
-    found = b""
+def _begin(stream: io.BufferedReader) -> tuple[int, bytes]:
+    """How many NUL bytes come first, and what comes then: `_BEGIN_BYTES`, or as many as there are.
+
+    A writer that does not append (kube-apiserver, in a log that it has created) goes on at its old place in a log that
+    was copied and truncated: all of those begin alike, with a hole.
+    """
+    blank, found = 0, b""
     try:
-        while len(found) < size and (chunk := stream.read1(size - len(found))):
+        if stream.seekable():
+            blank = stream.seek(_behind_hole(stream))
+        while len(found) < _BEGIN_BYTES and (chunk := stream.read1(_BEGIN_BYTES - len(found))):
             found += chunk
+            if found[:1] == b"\0" and blank < _MOST_BLANK:
+                blank += len(found)
+                found = found.lstrip(b"\0")
+                blank -= len(found)
     except DAMAGE:
         if not found:
             raise
-    return found
+    return blank, found
+
+
+def _behind_hole(stream: io.BufferedReader) -> int:
+    try:
+        return os.lseek(stream.fileno(), 0, os.SEEK_DATA)
+    except OSError:  # there is nothing in it, or the file system knows no holes
+        return 0
 
 
 Wait = Callable[[], bool]
@@ -141,7 +161,8 @@ class GrowingFile:
         self._on_skip = on_skip
         self._reader = LogReader(start)
         self._position = start.offset
-        self._head = log.head[: start.offset]  # as much of its beginning as was read
+        self._blank = min(log.blank, start.offset)
+        self._head = log.head[: start.offset - self._blank]  # as much of its beginning as was read
 
     def bodies(self, wait: Wait) -> Iterator[Body]:
         """In order; afterwards `end` says why there are no more. Raises OSError."""
@@ -157,7 +178,7 @@ class GrowingFile:
 
     def place(self, upto: Position) -> LogPlace:
         """What to keep when everything up to there is taken."""
-        head = self._head[: upto.offset]
+        head = self._head[: max(0, upto.offset - self._blank)]
         return LogPlace(
             offset=upto.offset, line=upto.line, inode=self._log.inode, head_bytes=len(head), head_sha256=digest(head),
             began=self._log.began or self._before,
@@ -202,11 +223,13 @@ class GrowingFile:
         """Whether the file was truncated since its beginning was read, and perhaps written again."""
         if os.fstat(stream.fileno()).st_size < self._position:
             return True
-        return os.pread(stream.fileno(), len(self._head), 0) != self._head
+        return os.pread(stream.fileno(), len(self._head), self._blank) != self._head
 
     def _take(self, chunk: bytes) -> Iterator[Body]:
-        if len(self._head) < HEAD_BYTES and len(self._head) == self._position:
-            self._head += chunk[: HEAD_BYTES - len(self._head)]
+        if len(self._head) < HEAD_BYTES and self._blank + len(self._head) == self._position:
+            data = chunk if self._head else chunk.lstrip(b"\0")
+            self._blank += len(chunk) - len(data)
+            self._head += data[: HEAD_BYTES - len(self._head)]
         self._position += len(chunk)
         yield from self._batched(self._reader.feed(chunk))
 

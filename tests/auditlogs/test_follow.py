@@ -171,6 +171,41 @@ def test_a_truncated_log_that_has_grown_beyond_the_old_one_is_noticed(log: Log) 
     assert log.follow(step) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("restart", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_writer_that_does_not_append_leaves_nul_bytes_and_nothing_is_skipped(
+    log: Log, restart: int, pack: bool
+) -> None:
+    """As kube-apiserver under logrotate's copytruncate: the log goes on where it was, behind a hole."""
+    stream = log.path.open("wb", buffering=0)
+    written = 0
+
+    def write(count: int) -> None:
+        nonlocal written
+        stream.write(lines(*range(written, written + count)))
+        written += count
+
+    def rotate(name: str) -> Step:
+        def step() -> None:
+            write(3)
+            copy = log.path.with_name(name)
+            shutil.copy(log.path, copy)
+            if pack:
+                copy.with_name(f"{name}.gz").write_bytes(gzip.compress(copy.read_bytes()))
+                copy.unlink()
+            stream.truncate(0)
+            write(2)
+
+        return step
+
+    write(60)  # more than is kept of a log's beginning
+    steps = [rotate("audit.log.1"), lambda: write(30), rotate("audit.log.2"), lambda: write(30), rotate("audit.log.3")]
+    with stream:
+        found = log.follow(*steps[:restart], patience=1)
+        found += log.follow(*steps[restart:], patience=12)
+    assert found == list(range(written))
+
+
 def test_a_truncated_log_without_a_copy_is_said(log: Log) -> None:
     def truncate() -> None:
         with log.path.open("r+b") as stream:
