@@ -108,6 +108,7 @@ class Sink:
         self._phase = Phase.STARTING
         self._failures: list[str] = []
         self._trend = Trend()
+        self._expiries = Expiries(config)
         self._forwarders: dict[str, Forwarder] = {}
         self._destinations: list[DestinationSection] = []  # those in force; shared with the admin port
         self._leaving: set[Forwarder] = set()
@@ -177,7 +178,6 @@ class Sink:
     def snapshot(self) -> Snapshot:
         """What all parts say of themselves now."""
         spool = self._spool.statistics()
-        wanted = sum(ring.wanted_bytes for ring in spool.rings)
         return Snapshot(
             self._phase,
             tuple(self._failures),
@@ -189,7 +189,8 @@ class Sink:
             reloads=dict(self.reloads),
             refused_reload=self._refused,
             at_ns=self._clock.wall_ns(),
-            growth=self._trend.add(self._clock.monotonic(), wanted),
+            growth=self._trend.add(self._clock.monotonic(), sum(ring.wanted_bytes for ring in spool.rings)),
+            expiries=self._expiries.known(),
             backup=None if self._uploader is None else self._uploader.statistics(),
         )
 
@@ -252,7 +253,7 @@ class Sink:
             dead_letters=lambda: all_dead_letters(self._spool, config),
             unread=unread(config),
             destinations=self._destinations,
-            expiries=Expiries(config),
+            expiries=self._expiries,
             build=self._parts,
             reload=self.reread,
             clock=self._clock,
@@ -269,8 +270,7 @@ class Sink:
         try:
             await asyncio.gather(*(destination.start() for destination in starting))
             raise_mistake(starting)
-            pairs = zip(sections, starting, strict=True)
-            return [self._forwarder(one, destination) for one, destination in pairs]
+            return [self._forwarder(one, destination) for one, destination in zip(sections, starting, strict=True)]
         except BaseException:
             for destination in starting:
                 await destination.close()

@@ -82,6 +82,8 @@ class StatusEndpoints:
     async def sample(self) -> None:
         """Write history until cancelled."""
         while True:
+            if self._view.expiries:
+                await asyncio.to_thread(self._view.expiries.read)
             self._history.add(self._view.snapshot(), self._view.clock.wall_ns() / 1e9)
             await self._view.clock.sleep(FINE_SECONDS)
 

@@ -26,6 +26,9 @@ from auditsink.evidence.make import build as evidence
 from auditsink.filters import build as filters
 from auditsink.filters import rules
 from auditsink.load import files, places
+from auditsink.observe.expiry import Expiries
+from auditsink.receive.certificates import Certificates
+from auditsink.receive.errors import ReceiveError
 from auditsink.spool import SpoolError
 from auditsink.spool.keys import Keyring
 from auditsink.spooling import kafka_extra
@@ -63,6 +66,7 @@ def command(config_file: Path | None, connect: bool) -> int:
         *places.cramped(config),
         *_room(config),
         *_ports(config),
+        *_ends(config),
     ]
     broken = [*broken, *_spool(config, risks)]
     if risks:
@@ -70,7 +74,7 @@ def command(config_file: Path | None, connect: bool) -> int:
     for risk in risks:
         click.echo(f"  {safe(risk)}")
     mistakes = files.missing(config) or [
-        *places.collisions(config), *_keys(config), *_copy(config), *broken, *_clusters(config)
+        *places.collisions(config), *_certificates(config), *_keys(config), *_copy(config), *broken, *_clusters(config)
     ]  # fmt: skip
     if mistakes:
         click.echo(f"It would not run: {len(mistakes)} to mend.")
@@ -210,6 +214,27 @@ def _filters(config: Config) -> tuple[list[str], list[str], list[str]]:
             plan += rules.described(one.name, one.filter, policy)
             risks += [f"destinations[{place}].filter: {risk}" for risk in rules.risks(one.filter, policy)]
     return plan, risks, mistakes
+
+
+def _ends(config: Config) -> list[str]:
+    """Certificates that nobody can use now."""
+    now = SystemClock().wall_ns() / 1e9
+    risks = []
+    for one in Expiries(config).read():
+        if not one.begins <= now < one.at:
+            when = f"ended {timestamps.seconds(int(one.at * 1e9))}" if one.at <= now else "is not valid yet"
+            risks.append(f"{one.key}: the certificate {when}; write another into the file")
+    return risks
+
+
+def _certificates(config: Config) -> list[str]:
+    """Why the receive port cannot show its certificate."""
+    try:
+        if config.receive.tls is not None and config.receives():
+            Certificates(config.receive.tls)
+    except ReceiveError as problem:
+        return [str(problem)]
+    return []
 
 
 def _keys(config: Config) -> list[str]:

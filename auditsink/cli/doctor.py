@@ -298,10 +298,9 @@ def command(
             () if flags is None else apiserver.in_file(flags),
         )
     )
-    _show(found)
-    return max(
-        (tables.EXIT_CODES.get(str(verdict.get("level")), 0), *(_EXIT_CODES[finding.urgency] for finding in found))
-    )
+    level = tables.EXIT_CODES.get(str(verdict.get("level")), 0)
+    _show(found, beside=level > 0)
+    return max((level, *(_EXIT_CODES[finding.urgency] for finding in found)))
 
 
 def _read_as(flags: Flags) -> str:
@@ -311,9 +310,10 @@ def _read_as(flags: Flags) -> str:
     return f"read as {'; '.join(flags.forms)}: {count} audit flag{'' if count == 1 else 's'}"
 
 
-def _show(found: list[Finding]) -> None:
+def _show(found: list[Finding], *, beside: bool) -> None:
+    """`beside`: the verdict above names something."""
     if not found:
-        click.echo("Nothing to fix was found.")
+        click.echo("Nothing else to fix was found." if beside else "Nothing to fix was found.")
     for urgency, findings in itertools.groupby(found, key=lambda finding: finding.urgency):
         click.echo(HEADINGS[urgency])
         for finding in findings:

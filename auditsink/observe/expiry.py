@@ -1,4 +1,4 @@
-"""When the certificates that a configuration names end, for the metric that warns before they do.
+"""When the certificates that a configuration names begin and end, for the metric that warns before, and the verdict.
 
 Read from the files and not from the contexts in use: a renewed file is what the next connection shows, and a CA that
 ends breaks connections as surely as a certificate.
@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from auditsink.common.secret import UnreadableFileError, WatchedFile
 from auditsink.config import Config
@@ -18,10 +19,14 @@ KINDS = ("cert_file", "client_ca_file", "ca_file")
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """`key` is the path in the configuration (`receive.tls.cert_file`); `at` is in seconds since the epoch."""
+    """`key` is the path in the configuration (`receive.tls.cert_file`); times are in seconds since the epoch.
+
+    `at`: the earliest end in the file. `begins`: the latest beginning.
+    """
 
     key: str
     at: float
+    begins: float = 0.0
 
 
 class Expiries:
@@ -31,29 +36,43 @@ class Expiries:
         """There are none without the library that reads them, which the extras `evidence` and `encryption` bring."""
         named = [(key, path) for key, path in files.named(config) if key.rpartition(".")[2] in KINDS]
         self._watched = list(_watched(named)) if named and _can_parse() else []
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._watched)
 
     def read(self) -> list[Expiry]:
-        """The earliest end in each file. A file that no longer parses keeps what it last said."""
-        for _, file in self._watched:
-            file.changed()
-        return [Expiry(key, file.get()) for key, file in self._watched]
+        """What is in each file now. One that no longer parses keeps what it last said. From any thread."""
+        with self._lock:
+            for _, file in self._watched:
+                file.changed()
+        return self.known()
+
+    def known(self) -> list[Expiry]:
+        """What `read` last found, without a look at the disk."""
+        found = ((key, file.get()) for key, file in self._watched)
+        return [Expiry(key, ends, begins) for key, (begins, ends) in found]
 
 
-def _watched(named: list[tuple[str, Path]]) -> Iterator[tuple[str, WatchedFile[float]]]:
+def _watched(named: list[tuple[str, Path]]) -> Iterator[tuple[str, WatchedFile[tuple[float, float]]]]:
     for key, path in named:
         try:
-            yield key, WatchedFile(path, earliest_end)
+            yield key, WatchedFile(path, validity)
         except UnreadableFileError:  # whoever uses the file refuses to start, with better words
             continue
 
 
-def earliest_end(pem: bytes) -> float:
-    """Of all certificates in a PEM file, the end of the one that ends first. Raises ValueError."""
+def validity(pem: bytes) -> tuple[float, float]:
+    """From when until when all certificates in a PEM file are valid, in seconds since the epoch. Raises ValueError."""
     from cryptography import x509  # noqa: PLC0415 - 10 MiB that a sink without TLS need not carry
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd serial numbers in old CAs are nobody's problem here
-        return min(certificate.not_valid_after_utc.timestamp() for certificate in x509.load_pem_x509_certificates(pem))
+        several = x509.load_pem_x509_certificates(pem)
+        return (
+            max(one.not_valid_before_utc.timestamp() for one in several),
+            min(one.not_valid_after_utc.timestamp() for one in several),
+        )
 
 
 def _can_parse() -> bool:

@@ -1,12 +1,13 @@
 """What the parts of the sink say of themselves at one moment: all that metrics, health and status are made of."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from auditsink.backup.statistics import BackupStatistics
 from auditsink.forward.reporting import ForwarderStatistics
+from auditsink.observe.expiry import Expiry
 from auditsink.receive.statistics import ReceiveStatistics
 from auditsink.spool.statistics import SpoolStatistics
 
@@ -35,7 +36,7 @@ class Snapshot:
     `log_lines_skipped`: since the start, because nobody read standard error. `at_ns`: when this was, since the epoch.
     `reloads`: of the configuration, by what came of them. `growth`: bytes a second by which what destinations still
     need of the rings grows (or shrinks), None where it is not known yet. `backup`: None where there is no copy.
-    `refused_reload`: None when the last configuration that was read again is in force.
+    `refused_reload`: None when the last configuration that was read again is in force. `expiries`: of certificates.
     """
 
     phase: Phase
@@ -50,6 +51,7 @@ class Snapshot:
     reloads: Mapping[str, int] = field(default_factory=dict)
     backup: BackupStatistics | None = None
     refused_reload: RefusedReload | None = None
+    expiries: Sequence[Expiry] = ()
 
 
 TREND_SECONDS = 300.0

@@ -30,6 +30,8 @@ NOTABLE_FILL, HIGH_FILL, LEAST_FILL = 0.5, 0.9, 0.05
 """Of the ring, needed by a destination. Below the last, a rate says nothing: any batch would be a steep slope."""
 OLD_ROUNDS = 6
 """A copy that is older than so many of its intervals, and than a minute, is worth a look."""
+ENDS_SECONDS = 2 * 86400.0
+"""A certificate that ends within this is worth a look, as the alert has it."""
 RECENT_SECONDS = 3600.0
 """A loss that is older than this is history: it is told beside the destination, and no alarm."""
 
@@ -87,7 +89,7 @@ def verdict(snapshot: Snapshot) -> Verdict:
 
 def all_of(snapshot: Snapshot) -> list[Verdict]:
     """Each thing that is not good, the worst first; of those that are equally bad what loses events now."""
-    found = [*_not_taken(snapshot), *_refused(snapshot), *_filling(snapshot)]
+    found = [*_not_taken(snapshot), *_certificates(snapshot), *_refused(snapshot), *_filling(snapshot)]
     for destination in snapshot.destinations:
         found += of_destination(destination, snapshot)
     if snapshot.backup is not None:
@@ -108,6 +110,25 @@ def _not_taken(snapshot: Snapshot) -> Iterator[Verdict]:
         yield Verdict(_BAD, f"Batches are not taken: spool: {snapshot.spool.problem}", None, 0, (_DOCTOR,))
     for failure in snapshot.failures:
         yield Verdict(_BAD, f"A part of the sink died: {failure}", commands=(_DOCTOR,))
+
+
+OWN_CERTIFICATE = "receive.tls.cert_file"
+"""What every client looks at."""
+
+
+def _certificates(snapshot: Snapshot) -> Iterator[Verdict]:
+    now = snapshot.at_ns / 1e9
+    for one in snapshot.expiries:
+        own, left = one.key == OWN_CERTIFICATE, one.at - now
+        over = left <= 0 or one.begins > now
+        if not over and left > ENDS_SECONDS:
+            continue
+        word, at = ("is valid from", one.begins) if one.begins > now else ("ended" if over else "ends", one.at)
+        when = _clock(int(at * 1e9), snapshot.at_ns)
+        follows = "; a kube-apiserver refuses it, and posts nothing" if own and over else ""
+        text = f"The certificate of {one.key} {word} {when}{follows}; write another into the file, it is read by itself"
+        loss = None if not own else 0 if over else left
+        yield Verdict(_BAD if own and over else _LOOK, text, int(at * 1e9) if left <= 0 else None, loss, (_DOCTOR,))
 
 
 _WHY = {

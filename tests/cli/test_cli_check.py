@@ -2,9 +2,11 @@
 
 import os
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import trustme
 from calling import Call
 
 from auditsink.cli import check
@@ -55,6 +57,23 @@ def test_a_spool_where_no_directory_can_be_is_told(auditsink: Call, tmp_path: Pa
     assert said.code == 1
     assert f"spool.path: {tmp_path}/file/spool: {tmp_path}/file is no directory; name another path" in said.err
     assert "It would not run: 1 to mend." in said.out
+
+
+def test_a_certificate_that_cannot_be_shown_is_told(auditsink: Call, tmp_path: Path) -> None:
+    mine, others = (trustme.CA().issue_cert("sink.test", not_after=datetime(2020, 1, 1, tzinfo=UTC)) for _ in range(2))
+    mine.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    tls = f"receive: {{listen: '127.0.0.1:0', tls: {{cert_file: {tmp_path}/cert.pem, key_file: {tmp_path}/key.pem}}}}"
+    path = written(tmp_path, f"{tls}\nspool: {{path: {tmp_path}/s}}\ndestinations: [{{name: out, type: stdout}}]")
+
+    others.private_key_pem.write_to_path(tmp_path / "key.pem")
+    said = auditsink("check", "-c", path)
+    assert said.code == 1
+    assert f"receive.tls.key_file {tmp_path}/key.pem: does not belong to the certificate in" in said.err
+
+    mine.private_key_pem.write_to_path(tmp_path / "key.pem")
+    said = auditsink("check", "-c", path)
+    assert (said.code, said.err) == (0, "")
+    assert "receive.tls.cert_file: the certificate ended 2020-01-01T00:00:00Z; write another into the file" in said.out
 
 
 def test_risks_are_said_and_are_no_error(auditsink: Call, tmp_path: Path) -> None:

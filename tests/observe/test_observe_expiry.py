@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from auditsink.config import ClientTls, Config, HttpConfig, Receive, ServerTls
-from auditsink.observe.expiry import Expiries, earliest_end
+from auditsink.observe.expiry import Expiries, validity
 
 SOON = dt.datetime(2031, 1, 1, tzinfo=dt.UTC)
 LATER = dt.datetime(2035, 1, 1, tzinfo=dt.UTC)
@@ -50,7 +50,7 @@ def test_a_renewed_certificate_is_read_again_and_a_broken_one_keeps_the_last_ans
 
 def test_of_a_chain_the_first_end_counts(tmp_path: Path) -> None:
     chain = write(tmp_path / "a.pem", LATER).read_bytes() + write(tmp_path / "b.pem", SOON).read_bytes()
-    assert earliest_end(chain) == SOON.timestamp()
+    assert validity(chain)[1] == SOON.timestamp()
 
 
 def test_a_file_without_certificates_is_left_to_whoever_uses_it(config: Config, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from moments import FILE, PROD, RECEIVE, SIEM, SPOOL, moment
 
 from auditsink.forward.dead_letter_count import DeadLettersWaiting, ReasonGroup
 from auditsink.forward.reporting import DestinationState, ForwarderStatistics, HeldCluster, LastError
+from auditsink.observe.expiry import Expiry
 from auditsink.observe.snapshot import Phase, RefusedReload, Snapshot, Trend
-from auditsink.observe.verdict import VerdictLevel, all_of, of_destination, until_full, verdict
+from auditsink.observe.verdict import OWN_CERTIFICATE, VerdictLevel, all_of, of_destination, until_full, verdict
 from auditsink.receive.statistics import ClusterStatistics, Refusals
 from auditsink.spool.types import Account, Drop
 
@@ -186,3 +187,25 @@ def test_a_trend_is_taken_over_minutes() -> None:
 def test_a_ring_without_a_limit_or_a_trend_is_never_called_filling() -> None:
     assert until_full(calm(wanted=400)) is None
     assert until_full(replace(calm(growth=5.0), spool=replace(SPOOL, max_bytes=0))) is None
+
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize(
+    ("key", "span", "expected", "said"),
+    [
+        (OWN_CERTIFICATE, (-9 * DAY, -DAY), (BAD, 0), "ended 2026-11-21 23:00 UTC; a kube-apiserver refuses it"),
+        (OWN_CERTIFICATE, (DAY, 9 * DAY), (BAD, 0), "is valid from 2026-11-23 23:00 UTC; a kube-apiserver refuses it"),
+        (OWN_CERTIFICATE, (-DAY, DAY), (LOOK, DAY), "ends 2026-11-23 23:00 UTC; write another into the file"),
+        ("destinations[0].tls.ca_file", (-9 * DAY, -DAY), (LOOK, None), "ended 2026-11-21 23:00 UTC; write another"),
+        (OWN_CERTIFICATE, (-DAY, 3 * DAY), (GOOD, None), "Batches are taken"),
+    ],
+)
+def test_a_certificate_that_nobody_can_use_is_no_good_state(
+    key: str, span: tuple[float, float], expected: tuple[VerdictLevel, float | None], said: str
+) -> None:
+    begins, ends = (NOW / 1e9 + seconds for seconds in span)
+    found = verdict(replace(calm(), expiries=(Expiry(key, ends, begins),)))
+    assert (found.level, found.until_loss_seconds) == expected
+    assert said in found.text
