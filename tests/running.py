@@ -27,6 +27,8 @@ PATIENCE = 60.0
 START_PATIENCE = 3 * PATIENCE
 """For a start, which reads a spool from a disk that others keep busy; one that fails ends, and is seen at once."""
 POLL = 0.02
+STOP_PATIENCE = 30.0
+"""For a stop that must not wait for what hangs: a sink gives itself eight seconds, a slow machine may need more."""
 
 
 COMMAND = (sys.executable, "-m", "auditsink")

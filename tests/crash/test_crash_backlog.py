@@ -43,7 +43,8 @@ async def fill(sink: Sink, storm: Storm, limit: int) -> tuple[int, int]:
         if not storm.refused:
             assert held <= limit
         await asyncio.sleep(0.05)
-    return quarter, anonymous(sink)
+    full = anonymous(sink)
+    return quarter or full, full  # on a slow machine it may be full by the second look
 
 
 async def test_a_backlog_fills_the_ring_and_not_the_memory(tmp_path: Path, effort: Effort, report: Report) -> None:

@@ -20,7 +20,7 @@ from arriving import NotedFile
 from disks import MIB, blank, loop_refusal, mounted, run, tmpfs, tmpfs_refusal
 from effort import Effort, Report, only_long
 from ledger import Ledger, size
-from running import Sink, check_accounts, eventually
+from running import STOP_PATIENCE, Sink, check_accounts, eventually
 from storm import Storm
 
 from auditsink.common.units import Size
@@ -181,7 +181,7 @@ async def test_a_disk_that_turns_read_only(tmp_path: Path, effort: Effort, repor
                 assert len(ledger.batches()) == promised, "nothing can be durable on a read-only disk"
             code, seconds = await sink.stop()
             assert code == 0
-            assert seconds < 10
+            assert seconds < STOP_PATIENCE
         await check_refuses_to_start(tmp_path / "again", spool, "Read-only file system")
     with mounted(image, disk):
         await all_there(tmp_path, spool, ledger, report, (1, "time read-only"), refusals=storm.refused[503])

@@ -65,7 +65,7 @@ def nested(brackets: int) -> corpus.Body:
 async def test_abuse_is_answered_or_cut_and_normal_batches_keep_flowing(tmp_path: Path) -> None:
     path = tmp_path / "audit.ndjson"
     destination = {"name": "disk", "type": "file", "path": str(path), "batch": {"max_wait": "50ms"}}
-    receive = {"request_timeout": "3s", "max_connections": IDLE + 100}
+    receive = {"request_timeout": "15s", "max_connections": IDLE + 100}
     async with Sink(tmp_path / "sink", [destination], receive=receive, spool={"max_bytes": "256MiB"}) as sink:
         taken: list[corpus.Body] = []
         stop = asyncio.Event()

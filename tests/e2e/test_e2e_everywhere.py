@@ -8,7 +8,7 @@ from typing import Any
 import corpus
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
-from running import Sink
+from running import STOP_PATIENCE, Sink
 
 from auditsink.testing.collector import Collector
 from auditsink.testing.hec import HecServer
@@ -63,7 +63,7 @@ async def test_each_destination_has_every_event_once(tmp_path: Path) -> None:
             assert apiserver.answers == {200: len(bodies)}
             status = await sink.delivered()
             code, seconds = await sink.stop()
-            assert (code, seconds < 10) == (0, True)
+            assert (code, seconds < STOP_PATIENCE) == (0, True)
     assert status["accepted_batches"] == len(bodies)
     assert [(one["accepted"], one["delivered"]) for one in status["destinations"]] == [(len(events), len(events))] * 4
     on_disk = (tmp_path / "audit.ndjson").read_bytes().split(b"\n")[:-1]

@@ -207,7 +207,7 @@ async def test_an_answer_that_trickles_ends_with_the_timeout(tmp_path: Path) -> 
     posted = bodies(5)
     answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + b"x" * 9999]
     async with HecServer(token=TOKEN) as server, raw(answers, server, drip=0.05) as url:
-        account = await deliver(tmp_path, server, posted, timeout="2s", url=url)
+        account = await deliver(tmp_path, server, posted, timeout="6s", url=url)
     assert taken(server) == Counter(events_of(posted))
     assert account["delivered"] == 50
 

@@ -14,7 +14,7 @@ import aiohttp
 import corpus
 import pytest
 import yaml
-from running import COMMAND, LIVE, Sink, eventually
+from running import COMMAND, LIVE, STOP_PATIENCE, Sink, eventually
 
 from auditsink.testing.collector import Collector
 
@@ -75,7 +75,7 @@ async def test_nobody_reads_the_log_and_everything_goes_on(tmp_path: Path) -> No
             assert sink.unread > PIPE_BYTES - 1000
             code, seconds = await sink.stop()
             assert code == 0
-            assert seconds < 9
+            assert seconds < STOP_PATIENCE
         os.close(sink.out)
 
 
@@ -88,7 +88,7 @@ async def test_a_signal_that_daemons_get_is_told_and_does_not_kill(tmp_path: Pat
         assert (await sink.post(small(1).data))[0] == 200
         await sink.delivered()
         code, seconds = await sink.stop()
-        assert (code, seconds < 9) == (0, True)
+        assert (code, seconds < STOP_PATIENCE) == (0, True)
 
 
 FILES = 150
