@@ -24,6 +24,9 @@ from auditsink.spool.types import Chunk, Record
 _GROWTH = 32
 # ... or by 1/256 of what is configured: it is back from the very bottom after some hundred full batches.
 _LEAST_GROWTH = 256
+# ... or by this part of what is configured where only whole batches that fail show the limit: that costs half a minute.
+_SLOW_GROWTH = 4096
+_DIVIDED = 2  # batches in a row that were taken in parts only: one may have met an outage
 
 # More would be for destinations so far apart that what the first one sent is not kept for the others any more.
 _BOUNDARIES = 8
@@ -47,6 +50,8 @@ class BatchLimits:
         self.limits = limits
         self._configured = limits.max_bytes
         self._in_flight = limits.in_flight
+        self._divided = 0
+        self._failed = limits.max_bytes
 
     def __repr__(self) -> str:
         return f"<BatchLimits {self.limits.max_bytes} of {self._configured} bytes>"
@@ -59,14 +64,28 @@ class BatchLimits:
         """A part of that size was taken, of a batch for which the destination took too long, or which was too much."""
         self._set(min(self.limits.max_bytes, max(1, size)))
 
+    def divided(self, whole: int, largest: int) -> None:
+        """A batch of `whole` failed, and was taken in parts, the largest of that size; no event in it was at fault.
+
+        So it is with a limit whose answer names none: a firewall's 403, a 500, a connection that is reset.
+        """
+        self._divided += 1
+        self._failed = whole
+        if self._divided >= _DIVIDED:
+            self.fits(largest)
+
     def passed(self, size: int) -> None:
         """A batch of that size was taken."""
         now = self.limits.max_bytes
+        if size >= self._failed:
+            self._divided = 0
         if size > now:  # it was packed before the limit was lowered
             self._set(min(self._configured, size))
             return
         if now < self._configured and 2 * size > now:
             growth = max(now // _GROWTH, self._configured // _LEAST_GROWTH) // self._in_flight
+            if self._divided >= _DIVIDED:
+                growth = self._configured // _SLOW_GROWTH // self._in_flight
             self._set(min(self._configured, now + max(1, growth)))
 
     def _set(self, max_bytes: int) -> None:

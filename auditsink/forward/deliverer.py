@@ -220,6 +220,8 @@ class Deliverer:
             wait = self.pause.remaining(now) if isinstance(outcome, Retry) else 0.0
         if step in {Step.HEAR, Step.FIRST_ALONE}:
             lease.subscription.pause.back_off(now + wait)  # its batch goes back, and others come first
+        if trial.family is not None:
+            trial.family.whole = max(trial.family.whole, lease.read)
         if step is Step.FIRST_ALONE:
             return SplitBatch((1,), trial.family)
         return SplitBatch((size // 2,), trial.family) if step is Step.HALVE else None
@@ -300,15 +302,16 @@ class Deliverer:
 
     def _delivered(self, lease: Lease, outcome: Delivered) -> None:
         trial = lease.slot.trial
+        family = None if trial is None else trial.family
         self._trials.delivered(trial)
         self._news_wait = FIRST_NEWS
         self._waits.pop(lease.subscription, None)
-        if (
-            trial is not None
-            and trial.family is not None
-            and trial.family.cause in (RetryCause.TIMED_OUT, RetryCause.THROTTLED)
-        ):
-            self._batch_limits.fits(lease.read)
+        if family is not None:
+            family.largest = max(family.largest, lease.read)
+            if family.cause in (RetryCause.TIMED_OUT, RetryCause.THROTTLED):
+                self._batch_limits.fits(lease.read)
+            elif family.too_much:
+                self._batch_limits.divided(family.whole, family.largest)
         self._batch_limits.passed(lease.read)
         if outcome.diverted:
             self.reporting.diverted(lease.subscription.cluster, outcome.diverted)

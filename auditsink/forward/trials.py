@@ -91,13 +91,22 @@ def next_step(cause: RetryCause | None, size: int, failures: int, *, part: bool,
 class Family:
     """The parts of one batch that was divided because it failed.
 
-    `taken`: one of them was. `explained`: an event in it was condemned.
+    `taken`: one of them was. `explained`: an event in it was condemned. `failed_again`: one failed after another was
+    taken. `whole`, `largest`: bytes that were read for the batch, and for the largest part that was taken.
     """
 
     cause: RetryCause | None
     parts: int = 1
     taken: bool = False
     explained: bool = False
+    failed_again: bool = False
+    whole: int = 0
+    largest: int = 0
+
+    @property
+    def too_much(self) -> bool:
+        """All of it was taken, in parts only, and no event was to blame: it seems to have been too much at once."""
+        return self.parts == 0 and self.failed_again and not self.explained
 
 
 @dataclass(slots=True)
@@ -168,6 +177,8 @@ class Trials:
         trial.cause, trial.why = cause, why
         trial.failures += cause is not RetryCause.ELSEWHERE
         trial.controls = 0
+        if trial.family is not None:
+            trial.family.failed_again |= trial.family.taken
         self._in_a_row += 1
         part = trial.family is not None or (self.well and not self.waits(now))
         step = next_step(cause, size, trial.failures, part=part, well=self.well)

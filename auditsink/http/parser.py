@@ -23,7 +23,7 @@ _CUTS_A_LINE = frozenset("\r\n\0")
 
 
 class NoHttpError(ValueError):
-    """What came is no answer of HTTP/1.1; the message names what is wrong with it and holds nothing of it."""
+    """What came is no answer of HTTP/1.1; the message (llhttp's, mostly) says what is wrong and holds nothing of it."""
 
 
 class SpeaksTlsError(NoHttpError):
@@ -82,7 +82,7 @@ class ResponseParser:
         except HttpParserError as problem:
             self.reusable = False
             if not self.done:
-                raise NoHttpError(type(problem).__name__) from None
+                raise NoHttpError(str(problem) or type(problem).__name__) from None
         if self._silent > _SILENT_BYTES and not self.done:
             raise NoHttpError("a head without end")
 

@@ -58,6 +58,25 @@ def test_a_full_batch_that_passes_raises_it_a_little(now: int, passed: int, then
     assert one.limits.max_bytes == then
 
 
+def test_what_was_taken_in_parts_twice_in_a_row_makes_batches_that_small_and_they_grow_slowly() -> None:
+    one = batch_limits()
+    one.divided(MOST, 200_000)
+    assert one.limits.max_bytes == MOST, "it may have been an outage"
+    one.divided(MOST, 190_000)
+    assert one.limits.max_bytes == 190_000
+    one.passed(190_000)
+    assert one.limits.max_bytes == 190_000 + MOST // 4096 // 2
+
+
+def test_a_batch_of_that_size_that_passes_at_once_takes_it_back() -> None:
+    one = batch_limits()
+    for _ in range(5):
+        one.divided(MOST // 2, 1000)
+        one.passed(1000)
+        one.passed(MOST // 2)
+    assert one.limits.max_bytes == MOST
+
+
 @given(st.integers(MOST // 8, MOST), st.integers(1, 16))
 def test_it_stays_near_the_real_limit_and_one_batch_in_sixteen_is_refused(limit: int, in_flight: int) -> None:
     one = BatchLimits(Limits(MOST, 1000, 1.0, in_flight))

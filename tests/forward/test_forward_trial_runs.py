@@ -284,6 +284,44 @@ async def test_a_quota_that_is_smaller_than_a_batch_makes_requests_smaller_after
         assert rig.dead_lettered() == []
 
 
+@pytest.mark.parametrize(
+    "no",
+    [Retry("HTTP 500"), Misconfigured("HTTP 403")],
+    ids=["a reset or a 500", "a firewall's 403"],
+)
+async def test_a_limit_that_no_answer_names_is_learned_like_one_that_is_named(no: Outcome) -> None:
+    """A body limit that resets the connection, a firewall that looks at no more than 8 kB."""
+    ring = FakeRing()
+    ring.fill(200, per_record=200)
+    limits = replace(LIMITS, max_bytes=1000, max_events=50)
+    destination = ScriptedDestination(lambda batch: no if len(batch.events) > 12 else Delivered(), limits)
+    async with Rig(destination, ring) as rig:
+        await rig.clock.advance(1000)
+        assert destination.sequences() == list(range(200))
+        assert rig.dead_lettered() == []
+        ring.fill(60, per_record=60)
+        before = len(destination.attempts)
+        await rig.clock.advance(30)
+        assert set(destination.sequences()) == set(range(260))
+        assert all(len(batch.events) <= 12 for batch in destination.attempts[before:]), "what passes was learned"
+
+
+async def test_outages_make_no_small_batches() -> None:
+    ring, down = FakeRing(), [False]
+    limits = replace(LIMITS, max_bytes=100_000, max_events=50)
+    destination = ScriptedDestination(lambda _: Retry("HTTP 502") if down[0] else Delivered(), limits)
+    async with Rig(destination, ring) as rig:
+        for _ in range(6):
+            down[0] = True
+            ring.fill(50, per_record=50)
+            await rig.clock.advance(100)
+            down[0] = False
+            await rig.clock.advance(100)
+        ring.fill(50, per_record=50)
+        await rig.clock.advance(10)
+        assert len(destination.attempts[-1].events) == 50
+
+
 async def test_many_bad_events_are_found_sooner_than_the_first() -> None:
     ring = FakeRing()
     ring.fill(200)
