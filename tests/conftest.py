@@ -4,7 +4,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 import running
@@ -38,6 +39,19 @@ def logging_is_put_back() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     for logger, level in noisy:
         logger.setLevel(level)
+
+
+@pytest.fixture
+def keep_port() -> Iterator[Callable[[int], None]]:
+    """For a server that is to come back: no process that asks for any port gets this one, who names it does."""
+    with contextlib.ExitStack() as kept:
+
+        def keep(port: int) -> None:
+            held = kept.enter_context(socket.socket())
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", port))
+
+        yield keep
 
 
 @pytest.fixture(autouse=True)

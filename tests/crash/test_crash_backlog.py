@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from arriving import NotedFile, NotingCollector, NotingHec
@@ -47,7 +48,9 @@ async def fill(sink: Sink, storm: Storm, limit: int) -> tuple[int, int]:
     return quarter or full, full  # on a slow machine it may be full by the second look
 
 
-async def test_a_backlog_fills_the_ring_and_not_the_memory(tmp_path: Path, effort: Effort, report: Report) -> None:
+async def test_a_backlog_fills_the_ring_and_not_the_memory(
+    tmp_path: Path, effort: Effort, report: Report, keep_port: Callable[[int], None]
+) -> None:
     """200 until the ring is full, then 503 with a whole number in Retry-After; all of it arrives, in order."""
     limit = effort.of(3, 128) * MIB
     ledger = Ledger(tmp_path / "ledger")
@@ -62,6 +65,7 @@ async def test_a_backlog_fills_the_ring_and_not_the_memory(tmp_path: Path, effor
         spool = {"max_bytes": limit, "segment_bytes": limit // 16}
         async with Sink(tmp_path / "sink", destinations, spool=spool, receive={"retry_after": "3s"}) as sink:
             await collector.stop()
+            keep_port(collector.port)
             splunk.script = [reply(BUSY)] * 100_000
             shutil.rmtree(noted.path.parent)
             async with Storm(sink, ledger, CLIENTS, seed=effort.seed) as storm:

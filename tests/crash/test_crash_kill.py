@@ -204,13 +204,14 @@ async def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, effort: Effort
 
 
 async def test_what_drop_oldest_drops_is_counted_to_the_event_over_kills(
-    tmp_path: Path, effort: Effort, report: Report
+    tmp_path: Path, effort: Effort, report: Report, keep_port: Callable[[int], None]
 ) -> None:
     """One destination is down for all of it: what it gets in the end and what was dropped make up what was accepted."""
     ledger = Ledger(tmp_path / "ledger")
     noted = NotedFile(tmp_path / "audit.ndjson")
     async with NotingCollector(max_body=20_000_000) as collector:
         await collector.stop()
+        keep_port(collector.port)
         destinations = [
             {"name": "disk", "type": "file", "path": str(noted.path), "rotate_bytes": "1TiB", **COMMON},
             {"name": "hook", "type": "http", "url": collector.url, "in_flight": 1, **COMMON},

@@ -8,6 +8,7 @@ import os
 import signal
 import struct
 import termios
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -123,12 +124,15 @@ async def test_more_clients_than_files_are_told_so_quietly_and_nobody_else_suffe
     assert len([line for line in sink.lines if line["level"] != "info"]) < 10, sink.lines
 
 
-async def test_a_destination_that_was_taken_out_too_early_is_told_of(tmp_path: Path) -> None:
+async def test_a_destination_that_was_taken_out_too_early_is_told_of(
+    tmp_path: Path, keep_port: Callable[[int], None]
+) -> None:
     """One line at the start, and `/status` knows; put back, it gets what it had not got."""
     async with Collector() as collector:
         hook = {"name": "hook", "type": "http", "url": collector.url, "backoff": {"initial": "50ms", "max": "50ms"}}
         disk = {"name": "disk", "type": "file", "path": str(tmp_path / "audit.ndjson"), "batch": {"max_wait": "50ms"}}
         await collector.stop()
+        keep_port(collector.port)
         bodies = [small(number) for number in range(20)]
         async with Sink(tmp_path, [hook, disk]) as sink:
             for body in bodies:

@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import corpus
@@ -31,11 +32,14 @@ def lines(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1]
 
 
-async def test_a_full_sink_says_come_again_and_loses_nothing_when_the_destination_returns(tmp_path: Path) -> None:
+async def test_a_full_sink_says_come_again_and_loses_nothing_when_the_destination_returns(
+    tmp_path: Path, keep_port: Callable[[int], None]
+) -> None:
     """200 until the ring is full, then 503 with Retry-After, memory flat; later all that was accepted, in order."""
     collector = Collector()
     await collector.start()
     await collector.stop()
+    keep_port(collector.port)
     destination = {
         "name": "hook",
         "type": "http",
