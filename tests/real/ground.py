@@ -25,11 +25,19 @@ def tool(name: str, use: str) -> str:
     return found
 
 
+_GIVEN: set[int] = set()
+"""Ports that were given away: whoever has one may not listen on it yet, or be about to come back."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on right now, and another one each time."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _GIVEN:
+            _GIVEN.add(port)
+            return port
 
 
 def listens(port: int) -> bool:
