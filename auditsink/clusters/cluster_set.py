@@ -15,10 +15,13 @@ from auditsink.spool.shares import overbooked
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the rest of the configuration allows. `client_ca`: certificates are asked for. `topic`: the spool is one."""
+    """What the rest of the configuration allows. `unreserved`: bytes that nobody can reserve.
+
+    `client_ca`: certificates are asked for. `topic`: the spool is one.
+    """
 
     max_bytes: int
-    segment_bytes: int
+    unreserved: int
     max_clusters: int
     destinations: frozenset[str]
     client_ca: bool
@@ -102,10 +105,9 @@ class Entries:
                 "destinations: cannot be kept with spool.type: kafka, where nobody remembers it once the cluster is "
                 "declared no longer; remove it, or use a topic and sinks of their own"
             )
-        if bounds.topic and cluster.reservation:
-            yield "reservation: nobody can reserve room in a topic (spool.type: kafka); remove it"
         reserved = self._reserved + cluster.reservation
-        if cluster.reservation and (why := overbooked(bounds.max_bytes, bounds.segment_bytes, reserved)):
+        what = "one segment of each partition" if bounds.topic else "one segment"
+        if cluster.reservation and (why := overbooked(bounds.max_bytes, bounds.unreserved, reserved, what)):
             yield f"reservation: {why}"
 
     def _contradicting(self, cluster: Cluster, tokens: Tokens) -> Iterator[str]:

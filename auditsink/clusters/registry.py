@@ -22,6 +22,7 @@ from auditsink.clusters.tokens import TokenFile, Tokens, digest, parse_tokens, t
 from auditsink.common.operator_error import OperatorError
 from auditsink.common.watch import stamp
 from auditsink.config import Cluster
+from auditsink.config.kafka_spool import topic_segment_bytes
 from auditsink.load import ConfigError, parse_cluster
 
 ENDINGS = (".yaml", ".yml")
@@ -354,13 +355,16 @@ class Registry:
 
 def _bounds(settings: config.Config) -> Bounds:
     spool, tls = settings.spool, settings.receive.tls
+    topic = spool.type == "kafka"
+    # The newest segment of a partition stays on the brokers' disks, whether anybody wants it or not.
+    newest = spool.partitions * topic_segment_bytes(spool.max_bytes, spool.partitions, settings.receive.max_body)
     return Bounds(
         spool.max_bytes,
-        spool.segment_bytes,
+        newest if topic else spool.segment_bytes,
         most_clusters(settings),
         frozenset(destination.name for destination in settings.destinations),
         tls is not None and tls.client_ca_file is not None,
-        spool.type == "kafka",
+        topic,
     )
 
 

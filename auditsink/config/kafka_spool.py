@@ -15,6 +15,21 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
 SPOOL_TYPES = Literal["disk", "kafka"]
 MOST_PARTITIONS = 10_000
 LEAST_KEEP = 600
+HEADROOM = 2**17
+"""Bytes of a record beside the body, at most: what does not compress, and who sent it."""
+SEGMENTS = 8
+"""Of a full partition, at least."""
+LEAST_SEGMENT = 2**20
+MOST_SEGMENT = 2**29
+
+
+def topic_segment_bytes(max_bytes: int, partitions: int, max_body: int) -> int:
+    """Segments of the topic as it is made.
+
+    Disk is freed by whole ones, so there are to be several in a partition; each holds a record at least.
+    """
+    share = max_bytes // (partitions * SEGMENTS)
+    return max(min(share, MOST_SEGMENT), LEAST_SEGMENT, max_body + HEADROOM)
 
 
 class SpoolTopic(Section, frozen=True, kw_only=True):

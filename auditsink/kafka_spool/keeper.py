@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
@@ -20,13 +21,16 @@ from auditsink.kafka_spool.membership import explained, told_to_end
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import AskSizes, sizes
 
+if TYPE_CHECKING:  # loads where something is reserved
+    from auditsink.kafka_spool.observing import TopicObserver
+
 log = logging.getLogger("auditsink.spool")
 
 LOOK_SECONDS = 5.0
 """Between two looks: the topic may pass its bound by what is posted in so long."""
 LOOK_TIMEOUT = 10.0
 NEARLY_FULL = 0.8
-"""Of the bound: from there on records go as soon as all destinations have them."""
+"""Of what is reserved for nobody: from there on records go as soon as all destinations have them."""
 
 
 class TopicKeeper:
@@ -48,8 +52,14 @@ class TopicKeeper:
         """
         self.bytes = 0
         """What the topic takes of the brokers' disks, one replica of each partition counted."""
+        self.sizes: Mapping[int, int] = {}
+        """That by partition."""
         self.problem: str | None = None
         """Why that is not known, while it is not."""
+        self.observer: TopicObserver | None = None
+        """Who is told what each partition takes."""
+        self.shared = max_bytes
+        """What of the bound is reserved for nobody."""
         self.partitions = 0
         """How many the topic has; somebody may give it more while this runs."""
         self.deleted = 0
@@ -85,7 +95,11 @@ class TopicKeeper:
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 admin = await self._client()
+                observer = self.observer
+                bounds = {} if observer is None else await observer.bounds()  # first: what lies there takes room
                 await self._measure(admin)
+                if observer is not None:
+                    observer.measured(self.sizes, bounds)
                 await asyncio.gather(*(source.look() for source in self._sources()))
                 await self._delete(admin)
             self.problem = None
@@ -125,7 +139,8 @@ class TopicKeeper:
         known = [one for one in answers if not isinstance(one, BaseException)]
         if not known:
             raise next(one for one in answers if isinstance(one, BaseException))
-        before, self.bytes = self.full, sum(sizes(known).values())
+        self.sizes = sizes(known)
+        before, self.bytes = self.full, sum(self.sizes.values())
         if self.full != before:
             log.log(
                 logging.WARNING if self.full else logging.INFO,
@@ -139,7 +154,7 @@ class TopicKeeper:
             return
         ours = [TopicPartition(self._topic, number) for number in sources[0].partitions]
         done = await self._done_everywhere(admin, sources, ours)
-        if self.bytes < NEARLY_FULL * self._max_bytes:
+        if self.bytes < NEARLY_FULL * self.shared:
             since = self._clock.wall_ns() // 10**6 - self._keep_ms
             young = await sources[0].offsets_since(ours, since)
             done = {one: min(offset, young.get(one, offset)) for one, offset in done.items()}

@@ -9,18 +9,21 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditsink.common.clock import Clock
 from auditsink.kafka.errors import ErrorMeaning
 from auditsink.kafka.link import ProducerLink
 from auditsink.kafka_spool.membership import ANSWER_SECONDS, explained
 from auditsink.kafka_spool.packing import Packer, Posted
-from auditsink.kafka_spool.record import Encoded
+from auditsink.kafka_spool.record import Encoded, stored_size
 from auditsink.spool.dedup import Dedup
 from auditsink.spool.keys import Keyring
 from auditsink.spool.statistics import SyncTimes
 from auditsink.spool.types import Receipt, SpoolRejection
+
+if TYPE_CHECKING:  # loads where something is reserved
+    from auditsink.kafka_spool.usage import TopicUsage
 
 log = logging.getLogger("auditsink.spool")
 
@@ -44,6 +47,8 @@ class Producing:
     def __init__(self, link: ProducerLink, topic: str, *, clock: Clock, keys: Keyring | None) -> None:
         self.problem: str | None = None
         """Why nothing was kept at the last try."""
+        self.usage: TopicUsage | None = None
+        """Where something is reserved: who says what there is room for, and is told what is sent."""
         self.times = SyncTimes()
         """How long the brokers took."""
         self._link = link
@@ -112,9 +117,34 @@ class Producing:
 
     async def send(self, partition: int, packed: Packed) -> None:
         """Have these records in the partition, in order, and tell their requests; at most `ANSWER_SECONDS`."""
+        usage = self.usage
+        if usage is None:
+            await self._send(partition, packed, None)
+            return
+        packed = self._admitted(packed, usage)
+        try:
+            await self._send(partition, packed, usage)
+        finally:
+            for encoded, group in packed:
+                usage.failed(group[0].cluster, stored_size(*encoded))
+
+    def _admitted(self, packed: Packed, usage: "TopicUsage") -> Packed:
+        """Those that there is room for, which count from now on; the requests of the others are told."""
+        found: Packed = []
+        for encoded, group in packed:
+            cluster, size = group[0].cluster, stored_size(*encoded)
+            if size > usage.room(cluster):
+                self.settle(group, SpoolRejection.FULL)
+            else:
+                usage.sending(cluster, size)
+                found.append((encoded, group))
+        return found
+
+    async def _send(self, partition: int, packed: Packed, usage: "TopicUsage | None") -> None:
+        """What is confirmed is taken out of `packed`."""
         began = self._clock.monotonic()
         while packed:
-            sent, problem = 0, None
+            sent, problem, offset = 0, None, -1
             left = began + ANSWER_SECONDS - self._clock.monotonic()
             producer: Any = None
             try:
@@ -123,7 +153,7 @@ class Producing:
                     batch, sent = _batch(producer, packed, self._clock.wall_ns())
                     tried = self._clock.monotonic()
                     stored = await producer.send_batch(batch, self._topic, partition=partition)
-                    await stored
+                    offset = (await stored).offset
             except asyncio.CancelledError:
                 self.settle((one for _, group in packed for one in group), SpoolRejection.STOPPING)
                 raise
@@ -134,6 +164,8 @@ class Producing:
                 self.problem = None
                 self.times.observe(self._clock.monotonic() - tried)
                 self.settle((one for _, group in packed[:sent] for one in group), None)
+                if usage is not None:
+                    _note(usage, partition, offset, packed[:sent])
                 del packed[:sent]
                 continue
             meaning, why = explained(problem)
@@ -194,6 +226,16 @@ class _PartitionQueue:
     def _digest(self, taken: list[Posted]) -> None:
         for one in taken:
             self._packer.digest(one)
+
+
+def _note(usage: "TopicUsage", partition: int, first: int, sent: Packed) -> None:
+    """They are there from offset `first` on. Of a batch that they had already brokers do not say it: it is read."""
+    for offset, (encoded, group) in enumerate(sent, first):
+        cluster, size = group[0].cluster, stored_size(*encoded)
+        if first < 0:
+            usage.failed(cluster, size)
+        else:
+            usage.confirmed(partition, offset, cluster, size)
 
 
 def _batch(producer: Any, packed: Packed, now_ns: int) -> tuple[Any, int]:

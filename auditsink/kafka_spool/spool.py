@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.partitioner import DefaultPartitioner
 
 from auditsink.audit.eventlist import Split
 from auditsink.common.clock import Clock
+from auditsink.common.units import Size
 from auditsink.config import Spool as SpoolConfig
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.link import ProducerLink
@@ -22,11 +23,14 @@ from auditsink.kafka_spool.producing import BATCH_BYTES, Producing
 from auditsink.kafka_spool.ring import TopicRing
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
-from auditsink.kafka_spool.window import REST
 from auditsink.spool.errors import SpoolError, TooManyRingsError
 from auditsink.spool.keys import Keyring
-from auditsink.spool.statistics import RingStatistics, SpoolStatistics
+from auditsink.spool.shares import Shares
+from auditsink.spool.statistics import REST, RingStatistics, SpoolStatistics
 from auditsink.spool.types import Receipt, SpoolRejection, SubmitCallback
+
+if TYPE_CHECKING:  # loads where something is reserved
+    from auditsink.kafka_spool.observing import TopicObserver
 
 log = logging.getLogger("auditsink.spool")
 
@@ -59,6 +63,7 @@ class KafkaSpool:
         clock: Clock,
         max_rings: int,
         keys: Keyring | None,
+        receives: bool = True,
     ) -> None:
         self.rings: dict[str, PostingRing] = {}
         """By cluster: those that have posted to this sink."""
@@ -68,6 +73,8 @@ class KafkaSpool:
         self._clock = clock
         self._max_rings = max_rings
         self._keys = keys
+        self._receives = receives
+        self._observer: TopicObserver | None = None
         self._stopping = False
         link = ProducerLink(brokers, compression="none", batch_bytes=BATCH_BYTES)
         self._link = link
@@ -102,7 +109,11 @@ class KafkaSpool:
         facts = await topic.checked_topic(config, brokers, max_body, clock)
         if max_letter is not None:
             await topic.checked_dead_letter_topic(config, brokers, max_letter, clock)
-        return cls(config, brokers, facts, clock=clock, max_rings=max_rings, keys=keys)
+        receives = max_body is not None
+        spool = cls(config, brokers, facts, clock=clock, max_rings=max_rings, keys=keys, receives=receives)
+        if receives:
+            await spool._keeper.look()  # a topic that is full takes nothing from the beginning
+        return spool
 
     def start(self, notify: Callable[..., object], soon: Callable[..., object] | None = None) -> None:  # noqa: ARG002 - the disk's
         """Begin to look after the brokers."""
@@ -133,11 +144,12 @@ class KafkaSpool:
         else:
             made(ring)
 
-    def refusal(self, ring: Any) -> SpoolRejection | None:  # noqa: ARG002 - the same for all clusters
+    def refusal(self, ring: PostingRing) -> SpoolRejection | None:
         """Why a request that begins now would be refused, as far as that is known; cheap."""
         if self._stopping:
             return SpoolRejection.STOPPING
-        return SpoolRejection.FULL if self._keeper.full else None
+        full = self._keeper.full or (self._observer is not None and self._observer.usage.room(ring.cluster) <= 0)
+        return SpoolRejection.FULL if full else None
 
     def submit(
         self,
@@ -182,9 +194,12 @@ class KafkaSpool:
         """Nobody reads for this destination here any more."""
         source = self._sources.pop(destination, None)
         if source is not None:
-            task = self._loop.create_task(source.close())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._end(source.close())
+
+    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(closing)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def dead_letters(self, destination: str, max_bytes: int) -> TopicDeadLetters:
         """A destination's, for whoever is not in the loop's thread."""
@@ -198,7 +213,37 @@ class KafkaSpool:
         return asyncio.run_coroutine_threadsafe(wanted, self._loop).result()
 
     def reserve(self, reserved: Mapping[str, int]) -> None:
-        """Shares of a topic cannot be reserved; `check` says so."""
+        """See `SinkSpool.reserve`. Any thread; it holds soon after.
+
+        A receiver reads along in the topic from when something is reserved until nothing is.
+        """
+        self._loop.call_soon_threadsafe(self._share, Shares(self._config.max_bytes, dict(reserved)))
+
+    def _share(self, shares: Shares) -> None:
+        if self._stopping:
+            return
+        self._keeper.shared = shares.shared
+        observer = self._observer
+        if not shares.reserved or not self._receives:
+            self._observer = self._keeper.observer = self._producing.usage = None
+            if observer is not None:
+                self._end(observer.close())
+        elif observer is not None:
+            observer.usage.shares = shares
+        else:
+            self._observe(shares)
+
+    def _observe(self, shares: Shares) -> None:
+        from auditsink.kafka_spool.observing import TopicObserver  # noqa: PLC0415 - loads where something is reserved
+        from auditsink.kafka_spool.usage import TopicUsage  # noqa: PLC0415
+
+        usage = TopicUsage(shares, self._max_rings)
+        self._observer = TopicObserver(
+            self._brokers, self._config.topic, usage, partitions=lambda: self._partitions, clock=self._clock
+        )
+        self._observer.measured(self._keeper.sizes, {})
+        self._keeper.observer, self._producing.usage = self._observer, usage
+        self._observer.start()
 
     # For both.
 
@@ -216,6 +261,8 @@ class KafkaSpool:
         for task in tuple(self._tasks):
             task.cancel()
         sources = [source.close() for source in self._sources.values()]
+        if self._observer is not None:
+            sources.append(self._observer.close())
         closing = [self._producing.close(CLOSE_SECONDS), self._letters.close()]
         await asyncio.gather(*closing, *sources, return_exceptions=True)
 
@@ -240,37 +287,40 @@ class KafkaSpool:
         times, keeper = self._producing.times, self._keeper
         known = self._known_clusters()
         rings = [self._ring_statistics(cluster, known[cluster]) for cluster in sorted(known)]
-        rings.append(
-            RingStatistics(
-                REST,
-                keeper.bytes,
-                keeper.bytes,
-                0,
-                max(0, self._config.max_bytes - keeper.bytes),
-                self._keeper.partitions or self._facts.partitions,
-                0.0,
-                0,
-                0,
-                0,
-            )
-        )
+        rest, room = self._rest()
+        rings.append(RingStatistics(REST, rest, rest, 0, room, self._partitions, 0.0, 0, 0, 0))
         worries = [
             f"destination {name} is not delivered from here: {source.problem}"
             for name, source in self._sources.items()
             if source.problem is not None
         ]
+        worries += [keeper.problem] if keeper.problem else []
+        worries += _worries(self._observer)
         return SpoolStatistics(
             self._config.max_bytes,
             tuple(rings),
             tuple(times.counts),
             times.total,
             self.problem,
-            worries=(*worries, *([keeper.problem] if keeper.problem else [])),
+            worries=tuple(worries),
         )
+
+    @property
+    def _partitions(self) -> int:
+        """How many the topic has by now."""
+        return self._keeper.partitions or self._facts.partitions
+
+    def _rest(self) -> tuple[int, int]:
+        """Bytes of the topic that are not told by cluster, and the room for whoever has nothing reserved."""
+        if self._observer is None:
+            return self._keeper.bytes, max(0, self._config.max_bytes - self._keeper.bytes)
+        usage = self._observer.usage
+        return usage.uncounted + usage.used.get(REST, 0), usage.room(REST)
 
     def _known_clusters(self) -> dict[str, list[TopicRing]]:
         """With what forwarders hold of each here."""
-        held: dict[str, list[TopicRing]] = {cluster: [] for cluster in self.rings}
+        used = {} if self._observer is None else self._observer.usage.used
+        held: dict[str, list[TopicRing]] = {cluster: [] for cluster in (*self.rings, *used)}
         for source in self._sources.values():
             for ring in source.rings.values():
                 held.setdefault(ring.cluster, []).append(ring)
@@ -283,4 +333,18 @@ class KafkaSpool:
         oldest = min((ring.oldest_ns for ring in rings if ring.oldest_ns is not None), default=None)
         age = 0.0 if oldest is None else max(0.0, (self._clock.wall_ns() - oldest) / 1e9)
         drops = {name: drop for ring in rings for name, drop in ring.drops.items()}
-        return RingStatistics(cluster, 0, 0, 0, self._config.max_bytes, 0, age, 0, taken, 0, drops)
+        used, reserved, room = 0, 0, int(self._config.max_bytes)
+        if self._observer is not None:
+            usage = self._observer.usage
+            used, reserved, room = usage.used.get(cluster, 0), usage.shares.of(cluster), usage.room(cluster)
+        return RingStatistics(cluster, used, used, reserved, room, 0, age, 0, taken, 0, drops)
+
+
+def _worries(observer: "TopicObserver | None") -> list[str]:
+    if observer is None or not (observer.problem or observer.usage.behind):
+        return []
+    return [
+        observer.problem
+        or f"whose {Size(observer.usage.uncounted)} of the topic are is not known yet: they count as shared until they "
+        "are read"
+    ]

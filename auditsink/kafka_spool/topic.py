@@ -13,6 +13,7 @@ from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Int64, Schema,
 
 from auditsink.common.clock import Clock
 from auditsink.config import Spool
+from auditsink.config.kafka_spool import HEADROOM, topic_segment_bytes
 from auditsink.kafka.brokers import Brokers
 from auditsink.kafka.errors import ErrorMeaning
 from auditsink.kafka_spool.membership import ANSWER_SECONDS, brokers_of, explained
@@ -20,12 +21,6 @@ from auditsink.spool.errors import SpoolError
 
 log = logging.getLogger("auditsink.spool")
 
-HEADROOM = 2**17
-"""Bytes of a record beside the body, at most: what does not compress, and who sent it."""
-SEGMENTS = 8
-"""Of a full partition, at least."""
-LEAST_SEGMENT = 2**20
-MOST_SEGMENT = 2**29
 LETTER_SEGMENT = 2**24
 LETTER_SECONDS = 3600
 """After so long a segment of dead letters is closed, and what was taken away leaves the disk."""
@@ -85,15 +80,9 @@ def settings_of(spool: Spool, max_body: int) -> dict[str, str]:
         "min.insync.replicas": str(min(IN_SYNC, spool.replication_factor)),
         "unclean.leader.election.enable": "false",
         "compression.type": "producer",
-        "segment.bytes": str(_segment_bytes(spool, max_body)),
+        "segment.bytes": str(topic_segment_bytes(spool.max_bytes, spool.partitions, max_body)),
         "max.message.bytes": str(min(max_body + HEADROOM, MOST_BYTES)),
     }
-
-
-def _segment_bytes(spool: Spool, max_body: int) -> int:
-    """Disk is freed by whole segments, so there are to be several in a partition; each holds a record at least."""
-    share = spool.max_bytes // (spool.partitions * SEGMENTS)
-    return max(min(share, MOST_SEGMENT), LEAST_SEGMENT, max_body + HEADROOM)
 
 
 def broken_promises(facts: TopicFacts, policy: str = "delete") -> Iterator[str]:

@@ -12,10 +12,8 @@ from auditsink.forward.source import Unfetched
 from auditsink.kafka_spool.place import GroupPlace, Reached
 from auditsink.kafka_spool.record import StoredRecord
 from auditsink.kafka_spool.repeats import DigestWindow
+from auditsink.spool.statistics import REST
 from auditsink.spool.types import Tally
-
-REST = "*"
-"""How the clusters are called that a place could not name: none of them can be called so."""
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from auditsink.observe.snapshot import Snapshot
-from auditsink.spool.statistics import RingStatistics
+from auditsink.spool.statistics import REST, RingStatistics
 
 
 class ReservationState(StrEnum):
@@ -56,7 +56,7 @@ def entry(snapshot: Snapshot, cluster: str, ring: RingStatistics | None) -> dict
 
 
 def _state(snapshot: Snapshot, cluster: str, ring: RingStatistics | None, beyond: int) -> ReservationState:
-    if snapshot.declared is not None and cluster not in snapshot.declared:
+    if snapshot.declared is not None and cluster not in {*snapshot.declared, REST}:
         return ReservationState.REMOVED
     if ring is not None and not ring.room_bytes:
         return ReservationState.FULL

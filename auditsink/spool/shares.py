@@ -44,24 +44,30 @@ class Shares:
 
     def rooms(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """What each cluster may take on top of what it has, in bytes, by its name."""
-        shared = max(0, self.shared - sum(max(0, self.beyond(one, size)) for one, size in sizes.items()))
-        left = max(0, self.max_bytes - sum(sizes.values()))
-        return {one: min(max(0, -self.beyond(one, size)) + shared, left) for one, size in sizes.items()}
+        borrowed = sum(max(0, self.beyond(one, size)) for one, size in sizes.items())
+        total = sum(sizes.values())
+        return {one: self.room_beside(one, size, borrowed, total) for one, size in sizes.items()}
+
+    def room_beside(self, cluster: str, size: int, borrowed: int, total: int) -> int:
+        """What a cluster that has `size` may take on top of it, where all have `total`, `borrowed` of it shared."""
+        shared = max(0, self.shared - borrowed)
+        return min(max(0, -self.beyond(cluster, size)) + shared, max(0, self.max_bytes - total))
 
     def segment_bytes(self, cluster: str, rings: int) -> int:
         """The largest segment that a ring should have where there are so many."""
         return max(SMALLEST_SEGMENT, (self.of(cluster) + self.shared // max(1, rings)) // SEGMENTS)
 
 
-def overbooked(max_bytes: int, segment_bytes: int, reserved: int) -> str | None:
+def overbooked(max_bytes: int, free: int, reserved: int, what: str = "one segment") -> str | None:
     """Why so many bytes cannot be reserved, in words; None when they can.
 
-    One segment stays free of reservations: for rings that nobody declares (of clusters that are gone, of checkpoints).
+    `free`, which is `what`, stays free of reservations. On a disk that is one segment, for rings that nobody declares
+    (of clusters that are gone, of checkpoints).
     """
-    bookable = max_bytes - segment_bytes
+    bookable = max(0, max_bytes - free)
     if reserved <= bookable:
         return None
     return (
-        f"{reserved:,} bytes would be reserved, of {bookable:,} that can be (spool.max_bytes less one segment); "
+        f"{reserved:,} bytes would be reserved, of {bookable:,} that can be (spool.max_bytes less {what}); "
         "lower a reservation, or raise spool.max_bytes"
     )

@@ -9,6 +9,9 @@ from auditsink.spool.types import Drop
 SYNC_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds of one group commit's sync: from a quiet NVMe disk to one that is about to fail."""
 
+REST = "*"
+"""Stands for clusters that cannot be told apart, where a cluster's name is asked for: none can be called so."""
+
 
 @dataclass(slots=True)
 class SyncTimes:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from auditsink import load
 from auditsink.clusters.cluster_set import Bounds, ClusterSet, Entries
+from auditsink.clusters.registry import ClustersError, Registry
 from auditsink.clusters.tokens import digest
 from auditsink.common.units import Size
 from auditsink.config import Cluster
@@ -45,6 +47,19 @@ def test_no_more_than_there_may_be_and_no_certificates_that_nobody_asks_for() ->
     assert "name: is one more than receive.max_clusters (3) allows" in str(entered.enter(Cluster(name="d"), {}))
     plain = Entries(Bounds(MIB, 1, 3, frozenset(), client_ca=False))
     assert "set receive.tls.client_ca_file" in str(plain.enter(Cluster(name="a", certificates=["cn:a"]), {}))
+
+
+def test_of_a_topic_one_segment_of_each_partition_cannot_be_reserved() -> None:
+    text = (
+        'spool: {type: kafka, bootstrap_servers: ["127.0.0.1:9"], max_bytes: 1GiB, partitions: 4}\n'
+        "receive: {max_body: 10MiB}\n"
+        "clusters: [{name: a, anonymous: true, reservation: %s}]\n"
+        "destinations: [{name: out, type: stdout}]\n"
+    )
+    fits = Registry(load.parse((text % "892MiB").encode(), "f", {}))
+    assert fits.cluster_set.reserved == {"a": 892 * MIB}
+    with pytest.raises(ClustersError, match=r"\(spool.max_bytes less one segment of each partition\)"):
+        Registry(load.parse((text % "900MiB").encode(), "f", {}))
 
 
 def test_who_leaves_gives_everything_back() -> None:

@@ -29,9 +29,9 @@ from auditsink.kafka_spool.moving import Moved, out_of_topic
 from auditsink.kafka_spool.scanning import TopicScan, scanning
 from auditsink.kafka_spool.source import TopicSource
 from auditsink.kafka_spool.topic import TopicFacts
-from auditsink.kafka_spool.window import REST
 from auditsink.spool import Spool as DiskSpool
 from auditsink.spool.errors import SpoolError, TooManyRingsError
+from auditsink.spool.statistics import REST
 from auditsink.spool.types import Receipt, SpoolRejection, Tally
 
 PATIENCE = 60.0

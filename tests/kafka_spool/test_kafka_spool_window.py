@@ -11,8 +11,9 @@ from auditsink.forward.source import Unfetched
 from auditsink.kafka_spool import place
 from auditsink.kafka_spool.place import GroupPlace
 from auditsink.kafka_spool.record import StoredRecord
-from auditsink.kafka_spool.window import REST, ClusterWindow, PartitionWindow, unfetched
+from auditsink.kafka_spool.window import ClusterWindow, PartitionWindow, unfetched
 from auditsink.spool.content import Unpacker
+from auditsink.spool.statistics import REST
 from auditsink.spool.types import Tally
 
 START = GroupPlace(0, 0)

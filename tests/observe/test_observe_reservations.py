@@ -5,6 +5,7 @@ from dataclasses import replace
 from moments import PROD, SPOOL, TEST, moment
 
 from auditsink.observe import reservations
+from auditsink.spool.statistics import REST
 
 MIB = 2**20
 
@@ -28,6 +29,13 @@ def test_each_cluster_says_what_is_reserved_used_and_shared() -> None:
 def test_a_cluster_that_is_declared_no_longer_is_told() -> None:
     found = reservations.document(moment(declared={"prod": 0}))
     assert {one["cluster"]: one["state"] for one in found["clusters"]}["test"] == "removed"
+
+
+def test_what_a_topic_holds_of_nobody_in_particular_is_not_removed() -> None:
+    rest = replace(TEST, cluster=REST, bytes=MIB, room_bytes=MIB)
+    spool = replace(SPOOL, max_bytes=10 * MIB, rings=(PROD, rest))
+    found = reservations.document(moment(spool=spool, declared={"prod": MIB}))
+    assert {one["cluster"]: one["state"] for one in found["clusters"]} == {REST: "shared", "prod": "ok"}
 
 
 def test_where_nothing_is_declared_nothing_is_removed() -> None:
