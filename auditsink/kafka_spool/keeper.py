@@ -88,7 +88,7 @@ class TopicKeeper:
                 await self.look()
                 await self._clock.sleep(LOOK_SECONDS)
         finally:
-            await self._close()
+            await self.close()
 
     async def look(self) -> None:
         """One look. What fails is tried again with the next one."""
@@ -111,7 +111,7 @@ class TopicKeeper:
             if self.problem != why:
                 log.warning(why)
             self.problem = why
-            await self._close()
+            await self.close()
 
     async def _client(self) -> AIOKafkaAdminClient:
         if self._admin is None:
@@ -119,7 +119,8 @@ class TopicKeeper:
             await self._admin.start()  # one that fails is closed with the look
         return self._admin
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Let go of the connections; the next look makes new ones."""
         admin, self._admin = self._admin, None
         if admin is not None:
             with contextlib.suppress(Exception):

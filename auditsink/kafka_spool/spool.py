@@ -263,7 +263,7 @@ class KafkaSpool:
         sources = [source.close() for source in self._sources.values()]
         if self._observer is not None:
             sources.append(self._observer.close())
-        closing = [self._producing.close(CLOSE_SECONDS), self._letters.close()]
+        closing = [self._producing.close(CLOSE_SECONDS), self._letters.close(), self._keeper.close()]
         await asyncio.gather(*closing, *sources, return_exceptions=True)
 
     async def _probe(self) -> None:
