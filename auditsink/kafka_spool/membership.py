@@ -28,8 +28,6 @@ ANSWER_SECONDS = 20.0
 _RIGHTS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
 AGAIN_SECONDS = 0.1
 """Between two tries to end a task."""
-ANSWER_BYTES = 50 * 2**20
-"""Of all partitions in one answer of a broker, where nothing else is said: aiokafka's own."""
 LAST_SECONDS = 3.0
 """For what is under way when a partition is taken away: what does not end in it, the next owner delivers again."""
 
@@ -119,8 +117,10 @@ async def _gone(task: asyncio.Task[object]) -> None:
         task.exception()  # looked at, or asyncio complains that nobody did
 
 
-async def reader(brokers: Brokers, fetch_bytes: int, answer_bytes: int = ANSWER_BYTES) -> AIOKafkaConsumer:
-    """A consumer of no group, which moves nobody's place; so many bytes of a partition and of all in an answer.
+async def reader(brokers: Brokers, fetch_bytes: int, **settings: int) -> AIOKafkaConsumer:
+    """A consumer of no group, which moves nobody's place; at most so many bytes of a partition in an answer.
+
+    `settings`: others of aiokafka's.
 
     Raises what kept it from starting, and nothing is left behind then.
     """
@@ -129,7 +129,7 @@ async def reader(brokers: Brokers, fetch_bytes: int, answer_bytes: int = ANSWER_
         enable_auto_commit=False,
         auto_offset_reset="none",
         max_partition_fetch_bytes=fetch_bytes,
-        fetch_max_bytes=answer_bytes,
+        **settings,
     )
     try:
         await consumer.start()

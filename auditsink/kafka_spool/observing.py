@@ -23,6 +23,9 @@ FETCH_BYTES = 2**18
 """Of one partition in one answer of a broker; a larger record comes alone."""
 ANSWER_BYTES = 4 * 2**20
 """Of all partitions in one answer of a broker."""
+GATHERED_BYTES = 2**17
+GATHERED_MS = 250
+"""A broker answers when there is so much, or after so long: an answer costs more than what is in it."""
 AT_ONCE = 500
 """Records that are counted before others have their turn."""
 POLL_SECONDS = 0.5
@@ -87,7 +90,13 @@ class TopicObserver:
     async def _stay(self) -> None:
         while True:
             try:
-                self._consumer = await reader(self._brokers, FETCH_BYTES, ANSWER_BYTES)
+                self._consumer = await reader(
+                    self._brokers,
+                    FETCH_BYTES,
+                    fetch_max_bytes=ANSWER_BYTES,
+                    fetch_min_bytes=GATHERED_BYTES,
+                    fetch_max_wait_ms=GATHERED_MS,
+                )
                 while True:
                     await self._place(self._consumer)
                     self.problem = None
