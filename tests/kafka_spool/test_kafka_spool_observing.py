@@ -25,6 +25,7 @@ from auditsink.spool.types import Receipt, SpoolRejection
 PATIENCE = 60.0
 PARTITIONS = 4
 MAX, RESERVED = 8000, 4000
+NOTHING = RingStatistics("", 0, 0, 0, 0, 0, 0.0, 0, 0, 0)
 
 
 @pytest.fixture
@@ -78,8 +79,12 @@ async def fill(spool: KafkaSpool, cluster: str) -> int:
     raise AssertionError("it never gets full")
 
 
+async def begun(spool: KafkaSpool) -> None:
+    await until(lambda: spool._observer is not None)
+
+
 def row(spool: KafkaSpool, cluster: str) -> RingStatistics:
-    return next((one for one in spool.statistics().rings if one.cluster == cluster), RingStatistics("", *[0] * 9))
+    return next((one for one in spool.statistics().rings if one.cluster == cluster), NOTHING)
 
 
 def knows(spool: KafkaSpool, **used: int) -> Callable[[], bool]:
@@ -102,7 +107,7 @@ async def test_each_receiver_knows_what_all_have_taken_and_leaves_what_is_reserv
     first, second = receivers
     for one in receivers:
         one.reserve({"a": RESERVED})
-        await until(lambda one=one: one._observer is not None)
+        await begun(one)
     taken = await fill(first, "b")
     held = row(first, "b").bytes
     record = held // taken

@@ -116,8 +116,8 @@ class Topics(RuleBasedStateMachine):
             self.get_lost(0)
         held: Counter[str] = Counter()
         for partition, records in self.records.items():
-            for one in records[self.low[partition] :]:
-                held[one.cluster] += one.size
+            for each in records[self.low[partition] :]:
+                held[each.cluster] += each.size
         for who, one in enumerate(self.seen):
             for partition in range(2):
                 self.read(who, partition, MANY)

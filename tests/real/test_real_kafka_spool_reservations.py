@@ -96,7 +96,7 @@ async def test_a_noisy_cluster_is_refused_and_a_reserved_one_gets_all_of_its_own
     settings = {"log.retention.check.interval.ms": 500}
     clusters = [{"name": "quiet", "anonymous": True, "reservation": "8MiB"}, {"name": "noisy", "anonymous": True}]
     async with Kafka(tmp_path / "kafka", settings=settings) as kafka, Away() as away:
-        sections = {
+        sections: dict[str, Any] = {
             "spool": {
                 "type": "kafka", "bootstrap_servers": kafka.servers, "partitions": 2, "replication_factor": 1,
                 "accept_loss": True, "max_bytes": "24MiB",
