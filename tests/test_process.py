@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,9 +63,10 @@ def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_process() -> Iterator[None]:
     """Puts back what belongs to the test run."""
     thresholds = gc.get_threshold()
-    hook, handlers = threading.excepthook, {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    hooks = threading.excepthook, sys.unraisablehook  # pytest's own: without them it hears of no thread and no socket
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     yield
-    threading.excepthook = hook
+    threading.excepthook, sys.unraisablehook = hooks
     for number, handler in handlers.items():
         signal.signal(number, handler)
     gc.unfreeze()

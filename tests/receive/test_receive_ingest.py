@@ -139,13 +139,19 @@ async def test_slow_bodies_do_not_keep_others_waiting(monkeypatch: pytest.Monkey
 
 
 async def test_a_closed_intake_begins_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
+    gate, begun = threading.Event(), threading.Semaphore(0)
     split = split_slow
-    monkeypatch.setattr(ingest, "split_slow", lambda body: gate.wait(30) and split(body))
+
+    def held(body: Any) -> Any:
+        begun.release()
+        return gate.wait(60) and split(body)
+
+    monkeypatch.setattr(ingest, "split_slow", held)
     port = make_port(FakeSpool())
     clients = [Client(port) for _ in range(ingest.WORKERS + 1)]
     for client in clients:
         client.send(request(SURROGATE))
+    assert all(begun.acquire(timeout=60) for _ in range(ingest.WORKERS))
     port.ingest.close()
     gate.set()
     await until(lambda: all(client.wire.sent for client in clients))
