@@ -10,7 +10,7 @@ import msgspec
 from auditsink import __version__
 from auditsink.backup import BackupError, manifest
 from auditsink.backup.manifest import CopyManifest, NoManifestError, decode, encode, manifest_name, number_of
-from auditsink.backup.store import CopyStore, MissingError, NoConditionsError, TakenError
+from auditsink.backup.store import CopyStore, MissingError, NoConditionsError, StoreError, TakenError
 from auditsink.common.clock import Clock
 from auditsink.config.backup import BackupSection
 
@@ -33,6 +33,10 @@ class HeldError(BackupError):
 
 class LostError(BackupError):
     """Another sink has become the writer."""
+
+
+class UnlistedError(StoreError):
+    """Our newest manifest is not there: somebody deleted it, or who answers is no store."""
 
 
 @dataclass(slots=True)
@@ -167,14 +171,30 @@ class WriterLease:
         raise self._another(name, first=first)
 
     async def unfollowed(self, number: int | None = None, *, first: bool = False) -> None:
-        """Whether nobody has added a manifest behind that number, or else our last one. Raises LostError, StoreError.
+        """Whether nobody has added a manifest behind that number, or else our last one, and ours is there.
 
-        That a number can be had proves nothing: who was away for long finds one that its follower has deleted again.
+        That a number can be had proves nothing: who was away for long finds one that its follower deleted again. Nor
+        does a 200: a page to log in is one, and some read as an empty list.
+
+        Raises LostError, UnlistedError, StoreError.
         """
-        after = manifest_name(self._number if number is None else number)
-        for one in await self._store.names(MANIFESTS, after=after):
-            if number_of(one.name) is not None:
-                raise self._another(one.name, first=first)
+        known = self._number if number is None else number
+        listed = await self._store.names(MANIFESTS, after=manifest_name(known - 1))
+        found = [at for one in listed if (at := number_of(one.name)) is not None]
+        for later in found:
+            if later != known:
+                await self._not_another(later, first=first)  # it is ours: an answer that never came
+                self._number = later
+        if not found:
+            raise UnlistedError("the store does not list what was just stored; check endpoint, and proxies before it")
+
+    async def listed(self) -> None:
+        """Be sure that our newest manifest is there, if need be as another one. Raises LostError, StoreError."""
+        try:
+            await self.unfollowed()
+        except UnlistedError:
+            assert self.committed is not None
+            await self.commit(self.committed)
 
     def _another(self, name: str, *, first: bool) -> HeldError | LostError:
         kind = HeldError if first else LostError
@@ -208,6 +228,8 @@ async def find(store: CopyStore, config: BackupSection) -> FoundCopy:
     found = FoundCopy()
     several = await numbers(store, MANIFESTS)
     found.highest = several[-1] if several else 0
+    if not several:
+        await _proved_empty(store)
     for number in reversed(several[-1 - LEFT_MANIFESTS :]):
         try:
             found.newest = await read_manifest(store, config, MANIFESTS, number)
@@ -222,3 +244,10 @@ async def find(store: CopyStore, config: BackupSection) -> FoundCopy:
             "who else writes there, or give this sink another spool.backup.name"
         )
     return found
+
+
+async def _proved_empty(store: CopyStore) -> None:
+    """Raise StoreError when what answers has an object that cannot be there: a page, which reads as an empty list."""
+    with contextlib.suppress(MissingError):
+        await store.get(f"{MANIFESTS}/{manifest_name(0)}", manifest.MOST_STORED)
+        raise StoreError("what answers there lists nothing and has everything; check endpoint, and proxies before it")

@@ -281,6 +281,19 @@ def _same_segments(mine: LocalRing, ring: CopiedRing, *, own: bool) -> bool:
     return True
 
 
+def shared(local: LocalState, manifest: CopyManifest) -> CopyManifest:
+    """What of another directory's copy is this spool too: the rest may be other events, and no part of its chain."""
+    held = {(ring.cluster, ring.ring): {one.first: one.identity for one in ring.segments} for ring in local.rings}
+    rings = tuple(
+        msgspec.structs.replace(
+            ring, segments=tuple(one for one in ring.segments if mine.get(one.first) == one.file.identity)
+        )
+        for ring in manifest.rings
+        if (mine := held.get((ring.cluster, ring.ring))) is not None
+    )
+    return msgspec.structs.replace(manifest, rings=rings)
+
+
 def garbage(stored: Iterable[str], *needed: Iterable[str]) -> list[str]:
     """Data objects that nothing needs, in order."""
     return sorted(set(stored).difference(*needed))

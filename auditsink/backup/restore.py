@@ -27,7 +27,7 @@ from auditsink.backup.manifest import (
     CopyManifest,
 )
 from auditsink.backup.statistics import RestoredCopy
-from auditsink.backup.store import CopyStore, MissingError
+from auditsink.backup.store import CopyStore, MissingError, StoreError
 from auditsink.common.blocking import BlockingCalls
 from auditsink.common.clock import Clock
 from auditsink.common.disk import UNREADABLE, Disk, closed_on_error, replace, write_all
@@ -216,6 +216,7 @@ class _Fetcher:
         self._calls = calls
         self._done = done
         self._limit = asyncio.Semaphore(AT_ONCE)
+        self._there: set[str] | None = None
 
     async def fetch(self, file: CopiedFile) -> None:
         """One file, synced. Raises StoreError, BackupError, OSError."""
@@ -241,6 +242,8 @@ class _Fetcher:
             try:
                 data = await self._store.read(f"{DATA}/{piece.object}", piece.at, piece.length)
             except MissingError:
+                if await self._listed(piece.object):
+                    raise StoreError(f"{DATA}/{piece.object} is listed, and cannot be read") from None
                 why = "is not there"
                 break
             if len(data) == piece.length and hashlib.sha256(data).hexdigest() == piece.sha256:
@@ -249,6 +252,12 @@ class _Fetcher:
         lost = f"{file.path}: bytes {piece.start} to {piece.end - 1} are lost: {DATA}/{piece.object} {why}"
         self._done.problems.append(lost)
         return UNREADABLE * piece.length
+
+    async def _listed(self, name: str) -> bool:
+        """Whether an object is there after all: a 404 is also what a proxy says that does not know its store."""
+        if self._there is None:
+            self._there = {one.name for one in await self._store.names(DATA)}
+        return name in self._there
 
 
 def _stated(path: Path | None, rings: set[str]) -> Mapping[str, int]:

@@ -36,6 +36,7 @@ MOST_DELETED = 500
 """Objects of one request to delete: S3 takes 1,000."""
 _NOT_IMPLEMENTED = "HTTP 501"
 """The answer to a condition that a store does not know, if it does not leave it out without a word."""
+_NO_RANGE = "HTTP 416"
 LIST_SHARE = 10
 """A list may take so many times the deadline of one request: it is many requests."""
 
@@ -137,8 +138,10 @@ class CopyStore:
             return bytes(await self._ask(lambda store: obstore.get_range_async(store, path, start=at, length=length)))
         except MissingError:
             raise
-        except StoreError:
+        except StoreError as problem:
             # Some refuse a range that begins or ends behind the object's end.
+            if self._directory is None and not str(problem).startswith(_NO_RANGE):
+                raise
             found = await self._ask(lambda store: obstore.head_async(store, path))
             if found["size"] >= at + length:
                 raise

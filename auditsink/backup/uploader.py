@@ -16,14 +16,7 @@ from pathlib import Path
 from auditsink.backup import BackupError, plan
 from auditsink.backup.lease import DATA, KEPT, LEFT_MANIFESTS, MANIFESTS, LostError, WriterLease, find, numbers
 from auditsink.backup.local import LocalFiles, cursors_of, rings_of
-from auditsink.backup.manifest import (
-    CopiedFile,
-    CopiedRing,
-    CopyManifest,
-    data_name,
-    fence_of,
-    manifest_name,
-)
+from auditsink.backup.manifest import CopiedFile, CopiedRing, CopyManifest, data_name, fence_of, manifest_name
 from auditsink.backup.object_writer import DISK_SECONDS, ObjectWriter
 from auditsink.backup.plan import LocalState, Stretch
 from auditsink.backup.start import Prepared
@@ -97,6 +90,7 @@ class Uploader:
         self._gone: str | None = None  # of what is needed, at the last look
         self._adopted = False
         self._surveyed_at: float | None = None
+        self._broke_off = False  # the last round
 
     def __repr__(self) -> str:
         return f"<Uploader {self._state.value} {self._lease}>"
@@ -142,7 +136,8 @@ class Uploader:
                 await self._step()
             except LostError as problem:
                 self._lost(problem)
-                return await self._wait_for_the_end()
+                while not self._stopped:
+                    await self._changed.wait()
             except (BackupError, OSError, StuckError) as problem:
                 self._failed(
                     str(problem) or f"the disk of the spool has not answered for {DISK_SECONDS:.0f} s; check it"
@@ -159,7 +154,6 @@ class Uploader:
                 delay = BACKOFF[0]
                 if not self._stopped:
                     await self._changed.wait(max(0.0, began + self._config.every - self._clock.monotonic()))
-        return None
 
     async def finish(self, seconds: float) -> None:
         """After the spool's end: copy what is left of it, and give the lease back. Bounded by so many seconds."""
@@ -181,10 +175,6 @@ class Uploader:
             self._calls.close()
             self._store.close()
 
-    async def _wait_for_the_end(self) -> None:
-        while not self._stopped:
-            await self._changed.wait()
-
     async def _step(self) -> None:
         if self._lease.committed is None:
             await self._begin()
@@ -194,7 +184,12 @@ class Uploader:
         if self._surveyed_at is None or self._clock.monotonic() - self._surveyed_at >= SURVEY_SECONDS:
             await self._lease.prove()
             await self._survey()
+        elif self._broke_off:  # what answered may have said that it has what it has not
+            await self._lease.listed()
+            await self._survey()
+        self._broke_off = True
         await self._round()
+        self._broke_off = False
 
     def _lost(self, problem: Exception) -> None:
         self._state = BackupState.LOST
@@ -224,8 +219,11 @@ class Uploader:
         for problem in found.problems:
             log.warning("%s", problem)
         base = await self._lease.free(found)
-        if base is not None and not plan.continues(self._began, base, own=base.holder == self._prepared.holder):
-            await self._lease.leave(base)
+        if base is not None:
+            own = base.holder == self._prepared.holder
+            if not (continued := plan.continues(self._began, base, own=own)):
+                await self._lease.leave(base)
+            base = base if own and continued else plan.shared(self._began, base)
         await self._lease.take(found, base)
         log.info("this sink writes to the copy", extra={"copy": self._config.root, "fence": self._lease.fence})
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Any
 
 from spoolkit import body_of, read_all, submit_all
 
@@ -107,9 +106,9 @@ class Copied:
         self.spool.stop()
 
 
-async def meanwhile(clock: FakeClock, call: Coroutine[Any, Any, object]) -> None:
+async def meanwhile(clock: FakeClock, call: Awaitable[object]) -> None:
     """Let time pass until it is done."""
-    task = asyncio.create_task(call)
+    task = asyncio.ensure_future(call)
     while not task.done():
         await asyncio.sleep(0.005)
         await clock.advance(1.0)
@@ -149,4 +148,5 @@ async def check_return(sink: Copied, newest: int | None = None) -> None:
 def whole(sink: Copied) -> None:
     """Nothing in the spool's directory is damaged."""
     for cluster in inspect.clusters(sink.path):
-        assert inspect.verify(sink.path, cluster).problems == []
+        problems = inspect.verify(sink.path, cluster).problems
+        assert problems == [], problems

@@ -38,6 +38,8 @@ class SmallStore(ScriptedServer):
         self.room: int | None = None
         self.conditions = True
         self.refuses: Reply | None = None
+        self.instead: dict[str, Reply] = {}
+        """Its answer to a read of some objects."""
         self.deletes = True
         """Whether what it says it has deleted is deleted."""
         self.slow = 0.0
@@ -54,7 +56,7 @@ class SmallStore(ScriptedServer):
 
     async def respond(self, request: Received) -> Reply:
         """As S3 does."""
-        reply = self.refuses or self._reply(request)
+        reply = self.refuses or self.instead.get(request.path.partition("/small/")[2]) or self._reply(request)
         return Reply(reply.status, reply.body, reply.headers, delay=self.slow)
 
     def _reply(self, request: Received) -> Reply:

@@ -226,6 +226,14 @@ def test_a_copy_that_another_directory_wrote_to_may_hold_other_events_under_the_
     assert plan.continues(state, manifest(of), own=False) is whether
 
 
+def test_of_the_copy_of_another_directory_only_what_is_here_too_is_gone_on_with() -> None:
+    state = local(held(10, 20, 100), held(20, 30, 100, identity="x"), consumed=30, floor=10)
+    theirs = ring(copied(0, 10, 100), copied(10, 20, 100), copied(20, 30, 100), consumed=30)
+    (left,) = plan.shared(state, manifest(theirs)).rings
+    assert [one.first for one in left.segments] == [10]
+    assert plan.shared(LocalState([]), manifest(theirs)).rings == ()
+
+
 def test_a_restore_brings_what_is_wanted_and_of_the_rest_the_newest_that_fits() -> None:
     segments = [copied(at, at + 10, 100) for at in range(0, 50, 10)]
     of = manifest(ring(*segments, consumed=35))

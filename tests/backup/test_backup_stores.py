@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backupkit import Copied, check_return, everything, restarted, whole
+from backupkit import Copied, check_return, everything, meanwhile, restarted, whole
 from s3server import BUCKET, S3Server
 from smallstore import BUCKET as SMALL
 from smallstore import SmallStore
@@ -20,6 +20,8 @@ from auditsink.common.units import Duration
 from auditsink.config import S3Backup
 from auditsink.testing.scripted import Received, Reply, ScriptedServer
 
+PAGE = Reply(200, b"<html>log in</html>", {"ETag": '"1"', "Last-Modified": "Sun, 29 Nov 2026 01:00:00 GMT"})
+"""Reads as a success, and as an empty list."""
 XML = '<?xml version="1.0"?><Error><Code>{}</Code><Message>CANARY</Message></Error>'
 
 
@@ -143,34 +145,17 @@ async def test_a_store_that_hangs_is_given_up_at_its_deadline(server: S3Server, 
     await check_return(sink)
 
 
-class Forgetful(ScriptedServer):
-    """A store that takes conditions for nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.objects: dict[str, bytes] = {}
-
-    async def respond(self, request: Received) -> Reply:
-        name = request.path.partition("?")[0]
-        if request.method == "PUT":
-            self.objects[name] = request.body
-            return Reply(200, headers={"ETag": '"x"'})
-        if "list-type" in request.path:
-            empty = b'<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>'
-            return Reply(200, empty, {"Content-Type": "application/xml"})
-        return refusal(404, "NoSuchKey")
-
-
 async def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
-    async with Forgetful() as forgetful:
-        sink = Copied(tmp_path, config=bucket(forgetful.url))
+    async with SmallStore() as store:
+        store.conditions = False
+        sink = Copied(tmp_path, config=small(store))
         await sink.start()
         sink.add(1)
         with pytest.raises(BackupError, match="does not keep to conditional writes"):
             await sink.round()
         with pytest.raises(BackupError, match="does not keep to conditional writes"):
             await sink.round()
-        assert not any("/data/" in name for name in forgetful.objects)
+        assert store.names("data") == []
         sink.stop()
 
 
@@ -286,7 +271,7 @@ async def test_garbage_from_a_store_that_was_good_changes_nothing_and_is_caught_
     async with SmallStore() as store:
         sink = Copied(tmp_path, config=small(store))
         await sink.start()
-        for reply in (Reply(200, b"<html>log in</html>"), Reply(204), Reply(302), Reply(200, b"[]"), Reply(404)):
+        for reply in (PAGE, Reply(200, b"<html>log in</html>"), Reply(204), Reply(302), Reply(200, b"[]"), Reply(404)):
             sink.add(5)
             await sink.round()
             store.refuses = reply
@@ -323,4 +308,36 @@ async def test_what_somebody_deleted_from_the_copy_is_told_and_uploaded_again(tm
         assert everything(other) == events
         assert other.prepared.restored is not None
         assert other.prepared.restored.problems == ()
+        other.stop()
+
+
+async def test_a_page_to_log_in_is_no_store_without_a_copy(tmp_path: Path) -> None:
+    async with SmallStore() as store:
+        store.refuses = PAGE
+        sink = Copied(tmp_path, config=small(store, timeout=Duration(1)))
+        with pytest.raises(BackupError, match=r"holds no spool and the copy .* cannot be read"):
+            await meanwhile(sink.clock, sink.start())
+
+
+@pytest.mark.parametrize("reply", [PAGE, Reply(404, b"default backend - 404")], ids=["page", "404"])
+async def test_what_another_answers_in_the_middle_of_a_restore_is_no_loss(tmp_path: Path, reply: Reply) -> None:
+    async with SmallStore() as store:
+        sink = Copied(tmp_path, config=small(store))
+        await sink.start()
+        for _ in range(3):
+            sink.add(5)
+            await sink.round()
+        events = everything(sink)
+        sink.stop()
+        store.instead = dict.fromkeys(store.names("data")[1:], reply)
+        other = Copied(tmp_path, "other", sink.section, sink.clock)
+        starting = asyncio.create_task(other.start())
+        while not any(name in request.path for name in store.instead for request in store.requests):
+            await asyncio.sleep(0.005)
+            await sink.clock.advance(1.0)
+        store.instead = {}
+        await meanwhile(sink.clock, starting)
+        assert other.prepared.restored is not None
+        assert other.prepared.restored.problems == ()
+        assert everything(other) == events
         other.stop()

@@ -19,7 +19,7 @@ from auditsink.backup.copies import listed, prune
 from auditsink.backup.local import cursors_of, rings_of
 from auditsink.backup.plan import LocalState
 from auditsink.backup.statistics import BackupState
-from auditsink.backup.store import CopyStore, StoredObject, StoreError
+from auditsink.backup.store import CopyStore, MissingError, StoredObject, StoreError
 from auditsink.spool.offline import inspect
 
 
@@ -247,7 +247,12 @@ async def test_a_writer_whose_store_fails_again_is_failing_and_starts_no_longer(
         store.names = names  # type: ignore[method-assign]
         return await names("manifests")
 
-    store.names, store.get = away, away  # type: ignore[method-assign]
+    async def get(name: str, most: int) -> bytes:
+        if name.endswith("/" + 20 * "0"):
+            raise MissingError(f"there is none, of {most} bytes at most")
+        return await away()
+
+    store.names, store.get = away, get  # type: ignore[method-assign]
     copying = asyncio.create_task(sink.uploader.run())
     while sink.uploader.statistics().failures < 2:
         await asyncio.sleep(0.005)
