@@ -53,7 +53,7 @@ EVENT_FIELDS = frozenset(
         "timestamp",
     }
 )
-"""Of `audit.k8s.io/v1` Event, and of v1beta1."""
+"""Of `audit.k8s.io/v1` Event, and of v1beta1 and v1alpha1."""
 
 _ANNOTATIONS = b'","annotations":{'
 _TAIL = 65536  # bytes searched for them: other input must not cost a long search

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-API_VERSIONS = frozenset({"audit.k8s.io/v1", "audit.k8s.io/v1beta1"})
+API_VERSIONS = frozenset({"audit.k8s.io/v1", "audit.k8s.io/v1beta1", "audit.k8s.io/v1alpha1"})
+"""Those that a kube-apiserver has ever posted; the last two until 1.23."""
 MOST_AROUND = 4096
 """Bytes before the items, and as many behind them; also of white space between two tokens."""
 

@@ -35,6 +35,7 @@ class _ObjectFields(msgspec.Struct, rename="camel"):
     namespace: str = ""
     name: str = ""
     api_group: str = ""
+    api_version: str = ""
     subresource: str = ""
 
 
@@ -137,7 +138,8 @@ def request_of(seen: EventFields) -> PolicyRequest:
     namespace, name = ref.namespace, ref.name
     if seen.verb in _NAMED_BY_BODY and (namespace or name):
         namespace, name = _in_url(path_of(seen.request_uri))
-    resource = Resource(ref.api_group, ref.resource, ref.subresource, namespace, name)
+    group = ref.api_group or ref.api_version.rpartition("/")[0]  # where audit.k8s.io/v1alpha1 has it
+    resource = Resource(group, ref.resource, ref.subresource, namespace, name)
     return PolicyRequest(user, groups if user else (), seen.verb, resource, b"")
 
 

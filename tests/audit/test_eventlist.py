@@ -86,8 +86,8 @@ def test_other_keys_behind_the_items_are_left_to_the_scanner() -> None:
     assert eventlist.split(body).events == [b'{"a":1}']
 
 
-@pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_both_versions_are_known_and_metadata_is_optional(version: str) -> None:
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha1"])
+def test_all_versions_are_known_and_metadata_is_optional(version: str) -> None:
     body = b'{"kind":"EventList","apiVersion":"audit.k8s.io/%s","items":[1]}' % version.encode()
     assert eventlist.split_fast(body) == Split([b"1"], Mark(0))
 

@@ -9,6 +9,8 @@ DEPLOYMENT = event(objectRef=reference("deployments", "apps", namespace="ns1", n
 SCALE = event(
     verb="update", objectRef=reference("deployments", "apps", namespace="ns1", name="d1", subresource="scale")
 )
+ALPHA = event(objectRef={"resource": "deployments", "namespace": "ns1", "name": "d1", "apiVersion": "apps/v1"})
+"""As audit.k8s.io/v1alpha1 has the group."""
 NODE = event(requestURI="/api/v1/nodes/n1", objectRef=reference("nodes", name="n1"))
 HEALTH = event(requestURI="/healthz/etcd?verbose=1", objectRef=None)
 SPACED = event(requestURI="/metrics/a%20b", objectRef=None)
@@ -58,6 +60,8 @@ FITS = [
     ("{resources: [{resources: ['*/*']}]}", LOGS, False),
     ("{resources: [{resources: ['*']}]}", LOGS, True),
     ("{resources: [{resources: ['*']}]}", SCALE, False),
+    ("{resources: [{group: apps}]}", ALPHA, True),
+    ("{resources: [{group: ''}]}", ALPHA, False),
     ("{resources: [{group: apps, resources: ['*/scale']}]}", SCALE, True),
     ("{resources: [{resources: [pods], resourceNames: [p1]}]}", POD, True),
     ("{resources: [{resources: [pods], resourceNames: [p2]}]}", POD, False),

@@ -145,6 +145,8 @@ def test_the_values_of_secrets_are_masked_and_their_keys_stay(body: bytes, maske
          b'{"data":{"a":"***"},"binaryData":{"b":"***"}}'),
         (reference("tokenreviews", "authentication.k8s.io"), b'{"spec":{"token":"x"},"status":{"user":{}}}',
          b'{"spec":{"token":"***"},"status":{"user":{}}}'),
+        ({"resource": "tokenreviews", "apiVersion": "authentication.k8s.io/v1"}, b'{"spec":{"token":"x"}}',
+         b'{"spec":{"token":"***"}}'),  # audit.k8s.io/v1alpha1
         (reference("serviceaccounts", subresource="token"), b'{"status":{"token":"x","expirationTimestamp":"t"}}',
          b'{"status":{"token":"***","expirationTimestamp":"t"}}'),
         (reference("serviceaccounts"), b'{"status":{"token":"x"}}', b'{"status":{"token":"x"}}'),
