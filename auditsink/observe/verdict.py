@@ -138,7 +138,7 @@ _WHY = {
     RejectionReason.CLUSTERS: "receive.max_clusters is reached, and these clusters are new",
     RejectionReason.TOO_LARGE: "they are larger than receive.max_body allows",
 }
-_STRANGERS = (RejectionReason.UNAUTHORIZED, RejectionReason.FORBIDDEN, RejectionReason.TLS)
+_STRANGERS = (RejectionReason.UNAUTHORIZED, RejectionReason.FORBIDDEN)
 _MISDIRECTED = (RejectionReason.NOT_FOUND, RejectionReason.NOT_AN_EVENT_LIST, RejectionReason.METHOD)
 
 
@@ -156,6 +156,9 @@ def _refused(snapshot: Snapshot) -> Iterator[Verdict]:
         elif reason is RejectionReason.RATE:
             text = f"Batches are refused {began}: a cluster posts more than its rate allows"
             yield Verdict(_LOOK, text, row.since_ns, None, (_STATUS,))
+        elif reason is RejectionReason.TLS:
+            text = f"{row.count:,} connections {began} failed{_from(row)}; the last: {row.sentence}"
+            yield Verdict(_LOOK, text, row.since_ns, None, (f"{_DOCTOR} --kubeconfig FILE",))
         elif reason in _STRANGERS:
             text = f"{row.count:,} requests {began} had no valid token or certificate{_from(row)}"
             yield Verdict(_LOOK, text, row.since_ns, None, (f"{_DOCTOR} --kubeconfig FILE",))

@@ -147,7 +147,7 @@ class ListenerState:
         """A connection was opened; False when it is one too many."""
         served = self.connections.enter(connection)
         if self.connections.crammed:
-            self.counters.rejected[RejectionReason.CONNECTIONS] += 1
+            self.refused(_CONNECTIONS, None)
             connection.abort()
         return served
 

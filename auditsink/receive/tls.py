@@ -18,6 +18,17 @@ from auditsink.receive.responses import HttpRejection, RejectionReason
 
 HANDSHAKE_SECONDS = 10.0
 
+_DISTRUST = "the client does not trust the certificate in receive.tls.cert_file; compare its CA with the kubeconfig's"
+_ALERTS = {
+    "TLSV1_ALERT_UNKNOWN_CA": _DISTRUST,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _DISTRUST,  # what an apiserver says to any certificate that it does not take
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "to the client the certificate in receive.tls.cert_file has ended",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client showed no certificate, which receive.tls.client_ca_file asks for",
+    "CERTIFICATE_VERIFY_FAILED": "the client's certificate is not one of receive.tls.client_ca_file that is valid now",
+    "HTTP_REQUEST": "the client speaks http, and this port https; write https into its kubeconfig",
+}
+"""What OpenSSL's reasons mean here; another stands for itself."""
+
 _SPOKE_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
     b'{"error":"this port speaks HTTPS, and the client began without TLS"}'
@@ -187,7 +198,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _fail(self, problem: ssl.SSLError) -> None:
         reason = problem.reason or "no TLS"
         verify = getattr(problem, "verify_message", "")
-        sentence = f"the handshake failed: {reason}{f' ({verify})' if verify else ''}"
+        why = f"{_ALERTS.get(reason, reason)}{f' ({verify})' if verify else ''}"
+        sentence = f"the handshake failed: {why}"
         self._listener.refused(HttpRejection(RejectionReason.TLS, sentence), self._peer())
         if reason == "HTTP_REQUEST":
             self._wire.write(_SPOKE_HTTP)

@@ -135,6 +135,11 @@ def test_strangers_and_misdirected_clients_are_worth_a_look(reason: str) -> None
     assert "since 22:19 UTC" in found.text
 
 
+def test_a_handshake_that_fails_is_told_with_its_reason_and_not_as_a_missing_token() -> None:
+    text = verdict(replace(refused("tls"), destinations=(FILE,))).text
+    assert text == "12 connections since 22:19 UTC failed, from 10.0.0.7; the last: no"
+
+
 def test_refusals_that_are_over_are_no_verdict() -> None:
     assert verdict(replace(refused("full", ago_seconds=61), destinations=(FILE,))).level is GOOD
 

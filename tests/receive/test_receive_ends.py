@@ -176,6 +176,7 @@ async def test_far_too_many_are_closed_at_once() -> None:
     clients = [Client(port) for _ in range(100)]
     assert [client.wire.aborted for client in clients] == [False] * 65 + [True] * 35
     assert port.counters.rejected["connections"] == 35
+    assert port.counters.refusals["connections"].count == 35, "the verdict sees them"
 
 
 async def sweep(port: ListenerState, seconds: float) -> None:

@@ -1,7 +1,9 @@
 """HTTPS: who may come in, what an open connection sees of new certificates (nothing), and the same manners as plain."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -265,6 +267,41 @@ async def test_a_client_that_says_goodbye_still_gets_its_answer(files: Files, ca
                 await exchange()
         assert answer.startswith(b"HTTP/1.1 200 OK")
         writer.close()
+
+
+def _blocking(address: tuple[str, int], context: ssl.SSLContext | None) -> None:
+    """A client that fails: it refuses the handshake, or is refused in it."""
+    with socket.create_connection(address) as wire, contextlib.suppress(OSError):
+        if context is None:
+            wire.sendall(b"POST /audit HTTP/1.1\r\n\r\n")
+            wire.recv(1)
+        else:
+            with context.wrap_socket(wire, server_hostname="localhost") as shaken:
+                shaken.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("who", "said"),
+    [
+        ("distrusts", "the client does not trust the certificate in receive.tls.cert_file"),
+        ("shows none", "the client showed no certificate"),
+        ("shows another's", "the client's certificate is not one of receive.tls.client_ca_file"),
+        ("speaks http", "the client speaks http, and this port https"),
+    ],
+)
+async def test_a_handshake_that_fails_says_whose_certificate_is_at_fault(
+    who: str, said: str, files: Files, ca: trustme.CA, client_ca: trustme.CA
+) -> None:
+    contexts = {
+        "distrusts": client_context(client_ca),
+        "shows none": client_context(ca),
+        "shows another's": client_context(ca, ca.issue_cert("apiserver.prod")),
+        "speaks http": None,
+    }
+    async with running(files.tls, FakeSpool()) as one:
+        await asyncio.to_thread(_blocking, one.address, contexts[who])
+        await until(lambda: "tls" in one.statistics().refusals)
+        assert f"the handshake failed: {said}" in one.statistics().refusals["tls"].sentence
 
 
 async def test_garbage_after_the_handshake_ends_the_connection(files: Files, ca: trustme.CA) -> None:
