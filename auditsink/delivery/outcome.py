@@ -44,11 +44,15 @@ class RetryCause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not now: later again, smaller if that may help. `after`: the other side's own wish in seconds (Retry-After)."""
+    """Not now: later again, smaller if that may help. `after`: the other side's own wish in seconds (Retry-After).
+
+    `cluster_only`: that is so for the batch's cluster (its own tenant's quota, say); the others' events go on.
+    """
 
     why: str
     after: float | None = None
     cause: RetryCause = RetryCause.UNKNOWN
+    cluster_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

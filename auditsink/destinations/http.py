@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from auditsink.common.clock import Clock
 from auditsink.config import HttpConfig
 from auditsink.delivery.destination import Attempt, Batch, DestinationError
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Poison, Retry
 from auditsink.delivery.settings import checked_url, key
 from auditsink.destinations import defaults
 from auditsink.destinations.authorization import Authorization
@@ -24,8 +24,9 @@ from auditsink.http.proxy import ProxyRoute
 from auditsink.http.tls import Tls
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
-_OF_ONE_CLUSTER = frozenset({260, 400, 403, 404, 422})
-"""What an address or a tenant that is wrong is answered with (260: Loki's, for one that is blocked)."""
+_OF_ONE_CLUSTER = frozenset({260, 400, 403, 404, 422, 429})
+"""What an address or a tenant is answered with that is wrong, over its quota, or blocked (Loki's 260)."""
+_STOPS = Misconfigured | Retry
 _NO_CLUSTER = "default"  # what a probe, which delivers nothing, is asked for
 
 
@@ -155,7 +156,7 @@ class _Posting:
             if outcome is not None:
                 outcome = await self._destination.refused(self._cluster, answer, outcome)
                 alone = self._destination.templated and answer.status in _OF_ONE_CLUSTER
-                return replace(outcome, cluster_only=True) if alone and isinstance(outcome, Misconfigured) else outcome
+                return replace(outcome, cluster_only=True) if alone and isinstance(outcome, _STOPS) else outcome
 
 
 def below(url: str, endpoint: str, target: str) -> str:

@@ -159,6 +159,10 @@ class Deliverer:
             return Settled() if await self._dead_letter(lease, lease.unreadable) else None
         if trial is not None and trial.control:
             heard = await self._hear(lease, trial)
+            if isinstance(heard, Retry) and heard.cluster_only:
+                wait = self._wait_of(lease.subscription).next(heard.after)
+                lease.subscription.pause.back_off(self._clock.monotonic() + wait)
+                return None
             if isinstance(heard, Retry | Misconfigured):
                 self._in_trouble(lease.subscription.cluster, heard, self.pause.failures)
                 return None
@@ -200,6 +204,8 @@ class Deliverer:
         if disbelieved:
             self._in_trouble(cluster, outcome, seen)
             return None
+        if isinstance(outcome, Retry) and outcome.cluster_only:
+            return self._set_back(lease, outcome, seen)
         trial = lease.slot.trial = lease.slot.trial or Trial()
         cause, after = (outcome.cause, outcome.after) if isinstance(outcome, Retry) else (None, None)
         step = self._trials.failed(trial, cause, outcome.why, size, self._clock.monotonic(), asked=bool(after))
@@ -220,11 +226,26 @@ class Deliverer:
             wait = self.pause.remaining(now) if isinstance(outcome, Retry) else 0.0
         if step in {Step.HEAR, Step.FIRST_ALONE}:
             lease.subscription.pause.back_off(now + wait)  # its batch goes back, and others come first
+        return self._parts(lease, trial, step)
+
+    def _parts(self, lease: Lease, trial: Trial, step: Step) -> SplitBatch | None:
+        size = len(lease.batch.events)
         if trial.family is not None:
             trial.family.whole = max(trial.family.whole, lease.read)
         if step is Step.FIRST_ALONE:
             return SplitBatch((1,), trial.family)
         return SplitBatch((size // 2,), trial.family) if step is Step.HALVE else None
+
+    def _set_back(self, lease: Lease, outcome: Retry, seen: int) -> SplitBatch | None:
+        """Only this cluster waits: its batch goes back, and the others' go on."""
+        now, subscription = self._clock.monotonic(), lease.subscription
+        self.pause.answered(seen, now)  # about this cluster only: whatever ailed the destination is over
+        trial = lease.slot.trial = lease.slot.trial or Trial()
+        step = self._trials.failed(trial, outcome.cause, outcome.why, len(lease.batch.events), now, asked=True)
+        wait = self._wait_of(subscription).next(outcome.after)
+        subscription.pause.back_off(now + wait)
+        self.reporting.retrying(subscription.cluster, outcome.why, reason_of(outcome), wait, alone=True)
+        return self._parts(lease, trial, step)
 
     def _wait_of(self, subscription: Subscription) -> Backoff:
         return self._waits.setdefault(subscription, self.pause.backoff())

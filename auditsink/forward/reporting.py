@@ -208,6 +208,9 @@ def without_quotes(reason: str) -> str:
     return _QUOTED.sub(lambda match: f"{match[0][0]}...{_CLOSING[match[0][0]]}", reason)[:_LONGEST_REASON]
 
 
+_NOT_A_CLUSTER = "a destination takes nothing of a cluster right now; its events are kept and tried again, others go on"
+
+
 class Reporting:
     """Counts, and talks to the log."""
 
@@ -226,14 +229,16 @@ class Reporting:
         """Count an attempt by its outcome."""
         self.counters.requests[CODES[type(outcome)]] += 1
 
-    def retrying(self, cluster: str, why: str, reason: RetryReason, wait: float) -> None:
-        """It will be tried again by itself."""
+    def retrying(self, cluster: str, why: str, reason: RetryReason, wait: float, *, alone: bool = False) -> None:
+        """It will be tried again by itself. `alone`: the other clusters' events go on."""
         self._failed(why, reason)
         now = self._clock.monotonic()
         if now - self._last_warning.get(reason, float("-inf")) >= REMINDER:
             self._last_warning[reason] = now
             log.warning(
-                "a destination takes nothing right now; its events are kept and tried again",
+                _NOT_A_CLUSTER
+                if alone
+                else "a destination takes nothing right now; its events are kept and tried again",
                 extra=self._extra(cluster, error=why, reason=reason.value, next_attempt_seconds=round(wait, 1)),
             )
 

@@ -331,6 +331,8 @@ class Client:
                 found = self._unconnected(problem)
             case _:
                 found = self._unanswered(problem)
+                if not connected:  # the other side has seen nothing of the batch
+                    found = replace(found, cause=RetryCause.ELSEWHERE)
         return found
 
     def _unanswered(self, problem: Exception) -> TransportProblem:

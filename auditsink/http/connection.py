@@ -277,7 +277,8 @@ async def tunnel(
     """
     outer = await connect(proxy, None, proxy=True, turn=turn)
     try:
-        await _ask_for_tunnel(outer, shown, origin)
+        with _telling(to_proxy=True):
+            await _ask_for_tunnel(outer, shown, origin)
         with _telling(to_proxy=False):
             return await outer.secured(context, origin.host)
     except BaseException:

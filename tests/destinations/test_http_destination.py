@@ -326,6 +326,14 @@ async def test_a_tenant_that_is_refused_with_400_whatever_is_sent_concerns_one_c
         assert found.cluster_only
 
 
+@pytest.mark.parametrize(("status", "only"), [(429, True), (503, False)])
+async def test_a_quota_of_an_address_of_its_own_concerns_one_cluster(status: int, only: bool) -> None:
+    async with Collector(script=[Reply(status)]) as server, hook(server, "/in/{cluster}") as destination:
+        found = await deliver(destination, [event()])
+        assert isinstance(found, Retry)
+        assert found.cluster_only is only
+
+
 async def test_the_word_before_a_token_may_be_another() -> None:
     async with (
         Collector(authorization="ApiKey t0ken") as server,

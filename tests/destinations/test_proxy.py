@@ -1,5 +1,6 @@
 """Through a proxy: CONNECT for https, the whole address for http, its credentials, its refusals."""
 
+import asyncio
 import ssl
 from base64 import b64encode
 from pathlib import Path
@@ -106,6 +107,21 @@ async def test_a_proxy_that_is_not_there_is_tried_again() -> None:
     assert outcome == Retry(
         "http://collector.invalid: cannot connect to its proxy (Connection refused)", cause=RetryCause.ELSEWHERE
     )
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n"])
+async def test_a_proxy_that_breaks_off_casts_no_suspicion_on_the_batch(said: bytes, tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    proxy = Proxy(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server:
+        outcome = await deliver("https://collector.invalid/", proxy, tls=secure(tmp_path)[1])
+    assert isinstance(outcome, Retry)
+    assert outcome.cause is RetryCause.ELSEWHERE
 
 
 async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

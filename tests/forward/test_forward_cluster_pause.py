@@ -8,7 +8,7 @@ import pytest
 from forwardkit import LIMITS, Rig, ScriptedDestination, adds_up, always, ring_of
 
 from auditsink.delivery.destination import Batch
-from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry
+from auditsink.delivery.outcome import Delivered, Misconfigured, Outcome, Retry, RetryCause
 from auditsink.forward.reporting import DestinationState, HeldCluster
 from auditsink.forward.retry import FIRST_PROBE, LONGEST_PROBE, ClusterPause
 
@@ -84,6 +84,27 @@ async def test_an_answer_about_one_cluster_ends_the_trouble_of_all() -> None:
         await rig.clock.advance(1)
         assert destination.sequences("c2") == [0]
         assert rig.forwarder.statistics().next_attempt_seconds == 0
+
+
+async def test_a_quota_of_one_cluster_holds_back_no_other_one_and_its_batches_become_smaller() -> None:
+    """A tenant's 429 with a Retry-After: the wish is kept for its cluster, and the others never hear of it."""
+    over = Retry("HTTP 429", after=30.0, cause=RetryCause.THROTTLED, cluster_only=True)
+    one, two = ring_of(8, "c1"), ring_of(1, "c2")
+    destination = ScriptedDestination(
+        lambda batch: over if batch.cluster == "c1" and len(batch.events) > 2 else Delivered()
+    )
+    async with Rig(destination, one, two) as rig:
+        await rig.clock.advance(1)
+        assert destination.sequences("c2") == [0]
+        asked = len(destination.attempts)
+        for _ in range(20):
+            two.fill(1)
+            await rig.clock.advance(1)
+        assert len(destination.sequences("c2")) == 21
+        assert len(destination.attempts) == asked + 20, "nothing was asked for c1 before its time"
+        await rig.clock.advance(600)
+        assert set(destination.sequences("c1")) == set(range(8))
+        assert rig.dead_lettered() == []
 
 
 def test_a_pause_grows_and_is_ended() -> None:
