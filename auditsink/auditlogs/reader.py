@@ -5,7 +5,8 @@ a second time, and no more bytes of it than were read once.
 
 A JSON document may be printed over several lines, and a line that was torn looks like the first of such. So every line
 must be able to follow the one before it: no string runs over a line break, and a value begins only where JSON lets one
-begin. A torn line is given up at the first line that cannot belong to it, for a log nearly always the next one.
+begin. A torn line is given up at the first line that cannot belong to it, for a log nearly always the next one. Of a
+document that was torn, what opens deeper than it did may be its content, which somebody else has chosen.
 """
 
 from collections.abc import Iterator
@@ -104,6 +105,7 @@ _BOM = b"\xef\xbb\xbf"
 _SEPARATORS = frozenset({b"[", b"]", b",", b"],"})
 """Lines of an array that was printed with one element a line, or more lines: its elements are read one by one."""
 
+_NOTHING_TORN = 2**32
 _DEEPEST = 8
 """Documents that were none, one within the other, whose lines may be such again."""
 
@@ -132,6 +134,9 @@ class LogReader:
         self._lines = LineSplitter(limit, number=start.line, position=start.offset)
         self._limit = limit
         self._document: Document | None = None
+        self._indent = 0  # of the document
+        self._begun = False  # something opened: the log does not begin in the middle of a document, or did no longer
+        self._torn = _NOTHING_TORN  # the indent of a document that was torn
         self._parts = Parts(limit)
         self._spare = 0  # bytes that may still be looked at again
         self._depth = 0
@@ -184,6 +189,8 @@ class LogReader:
     def _give_up(self, document: Document) -> Iterator[LogItem]:
         """It was none: its first line is torn, the others are lines like all others."""
         self._document = None
+        if not document.too_long:
+            self._torn = self._indent
         yield LogItem(document.first, Nothing(TOO_LONG if document.too_long else TORN))
         cost = document.bytes_behind_the_first
         again = cost > self._spare or self._depth >= _DEEPEST
@@ -203,6 +210,8 @@ class LogReader:
         if self._array and text[:1] == b"{" and text[-1:] == b"]":  # the last element, and the end of the array
             self._array = False
             whole = text = text[:-1].rstrip(BLANK)
+        indent = len(line.data) - len(line.data.lstrip(b" \t"))
+        self._look(text[:1], indent)
         part = container_part(text)
         if part is not None:
             yield from self._of_container(line.number, part)
@@ -211,17 +220,27 @@ class LogReader:
         elif values.is_whole(text):
             yield from self._of_value(line.number, text, broken=line.broken)
         else:
-            yield from self._opened(line.number, whole, again=again)
+            yield from self._opened(line.number, whole, indent, again=again)
 
-    def _opened(self, number: int, line: bytes, *, again: bool) -> Iterator[LogItem]:
+    def _look(self, first: bytes, indent: int) -> None:
+        """What a line tells about a torn document: where it began, if the log does in its middle; that it is over."""
+        if first in OPENING and indent <= self._torn:
+            self._begun, self._torn = True, _NOTHING_TORN
+        elif first == b'"' and indent and not self._begun:
+            self._torn = min(self._torn, indent // 2)  # an element of an outermost array is half as deep
+
+    def _opened(self, number: int, line: bytes, indent: int, *, again: bool) -> Iterator[LogItem]:
         """A line that opens what it does not close: the first one of a document, or torn."""
+        if indent > self._torn:
+            yield LogItem(number, Nothing(TORN))
+            return
         document = Document(number, self._limit)
         if again or not document.add(line):
             yield from self._of_text(number, line)
         elif document.closed:  # an element of an array, with a comma behind it
             yield from self._of_text(number, document.data)
         else:
-            self._document = document
+            self._document, self._indent = document, indent
 
     def _of_container(self, number: int, part: LinePart) -> Iterator[LogItem]:
         joined = self._parts.add(number, part)

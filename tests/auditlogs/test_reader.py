@@ -309,6 +309,26 @@ HOSTILE = [body for body in corpus.hostile_bodies() if body.name not in {"trunca
 """Those that are whole JSON."""
 
 
+HOLDING = (
+    json.dumps({**json.loads(B), "requestObject": {"x": [json.loads(C), {}, json.loads(C)]}, "verb": "patch"}, indent=2)
+    .encode()
+    .splitlines()
+)
+"""An event with what looks like two of them in it."""
+
+
+@pytest.mark.parametrize("cut", range(1, len(HOLDING)))
+@pytest.mark.parametrize("margin", [b"", b"  "], ids=["alone", "in an array"])
+def test_of_a_document_that_is_torn_nothing_inside_is_taken(cut: int, margin: bytes) -> None:
+    next_one = json.dumps(json.loads(A), indent=2).encode().splitlines()
+    begins, ends = ([margin + line for line in part] for part in (HOLDING[:cut], HOLDING[cut:]))
+    behind = lines(*(margin + line for line in next_one), B)
+    expected = [json.loads(A), json.loads(B)]
+    assert [json.loads(one) for one in events_of(read(lines(*begins) + behind))] == expected
+    if HOLDING[cut].strip().startswith(b'"'):  # one that begins with a bracket does not show how deep it begins
+        assert [json.loads(one) for one in events_of(read(lines(*ends) + behind))] == expected
+
+
 def test_hostile_events_stay_as_they_are() -> None:
     """Nesting, invalid UTF-8, lone surrogates, numbers without end: what an API's caller had logged."""
     several = [one for body in HOSTILE for one in body.events if one.startswith(b'{"level"')]
