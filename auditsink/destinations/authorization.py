@@ -23,6 +23,7 @@ from auditsink.http.tls import Tls
 
 _MARGIN = 60.0  # seconds before its end in which a token is fetched anew, but at most half of its life
 _SECOND_TRY = 10.0  # seconds until the server is asked again while the old token is still good
+_OLD_ENOUGH = 60.0  # seconds: a token that young has not run out, so a 403 to it is about rights
 _PASSING = frozenset({"temporarily_unavailable", "server_error"})
 
 NoToken = Retry | Misconfigured
@@ -100,7 +101,7 @@ class ClientCredentials:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._token: Secret | None = None
-        self._fresh_until = self._good_until = 0.0
+        self._fresh_until = self._good_until = self._fetched_at = 0.0
 
     async def token(self) -> Secret | NoToken:
         """The token, fetched if there is none that will last."""
@@ -116,10 +117,16 @@ class ClientCredentials:
                 return self._token
             return found
 
-    def refused(self, value: str) -> None:
-        """The destination did not take this token: another one is fetched, unless that has happened already."""
+    def refused(self, value: str, status: int) -> bool:
+        """The destination did not take this token: another one is fetched, unless that has happened already.
+
+        False where another one would not help. Some services (Azure's among them) say 403 to a token that has run out.
+        """
         if self._token is not None and self._token.reveal() == value:
+            if status == 403 and self._clock.monotonic() - self._fetched_at < _OLD_ENOUGH:
+                return False
             self._token = None
+        return True
 
     async def close(self) -> None:
         """Close the connection to the token server."""
@@ -128,6 +135,7 @@ class ClientCredentials:
     def _keep(self, token: Token, now: float) -> Secret:
         lifetime = float("inf") if token.lifetime is None else token.lifetime
         self._token = token.value
+        self._fetched_at = now
         self._good_until = now + lifetime
         self._fresh_until = self._good_until - min(_MARGIN, lifetime / 2)
         return token.value
@@ -150,7 +158,7 @@ class ClientCredentials:
 
 
 class Authorization:
-    """`headers` before a request. After a 401, if `renew` is true, the same once more."""
+    """`headers` before a request. After a 401 or 403, if `renew` is true, the same once more."""
 
     def __init__(
         self, auth: config.HttpAuth, where: str, clock: Clock, *, timeout: float, proxy: ProxyRoute | None
@@ -174,12 +182,11 @@ class Authorization:
             return {"Authorization": f"{self._scheme} {self._bearer.reveal()}"}
         return {} if self._basic is None else {"Authorization": self._basic()}
 
-    def renew(self, shown: Mapping[str, str] | NoToken) -> bool:
-        """The other side answered 401 to these headers. True: others can be had."""
-        if self._oauth2 is None or not isinstance(shown, Mapping):
+    def renew(self, shown: Mapping[str, str] | NoToken, status: int) -> bool:
+        """The other side answered 401 or 403 to these headers. True: others can be had."""
+        if self._oauth2 is None or not isinstance(shown, Mapping) or status not in (401, 403):
             return False
-        self._oauth2.refused(shown["Authorization"].removeprefix("Bearer "))
-        return True
+        return self._oauth2.refused(shown["Authorization"].removeprefix("Bearer "), status)
 
     async def close(self) -> None:
         """Close the connections to the token server."""

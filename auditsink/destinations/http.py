@@ -97,14 +97,14 @@ class HttpDestination:
         return await gzip(request.body) if self._compressed and request.body else request.body
 
     async def send(self, cluster: str, request: Request, content: bytes) -> HttpAnswer | Outcome:
-        """The answer, or why there is none. After a 401 asks once more, if another credential can be had."""
+        """The answer, or why there is none. After a 401 or 403 asks once more, if another credential can be had."""
         if request.pause:
             await self._clock.sleep(request.pause)
         url = below(self._url, self._format.endpoint, request.target).replace("{cluster}", quote(cluster, safe=""))
         headers = self._headers(cluster, request)
         shown = await self._authorization.headers()
         answer = await self._ask(request.method, url, content, headers, shown)
-        if isinstance(answer, HttpAnswer) and answer.status == 401 and self._authorization.renew(shown):
+        if isinstance(answer, HttpAnswer) and self._authorization.renew(shown, answer.status):
             answer = await self._ask(request.method, url, content, headers, await self._authorization.headers())
         return answer
 

@@ -49,13 +49,14 @@ class TokenServer(ScriptedServer):
 class Hook(Collector):
     """A collector that takes the tokens in `good`."""
 
-    def __init__(self, *good: str) -> None:
+    def __init__(self, *good: str, refusal: int = 401) -> None:
         super().__init__()
         self.good = set(good)
+        self.refusal = refusal
 
     async def respond(self, request: Received) -> Reply:
         if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.good:
-            return Reply(401)
+            return Reply(self.refusal)
         return await super().respond(request)
 
 
@@ -151,6 +152,25 @@ async def test_a_new_token_that_is_refused_too_needs_a_person() -> None:
     async with sending(hook, tokens) as sink:
         assert isinstance(await sink.send(), Misconfigured)
         assert (tokens.given, len(hook.requests)) == (2, 2)
+
+
+async def test_a_token_that_has_run_out_is_fetched_anew_where_that_is_told_by_403() -> None:
+    """Azure says so, and a token server need not say how long its tokens live: it would be shown for ever."""
+    tokens, hook = TokenServer(lifetime=None), Hook("token-1", refusal=403)
+    async with sending(hook, tokens) as sink:
+        assert await sink.send() == Delivered()
+        await sink.clock.advance(3600)
+        hook.good = {"token-2"}
+        assert await sink.send() == Delivered()
+    assert tokens.given == 2
+
+
+async def test_a_403_to_a_new_token_is_about_rights_and_fetches_none() -> None:
+    tokens = TokenServer()
+    async with sending(Hook(refusal=403), tokens) as sink:
+        for _ in range(3):
+            assert isinstance(await sink.send(), Misconfigured)
+    assert tokens.given == 1
 
 
 async def test_while_the_token_server_is_down_the_old_token_serves_to_its_end() -> None:
