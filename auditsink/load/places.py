@@ -133,7 +133,7 @@ def _in_the_spool(config: Config) -> Iterator[str]:
                 if own in _with_parents(one.path):
                     yield f"destinations[{place}].path: lies in the spool's own {name}; choose a place outside"
     backup = config.spool.backup
-    if isinstance(backup, LocalBackup) and _real(config.spool.path) in _with_parents(backup.path):
+    if isinstance(backup, LocalBackup) and _real(config.spool.path) in _with_parents(backup.path / backup.root):
         yield "spool.backup.path: lies in the spool, whose end it is to outlive; choose a place on another disk"
 
 

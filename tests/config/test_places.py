@@ -56,6 +56,23 @@ def test_two_files_that_get_in_each_others_way_are_refused(place: Path, name: st
         assert found[0].startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("path", "more", "refused"),
+    [
+        ("{0}/spool", "", True),
+        ("{0}/spool/copy", "", True),
+        ("{0}", ", prefix: spool", True),  # the directory is another one, and what is written is not
+        ("{0}", ", prefix: spool-copy", False),
+        ("{0}/there", "", False),
+    ],
+)
+def test_a_copy_that_would_lie_in_the_spool_is_refused(place: Path, path: str, more: str, *, refused: bool) -> None:
+    backup = f"{{type: local, path: {path.format(place)}{more}}}"
+    text = f"{{spool: {{path: {place}/spool, backup: {backup}}}, destinations: [{file('f', place / 'here' / 'a')}]}}"
+    found = collisions(load.parse(text.encode(), "f", {}))
+    assert [one.startswith("spool.backup.path: lies in the spool") for one in found] == [True] * refused
+
+
 def test_the_checkpoints_and_every_named_file_are_no_destinations(place: Path) -> None:
     evidence = f", evidence: {{path: {place}/here/a.1}}"
     (found,) = collisions(parsed(place, file("f", place / "here" / "a"), evidence))
