@@ -16,7 +16,7 @@ from typing import Any
 
 from arriving import NotingCollector, NotingHec
 from kafka_server import SERVER, Kafka
-from ledger import Arrivals, Key, Ledger
+from ledger import CLUSTERS, Arrivals, Key, Ledger
 from rows import Rows
 from running import PATIENCE, Sink, check_accounts
 from storm import Addressed, Storm
@@ -29,6 +29,8 @@ LEAVING_SECONDS = 1.0
 """For posts that are on their way to a receiver that is about to stop; the chart's preStop gives them five."""
 SESSION_SECONDS = 6.0
 """After which a forwarder that stands still has lost its partitions."""
+RESERVATION = "512MiB"
+"""For each cluster; together less than the topic may hold."""
 UNCOMMITTED_SECONDS = 8
 """What a destination got in so long can come again when a forwarder or the group's coordinator goes: places are
 committed once a second, and a forwarder that cannot commit gives up after a session."""
@@ -179,12 +181,14 @@ class Landscape:
         self.kafka = kafka
         self.ends = 0
         self.noted: Counter[str] = Counter()
-        spool = topic(kafka)
+        # With something reserved each receiver reads along in the topic, whatever happens to the brokers.
+        several = [{"name": name, "anonymous": True, "reservation": RESERVATION} for name in CLUSTERS]
+        sections: dict[str, Any] = {"spool": topic(kafka), "clusters": several}
         self.receivers = [
-            Sink(place / f"receiver-{one}", destinations, spool=spool, roles=["receive"]) for one in range(receivers)
+            Sink(place / f"receiver-{one}", destinations, roles=["receive"], **sections) for one in range(receivers)
         ]
         self.forwarders = [
-            Sink(place / f"forwarder-{one}", destinations, spool=spool, roles=["forward"]) for one in range(forwarders)
+            Sink(place / f"forwarder-{one}", destinations, roles=["forward"], **sections) for one in range(forwarders)
         ]
         self.service = Service(self.receivers)
 
