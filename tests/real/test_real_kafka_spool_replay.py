@@ -87,12 +87,18 @@ async def test_how_much_waits_is_told_beyond_what_is_fetched(tmp_path: Path, cap
                     assert (await sink.post(joined(events), "/blue"))[0] == 200
                     posted += 10
             await sink.until(lambda status: bool(status["destinations"][1]["delivered"] == posted))
-            await asyncio.sleep(6.0)  # the next look
-            status = await sink.status()
+
+            def looked(status: dict[str, Any]) -> bool:
+                """At the next look the one has nothing left, and the other all; all records are alike."""
+                waits, done = status["destinations"]
+                return bool(
+                    (done["unfetched"], done["pending"]) == ({"records": 0, "events": 0, "bytes": 0}, 0)
+                    and waits["unfetched"]["records"] > 0
+                    and waits["pending"] + waits["unfetched"]["events"] == posted
+                )
+
+            status = await sink.until(looked)
             found = status["destinations"]
-            assert (found[1]["unfetched"], found[1]["pending"]) == ({"records": 0, "events": 0, "bytes": 0}, 0)
-            assert found[0]["unfetched"]["records"] > 0
-            assert found[0]["pending"] + found[0]["unfetched"]["events"] == posted  # all records are alike
             text = await sink.get("/metrics")
             shown = (
                 f'auditsink_destination_unfetched_records{{destination="siem"}} {found[0]["unfetched"]["records"]}.0'
