@@ -1,16 +1,19 @@
 """Which operation is due and when, the queue, leases, health: what turns changes into work, and work into words."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 from gardenerkit import KEY, NAMESPACE, NOW, OPERATION, SPLUNK, extension, pending, seed
 
 from auditsink.gardener.control import health, leases
-from auditsink.gardener.control.changes import WorkQueue
+from auditsink.gardener.control.changes import Watching, WorkQueue
 from auditsink.gardener.control.health import HealthLoop
 from auditsink.gardener.control.leases import Leadership, LostLeadershipError
 from auditsink.gardener.control.operations import Mine, Operation, due, starts
+from auditsink.gardener.kube import EXTENSION, GoneError, Kind, Kube, KubeError
+from auditsink.gardener.objects import Object
 
 MINE = Mine("audit")
 FINALIZER = MINE.finalizer
@@ -218,3 +221,36 @@ async def test_nobody_is_judged_while_it_comes_or_goes() -> None:
         it.api.writes.clear()
         await loop.look(NAMESPACE, "audit")
         assert not it.api.writes
+
+
+class _Ending:
+    """An API whose watches are over as soon as they begin."""
+
+    def __init__(self, problem: Exception | None) -> None:
+        self._problem = problem
+        self.watches = 0
+
+    async def list(self, _: Kind) -> tuple[list[Object], str]:
+        return [], "1"
+
+    async def watch(self, _kind: Kind, _version: str) -> AsyncIterator[tuple[str, Object]]:
+        self.watches += 1
+        if self._problem is not None:
+            raise self._problem
+        for change in list[tuple[str, Object]]():
+            yield change
+
+
+@pytest.mark.parametrize("problem", [None, GoneError("gone"), KubeError("500")], ids=["ended", "gone", "failed"])
+async def test_a_watch_that_ends_at_once_is_not_begun_again_in_a_hot_loop(problem: Exception | None) -> None:
+    api, slept = _Ending(problem), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Watching(cast("Kube", api), EXTENSION, lambda _now, _before: None, dict).run(sleep)
+
+    assert (api.watches, slept) == (3, [2.0, 2.0, 2.0])

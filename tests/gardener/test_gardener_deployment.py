@@ -80,6 +80,14 @@ def test_what_metal_stacks_extension_put_there_goes() -> None:
     assert after["spec"]["template"]["spec"]["containers"][1]["command"] == ["kube-apiserver"]
 
 
+def test_a_flag_whose_value_is_a_word_of_its_own_leaves_no_word_behind() -> None:
+    ours = ["--audit-webhook-config-file", "/x", "--audit-log-compress"]
+    words = ["kube-apiserver", *ours, "--audit-policy-file", "/p", "--audit-log-compress", "-v"]
+    after = mutation.stripped(api_server(command=words))
+    kept = after["spec"]["template"]["spec"]["containers"][1]["command"]
+    assert kept == ["kube-apiserver", "--audit-policy-file", "/p", "-v"]
+
+
 def test_without_batches_there_are_no_flags_for_them_and_nobody_waits_ten_seconds() -> None:
     found = mutation.flags("blocking-strict", WebhookFlags())
     assert not [flag for flag in found if "batch" in flag]

@@ -65,6 +65,8 @@ def test_every_value_has_its_place_in_the_readme() -> None:
         ((), "say where the events go"),
         (("--set", "volume.size=1Gi,config.spool.max_bytes=1GiB"), "more than 90 % of volume.size"),
         (("--set", "volume.size=much"), "is not a size"),
+        (("--set", "config.admin.listen=0.0.0.0:12020"), "config.admin.listen must end in :2020"),
+        (("--set", "config.receive.listen=0.0.0.0:80"), "config.receive.listen must end in :9880"),
         (("--set", "kind=Deployment,replicas=2"), "one replica on one volume"),
         (("--set", "kind=Deployment,updateStrategy.type=OnDelete"), "a Deployment is always recreated"),
         (("--set", "existingConfigMap=mine"), "would be ignored beside existingConfigMap"),

@@ -162,7 +162,16 @@ def _stripped(deployment: Object) -> Object:
 
 
 def _not_ours(words: Sequence[str]) -> list[str]:
-    return [word for word in words if not word.startswith("--audit-") or word.split("=")[0] in _KEPT]
+    """A flag's value may be the word behind it: left alone there it would keep the API server from starting."""
+    kept: list[str] = []
+    dropped = False
+    for word in words:
+        value = dropped and not word.startswith("-")
+        dropped = word.startswith("--audit-") and word.split("=")[0] not in _KEPT
+        if not (dropped or value):
+            kept.append(word)
+        dropped = dropped and "=" not in word
+    return kept
 
 
 def _named_otherwise(things: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:

@@ -49,7 +49,8 @@ class Watching:
             except KubeError as problem:
                 logger.warning("watching %s: %s; trying again", self._kind.plural, problem)
                 version = ""
-                await sleep(RETRY_SECONDS)
+            # After the end of a watch, too: an API that ends or forgets each one at once is not asked in a hot loop.
+            await sleep(RETRY_SECONDS)
 
     async def _list(self) -> str:
         things, version = await self._kube.list(self._kind)

@@ -47,7 +47,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- /* Whether the file is one that the chart does not write. */ -}}
 {{- define "auditsink.foreignConfig" -}}
 {{- if and .Values.existingConfigMap .Values.existingConfigSecret }}{{ fail "existingConfigMap stands beside existingConfigSecret: there is one file; remove one of the two" }}{{ end -}}
-{{- if and (or .Values.existingConfigMap .Values.existingConfigSecret) .Values.config.destinations }}{{ fail "config.destinations would be ignored beside existingConfigMap or existingConfigSecret; remove one of the two" }}{{ end -}}
+{{- if and (or .Values.existingConfigMap .Values.existingConfigSecret) (.Values.config).destinations }}{{ fail "config.destinations would be ignored beside existingConfigMap or existingConfigSecret; remove one of the two" }}{{ end -}}
 {{- .Values.existingConfigMap | default .Values.existingConfigSecret -}}
 {{- end }}
 
@@ -63,16 +63,16 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 
 {{- /* Whether the spool is a topic of Kafka: then there is no volume, and any number of pods. */ -}}
 {{- define "auditsink.topic" -}}
-{{- if eq (dig "spool" "type" "disk" .Values.config) "kafka" }}true{{ end -}}
+{{- if eq (dig "spool" "type" "disk" (.Values.config | default dict)) "kafka" }}true{{ end -}}
 {{- end }}
 
 {{- /* What the ring may take: what is asked for if it fits the volume, else 85 % of the volume. */ -}}
 {{- define "auditsink.maxBytes" -}}
 {{- if include "auditsink.topic" . -}}
-{{- include "auditsink.bytes" (dig "spool" "max_bytes" "1GiB" .Values.config) -}}
+{{- include "auditsink.bytes" (dig "spool" "max_bytes" "1GiB" (.Values.config | default dict)) -}}
 {{- else -}}
 {{- $volume := include "auditsink.bytes" .Values.volume.size | int64 -}}
-{{- $asked := dig "spool" "max_bytes" "" .Values.config -}}
+{{- $asked := dig "spool" "max_bytes" "" (.Values.config | default dict) -}}
 {{- if $asked -}}
 {{- $bytes := include "auditsink.bytes" $asked | int64 -}}
 {{- if gt (mul $bytes 10) (mul $volume 9) }}{{ fail (printf "config.spool.max_bytes (%v) is more than 90 %% of volume.size (%v): the disk would be full before the ring; raise the volume or lower max_bytes" $asked .Values.volume.size) }}{{ end -}}
@@ -84,7 +84,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
 {{- define "auditsink.config" -}}
-{{- if not .Values.config.destinations }}{{ fail "config.destinations is empty: say where the events go, see values.yaml" }}{{ end -}}
+{{- if not (.Values.config).destinations }}{{ fail "config.destinations is empty: say where the events go, see values.yaml" }}{{ end -}}
 {{- $receive := dict "listen" "0.0.0.0:9880" -}}
 {{- if .Values.tls.secretName -}}
 {{- $tls := dict "cert_file" "/etc/auditsink/tls/tls.crt" "key_file" "/etc/auditsink/tls/tls.key" -}}
@@ -95,6 +95,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if include "auditsink.adminSecret" . }}{{ $_ := set $admin "token_file" "/etc/auditsink/admin/token" }}{{ end -}}
 {{- $ours := dict "receive" $receive "spool" (dict "path" "/var/lib/auditsink/spool") "admin" $admin -}}
 {{- $whole := mergeOverwrite $ours (deepCopy .Values.config) -}}
+{{- range $section, $port := dict "receive" ":9880" "admin" ":2020" -}}
+{{- if not (hasSuffix $port (get (get $whole $section) "listen")) }}{{ fail (printf "config.%s.listen must end in %s: probes, Services and NetworkPolicies name that port; leave it out" $section $port) }}{{ end -}}
+{{- end -}}
 {{- $_ := set $whole.spool "max_bytes" (include "auditsink.maxBytes" . | int64) -}}
 {{- toYaml $whole -}}
 {{- end }}
